@@ -1,0 +1,62 @@
+/// What is counted and priced.
+public enum Meter: String, Sendable, CaseIterable {
+    case request
+    case inputToken = "input_token"
+    case cachedInputToken = "cached_input_token"
+    case outputToken = "output_token"
+}
+
+/// The prices of one immutable tier version. A model without a price of its own takes the price of `*`; no price at all means free.
+public struct PriceSheet: Sendable {
+    public static let anyModel = "*"
+
+    /// One row of the sheet.
+    public struct Price: Hashable, Sendable {
+        public let meter: Meter
+        public let model: String
+        public let unitPrice: UnitPrice
+
+        public init(meter: Meter, model: String, unitPrice: UnitPrice) {
+            self.meter = meter
+            self.model = model
+            self.unitPrice = unitPrice
+        }
+    }
+
+    public let tierVersionID: TierVersionID
+    public let tierCode: String
+    public let version: Int32
+    /// ISO 4217.
+    public let currency: String
+    private let rates: [String: Rates]
+
+    struct Rates: Sendable {
+        var byMeter: [Meter: UnitPrice] = [:]
+    }
+
+    public init(tierVersionID: TierVersionID, tierCode: String, version: Int32, currency: String, prices: [Price]) {
+        self.tierVersionID = tierVersionID
+        self.tierCode = tierCode
+        self.version = version
+        self.currency = currency
+        var rates: [String: Rates] = [:]
+        for price in prices { rates[price.model, default: Rates()].byMeter[price.meter] = price.unitPrice }
+        self.rates = rates
+    }
+
+    public func price(of meter: Meter, model: String) -> UnitPrice {
+        rates[model]?.byMeter[meter] ?? rates[Self.anyModel]?.byMeter[meter] ?? .free
+    }
+
+    /// Rates quantities of one model, exactly; the caller rounds once per line.
+    ///
+    /// Cached input tokens are charged at their own price instead of the input price, not on top of it.
+    public func amount(requests: Int64, usage: Usage, model: String) -> ExactAmount {
+        var amount = ExactAmount()
+        amount.add(quantity: requests, at: price(of: .request, model: model))
+        amount.add(quantity: usage.inputTokens - usage.cachedInputTokens, at: price(of: .inputToken, model: model))
+        amount.add(quantity: usage.cachedInputTokens, at: price(of: .cachedInputToken, model: model))
+        amount.add(quantity: usage.outputTokens, at: price(of: .outputToken, model: model))
+        return amount
+    }
+}

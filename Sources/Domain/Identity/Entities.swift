@@ -1,0 +1,39 @@
+/// Names the kinds of things that carry an ``Identifier``. None of these types has a value.
+public enum Entity {
+    public enum Tenant {}
+    public enum User {}
+    public enum Key {}
+    public enum Request {}
+    public enum TierVersion {}
+    public enum Quota {}
+    public enum Lease {}
+    public enum Gateway {}
+    public enum Replica {}
+}
+
+/// Who pays.
+public typealias TenantID = Identifier<Entity.Tenant>
+/// A person or system of a tenant.
+public typealias UserID = Identifier<Entity.User>
+/// The row of an API key; not the public twelve characters inside the key.
+public typealias KeyID = Identifier<Entity.Key>
+/// One request, whatever became of it. The ledger's usage entry carries the same identifier.
+public typealias RequestID = Identifier<Entity.Request>
+/// An immutable version of a tier, the price version of the ledger.
+public typealias TierVersionID = Identifier<Entity.TierVersion>
+/// One limit of a tenant: a unit, a frequency and an amount.
+public typealias QuotaID = Identifier<Entity.Quota>
+/// A slice of quota that one gateway may spend until it expires.
+public typealias LeaseID = Identifier<Entity.Lease>
+/// One run of one gateway process.
+public typealias GatewayID = Identifier<Entity.Gateway>
+
+extension Identifier where Kind == Entity.Request {
+    /// The form customers see: `req_` and the usual form of the UUID.
+    public var publicText: String { "req_\(self)" }
+
+    /// Reads the public form, with or without its prefix.
+    public init?(publicText: some StringProtocol) {
+        self.init(publicText.hasPrefix("req_") ? publicText.dropFirst(4) : publicText[...])
+    }
+}

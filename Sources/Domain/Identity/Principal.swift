@@ -1,0 +1,71 @@
+/// What a key may do. Stored as text; an unknown text in the database is ignored, so that a newer scope never widens an older gateway.
+public enum Scope: String, Sendable, CaseIterable {
+    case predict
+    case read
+    case billing
+    case keys
+    case webhooks
+    case repository
+    /// On a customer's key: administration of the tenant. On an admin key: everything on the admin listener.
+    case admin
+    /// Admin listener: models, routes, workers, cache, queue.
+    case `operator`
+    /// Admin listener: tiers and prices.
+    case pricing
+}
+
+/// Who is calling: the key, its tenant and what decides about the request. A value copied from the snapshot at authentication, so that a
+/// change of tier or price in mid-flight does not reach a request that has begun.
+public struct Principal: Sendable {
+    public let tenantID: TenantID
+    public let keyID: KeyID
+    public let userID: UserID?
+    public let scopes: Set<Scope>
+    /// Models that the key may call; `nil` means all that the tenant may see.
+    public let allowedModels: Set<String>?
+    public let environment: APIKey.Environment
+    /// The price version in force for the tenant now.
+    public let tierVersionID: TierVersionID
+    public let quotas: [Quota]
+    public let timeZone: String
+
+    public init(
+        tenantID: TenantID, keyID: KeyID, userID: UserID?, scopes: Set<Scope>, allowedModels: Set<String>?,
+        environment: APIKey.Environment, tierVersionID: TierVersionID, quotas: [Quota], timeZone: String
+    ) {
+        self.tenantID = tenantID
+        self.keyID = keyID
+        self.userID = userID
+        self.scopes = scopes
+        self.allowedModels = allowedModels
+        self.environment = environment
+        self.tierVersionID = tierVersionID
+        self.quotas = quotas
+        self.timeZone = timeZone
+    }
+}
+
+/// A key as the gateway keeps it in memory: the digest to compare and everything that the pipeline needs about its tenant.
+public struct KeyRecord: Sendable {
+    public enum TenantState: String, Sendable { case active, suspended }
+
+    public let publicID: APIKey.PublicID
+    /// HMAC-SHA-256 of the whole key under the server's pepper, 32 bytes.
+    public let digest: [UInt8]
+    public let expiresAt: Timestamp?
+    public let revokedAt: Timestamp?
+    public let tenantState: TenantState
+    public let principal: Principal
+
+    public init(
+        publicID: APIKey.PublicID, digest: [UInt8], expiresAt: Timestamp?, revokedAt: Timestamp?, tenantState: TenantState,
+        principal: Principal
+    ) {
+        self.publicID = publicID
+        self.digest = digest
+        self.expiresAt = expiresAt
+        self.revokedAt = revokedAt
+        self.tenantState = tenantState
+        self.principal = principal
+    }
+}
