@@ -1,0 +1,74 @@
+/// Everything that is written durably about one finished request, in one transaction, before its answer leaves.
+public struct Settlement: Sendable {
+    public enum Outcome: String, Sendable {
+        case completed
+        case failed
+    }
+
+    public let requestID: RequestID
+    public let tenantID: TenantID
+    public let userID: UserID?
+    public let keyID: KeyID
+    public let model: String
+    public let modelVersion: String
+    public let outcome: Outcome
+    public let httpStatus: Int16
+    /// The stable code of the failure, `nil` when completed.
+    public let errorCode: String?
+    public let createdAt: Timestamp
+    public let completedAt: Timestamp
+    public let processingMicroseconds: Int64
+    /// What was held at admission.
+    public let estimatedTokens: Int64
+    public let usage: Usage
+    public let tierVersionID: TierVersionID
+    /// The lease that the usage is spent on; `nil` for a request that costs nothing. A settlement on a lease that is no longer open is
+    /// refused.
+    public var leaseID: LeaseID?
+    /// What the tenant lets us keep, already cut to its retention.
+    public let prompt: [UInt8]?
+    public let result: [UInt8]?
+
+    public init(
+        requestID: RequestID, tenantID: TenantID, userID: UserID?, keyID: KeyID, model: String, modelVersion: String,
+        outcome: Outcome, httpStatus: Int16, errorCode: String?, createdAt: Timestamp, completedAt: Timestamp,
+        processingMicroseconds: Int64, estimatedTokens: Int64, usage: Usage, tierVersionID: TierVersionID, leaseID: LeaseID?,
+        prompt: [UInt8]?, result: [UInt8]?
+    ) {
+        self.requestID = requestID
+        self.tenantID = tenantID
+        self.userID = userID
+        self.keyID = keyID
+        self.model = model
+        self.modelVersion = modelVersion
+        self.outcome = outcome
+        self.httpStatus = httpStatus
+        self.errorCode = errorCode
+        self.createdAt = createdAt
+        self.completedAt = completedAt
+        self.processingMicroseconds = processingMicroseconds
+        self.estimatedTokens = estimatedTokens
+        self.usage = usage
+        self.tierVersionID = tierVersionID
+        self.leaseID = leaseID
+        self.prompt = prompt
+        self.result = result
+    }
+
+    /// Billed entries go to the ledger; a failed request leaves only its request row.
+    public var isBilled: Bool { outcome == .completed }
+}
+
+/// What became of a settlement.
+public enum SettlementResult: Sendable, Equatable {
+    /// Committed; the answer may leave.
+    case committed
+    /// The lease was closed or had expired; nothing was written for this request.
+    case leaseLost
+    /// The database refused this one row although its neighbours were written; a defect of ours that raises an alarm.
+    case rejected
+    /// The database cannot be reached. Nothing was written, or if something was, nobody has been told.
+    case unavailable
+    /// More settlements are waiting than the bound allows; nothing was written.
+    case overloaded
+}

@@ -1,0 +1,56 @@
+/// A slice of several quota periods that one gateway may spend until the lease expires.
+///
+/// PostgreSQL grants it by one conditional statement, so the sum of all slices never exceeds a limit; admission from it is a subtraction
+/// in memory.
+public struct Lease: Sendable {
+    /// The part of one quota's period that the lease holds.
+    public struct Slice: Hashable, Sendable {
+        public let quota: Quota
+        public let period: Period
+        public let granted: Int64
+
+        public init(quota: Quota, period: Period, granted: Int64) {
+            self.quota = quota
+            self.period = period
+            self.granted = granted
+        }
+    }
+
+    public let id: LeaseID
+    public let tenantID: TenantID
+    public let slices: [Slice]
+    /// When the lease ends by the gateway's monotonic clock, counted from before the request for it was sent, so that the gateway always
+    /// believes it ends no later than the database does.
+    public let expiresAtNanoseconds: UInt64
+
+    public init(id: LeaseID, tenantID: TenantID, slices: [Slice], expiresAtNanoseconds: UInt64) {
+        self.id = id
+        self.tenantID = tenantID
+        self.slices = slices
+        self.expiresAtNanoseconds = expiresAtNanoseconds
+    }
+}
+
+/// What a request takes from a lease at admission.
+public struct Hold: Hashable, Sendable {
+    public let leaseID: LeaseID
+    /// The upper bound held; the actual number is settled and the rest goes back to the lease.
+    public let tokens: Int64
+}
+
+/// The numbers that decided a refusal; a 429 carries them.
+public struct QuotaRefusal: Error, Hashable, Sendable {
+    public let quota: Quota
+    public let period: Period
+    public let settled: Int64
+    public let held: Int64
+    public let requested: Int64
+
+    public init(quota: Quota, period: Period, settled: Int64, held: Int64, requested: Int64) {
+        self.quota = quota
+        self.period = period
+        self.settled = settled
+        self.held = held
+        self.requested = requested
+    }
+}

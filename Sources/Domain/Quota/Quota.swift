@@ -1,0 +1,47 @@
+/// What a quota counts.
+public enum QuotaUnit: String, Sendable, CaseIterable {
+    case requests
+    case tokens
+}
+
+/// How often a quota begins anew. There is no reset job: the period follows from the time.
+public enum Frequency: String, Sendable, CaseIterable {
+    case minute
+    case hour
+    case day
+    case week
+    case month
+    case quarter
+    case year
+    /// One period for all time.
+    case none
+}
+
+/// What happens at the limit.
+public enum QuotaMode: String, Sendable, CaseIterable {
+    /// Refused; `settled + held` never exceeds the limit.
+    case hard
+    /// Counted and reported, not refused.
+    case soft
+}
+
+/// One limit of a tenant.
+public struct Quota: Hashable, Sendable {
+    public let id: QuotaID
+    public let unit: QuotaUnit
+    public let frequency: Frequency
+    /// Units per period.
+    public let amount: Int64
+    public let mode: QuotaMode
+
+    public init(id: QuotaID, unit: QuotaUnit, frequency: Frequency, amount: Int64, mode: QuotaMode) {
+        self.id = id
+        self.unit = unit
+        self.frequency = frequency
+        self.amount = amount
+        self.mode = mode
+    }
+
+    /// The name in `RateLimit-Policy` and in answers, as in `tokens-month`.
+    public var policy: String { "\(unit.rawValue)-\(frequency.rawValue)" }
+}
