@@ -1,0 +1,47 @@
+/// Why a request gets no prediction: a stable code, a text that tells the caller what to do, and a cause for the log alone.
+public struct Refusal: Error, Sendable {
+    /// One thing that is wrong with the input.
+    public struct FieldError: Hashable, Sendable {
+        /// A JSON Pointer or the name of a header or parameter.
+        public let location: String
+        public let message: String
+        /// What to do about it.
+        public let fix: String
+
+        public init(location: String, message: String, fix: String) {
+            self.location = location
+            self.message = message
+            self.fix = fix
+        }
+    }
+
+    public let code: FailureCode
+    /// For the caller; never a stack trace, SQL or another tenant's data.
+    public let detail: String
+    public var errors: [FieldError] = []
+    public var retryAfterSeconds: Int?
+    /// The numbers that decided, when a quota did.
+    public var quota: QuotaRefusal?
+    /// For the log; never sent.
+    public var cause: String?
+    /// The methods that exist, for a 405.
+    public var allowedMethods: [String] = []
+
+    public init(
+        _ code: FailureCode, _ detail: String, errors: [FieldError] = [], retryAfterSeconds: Int? = nil,
+        quota: QuotaRefusal? = nil, cause: String? = nil
+    ) {
+        self.code = code
+        self.detail = detail
+        self.errors = errors
+        self.retryAfterSeconds = retryAfterSeconds
+        self.quota = quota
+        self.cause = cause
+    }
+
+    /// A single invalid field.
+    public static func invalid(_ location: String, _ message: String, fix: String) -> Refusal {
+        Refusal(
+            .validationFailed, "\(location): \(message)", errors: [FieldError(location: location, message: message, fix: fix)])
+    }
+}
