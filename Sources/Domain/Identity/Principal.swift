@@ -28,10 +28,12 @@ public struct Principal: Sendable {
     public let tierVersionID: TierVersionID
     public let quotas: [Quota]
     public let timeZone: String
+    public let retention: Retention
 
     public init(
         tenantID: TenantID, keyID: KeyID, userID: UserID?, scopes: Set<Scope>, allowedModels: Set<String>?,
-        environment: APIKey.Environment, tierVersionID: TierVersionID, quotas: [Quota], timeZone: String
+        environment: APIKey.Environment, tierVersionID: TierVersionID, quotas: [Quota], timeZone: String,
+        retention: Retention
     ) {
         self.tenantID = tenantID
         self.keyID = keyID
@@ -42,6 +44,7 @@ public struct Principal: Sendable {
         self.tierVersionID = tierVersionID
         self.quotas = quotas
         self.timeZone = timeZone
+        self.retention = retention
     }
 }
 

@@ -1,0 +1,138 @@
+/// What a customer reads of its own: usage, quota, requests. Every read names the tenant, and the database checks it a second time.
+public protocol CustomerRecords: Sendable {
+    /// Usage of a stretch of time, roll-up and the ledger's tail together, so that it is exact to the last commit.
+    func usage(_ query: UsageQuery) async throws(StoreUnavailable) -> [UsageRow]
+    /// The quotas of a tenant with the numbers of the given periods.
+    func quotaStates(tenantID: TenantID, periods: [(QuotaID, Period)]) async throws(StoreUnavailable) -> [QuotaState]
+    /// A page of requests, newest first.
+    func requests(_ query: RequestQuery) async throws(StoreUnavailable) -> [RequestRow]
+    /// One request; `nil` for an unknown one and for another tenant's alike.
+    func request(_ id: RequestID, tenantID: TenantID) async throws(StoreUnavailable) -> RequestRow?
+}
+
+/// Which usage is asked for.
+public struct UsageQuery: Sendable {
+    public let tenantID: TenantID
+    /// Days as half-open stretches, in order; usage outside them is not counted. One stretch for the whole range where days do not matter.
+    public let days: [Stretch]
+    public let groupsByModel: Bool
+    public let groupsByKey: Bool
+
+    public struct Stretch: Hashable, Sendable {
+        public let start: Timestamp
+        public let end: Timestamp
+
+        public init(start: Timestamp, end: Timestamp) {
+            self.start = start
+            self.end = end
+        }
+    }
+
+    public init(tenantID: TenantID, days: [Stretch], groupsByModel: Bool, groupsByKey: Bool) {
+        self.tenantID = tenantID
+        self.days = days
+        self.groupsByModel = groupsByModel
+        self.groupsByKey = groupsByKey
+    }
+}
+
+/// Quantities of one group. Model and price version are always told, because the amount is rated from them.
+public struct UsageRow: Hashable, Sendable {
+    /// Index into the query's days.
+    public let day: Int
+    public let model: String
+    public let tierVersionID: TierVersionID
+    public let keyID: KeyID?
+    public let requests: Int64
+    public let inputTokens: Int64
+    public let cachedInputTokens: Int64
+    public let outputTokens: Int64
+
+    public init(
+        day: Int, model: String, tierVersionID: TierVersionID, keyID: KeyID?, requests: Int64, inputTokens: Int64,
+        cachedInputTokens: Int64, outputTokens: Int64
+    ) {
+        self.day = day
+        self.model = model
+        self.tierVersionID = tierVersionID
+        self.keyID = keyID
+        self.requests = requests
+        self.inputTokens = inputTokens
+        self.cachedInputTokens = cachedInputTokens
+        self.outputTokens = outputTokens
+    }
+}
+
+/// One quota in one period: what is settled, what gateways hold, what is left.
+public struct QuotaState: Hashable, Sendable {
+    public let quota: Quota
+    public let settled: Int64
+    public let held: Int64
+
+    public init(quota: Quota, settled: Int64, held: Int64) {
+        self.quota = quota
+        self.settled = settled
+        self.held = held
+    }
+}
+
+public struct RequestQuery: Sendable {
+    public let tenantID: TenantID
+    /// 1 to 100, and one more to know whether there is more.
+    public let limit: Int
+    /// Only requests older than this one.
+    public let after: RequestID?
+    /// Only requests newer than this one; the page is then the nearest to it.
+    public let before: RequestID?
+    public let status: String?
+    public let model: String?
+
+    public init(tenantID: TenantID, limit: Int, after: RequestID?, before: RequestID?, status: String?, model: String?) {
+        self.tenantID = tenantID
+        self.limit = limit
+        self.after = after
+        self.before = before
+        self.status = status
+        self.model = model
+    }
+}
+
+public struct RequestRow: Sendable {
+    public let id: RequestID
+    public let keyID: KeyID
+    public let model: String
+    public let modelVersion: String
+    public let status: String
+    public let httpStatus: Int16?
+    public let errorCode: String?
+    public let createdAt: Timestamp
+    public let completedAt: Timestamp?
+    public let processingMicroseconds: Int64?
+    public let tierVersionID: TierVersionID?
+    public let isCached: Bool
+    /// What the ledger says; `nil` for a request that was not billed.
+    public let billed: Usage?
+    /// JSON text, where the tenant's retention keeps it.
+    public let result: String?
+
+    public init(
+        id: RequestID, keyID: KeyID, model: String, modelVersion: String, status: String, httpStatus: Int16?, errorCode: String?,
+        createdAt: Timestamp, completedAt: Timestamp?, processingMicroseconds: Int64?, tierVersionID: TierVersionID?,
+        isCached: Bool, billed: Usage?, result: String?
+    ) {
+        self.id = id
+        self.keyID = keyID
+        self.model = model
+        self.modelVersion = modelVersion
+        self.status = status
+        self.httpStatus = httpStatus
+        self.errorCode = errorCode
+        self.createdAt = createdAt
+        self.completedAt = completedAt
+        self.processingMicroseconds = processingMicroseconds
+        self.tierVersionID = tierVersionID
+        self.isCached = isCached
+        self.billed = billed
+        self.result = result
+    }
+}

@@ -1,0 +1,32 @@
+/// What the health pages show.
+public struct HealthReport: Sendable {
+    public let postgres: DependencyState
+    public let redis: DependencyState
+    public let isSettlementAccepting: Bool
+    /// Models that have at least one replica.
+    public let servedModels: [String]
+
+    public init(postgres: DependencyState, redis: DependencyState, isSettlementAccepting: Bool, servedModels: [String]) {
+        self.postgres = postgres
+        self.redis = redis
+        self.isSettlementAccepting = isSettlementAccepting
+        self.servedModels = servedModels
+    }
+
+    /// Whether paid requests can be served: their usage can be recorded.
+    public var isReady: Bool { postgres == .available && isSettlementAccepting }
+
+    /// The degraded modes in force, by name.
+    public var degradations: [String] {
+        var names: [String] = []
+        if postgres != .available { names.append("postgres") }
+        if !isSettlementAccepting { names.append("settlement") }
+        if redis == .unavailable { names.append("redis") }
+        return names
+    }
+}
+
+/// Asks the dependencies how they are. Bounded in time.
+public protocol HealthSource: Sendable {
+    func report() async -> HealthReport
+}

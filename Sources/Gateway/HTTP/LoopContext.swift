@@ -1,0 +1,69 @@
+internal import Domain
+internal import Glibc
+internal import NIOCore
+
+/// What the requests of one event loop share: an executor, a source of identifiers, the text of the date. Confined to its loop.
+final class LoopContext: CompletionLane {
+    let eventLoop: any EventLoop
+    let executor: LoopExecutor
+    private let state: NIOLoopBoundBox<State>
+
+    private struct State {
+        var random = BufferedRandom()
+        var dateSeconds: Int64 = .min
+        var dateText: [UInt8] = []
+    }
+
+    /// Must be made on `eventLoop`.
+    init(eventLoop: any EventLoop) {
+        self.eventLoop = eventLoop
+        executor = LoopExecutor(eventLoop)
+        state = NIOLoopBoundBox(State(), eventLoop: eventLoop)
+    }
+
+    func run(_ work: @escaping @Sendable () -> Void) { eventLoop.execute(work) }
+
+    func makeRequestID(at now: Timestamp) -> RequestID {
+        RequestID(at: now, using: &state.value.random)
+    }
+
+    /// The value of the `Date` field (RFC 9110, section 6.6.1), made anew once a second.
+    func withDate(at now: Timestamp, _ body: ([UInt8]) -> Void) {
+        let seconds = now.microsecondsSince1970 / 1_000_000
+        if seconds != state.value.dateSeconds {
+            state.value.dateSeconds = seconds
+            state.value.dateText = Array(httpDate(secondsSince1970: seconds).utf8)
+        }
+        body(state.value.dateText)
+    }
+}
+
+/// The system's random numbers, read in blocks: one call of the kernel per sixteen requests instead of two per request.
+struct BufferedRandom: RandomNumberGenerator {
+    private var words: [UInt64] = []
+
+    mutating func next() -> UInt64 {
+        if words.isEmpty {
+            // 256 bytes, the most that one call gives.
+            words = [UInt64](repeating: 0, count: 32)
+            guard words.withUnsafeMutableBytes({ getentropy($0.baseAddress, $0.count) }) == 0 else {
+                words = []
+                var system = SystemRandomNumberGenerator()
+                return system.next()
+            }
+        }
+        return words.removeLast()
+    }
+}
+
+/// IMF-fixdate, as in `Sun, 06 Nov 1994 08:49:37 GMT`.
+func httpDate(secondsSince1970 seconds: Int64) -> String {
+    let days = seconds / 86_400
+    let date = CivilDate(daysSince1970: days)
+    let second = Int(seconds - days * 86_400)
+    let names = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]
+    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+    func two(_ value: Int) -> String { value < 10 ? "0\(value)" : "\(value)" }
+    return "\(names[Int(days % 7)]), \(two(date.day)) \(months[date.month - 1]) \(date.year) "
+        + "\(two(second / 3_600)):\(two(second / 60 % 60)):\(two(second % 60)) GMT"
+}
