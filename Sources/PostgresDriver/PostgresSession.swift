@@ -22,6 +22,7 @@ public final class PostgresSession {
 
     var connection: OpaquePointer?
     var copyStatementName: String?
+    var copyOwnsTransaction = false
     private var prepared: [ObjectIdentifier: String] = [:]
     private var preparedNames: Set<String> = []
     private var binds = PostgresBinds()
