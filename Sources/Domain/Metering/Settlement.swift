@@ -27,13 +27,16 @@ public struct Settlement: Sendable {
     public var leaseID: LeaseID?
     /// What the tenant lets us keep, already cut to its retention.
     public let prompt: [UInt8]?
+    /// SHA-256 of the prompt, where the tenant lets us keep no more.
+    public let promptDigest: [UInt8]?
     public let result: [UInt8]?
 
     public init(
         requestID: RequestID, tenantID: TenantID, userID: UserID?, keyID: KeyID, model: String, modelVersion: String,
         outcome: Outcome, httpStatus: Int16, errorCode: String?, createdAt: Timestamp, completedAt: Timestamp,
         processingMicroseconds: Int64, estimatedTokens: Int64, usage: Usage, tierVersionID: TierVersionID, leaseID: LeaseID?,
-        prompt: [UInt8]?, result: [UInt8]?
+        prompt: [UInt8]?, promptDigest: [UInt8]?,
+        result: [UInt8]?
     ) {
         self.requestID = requestID
         self.tenantID = tenantID
@@ -52,6 +55,7 @@ public struct Settlement: Sendable {
         self.tierVersionID = tierVersionID
         self.leaseID = leaseID
         self.prompt = prompt
+        self.promptDigest = promptDigest
         self.result = result
     }
 
@@ -67,8 +71,11 @@ public enum SettlementResult: Sendable, Equatable {
     case leaseLost
     /// The database refused this one row although its neighbours were written; a defect of ours that raises an alarm.
     case rejected
-    /// The database cannot be reached. Nothing was written, or if something was, nobody has been told.
+    /// The database cannot be reached, and the row was not sent: nothing was written.
     case unavailable
+    /// The row was sent and the connection was lost before the answer, for longer than the caller can wait. It is sent again until its
+    /// fate is known; the caller is told nothing and what it held counts as spent.
+    case unknown
     /// More settlements are waiting than the bound allows; nothing was written.
     case overloaded
 }

@@ -29,7 +29,18 @@ public struct LeaseRequest: Sendable {
 
 /// What the database answered.
 public enum LeaseAnswer: Sendable {
-    case granted([Lease.Slice])
+    /// One slice of a grant, and what of its quota nobody holds after it.
+    public struct Grant: Sendable {
+        public let slice: Lease.Slice
+        public let freeAfterwards: Int64
+
+        public init(slice: Lease.Slice, freeAfterwards: Int64) {
+            self.slice = slice
+            self.freeAfterwards = freeAfterwards
+        }
+    }
+
+    case granted([Grant])
     case refused(QuotaRefusal)
 }
 

@@ -12,6 +12,8 @@ public struct LeaseBook: Sendable {
     public struct Upkeep: Sendable {
         public var renew: [LeaseID] = []
         public var close: [LeaseID] = []
+
+        public init() {}
     }
 
     fileprivate struct Entry: Sendable {

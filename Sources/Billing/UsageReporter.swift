@@ -1,0 +1,96 @@
+public import Domain
+
+/// Turns quantities into the usage report that a customer reads: grouped as asked, rated by the price version of each entry, rounded once
+/// per line.
+public struct UsageReporter: Sendable {
+    /// One line of a report. Dimensions that were not asked for are `nil`.
+    public struct Line: Hashable, Sendable {
+        public let day: Int?
+        public let model: String?
+        public let keyID: KeyID?
+        public let requests: Int64
+        public let inputTokens: Int64
+        public let cachedInputTokens: Int64
+        public let outputTokens: Int64
+        public let cost: Micros
+    }
+
+    public struct Report: Sendable {
+        public let lines: [Line]
+        public let total: Line
+        /// ISO 4217; empty when nothing was used.
+        public let currency: String
+    }
+
+    /// Raised where usage cannot be rated.
+    public enum Failure: Error, Hashable, Sendable {
+        /// The ledger names a price version that does not exist.
+        case unknownPriceVersion(TierVersionID)
+        /// An amount does not fit into 64 bits of micro-units.
+        case amountTooLarge
+        /// Price versions of different currencies cannot be added up.
+        case mixedCurrencies
+    }
+
+    private struct Key: Hashable {
+        var day: Int?
+        var model: String?
+        var keyID: KeyID?
+    }
+
+    private struct Sums {
+        var requests: Int64 = 0
+        var usage = Usage(inputTokens: 0, outputTokens: 0, source: .worker)
+        var amount = ExactAmount()
+
+        mutating func add(_ row: UsageRow, at sheet: PriceSheet) {
+            requests += row.requests
+            usage.inputTokens += row.inputTokens
+            usage.cachedInputTokens += row.cachedInputTokens
+            usage.outputTokens += row.outputTokens
+            let part = Usage(
+                inputTokens: row.inputTokens, cachedInputTokens: row.cachedInputTokens, outputTokens: row.outputTokens, source: .worker)
+            amount = amount + sheet.amount(requests: row.requests, usage: part, model: row.model)
+        }
+    }
+
+    public init() {}
+
+    /// - Parameters:
+    ///   - sheets: the price sheet of every version that the rows name.
+    /// - Throws: ``Failure``.
+    public func report(
+        _ rows: [UsageRow], sheets: [TierVersionID: PriceSheet], byDay: Bool, byModel: Bool, byKey: Bool
+    ) throws(Failure) -> Report {
+        var groups: [Key: Sums] = [:]
+        var currencies: Set<String> = []
+        for row in rows {
+            guard let sheet = sheets[row.tierVersionID] else { throw .unknownPriceVersion(row.tierVersionID) }
+            currencies.insert(sheet.currency)
+            let key = Key(day: byDay ? row.day : nil, model: byModel ? row.model : nil, keyID: byKey ? row.keyID : nil)
+            groups[key, default: Sums()].add(row, at: sheet)
+        }
+        guard currencies.count <= 1 else { throw .mixedCurrencies }
+        var lines: [Line] = []
+        for (key, sums) in groups { lines.append(try line(key, sums)) }
+        lines.sort { left, right in
+            if left.day != right.day { return (left.day ?? 0) < (right.day ?? 0) }
+            if left.model != right.model { return (left.model ?? "") < (right.model ?? "") }
+            guard let leftKey = left.keyID, let rightKey = right.keyID else { return false }
+            return leftKey < rightKey
+        }
+        // The total adds up the rounded lines, so that what is shown adds up.
+        let total = Line(
+            day: nil, model: nil, keyID: nil, requests: lines.reduce(0) { $0 + $1.requests },
+            inputTokens: lines.reduce(0) { $0 + $1.inputTokens }, cachedInputTokens: lines.reduce(0) { $0 + $1.cachedInputTokens },
+            outputTokens: lines.reduce(0) { $0 + $1.outputTokens }, cost: lines.reduce(.zero) { $0 + $1.cost })
+        return Report(lines: lines, total: total, currency: currencies.first ?? "")
+    }
+
+    private func line(_ key: Key, _ sums: Sums) throws(Failure) -> Line {
+        guard let cost = sums.amount.rounded else { throw .amountTooLarge }
+        return Line(
+            day: key.day, model: key.model, keyID: key.keyID, requests: sums.requests, inputTokens: sums.usage.inputTokens,
+            cachedInputTokens: sums.usage.cachedInputTokens, outputTokens: sums.usage.outputTokens, cost: cost)
+    }
+}

@@ -1,0 +1,61 @@
+internal import Domain
+internal import Hummingbird
+
+/// The open pages about the service itself.
+struct HealthEndpoint: Sendable {
+    let health: any HealthSource
+    let contract: String
+
+    func root(_ request: Request, _ context: ControlContext) async throws -> Response {
+        try .json(["name": "weir", "version": WeirVersion.text, "documentation": "/openapi.yaml", "status": "running"])
+    }
+
+    /// The process is alive; asks nobody.
+    func alive(_ request: Request, _ context: ControlContext) async throws -> Response {
+        try .json(["status": "alive"])
+    }
+
+    func overview(_ request: Request, _ context: ControlContext) async throws -> Response {
+        let report = await health.report()
+        return try .json(
+            Overview(
+                status: report.degradations.isEmpty && !report.servedModels.isEmpty ? "healthy" : "degraded",
+                postgres: report.postgres.rawValue, redis: report.redis.rawValue, models: report.servedModels))
+    }
+
+    func ready(_ request: Request, _ context: ControlContext) async throws -> Response {
+        let report = await health.report()
+        let answer = Readiness(
+            ready: report.isReady, degraded: report.degradations,
+            checks: [
+                "postgres": report.postgres.rawValue, "redis": report.redis.rawValue,
+                "settlement": report.isSettlementAccepting ? "available" : "unavailable",
+                "routes": report.servedModels.isEmpty ? "empty" : "available",
+            ])
+        var response = try Response.json(answer, status: report.isReady ? .ok : .serviceUnavailable)
+        if !report.isReady { response.headers[.retryAfter] = "2" }
+        return response
+    }
+
+    func openAPI(_ request: Request, _ context: ControlContext) async throws -> Response {
+        Response(status: .ok, headers: [.contentType: "application/yaml"], body: .init(byteBuffer: .init(string: contract)))
+    }
+
+    private struct Overview: Encodable {
+        let status: String
+        let postgres: String
+        let redis: String
+        let models: [String]
+    }
+
+    private struct Readiness: Encodable {
+        let ready: Bool
+        let degraded: [String]
+        let checks: [String: String]
+    }
+}
+
+/// The version of this build.
+public enum WeirVersion {
+    public static let text = "0.1.0"
+}

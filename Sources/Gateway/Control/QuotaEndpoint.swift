@@ -1,0 +1,59 @@
+internal import Domain
+internal import Hummingbird
+
+/// `GET /api/v1/quota`: the numbers that decide, as they stand in the database.
+struct QuotaEndpoint: Sendable {
+    let records: any CustomerRecords
+    let time: any TimeSource
+
+    func get(_ request: Request, _ context: ControlContext) async throws -> Response {
+        let caller = try context.caller
+        _ = try QueryParameters(request, allowed: [])
+        let calendar = PeriodCalendar(timeZone: caller.timeZone) ?? .utc
+        let now = time.now
+        let periods = caller.quotas.map { ($0, calendar.period(containing: now, frequency: $0.frequency)) }
+        let states = try await records.quotaStates(tenantID: caller.tenantID, periods: periods.map { ($0.0.id, $0.1) })
+        let lines = periods.map { quota, period in
+            QuotaLine(quota, period, states.first { $0.quota.id == quota.id }, timeZone: caller.timeZone)
+        }
+        return try .json(ListAnswer(data: lines, firstID: nil, lastID: nil, hasMore: false))
+    }
+}
+
+private struct QuotaLine: Encodable {
+    let policy: String
+    let unit: String
+    let frequency: String
+    let mode: String
+    let limit: Int64
+    let settled: Int64
+    let held: Int64
+    let available: Int64
+    let periodID: String
+    let periodStart: String
+    let periodEnd: String
+    let timeZone: String
+
+    enum CodingKeys: String, CodingKey {
+        case policy, unit, frequency, mode, limit, settled, held, available
+        case periodID = "period_id"
+        case periodStart = "period_start"
+        case periodEnd = "period_end"
+        case timeZone = "time_zone"
+    }
+
+    init(_ quota: Quota, _ period: Period, _ state: QuotaState?, timeZone: String) {
+        policy = quota.policy
+        unit = quota.unit.rawValue
+        frequency = quota.frequency.rawValue
+        mode = quota.mode.rawValue
+        limit = state?.quota.amount ?? quota.amount
+        settled = state?.settled ?? 0
+        held = state?.held ?? 0
+        available = max(0, limit - settled - held)
+        periodID = period.id
+        periodStart = period.start.description
+        periodEnd = period.end.description
+        self.timeZone = timeZone
+    }
+}

@@ -1,0 +1,205 @@
+internal import Domain
+internal import Foundation
+internal import Hummingbird
+
+/// `GET /api/v1/requests`, `/api/v1/requests/{id}` and `/status/{id}`: what became of requests.
+struct RequestsEndpoint: Sendable {
+    let records: any CustomerRecords
+    let prices: PriceBook
+
+    private static let statuses: Set<String> = ["queued", "processing", "completed", "failed", "cancelled", "expired"]
+
+    func list(_ request: Request, _ context: ControlContext) async throws -> Response {
+        let caller = try context.caller
+        let query = try QueryParameters(request, allowed: ["limit", "after", "before", "status", "model"])
+        let limit = try query.integer("limit", in: 1...100, default: 20)
+        let after = try query.requestID("after")
+        let before = try query.requestID("before")
+        guard after == nil || before == nil else {
+            throw Refusal.invalid("before", "cannot be sent together with after", fix: "Send one of them.")
+        }
+        if let status = query.text("status"), !Self.statuses.contains(status) {
+            throw Refusal.invalid("status", "is not a status", fix: "One of \(Self.statuses.sorted().joined(separator: ", ")).")
+        }
+        if let model = query.text("model"), !ModelName.isValid(model.utf8) {
+            throw Refusal.invalid("model", "is not a model's name", fix: "Send the name that the request had.")
+        }
+        var rows = try await records.requests(
+            RequestQuery(
+                tenantID: caller.tenantID, limit: limit + 1, after: after, before: before, status: query.text("status"),
+                model: query.text("model")))
+        let hasMore = rows.count > limit
+        // With `before` the surplus row is the newest one, with `after` the oldest.
+        if hasMore { if before != nil { rows.removeFirst() } else { rows.removeLast() } }
+        var data: [RequestAnswer] = []
+        for row in rows { data.append(try await answer(row)) }
+        return try .json(ListAnswer(data: data, firstID: data.first?.id, lastID: data.last?.id, hasMore: hasMore))
+    }
+
+    func one(_ request: Request, _ context: ControlContext) async throws -> Response {
+        try .json(try await answer(try await find(context)))
+    }
+
+    func status(_ request: Request, _ context: ControlContext) async throws -> Response {
+        try .json(StatusAnswer(try await find(context)))
+    }
+
+    private func find(_ context: ControlContext) async throws -> RequestRow {
+        // A malformed id, an unknown one and another tenant's get the same answer.
+        guard let text = context.parameters.get("id"), let id = Domain.RequestID(publicText: text),
+            let row = try await records.request(id, tenantID: try context.caller.tenantID)
+        else { throw Refusal(.notFound, "There is no such request, or it is not yours to see.") }
+        return row
+    }
+
+    private func answer(_ row: RequestRow) async throws -> RequestAnswer {
+        var sheet: PriceSheet?
+        if let id = row.tierVersionID { sheet = try await prices.sheet(id) }
+        return RequestAnswer(row, sheet: sheet)
+    }
+}
+
+private struct RequestAnswer: Encodable {
+    let id: String
+    let object = "request"
+    let status: String
+    let model: String
+    let version: String
+    let keyID: String
+    let createdAt: String
+    let completedAt: String?
+    let processingTimeMilliseconds: Int64?
+    let httpStatus: Int16?
+    let errorCode: String?
+    let usage: UsagePart?
+    let priceVersion: String?
+    let costMicros: Int64?
+    let currency: String?
+    let cached: Bool
+
+    struct UsagePart: Encodable {
+        let inputTokens: Int64
+        let cachedInputTokens: Int64
+        let outputTokens: Int64
+        let source: String
+
+        enum CodingKeys: String, CodingKey {
+            case source
+            case inputTokens = "input_tokens"
+            case cachedInputTokens = "cached_input_tokens"
+            case outputTokens = "output_tokens"
+        }
+    }
+
+    enum CodingKeys: String, CodingKey {
+        case id, object, status, model, version, usage, currency, cached
+        case keyID = "key_id"
+        case createdAt = "created_at"
+        case completedAt = "completed_at"
+        case processingTimeMilliseconds = "processing_time_ms"
+        case httpStatus = "http_status"
+        case errorCode = "error_code"
+        case priceVersion = "price_version"
+        case costMicros = "cost_micros"
+    }
+
+    init(_ row: RequestRow, sheet: PriceSheet?) {
+        id = row.id.publicText
+        status = row.status
+        model = row.model
+        version = row.modelVersion
+        keyID = row.keyID.description
+        createdAt = row.createdAt.description
+        completedAt = row.completedAt?.description
+        processingTimeMilliseconds = row.processingMicroseconds.map { $0 / 1_000 }
+        httpStatus = row.httpStatus
+        errorCode = row.errorCode
+        usage = row.billed.map {
+            UsagePart(
+                inputTokens: $0.inputTokens, cachedInputTokens: $0.cachedInputTokens, outputTokens: $0.outputTokens,
+                source: $0.source.rawValue)
+        }
+        priceVersion = row.billed == nil ? nil : sheet.map { "\($0.tierCode)-\($0.version)" }
+        costMicros = row.billed.flatMap { sheet?.amount(requests: 1, usage: $0, model: row.model).rounded?.value }
+        currency = row.billed == nil ? nil : sheet?.currency
+        cached = row.isCached
+    }
+}
+
+private struct StatusAnswer: Encodable {
+    let requestID: String
+    let status: String
+    let result: JSONFragment?
+    let error: String?
+    let createdAt: String
+    let completedAt: String?
+
+    enum CodingKeys: String, CodingKey {
+        case status, result, error
+        case requestID = "request_id"
+        case createdAt = "created_at"
+        case completedAt = "completed_at"
+    }
+
+    init(_ row: RequestRow) {
+        requestID = row.id.publicText
+        status = row.status
+        result = row.result.flatMap { try? JSONDecoder().decode(JSONFragment.self, from: Data($0.utf8)) }
+        error = row.errorCode
+        createdAt = row.createdAt.description
+        completedAt = row.completedAt?.description
+    }
+
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(requestID, forKey: .requestID)
+        try container.encode(status, forKey: .status)
+        try container.encode(result, forKey: .result)
+        try container.encode(error, forKey: .error)
+        try container.encode(createdAt, forKey: .createdAt)
+        try container.encode(completedAt, forKey: .completedAt)
+    }
+}
+
+/// A kept result, passed through as it is. Numbers of a model's answer are floating point; nothing that is billed is in here.
+private indirect enum JSONFragment: Codable {
+    case null
+    case bool(Bool)
+    case integer(Int64)
+    case number(Double)
+    case string(String)
+    case array([JSONFragment])
+    case object([String: JSONFragment])
+
+    init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer()
+        if container.decodeNil() {
+            self = .null
+        } else if let value = try? container.decode(Bool.self) {
+            self = .bool(value)
+        } else if let value = try? container.decode(Int64.self) {
+            self = .integer(value)
+        } else if let value = try? container.decode(Double.self) {
+            self = .number(value)
+        } else if let value = try? container.decode(String.self) {
+            self = .string(value)
+        } else if let value = try? container.decode([JSONFragment].self) {
+            self = .array(value)
+        } else {
+            self = .object(try container.decode([String: JSONFragment].self))
+        }
+    }
+
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        switch self {
+        case .null: try container.encodeNil()
+        case .bool(let value): try container.encode(value)
+        case .integer(let value): try container.encode(value)
+        case .number(let value): try container.encode(value)
+        case .string(let value): try container.encode(value)
+        case .array(let value): try container.encode(value)
+        case .object(let value): try container.encode(value)
+        }
+    }
+}

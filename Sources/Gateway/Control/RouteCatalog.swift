@@ -1,0 +1,47 @@
+/// Every route of the public listener: the one list that the router, the 405 answers and the test against `openapi/weir.yaml` share.
+public struct RouteCatalog: Sendable {
+    public enum Access: Sendable, Equatable {
+        case open
+        /// A customer's key with this scope.
+        case key(String)
+        /// Runs through the pipeline and is metered; served by the data plane, never by the router.
+        case metered
+    }
+
+    public struct Entry: Sendable {
+        public let method: String
+        /// As in OpenAPI, parameters in braces.
+        public let path: String
+        public let access: Access
+    }
+
+    public static let publicRoutes: [Entry] = [
+        Entry(method: "GET", path: "/", access: .open),
+        Entry(method: "GET", path: "/health", access: .open),
+        Entry(method: "GET", path: "/healthz", access: .open),
+        Entry(method: "GET", path: "/readyz", access: .open),
+        Entry(method: "GET", path: "/openapi.yaml", access: .open),
+        Entry(method: "POST", path: "/predict", access: .metered),
+        Entry(method: "POST", path: "/predict/", access: .metered),
+        Entry(method: "GET", path: "/status/{id}", access: .key("read")),
+        Entry(method: "GET", path: "/api/v1/requests", access: .key("read")),
+        Entry(method: "GET", path: "/api/v1/requests/{id}", access: .key("read")),
+        Entry(method: "GET", path: "/api/v1/quota", access: .key("read")),
+        Entry(method: "GET", path: "/api/v1/usage", access: .key("billing")),
+    ]
+
+    /// The methods that exist for a path, for `Allow`.
+    static func methods(for path: String) -> [String] {
+        let parts = path.split(separator: "/", omittingEmptySubsequences: true)
+        var methods: [String] = []
+        for entry in publicRoutes {
+            let pattern = entry.path.split(separator: "/", omittingEmptySubsequences: true)
+            guard pattern.count == parts.count,
+                zip(pattern, parts).allSatisfy({ $0 == $1 || $0.hasPrefix("{") })
+            else { continue }
+            if !methods.contains(entry.method) { methods.append(entry.method) }
+        }
+        if methods.contains("GET") { methods.append("HEAD") }
+        return methods
+    }
+}

@@ -1,0 +1,153 @@
+public import Domain
+public import Hummingbird
+public import Logging
+internal import HummingbirdCore
+internal import NIOCore
+public import NIOPosix
+
+/// Everything that the public listener is made of.
+public struct GatewayServer: Sendable {
+    public struct Configuration: Sendable {
+        public var host = "127.0.0.1"
+        /// 0 takes any free port.
+        public var port = 8_080
+        public var maximumBodyBytes = 1_048_576
+        public var connectTimeoutMilliseconds: Int64 = 1_000
+        public var inferenceTimeoutMilliseconds: Int64 = 30_000
+        public var headTimeoutMilliseconds: Int64 = 10_000
+        public var bodyTimeoutMilliseconds: Int64 = 30_000
+        public var idleTimeoutMilliseconds: Int64 = 75_000
+        /// The text of `openapi/weir.yaml`.
+        public var contract = ""
+        public init() {}
+    }
+
+    /// What the pipeline and the control plane stand on.
+    public struct Parts: Sendable {
+        public let keys: KeyCache
+        public let routes: RouteDirectory
+        public let prices: PriceBook
+        public let quota: QuotaKeeper
+        public let backend: any InferenceBackend
+        public let settler: any Settler
+        public let records: any CustomerRecords
+        public let health: any HealthSource
+        public let time: any TimeSource
+        #if WEIR_FAULTS
+        public var faults: any FaultPlan = NoFaults()
+        #endif
+
+        public init(
+            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, quota: QuotaKeeper, backend: any InferenceBackend,
+            settler: any Settler, records: any CustomerRecords, health: any HealthSource, time: any TimeSource
+        ) {
+            self.keys = keys
+            self.routes = routes
+            self.prices = prices
+            self.quota = quota
+            self.backend = backend
+            self.settler = settler
+            self.records = records
+            self.health = health
+            self.time = time
+        }
+    }
+
+    private let configuration: Configuration
+    private let parts: Parts
+    private let eventLoops: MultiThreadedEventLoopGroup
+    private let logger: Logger
+
+    public init(configuration: Configuration, parts: Parts, eventLoops: MultiThreadedEventLoopGroup, logger: Logger) {
+        self.configuration = configuration
+        self.parts = parts
+        self.eventLoops = eventLoops
+        self.logger = logger
+    }
+
+    /// Builds the server as a service.
+    /// - Parameter onListening: called with the port once connections are accepted.
+    public func makeApplication(onListening: @escaping @Sendable (Int) async -> Void) async throws -> some ApplicationProtocol {
+        let loops = try await LoopContexts(group: eventLoops)
+        #if WEIR_FAULTS
+        let pipeline = makePipeline(faults: parts.faults)
+        #else
+        let pipeline = makePipeline()
+        #endif
+        let makeHandlers = handlers(pipeline: pipeline, loops: loops)
+        return Application(
+            responder: ControlPlane(parts: parts, contract: configuration.contract).makeRouter().buildResponder(),
+            server: HTTPServerBuilder { responder in GatewayChannel(responder: responder, makeHandlers: makeHandlers) },
+            configuration: .init(address: .hostname(configuration.host, port: configuration.port), serverName: nil),
+            onServerRunning: { channel in await onListening(channel.localAddress?.port ?? 0) },
+            eventLoopGroupProvider: .shared(eventLoops),
+            logger: logger)
+    }
+
+    #if WEIR_FAULTS
+    private func makePipeline(faults: any FaultPlan) -> InferencePipeline {
+        InferencePipeline(
+            keys: parts.keys, routes: parts.routes, prices: parts.prices, quota: parts.quota, dispatch: dispatch,
+            settler: parts.settler, time: parts.time, logger: logger, faults: faults)
+    }
+    #else
+    private func makePipeline() -> InferencePipeline {
+        InferencePipeline(
+            keys: parts.keys, routes: parts.routes, prices: parts.prices, quota: parts.quota, dispatch: dispatch,
+            settler: parts.settler, time: parts.time, logger: logger)
+    }
+    #endif
+
+    private var dispatch: Dispatch {
+        Dispatch(
+            backend: parts.backend, connectMilliseconds: configuration.connectTimeoutMilliseconds,
+            totalMilliseconds: configuration.inferenceTimeoutMilliseconds)
+    }
+
+    private func handlers(
+        pipeline: InferencePipeline, loops: LoopContexts
+    ) -> @Sendable (any EventLoop) -> [any ChannelHandler] {
+        let limits = ConnectionDeadlines.Limits(
+            headNanoseconds: UInt64(configuration.headTimeoutMilliseconds) * 1_000_000,
+            bodyNanoseconds: UInt64(configuration.bodyTimeoutMilliseconds) * 1_000_000,
+            idleNanoseconds: UInt64(configuration.idleTimeoutMilliseconds) * 1_000_000)
+        let maximumBodyBytes = configuration.maximumBodyBytes
+        let time = parts.time
+        return { eventLoop in
+            // Every connection of this group's listener is on one of its loops.
+            let loop = loops[eventLoop] ?? LoopContext(eventLoop: eventLoop)
+            let guardian = ConnectionGuard(rules: RequestRules(), limits: limits, loop: loop, time: time)
+            return [
+                guardian,
+                DataPlaneHandler(
+                    pipeline: pipeline, maximumBodyBytes: maximumBodyBytes, loop: loop, time: time, guardian: guardian),
+            ]
+        }
+    }
+}
+
+/// The routes that Hummingbird serves.
+struct ControlPlane: Sendable {
+    let parts: GatewayServer.Parts
+    let contract: String
+
+    func makeRouter() -> Router<ControlContext> {
+        let router = Router(context: ControlContext.self)
+        router.add(middleware: ProblemMiddleware())
+        let health = HealthEndpoint(health: parts.health, contract: contract)
+        router.get("/", use: health.root)
+        router.get("/health", use: health.overview)
+        router.get("/healthz", use: health.alive)
+        router.get("/readyz", use: health.ready)
+        router.get("/openapi.yaml", use: health.openAPI)
+        let requests = RequestsEndpoint(records: parts.records, prices: parts.prices)
+        let reading = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: .read))
+        reading.get("/status/{id}", use: requests.status)
+        reading.get("/api/v1/requests", use: requests.list)
+        reading.get("/api/v1/requests/{id}", use: requests.one)
+        reading.get("/api/v1/quota", use: QuotaEndpoint(records: parts.records, time: parts.time).get)
+        let billing = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: .billing))
+        billing.get("/api/v1/usage", use: UsageEndpoint(records: parts.records, prices: parts.prices, time: parts.time).get)
+        return router
+    }
+}

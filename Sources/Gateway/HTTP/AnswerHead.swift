@@ -1,0 +1,191 @@
+internal import Domain
+internal import NIOCore
+
+/// Writes the head of a data-plane answer and its body into one buffer, so that an answer is one write of the socket.
+enum AnswerHead {
+    static func prediction(_ answer: Prediction, keepsAlive: Bool, at now: Timestamp, on loop: LoopContext) -> ByteBuffer {
+        let body = AnswerBody.prediction(answer)
+        var buffer = ByteBuffer()
+        buffer.reserveCapacity(900 + body.readableBytes)
+        begin(&buffer, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n", body, answer.requestID, keepsAlive, now, loop)
+        buffer.writeStaticString("x-weir-model: ")
+        buffer.writeString(answer.model)
+        if isFieldSafe(answer.version) {
+            buffer.writeStaticString("\r\nx-weir-model-version: ")
+            buffer.writeString(answer.version)
+        }
+        buffer.writeStaticString("\r\nx-weir-usage: in=")
+        buffer.writeDecimal(answer.usage.inputTokens)
+        buffer.writeStaticString(", cached=")
+        buffer.writeDecimal(answer.usage.cachedInputTokens)
+        buffer.writeStaticString(", out=")
+        buffer.writeDecimal(answer.usage.outputTokens)
+        if let cost = answer.cost {
+            buffer.writeStaticString("\r\nx-weir-price-version: ")
+            buffer.writeString(answer.priceVersion)
+            buffer.writeStaticString("\r\nx-weir-cost-micros: ")
+            buffer.writeDecimal(cost.value)
+            buffer.writeStaticString("; currency=")
+            buffer.writeString(answer.currency)
+        }
+        for name in answer.degradations {
+            buffer.writeStaticString("\r\nx-weir-degraded: ")
+            buffer.writeString(name)
+        }
+        writeLimits(answer.limits, to: &buffer)
+        writeTimings(answer.timings, to: &buffer)
+        buffer.writeStaticString("\r\n\r\n")
+        buffer.writeImmutableBuffer(body)
+        return buffer
+    }
+
+    static func problem(
+        _ refusal: Refusal, requestID: RequestID, keepsAlive: Bool, at now: Timestamp, on loop: LoopContext
+    ) -> ByteBuffer {
+        let body = AnswerBody.problem(refusal, requestID: requestID)
+        var buffer = ByteBuffer()
+        buffer.reserveCapacity(500 + body.readableBytes)
+        begin(
+            &buffer, "HTTP/1.1 \(refusal.code.httpStatus) \(reason(refusal.code.httpStatus))\r\ncontent-type: application/problem+json\r\n",
+            body, requestID, keepsAlive, now, loop)
+        buffer.writeStaticString("x-weir-error: ")
+        buffer.writeString(refusal.code.rawValue)
+        for (name, value) in refusal.fields { buffer.writeString("\r\n\(name): \(value)") }
+        buffer.writeStaticString("\r\n\r\n")
+        buffer.writeImmutableBuffer(body)
+        return buffer
+    }
+
+    private static func begin(
+        _ buffer: inout ByteBuffer, _ start: String, _ body: ByteBuffer, _ requestID: RequestID, _ keepsAlive: Bool, _ now: Timestamp,
+        _ loop: LoopContext
+    ) {
+        buffer.writeString(start)
+        buffer.writeStaticString("content-length: ")
+        buffer.writeDecimal(Int64(body.readableBytes))
+        buffer.writeStaticString("\r\ndate: ")
+        loop.withDate(at: now) { buffer.writeBytes($0) }
+        buffer.writeStaticString("\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\nx-request-id: ")
+        buffer.writePublicID(requestID)
+        buffer.writeStaticString(keepsAlive ? "\r\n" : "\r\nconnection: close\r\n")
+    }
+
+    /// Both families of limit headers: `x-ratelimit-*` in the form of the OpenAI API, and the `RateLimit` fields of the IETF draft
+    /// (draft-ietf-httpapi-ratelimit-headers), tightest policy first.
+    private static func writeLimits(_ readings: [LimitReading], to buffer: inout ByteBuffer) {
+        guard !readings.isEmpty else { return }
+        for unit in QuotaUnit.allCases {
+            guard let tightest = readings.filter({ $0.quota.unit == unit }).min(by: { $0.remaining < $1.remaining }) else { continue }
+            buffer.writeString("\r\nx-ratelimit-limit-\(unit.rawValue): ")
+            buffer.writeDecimal(tightest.quota.amount)
+            buffer.writeString("\r\nx-ratelimit-remaining-\(unit.rawValue): ")
+            buffer.writeDecimal(tightest.remaining)
+            buffer.writeString("\r\nx-ratelimit-reset-\(unit.rawValue): \(durationText(seconds: tightest.resetSeconds))")
+        }
+        let sorted = readings.sorted { $0.remaining < $1.remaining }
+        buffer.writeStaticString("\r\nRateLimit-Policy: ")
+        for (index, reading) in sorted.enumerated() {
+            buffer.writeString(
+                "\(index == 0 ? "" : ", ")\"\(reading.quota.policy)\";q=\(reading.quota.amount);w=\(reading.windowSeconds)"
+                    + (reading.quota.unit == .tokens ? ";qu=\"tokens\"" : ""))
+        }
+        buffer.writeStaticString("\r\nRateLimit: ")
+        for (index, reading) in sorted.enumerated() {
+            buffer.writeString("\(index == 0 ? "" : ", ")\"\(reading.quota.policy)\";r=\(reading.remaining);t=\(reading.resetSeconds)")
+        }
+    }
+
+    private static func writeTimings(_ timings: StageTimings, to buffer: inout ByteBuffer) {
+        buffer.writeStaticString("\r\nserver-timing: auth;dur=")
+        buffer.writeMilliseconds(timings.authenticate)
+        buffer.writeStaticString(", quota;dur=")
+        buffer.writeMilliseconds(timings.quota)
+        buffer.writeStaticString(", upstream;dur=")
+        buffer.writeMilliseconds(timings.upstream)
+        buffer.writeStaticString(", settle;dur=")
+        buffer.writeMilliseconds(timings.settle)
+    }
+
+    /// A worker's text goes into a header only if it can do no harm there.
+    private static func isFieldSafe(_ text: String) -> Bool {
+        !text.isEmpty && text.utf8.count <= 64 && text.utf8.allSatisfy { (0x21...0x7E).contains($0) }
+    }
+
+    static func reason(_ status: Int) -> String {
+        switch status {
+        case 400: "Bad Request"
+        case 401: "Unauthorized"
+        case 403: "Forbidden"
+        case 404: "Not Found"
+        case 405: "Method Not Allowed"
+        case 408: "Request Timeout"
+        case 409: "Conflict"
+        case 413: "Content Too Large"
+        case 414: "URI Too Long"
+        case 415: "Unsupported Media Type"
+        case 417: "Expectation Failed"
+        case 422: "Unprocessable Content"
+        case 429: "Too Many Requests"
+        case 431: "Request Header Fields Too Large"
+        case 502: "Bad Gateway"
+        case 503: "Service Unavailable"
+        case 504: "Gateway Timeout"
+        case 505: "HTTP Version Not Supported"
+        default: "Internal Server Error"
+        }
+    }
+}
+
+/// A duration as the OpenAI API writes it: `1s`, `6m0s`, `26h0m5s`.
+func durationText(seconds: Int64) -> String {
+    let (hours, minutes, rest) = (seconds / 3_600, seconds / 60 % 60, seconds % 60)
+    if hours > 0 { return "\(hours)h\(minutes)m\(rest)s" }
+    return minutes > 0 ? "\(minutes)m\(rest)s" : "\(rest)s"
+}
+
+extension Refusal {
+    /// The header fields that go with the refusal.
+    var fields: [(String, String)] {
+        var fields: [(String, String)] = []
+        if code.httpStatus == 401 {
+            fields.append(("www-authenticate", "Bearer"))
+            fields.append(("x-should-retry", "false"))
+        }
+        if code == .quotaExceeded { fields.append(("x-should-retry", "false")) }
+        if let retryAfterSeconds {
+            fields.append(("retry-after", String(retryAfterSeconds)))
+            if code != .quotaExceeded { fields.append(("retry-after-ms", String(retryAfterSeconds * 1_000))) }
+        }
+        if let quota {
+            let name = quota.quota.unit.rawValue
+            fields.append(("x-ratelimit-limit-\(name)", String(quota.quota.amount)))
+            fields.append(("x-ratelimit-remaining-\(name)", String(max(0, quota.quota.amount - quota.settled - quota.held))))
+            fields.append(("x-ratelimit-reset-\(name)", durationText(seconds: Int64(retryAfterSeconds ?? 0))))
+            let window = quota.period.end.milliseconds(since: quota.period.start) / 1_000
+            fields.append(
+                (
+                    "RateLimit-Policy",
+                    "\"\(quota.quota.policy)\";q=\(quota.quota.amount);w=\(window)"
+                        + (quota.quota.unit == .tokens ? ";qu=\"tokens\"" : "")
+                ))
+            fields.append(
+                (
+                    "RateLimit",
+                    "\"\(quota.quota.policy)\";r=\(max(0, quota.quota.amount - quota.settled - quota.held));t=\(retryAfterSeconds ?? 0)"
+                ))
+        }
+        if !allowedMethods.isEmpty { fields.append(("allow", allowedMethods.joined(separator: ", "))) }
+        return fields
+    }
+}
+
+extension ByteBuffer {
+    /// Milliseconds with three places.
+    fileprivate mutating func writeMilliseconds(_ nanoseconds: UInt64) {
+        let microseconds = Int64(clamping: nanoseconds / 1_000)
+        writeDecimal(microseconds / 1_000)
+        let fraction = microseconds % 1_000
+        writeStaticString(fraction < 10 ? ".00" : fraction < 100 ? ".0" : ".")
+        writeDecimal(fraction)
+    }
+}

@@ -1,0 +1,69 @@
+/// When a connection has been silent for too long: a pure state machine over monotonic time.
+///
+/// Three waits are bounded: for a head that has begun, for the next bytes of a body, and for the next request on an idle connection. While
+/// the answer is being made the pipeline's own deadlines hold.
+struct ConnectionDeadlines: Sendable {
+    struct Limits: Sendable {
+        var headNanoseconds: UInt64 = 10_000_000_000
+        var bodyNanoseconds: UInt64 = 30_000_000_000
+        var idleNanoseconds: UInt64 = 75_000_000_000
+    }
+
+    enum Expiry: Equatable, Sendable {
+        /// Look again at this time.
+        case notYet(atNanoseconds: UInt64)
+        /// Nothing to answer; close.
+        case closeIdle
+        /// A request has begun and does not arrive: 408 and close.
+        case requestTimeout
+        /// Nothing is waited for now.
+        case none
+    }
+
+    private enum Phase: Sendable { case idle, head, body, answering }
+
+    private let limits: Limits
+    private var phase = Phase.idle
+    private var since: UInt64
+
+    init(limits: Limits, now: UInt64) {
+        self.limits = limits
+        since = now
+    }
+
+    /// Bytes arrived that made no complete head.
+    mutating func bytesArrived(now: UInt64) {
+        guard phase == .idle else { return }
+        phase = .head
+        since = now
+    }
+
+    mutating func headArrived(now: UInt64) {
+        phase = .body
+        since = now
+    }
+
+    mutating func bodyArrived(now: UInt64) {
+        guard phase == .body else { return }
+        since = now
+    }
+
+    mutating func requestComplete() { phase = .answering }
+
+    mutating func answerComplete(now: UInt64) {
+        phase = .idle
+        since = now
+    }
+
+    func expiry(now: UInt64) -> Expiry {
+        let limit: UInt64
+        switch phase {
+        case .idle: limit = limits.idleNanoseconds
+        case .head: limit = limits.headNanoseconds
+        case .body: limit = limits.bodyNanoseconds
+        case .answering: return .none
+        }
+        if now < since + limit { return .notYet(atNanoseconds: since + limit) }
+        return phase == .idle ? .closeIdle : .requestTimeout
+    }
+}

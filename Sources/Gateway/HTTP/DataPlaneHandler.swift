@@ -1,0 +1,260 @@
+internal import Domain
+internal import Logging
+internal import NIOCore
+internal import NIOHTTP1
+
+/// Takes the metered routes off the connection and runs them through the pipeline on the connection's own event loop; everything else goes
+/// on to the framework behind it.
+///
+/// One request of a connection is under way at a time, answered in order. While one is, nothing more is read from the socket: what a
+/// client pipelines waits in the kernel, and what was read already waits here, at most one read's worth.
+final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
+    typealias InboundIn = HTTPServerRequestPart
+    typealias InboundOut = HTTPServerRequestPart
+    typealias OutboundIn = HTTPServerResponsePart
+    typealias OutboundOut = HTTPServerResponsePart
+
+    private enum State {
+        case idle
+        /// A metered request is arriving.
+        case gathering(HTTPRequestHead, ByteBuffer)
+        /// The pipeline runs.
+        case running
+        /// The framework has the request.
+        case passing(requestEnded: Bool)
+    }
+
+    private let pipeline: InferencePipeline
+    private let maximumBodyBytes: Int
+    private let loop: LoopContext
+    private let time: any TimeSource
+    private let guardian: ConnectionGuard
+    private var state = State.idle
+    private var waiting = CircularBuffer<HTTPServerRequestPart>()
+    private var isReadHeld = false
+    private var closesAfterAnswer = false
+    private var guardContext: ChannelHandlerContext?
+
+    init(pipeline: InferencePipeline, maximumBodyBytes: Int, loop: LoopContext, time: any TimeSource, guardian: ConnectionGuard) {
+        self.pipeline = pipeline
+        self.maximumBodyBytes = maximumBodyBytes
+        self.loop = loop
+        self.time = time
+        self.guardian = guardian
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        guardContext = try? context.pipeline.syncOperations.context(handler: guardian)
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) { guardContext = nil }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let part = unwrapInboundIn(data)
+        if mustWait {
+            waiting.append(part)
+        } else {
+            take(part, context: context)
+        }
+    }
+
+    private var mustWait: Bool {
+        if !waiting.isEmpty { return true }
+        switch state {
+        case .running, .passing(requestEnded: true): return true
+        default: return false
+        }
+    }
+
+    func read(context: ChannelHandlerContext) {
+        switch state {
+        case .running: isReadHeld = true
+        default: context.read()
+        }
+    }
+
+    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        let part = unwrapOutboundIn(data)
+        context.write(data, promise: promise)
+        if case .end = part, case .passing(let requestEnded) = state, requestEnded { becomeIdle(context) }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if event is ChannelShouldQuiesceEvent {
+            switch state {
+            case .gathering, .running:
+                closesAfterAnswer = true
+                return
+            case .idle, .passing: break
+            }
+        }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    private func take(_ part: HTTPServerRequestPart, context: ChannelHandlerContext) {
+        switch (state, part) {
+        case (.idle, .head(let head)): begin(head, context: context)
+        case (.gathering(let head, var body), .body(let bytes)):
+            // Moved out while it grows, so that the bytes are not copied.
+            state = .idle
+            guard body.readableBytes + bytes.readableBytes <= maximumBodyBytes else {
+                return refuse(.tooLarge(maximumBodyBytes))
+            }
+            if body.readableBytes == 0 { body = bytes } else { body.writeImmutableBuffer(bytes) }
+            state = .gathering(head, body)
+        case (.gathering(let head, let body), .end):
+            state = .running
+            run(head, body, context: context)
+        case (.passing, _):
+            if case .end = part { state = .passing(requestEnded: true) }
+            context.fireChannelRead(wrapInboundOut(part))
+        default: break
+        }
+    }
+
+    private func begin(_ head: HTTPRequestHead, context: ChannelHandlerContext) {
+        let expectsContinue = head.headers.contains(name: "expect")
+        guard head.method == .POST, Self.isMetered(head.uri) else {
+            state = .passing(requestEnded: false)
+            if expectsContinue { writeContinue() }
+            context.fireChannelRead(wrapInboundOut(.head(head)))
+            return
+        }
+        if let refusal = headRefusal(head) { return refuse(refusal) }
+        if expectsContinue {
+            // Who cannot be a customer is told so before it sends its body.
+            switch Self.credentials(of: head.headers) {
+            case .one(let bytes) where APIKey(parsing: bytes) != nil: writeContinue()
+            case .none: return refuse(Refusal(.missingKey, "Send your API key in the header Authorization: Bearer <key>."))
+            default: return refuse(.invalidKey)
+            }
+        }
+        state = .gathering(head, ByteBuffer())
+    }
+
+    /// What the head alone decides, before a byte of the body is read.
+    private func headRefusal(_ head: HTTPRequestHead) -> Refusal? {
+        if let length = head.headers.first(name: "content-length").flatMap({ Int($0) }), length > maximumBodyBytes {
+            return .tooLarge(maximumBodyBytes)
+        }
+        if head.headers.contains(name: "content-encoding"), head.headers.first(name: "content-encoding")?.lowercased() != "identity" {
+            return Refusal(.unsupportedEncoding, "Compressed bodies are not accepted. Send the body as it is.")
+        }
+        guard let type = head.headers.first(name: "content-type"), Self.isJSON(type) else {
+            return Refusal(.unsupportedMediaType, "The body must be JSON. Send content-type: application/json.")
+        }
+        return nil
+    }
+
+    private func run(_ head: HTTPRequestHead, _ body: ByteBuffer, context: ChannelHandlerContext) {
+        let now = time.now
+        let call = InferenceCall(
+            requestID: loop.makeRequestID(at: now), receivedAt: now, receivedNanoseconds: time.monotonicNanoseconds,
+            credentials: Self.credentials(of: head.headers), body: body,
+            trace: head.headers.first(name: "traceparent").flatMap {
+                TraceContext(parent: $0, state: head.headers.first(name: "tracestate"))
+            })
+        let keepsAlive = head.isKeepAlive
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        let pipeline = pipeline
+        let loop = loop
+        // The one place that starts a task for a request; it ends with the request, and every wait inside it is bounded.
+        Task(executorPreference: loop.executor) {
+            let outcome = await pipeline.run(call, on: loop)
+            bound.value.0.answer(outcome, call: call, keepsAlive: keepsAlive, context: bound.value.1)
+        }
+    }
+
+    private func answer(_ outcome: InferenceOutcome, call: InferenceCall, keepsAlive: Bool, context: ChannelHandlerContext) {
+        guard let guardContext, context.channel.isActive else { return }
+        let now = time.now
+        let staysOpen = keepsAlive && !closesAfterAnswer
+        let bytes: ByteBuffer
+        switch outcome {
+        case .answered(let prediction):
+            bytes = AnswerHead.prediction(prediction, keepsAlive: staysOpen, at: now, on: loop)
+            RequestMetrics.answered(nanoseconds: time.monotonicNanoseconds &- call.receivedNanoseconds)
+        case .refused(let refusal, let requestID):
+            bytes = AnswerHead.problem(refusal, requestID: requestID, keepsAlive: staysOpen, at: now, on: loop)
+            RequestMetrics.refused(refusal.code, route: "predict")
+            log(refusal, requestID)
+        }
+        guardian.writeRaw(bytes, context: guardContext)
+        guardian.answerComplete(context: guardContext)
+        if !staysOpen {
+            guardian.linger(guardContext)
+        } else {
+            becomeIdle(context)
+        }
+    }
+
+    private func log(_ refusal: Refusal, _ requestID: RequestID) {
+        guard refusal.code.httpStatus >= 500 else { return }
+        pipeline.logger.warning(
+            "request failed",
+            metadata: ["request_id": "\(requestID.publicText)", "code": "\(refusal.code.rawValue)", "cause": "\(refusal.cause ?? "")"])
+    }
+
+    /// Refuses at the head; the body stays unread and the connection is closed.
+    private func refuse(_ refusal: Refusal) {
+        guard let guardContext else { return }
+        state = .running
+        guardian.refuse(refusal, context: guardContext)
+    }
+
+    private func writeContinue() {
+        guard let guardContext else { return }
+        guardian.writeRaw(ByteBuffer(staticString: "HTTP/1.1 100 Continue\r\n\r\n"), context: guardContext)
+    }
+
+    private func becomeIdle(_ context: ChannelHandlerContext) {
+        state = .idle
+        while !waiting.isEmpty {
+            switch state {
+            case .running, .passing(requestEnded: true): return
+            default: take(waiting.removeFirst(), context: context)
+            }
+        }
+        if isReadHeld {
+            isReadHeld = false
+            read(context: context)
+        }
+    }
+
+    private static func isMetered(_ target: String) -> Bool {
+        let path = target.utf8.prefix { $0 != UInt8(ascii: "?") }
+        return path.elementsEqual("/predict".utf8) || path.elementsEqual("/predict/".utf8)
+    }
+
+    private static func isJSON(_ type: String) -> Bool {
+        let media = type.split(separator: ";", maxSplits: 1, omittingEmptySubsequences: false)[0]
+        return media.lowercased().filter { $0 != " " && $0 != "\t" } == "application/json"
+    }
+
+    /// `Authorization: Bearer`, `x-api-key` or `api-key`; the same key in several of them is one.
+    static func credentials(of headers: HTTPHeaders) -> Credentials {
+        var found: [[UInt8]] = []
+        var sawUnusable = false
+        for (name, value) in headers {
+            let isBearer = name.utf8.count == 13 && name.lowercased() == "authorization"
+            let isKey = !isBearer && (name.utf8.count == 9 || name.utf8.count == 7) && ["x-api-key", "api-key"].contains(name.lowercased())
+            guard isBearer || isKey else { continue }
+            let bytes = Array(value.utf8)
+            if isKey {
+                found.append(bytes)
+            } else if bytes.count > 7, bytes.prefix(7).elementsEqual("Bearer ".utf8) || value.lowercased().hasPrefix("bearer ") {
+                found.append(Array(bytes[7...].drop { $0 == 0x20 }))
+            } else {
+                sawUnusable = true
+            }
+        }
+        guard let first = found.first else { return sawUnusable ? .unusable : .none }
+        return sawUnusable || found.contains { $0 != first } ? .conflicting : .one(first)
+    }
+}
+
+extension Refusal {
+    static func tooLarge(_ limit: Int) -> Refusal {
+        Refusal(.requestTooLarge, "The body is larger than \(limit) bytes. Send less at once.")
+    }
+}

@@ -1,0 +1,163 @@
+internal import Crypto
+public import Domain
+public import Logging
+internal import Metrics
+internal import Synchronization
+
+/// Knows who is calling: an in-process snapshot of the keys that were used, one query on the first use of a key, and what changed since.
+///
+/// A key that is malformed or mistyped is refused by its checksum, before any I/O. A changed key, tenant, subscription or quota reaches
+/// this snapshot by ``refresh()``, which the composition calls when the database's generation moves and at least twice a second.
+public final class KeyCache: Sendable {
+    private struct State {
+        var known: [APIKey.PublicID: KeyRecord] = [:]
+        /// Public ids that do not exist, with the monotonic time until which that is believed.
+        var unknown: [APIKey.PublicID: UInt64] = [:]
+        var waiting: [APIKey.PublicID: [CheckedContinuation<Void, Never>]] = [:]
+        var generation: Int64 = 0
+    }
+
+    private static let unknownLimit = 65_536
+    private static let unknownNanoseconds: UInt64 = 5_000_000_000
+
+    private let directory: any KeyDirectory
+    private let pepper: SymmetricKey
+    private let time: any TimeSource
+    private let logger: Logger
+    private let state = Mutex(State())
+    private let misses = Counter(label: "weir_key_lookups_total")
+
+    /// - Parameter pepper: the secret under which digests were made, at least 32 bytes.
+    public init(directory: any KeyDirectory, pepper: [UInt8], time: any TimeSource, logger: Logger) {
+        self.directory = directory
+        self.pepper = SymmetricKey(data: pepper)
+        self.time = time
+        self.logger = logger
+    }
+
+    /// - Parameter plane: which keys are welcome: customers' on the public listener, admin keys on the other.
+    func principal(for credentials: Credentials, plane: Plane) async throws(Refusal) -> Principal {
+        let key = try Self.parse(credentials)
+        let record: KeyRecord
+        if let known = state.withLock({ $0.known[key.publicID] }) {
+            record = known
+        } else {
+            record = try await lookUp(key)
+        }
+        guard HMAC<SHA256>.isValidAuthenticationCode(record.digest, authenticating: key.text, using: pepper) else {
+            throw .invalidKey
+        }
+        if record.revokedAt != nil { throw .invalidKey }
+        if let end = record.expiresAt, end <= time.now { throw .invalidKey }
+        guard (key.environment == .admin) == (plane == .admin) else {
+            throw Refusal(
+                .wrongPlane,
+                plane == .admin
+                    ? "A customer's key cannot administrate. Use an admin key." : "An admin key cannot call models. Use a customer's key.")
+        }
+        guard record.tenantState == .active else {
+            throw Refusal(.tenantSuspended, "The account is suspended. Contact the operator of this service.")
+        }
+        return record.principal
+    }
+
+    /// Reads anew every key that is in memory if the database's generation has moved.
+    public func refresh() async throws(StoreUnavailable) {
+        let generation = try await directory.generation()
+        let ids = state.withLock { state -> [APIKey.PublicID]? in
+            state.generation == generation ? nil : Array(state.known.keys)
+        }
+        guard let ids else { return }
+        var fresh: [APIKey.PublicID: KeyRecord] = [:]
+        for start in stride(from: 0, to: ids.count, by: 1_000) {
+            for record in try await directory.find(Array(ids[start..<min(start + 1_000, ids.count)])) { fresh[record.publicID] = record }
+        }
+        state.withLock { state in
+            for id in ids { state.known[id] = fresh[id] }
+            state.unknown.removeAll(keepingCapacity: true)
+            state.generation = generation
+        }
+    }
+
+    private static func parse(_ credentials: Credentials) throws(Refusal) -> APIKey {
+        switch credentials {
+        case .none:
+            throw Refusal(.missingKey, "Send your API key in the header Authorization: Bearer <key>.")
+        case .conflicting:
+            throw Refusal(.badRequest, "The request carries two different keys. Send one.")
+        case .unusable: throw .invalidKey
+        case .one(let bytes):
+            guard let key = APIKey(parsing: bytes) else { throw .invalidKey }
+            return key
+        }
+    }
+
+    /// One query for all requests that wait for the same key.
+    private func lookUp(_ key: APIKey) async throws(Refusal) -> KeyRecord {
+        let id = key.publicID
+        let now = time.monotonicNanoseconds
+        let isBelievedUnknown = state.withLock { $0.unknown[id].map { $0 > now } ?? false }
+        if isBelievedUnknown { throw .invalidKey }
+        let mustAsk = state.withLock { state -> Bool in
+            guard state.waiting[id] == nil else { return false }
+            state.waiting[id] = []
+            return true
+        }
+        guard mustAsk else {
+            await withCheckedContinuation { continuation in
+                let isStillAsked = state.withLock { state -> Bool in
+                    guard state.waiting[id] != nil else { return false }
+                    state.waiting[id]?.append(continuation)
+                    return true
+                }
+                if !isStillAsked { continuation.resume() }
+            }
+            guard let record = state.withLock({ $0.known[id] }) else {
+                if state.withLock({ $0.unknown[id] != nil }) { throw .invalidKey }
+                throw .storeAway(cause: "key lookup failed")
+            }
+            return record
+        }
+        misses.increment()
+        let result: Result<KeyRecord?, StoreUnavailable>
+        do throws(StoreUnavailable) {
+            result = .success(try await directory.find([id]).first)
+        } catch {
+            result = .failure(error)
+        }
+        let waiting = state.withLock { state -> [CheckedContinuation<Void, Never>] in
+            switch result {
+            case .success(let record?): state.known[id] = record
+            case .success(nil):
+                if state.unknown.count >= Self.unknownLimit { state.unknown.removeAll(keepingCapacity: true) }
+                state.unknown[id] = now + Self.unknownNanoseconds
+            case .failure: break
+            }
+            return state.waiting.removeValue(forKey: id) ?? []
+        }
+        for continuation in waiting { continuation.resume() }
+        switch result {
+        case .success(let record?): return record
+        case .success(nil): throw .invalidKey
+        case .failure(let error): throw .storeAway(cause: error.cause)
+        }
+    }
+}
+
+/// Which listener a key is presented to.
+public enum Plane: Sendable {
+    case customer
+    case admin
+}
+
+extension Refusal {
+    /// One text for every reason: which part of a key is wrong is nobody's business.
+    static let invalidKey = Refusal(
+        .invalidAPIKey, "The API key is mistyped, unknown, revoked or expired. Check it, or ask the owner of the account for a new one.")
+
+    static func storeAway(cause: String) -> Refusal {
+        Refusal(
+            .meteringUnavailable, "Usage cannot be recorded at the moment, so nothing is served. Try again in a few seconds.",
+            retryAfterSeconds: 2, cause: cause)
+    }
+}

@@ -1,0 +1,83 @@
+internal import Domain
+internal import NIOCore
+
+/// A request as HTTP gave it, before anything is believed.
+struct InferenceCall: Sendable {
+    let requestID: RequestID
+    let receivedAt: Timestamp
+    let receivedNanoseconds: UInt64
+    let credentials: Credentials
+    let body: ByteBuffer
+    let trace: TraceContext?
+}
+
+/// What the caller presented to say who it is.
+enum Credentials: Sendable, Equatable {
+    case none
+    case one([UInt8])
+    /// Two different credentials: which one pays would be a guess.
+    case conflicting
+    /// Something that is no bearer token, as `Basic …`.
+    case unusable
+}
+
+/// W3C Trace Context, continued towards the worker (https://www.w3.org/TR/trace-context/).
+struct TraceContext: Sendable, Equatable {
+    /// Version 00: `00-<32 hex>-<16 hex>-<2 hex>`, lower case, neither id all zeros.
+    let parent: String
+    let state: String?
+
+    init?(parent: String, state: String?) {
+        let bytes = Array(parent.utf8)
+        guard bytes.count == 55, bytes[2] == 0x2D, bytes[35] == 0x2D, bytes[52] == 0x2D, bytes.starts(with: Array("00-".utf8)) else {
+            return nil
+        }
+        let isHexadecimal = { (range: Range<Int>) in
+            bytes[range].allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
+        }
+        guard isHexadecimal(3..<35), isHexadecimal(36..<52), isHexadecimal(53..<55),
+            !bytes[3..<35].allSatisfy({ $0 == 0x30 }), !bytes[36..<52].allSatisfy({ $0 == 0x30 })
+        else { return nil }
+        self.parent = parent
+        self.state = state.flatMap { $0.utf8.count <= 512 && $0.utf8.allSatisfy { (0x20...0x7E).contains($0) } ? $0 : nil }
+    }
+}
+
+/// Nanoseconds spent in each stage, for `Server-Timing` and the metrics.
+struct StageTimings: Sendable {
+    var authenticate: UInt64 = 0
+    var quota: UInt64 = 0
+    var upstream: UInt64 = 0
+    var settle: UInt64 = 0
+}
+
+/// A prediction that is settled and may leave.
+struct Prediction: Sendable {
+    let requestID: RequestID
+    let model: String
+    let version: String
+    /// JSON of the worker's own answer.
+    let prediction: ByteBuffer
+    let probabilities: ByteBuffer?
+    let usage: Usage
+    let cost: Micros?
+    let currency: String
+    let priceVersion: String
+    let limits: [LimitReading]
+    let degradations: [String]
+    let timings: StageTimings
+}
+
+/// One policy's numbers for the headers that show limits.
+struct LimitReading: Sendable {
+    let quota: Quota
+    let remaining: Int64
+    let resetSeconds: Int64
+    let windowSeconds: Int64
+}
+
+/// The end of the pipeline.
+enum InferenceOutcome: Sendable {
+    case answered(Prediction)
+    case refused(Refusal, RequestID)
+}

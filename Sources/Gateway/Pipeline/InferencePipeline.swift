@@ -1,0 +1,238 @@
+internal import Crypto
+internal import Domain
+internal import Logging
+internal import Metrics
+internal import NIOCore
+
+/// The life of a metered request, stage by stage. Every surface decodes into this and encodes out of it; none has a way around a stage.
+///
+///     authenticate -> validate -> hold -> route -> dispatch -> settle -> answer
+///
+/// Runs on the event loop of its connection and leaves it only where a lease, a key or the commit is awaited. A request that was held is
+/// settled or voided on every path.
+struct InferencePipeline: Sendable {
+    let keys: KeyCache
+    let routes: RouteDirectory
+    let prices: PriceBook
+    let quota: QuotaKeeper
+    let dispatch: Dispatch
+    let settler: any Settler
+    let time: any TimeSource
+    let logger: Logger
+    #if WEIR_FAULTS
+    let faults: any FaultPlan
+    #endif
+
+    private static let clamped = Counter(label: "weir_usage_clamped_total")
+
+    func run(_ call: InferenceCall, on loop: LoopContext) async -> InferenceOutcome {
+        pass(.accepted)
+        var timings = StageTimings()
+        do throws(Refusal) {
+            guard settler.isAccepting else { throw .storeAway(cause: "settlement is not accepting") }
+            let start = call.receivedNanoseconds
+            let principal = try await authenticate(call)
+            let (request, route) = try validate(call, principal)
+            let authenticated = time.monotonicNanoseconds
+            timings.authenticate = authenticated &- start
+            let bound = Self.tokenBound(request, route.profile)
+            let hold = try await quota.hold(tokens: bound, for: principal) { LeaseID(call.requestID, on: loop, at: time.now) }
+            let held = time.monotonicNanoseconds
+            timings.quota = held &- authenticated
+            pass(.held)
+            let work = HeldRequest(call: call, principal: principal, request: request, route: route, hold: hold, bound: bound)
+            return .answered(try await finish(work, heldAt: held, timings: timings, on: loop))
+        } catch {
+            return .refused(error, call.requestID)
+        }
+    }
+
+    /// A request whose quota is held; from here on it is settled or voided.
+    private struct HeldRequest: Sendable {
+        let call: InferenceCall
+        let principal: Principal
+        let request: PredictRequest
+        let route: ModelRoute
+        let hold: Hold?
+        let bound: Int64
+    }
+
+    // MARK: authenticate, validate
+
+    private func authenticate(_ call: InferenceCall) async throws(Refusal) -> Principal {
+        let principal = try await keys.principal(for: call.credentials, plane: .customer)
+        guard principal.scopes.contains(.predict) else {
+            throw Refusal(.insufficientScope, "The key may not call models. Use a key with the scope predict.")
+        }
+        pass(.authenticated)
+        return principal
+    }
+
+    private func validate(_ call: InferenceCall, _ principal: Principal) throws(Refusal) -> (PredictRequest, ModelRoute) {
+        let request = try PredictRequest(call.body)
+        if let allowed = principal.allowedModels, !allowed.contains(request.model) {
+            throw Refusal(.modelNotAllowed, "The key may not call the model \(request.model). Use another key or model.")
+        }
+        guard let route = routes.current.table[request.model] else {
+            throw Refusal(.modelNotFound, "There is no model of the name \(request.model). GET / names the API; ask the operator for models.")
+        }
+        try request.check(against: route.profile)
+        return (request, route)
+    }
+
+    /// The most tokens that the request can be charged: no tokenizer makes more tokens than there are bytes, and the profile bounds the
+    /// output. Under a hard limit an estimate would not be enough.
+    private static func tokenBound(_ request: PredictRequest, _ profile: ModelProfile) -> Int64 {
+        let rows = Int64(request.rows.count)
+        return max(request.byteCount + profile.maximumOutputTokens * rows, profile.fixedTokensPerRequest)
+    }
+
+    // MARK: dispatch, settle, answer
+
+    private func finish(
+        _ work: HeldRequest, heldAt: UInt64, timings: StageTimings, on loop: LoopContext
+    ) async throws(Refusal) -> Prediction {
+        var timings = timings
+        let reading: WorkerReading
+        do throws(Refusal) {
+            pass(.workerCalled)
+            reading = try await dispatch.call(work.request, route: work.route, call: work.call, on: loop.eventLoop)
+            pass(.workerAnswered)
+        } catch {
+            if let hold = work.hold { quota.void(hold, of: work.principal.tenantID) }
+            await recordFailure(error, of: work, on: loop)
+            throw error
+        }
+        let answered = time.monotonicNanoseconds
+        timings.upstream = answered &- heldAt
+        let usage = meter(reading, work)
+        let version = reading.version ?? work.route.profile.version
+        try await settle(work, usage: usage, version: version, reading: reading, on: loop)
+        timings.settle = time.monotonicNanoseconds &- answered
+        let sheet = try? await prices.sheet(work.principal.tierVersionID)
+        let snapshot = routes.current
+        return Prediction(
+            requestID: work.call.requestID, model: work.request.model, version: version, prediction: reading.prediction,
+            probabilities: reading.probabilities, usage: usage,
+            cost: sheet?.amount(requests: 1, usage: usage, model: work.request.model).rounded, currency: sheet?.currency ?? "",
+            priceVersion: sheet.map { "\($0.tierCode)-\($0.version)" } ?? "", limits: quota.readings(for: work.principal),
+            degradations: snapshot.redis == .unavailable ? ["redis"] : [], timings: timings)
+    }
+
+    /// Reads the usage off the answer, in the order of trust, and never takes more than was held.
+    private func meter(_ reading: WorkerReading, _ work: HeldRequest) -> Usage {
+        let reported: Usage
+        if reading.inputTokens == nil, reading.outputTokens == nil {
+            reported = Usage(inputTokens: work.route.profile.fixedTokensPerRequest, outputTokens: 0, source: .fixed)
+        } else {
+            reported = Usage(
+                inputTokens: reading.inputTokens ?? 0, cachedInputTokens: reading.cachedInputTokens ?? 0,
+                outputTokens: reading.outputTokens ?? 0, source: .worker)
+        }
+        let (usage, wasClamped) = reported.clamped(toTokens: work.bound)
+        if wasClamped {
+            Self.clamped.increment()
+            logger.error(
+                "a worker reported more usage than can be",
+                metadata: ["model": "\(work.request.model)", "request_id": "\(work.call.requestID.publicText)", "bound": "\(work.bound)"])
+        }
+        return usage
+    }
+
+    /// Writes request, ledger entry and result, and returns when they are committed.
+    ///
+    /// A lease that was lost meanwhile is asked for anew once: the work is done, and if quota is still there, it can be charged.
+    private func settle(
+        _ work: HeldRequest, usage: Usage, version: String, reading: WorkerReading, on loop: LoopContext
+    ) async throws(Refusal) {
+        var hold = work.hold
+        var attempt = 0
+        while true {
+            attempt += 1
+            let record = settlement(of: work, hold: hold, usage: usage, version: version, reading: reading, failure: nil)
+            switch await submit(record, on: loop) {
+            case .committed:
+                if let hold { quota.settle(hold, usedTokens: usage.totalTokens, of: work.principal.tenantID) }
+                pass(.answered)
+                return
+            case .leaseLost:
+                if let hold { quota.lost(hold, of: work.principal.tenantID) }
+                guard attempt == 1 else { throw .storeAway(cause: "lease lost twice") }
+                hold = try await quota.hold(tokens: usage.totalTokens, for: work.principal) {
+                    LeaseID(work.call.requestID, on: loop, at: time.now)
+                }
+            case .rejected:
+                if let hold { quota.void(hold, of: work.principal.tenantID) }
+                throw Refusal(.internalError, "The usage could not be recorded. Nothing was charged.", cause: "settlement rejected")
+            case .unavailable, .overloaded:
+                if let hold { quota.void(hold, of: work.principal.tenantID) }
+                throw .storeAway(cause: "settlement unavailable")
+            case .unknown:
+                if let hold { quota.settle(hold, usedTokens: hold.tokens, of: work.principal.tenantID) }
+                throw .storeAway(cause: "settlement of unknown outcome")
+            }
+        }
+    }
+
+    /// A failed call leaves a request row and no ledger entry. That the row could not be written must not hide the failure itself.
+    private func recordFailure(_ refusal: Refusal, of work: HeldRequest, on loop: LoopContext) async {
+        let record = settlement(
+            of: work, hold: nil, usage: .none, version: work.route.profile.version, reading: nil, failure: refusal.code)
+        let result = await submit(record, on: loop)
+        if result != .committed {
+            logger.warning(
+                "a failed request was not recorded", metadata: ["request_id": "\(work.call.requestID.publicText)", "result": "\(result)"])
+        }
+    }
+
+    private func submit(_ record: Settlement, on loop: LoopContext) async -> SettlementResult {
+        #if WEIR_FAULTS
+        if faults.mutant == .answerBeforeCommit {
+            settler.submit(record, on: loop) { _ in }
+            return .committed
+        }
+        #endif
+        return await withCheckedContinuation { continuation in
+            settler.submit(record, on: loop) { continuation.resume(returning: $0) }
+        }
+    }
+
+    private func settlement(
+        of work: HeldRequest, hold: Hold?, usage: Usage, version: String, reading: WorkerReading?, failure: FailureCode?
+    ) -> Settlement {
+        let completedAt = time.now
+        let retention = work.principal.retention
+        return Settlement(
+            requestID: work.call.requestID, tenantID: work.principal.tenantID, userID: work.principal.userID,
+            keyID: work.principal.keyID, model: work.request.model, modelVersion: version,
+            outcome: failure == nil ? .completed : .failed, httpStatus: Int16(failure?.httpStatus ?? 200),
+            errorCode: failure?.rawValue, createdAt: work.call.receivedAt, completedAt: max(completedAt, work.call.receivedAt),
+            processingMicroseconds: Int64((time.monotonicNanoseconds &- work.call.receivedNanoseconds) / 1_000),
+            estimatedTokens: work.bound, usage: usage, tierVersionID: work.principal.tierVersionID, leaseID: hold?.leaseID,
+            prompt: retention == .full ? Array(work.call.body.readableBytesView) : nil,
+            promptDigest: retention == .hashed ? Array(SHA256.hash(data: Array(work.call.body.readableBytesView))) : nil,
+            result: retention == .full ? reading.map { AnswerBody.result($0) } : nil)
+    }
+
+    @inline(__always)
+    private func pass(_ point: PassPoint) {
+        #if WEIR_FAULTS
+        if let point = FaultPoint(rawValue: point.rawValue) { faults.pass(point) }
+        #endif
+    }
+
+    /// The instants of this file at which a test may end the process.
+    private enum PassPoint: String {
+        case accepted, authenticated, held, answered
+        case workerCalled = "worker_called"
+        case workerAnswered = "worker_answered"
+    }
+}
+
+extension Identifier where Kind == Entity.Lease {
+    /// A lease's id needs to be unique and ordered by time, no more, so the loop's generator makes it.
+    fileprivate init(_ request: RequestID, on loop: LoopContext, at now: Timestamp) {
+        let made = loop.makeRequestID(at: now)
+        self.init(high: made.high, low: made.low)
+    }
+}

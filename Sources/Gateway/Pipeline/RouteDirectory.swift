@@ -1,0 +1,46 @@
+public import Domain
+public import Logging
+internal import Metrics
+internal import Synchronization
+
+/// The frozen route table that requests read, swapped whole when its sources change.
+public final class RouteDirectory: Sendable {
+    private let source: any RouteSource
+    private let logger: Logger
+    private let snapshot = Mutex(RouteSnapshot(table: .empty, redis: .notConfigured, isRegistryFresh: false))
+    private let models = Gauge(label: "weir_routed_models")
+
+    public init(source: any RouteSource, logger: Logger) {
+        self.source = source
+        self.logger = logger
+    }
+
+    public var current: RouteSnapshot { snapshot.withLock { $0 } }
+
+    /// Reads the sources again; called at least twice a second and on every notification.
+    public func refresh() async {
+        let fresh = await source.load()
+        let previous = snapshot.withLock { current in
+            let previous = current
+            current = fresh
+            return previous
+        }
+        models.record(fresh.table.models.count)
+        if previous.redis != fresh.redis {
+            logger.notice("redis changed", metadata: ["from": "\(previous.redis.rawValue)", "to": "\(fresh.redis.rawValue)"])
+        }
+        if previous.table.models != fresh.table.models { logInventory(fresh.table) }
+    }
+
+    private func logInventory(_ table: RouteTable) {
+        logger.notice("routes changed", metadata: ["models": "\(table.models.count)"])
+        for route in table.models {
+            logger.info(
+                "model",
+                metadata: [
+                    "model": "\(route.profile.name)", "version": "\(route.profile.version)",
+                    "replicas": "\(route.replicas.map { "\($0.address) \($0.workerProtocol.rawValue)" }.joined(separator: ", "))",
+                ])
+        }
+    }
+}

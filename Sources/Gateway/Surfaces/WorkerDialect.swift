@@ -1,0 +1,134 @@
+internal import Domain
+internal import NIOCore
+
+/// What a worker answered, read as far as the gateway needs it.
+struct WorkerReading: Sendable {
+    /// JSON as the worker wrote it.
+    let prediction: ByteBuffer
+    let probabilities: ByteBuffer?
+    let version: String?
+    /// `nil` where the worker reported none: zero and unknown are different.
+    let inputTokens: Int64?
+    let cachedInputTokens: Int64?
+    let outputTokens: Int64?
+}
+
+/// How a predict request is written for, and its answer read from, each worker protocol.
+enum WorkerDialect {
+    static func path(_ workerProtocol: WorkerProtocol, model: String, version: String) -> String {
+        switch workerProtocol {
+        case .predict: "/predict"
+        case .oip: version.isEmpty ? "/v2/models/\(model)/infer" : "/v2/models/\(model)/versions/\(version)/infer"
+        }
+    }
+
+    static func body(_ request: PredictRequest, requestID: RequestID, for workerProtocol: WorkerProtocol) -> ByteBuffer {
+        switch workerProtocol {
+        // Checked field by field, so the caller's own bytes can go on as they are.
+        case .predict: request.tape.bytes
+        case .oip: inferBody(request, requestID: requestID)
+        }
+    }
+
+    /// `{"id","inputs":[{"name":"input0","shape":[rows,columns],"datatype":"FP64","data":[…]}]}`, numbers as the caller wrote them.
+    private static func inferBody(_ request: PredictRequest, requestID: RequestID) -> ByteBuffer {
+        let columns = request.rows.first.map { request.tape.elements(of: $0).count } ?? 0
+        var body = ByteBuffer()
+        body.reserveCapacity(request.tape.bytes.readableBytes + 160)
+        body.writeStaticString("{\"id\":\"")
+        body.writeString(requestID.publicText)
+        body.writeStaticString("\",\"inputs\":[{\"name\":\"input0\",\"shape\":[")
+        body.writeString("\(request.rows.count),\(columns)")
+        body.writeStaticString("],\"datatype\":\"FP64\",\"data\":[")
+        for (index, row) in request.rows.enumerated() {
+            if index > 0 { body.writeStaticString(",") }
+            var inner = request.tape.slice(row)
+            inner.moveReaderIndex(forwardBy: 1)
+            body.writeImmutableBuffer(inner.getSlice(at: inner.readerIndex, length: inner.readableBytes - 1) ?? ByteBuffer())
+        }
+        body.writeStaticString("]}]}")
+        return body
+    }
+
+    /// - Returns: `nil` for anything that is not a usable answer; the worker is not trusted.
+    static func read(_ body: ByteBuffer, from workerProtocol: WorkerProtocol, isBatch: Bool) -> WorkerReading? {
+        guard let tape = try? JSONTape(body), tape.kind(tape.root) == .object else { return nil }
+        switch workerProtocol {
+        case .predict: return readPredict(tape)
+        case .oip: return readInfer(tape, isBatch: isBatch)
+        }
+    }
+
+    private static func readPredict(_ tape: JSONTape) -> WorkerReading? {
+        guard let prediction = tape.member("prediction", of: tape.root) else { return nil }
+        let probabilities = tape.member("probabilities", of: tape.root).flatMap { tape.kind($0) == .null ? nil : $0 }
+        let usage = tape.member("usage", of: tape.root)
+        return reading(
+            tape, prediction: tape.slice(prediction), probabilities: probabilities.map { tape.slice($0) },
+            version: tape.member("version", of: tape.root).flatMap { tape.string($0) }, counts: usage)
+    }
+
+    private static func readInfer(_ tape: JSONTape, isBatch: Bool) -> WorkerReading? {
+        guard let outputs = tape.member("outputs", of: tape.root) else { return nil }
+        var prediction: ByteBuffer?
+        var probabilities: ByteBuffer?
+        for output in tape.elements(of: outputs) {
+            guard let name = tape.member("name", of: output), let data = tape.member("data", of: output),
+                tape.kind(data) == .array
+            else { return nil }
+            if tape.matches(name, "probabilities") {
+                probabilities = isBatch ? rows(of: data, shape: tape.member("shape", of: output), tape) : tape.slice(flat(data, tape))
+            } else if prediction == nil {
+                let values = tape.elements(of: data)
+                prediction = !isBatch && values.count == 1 ? tape.slice(values[0]) : tape.slice(data)
+            }
+        }
+        guard let prediction else { return nil }
+        return reading(
+            tape, prediction: prediction, probabilities: probabilities,
+            version: tape.member("model_version", of: tape.root).flatMap { tape.string($0) },
+            counts: tape.member("parameters", of: tape.root))
+    }
+
+    private static func reading(
+        _ tape: JSONTape, prediction: ByteBuffer, probabilities: ByteBuffer?, version: String?, counts: JSONTape.Value?
+    ) -> WorkerReading? {
+        func count(_ name: StaticString) -> (isUsable: Bool, value: Int64?) {
+            guard let value = counts.flatMap({ tape.member(name, of: $0) }), tape.kind(value) != .null else { return (true, nil) }
+            guard let number = tape.int64(value), number >= 0 else { return (false, nil) }
+            return (true, number)
+        }
+        let input = count("input_tokens")
+        let cached = count("cached_input_tokens")
+        let output = count("output_tokens")
+        // A count that is negative, fractional or beyond 64 bits makes the whole answer unusable: it cannot be billed.
+        guard input.isUsable, cached.isUsable, output.isUsable else { return nil }
+        return WorkerReading(
+            prediction: prediction, probabilities: probabilities, version: version, inputTokens: input.value,
+            cachedInputTokens: cached.value, outputTokens: output.value)
+    }
+
+    /// A nested row `[[…]]` of one as `[…]`.
+    private static func flat(_ data: JSONTape.Value, _ tape: JSONTape) -> JSONTape.Value {
+        let elements = tape.elements(of: data)
+        return elements.count == 1 && tape.kind(elements[0]) == .array ? elements[0] : data
+    }
+
+    /// Row-major data of shape [n, k] as n arrays of k.
+    private static func rows(of data: JSONTape.Value, shape: JSONTape.Value?, _ tape: JSONTape) -> ByteBuffer? {
+        let values = tape.elements(of: data)
+        if let first = values.first, tape.kind(first) == .array { return tape.slice(data) }
+        guard let shape, let count = tape.elements(of: shape).first.flatMap({ tape.int64($0) }), count > 0,
+            values.count % Int(clamping: count) == 0
+        else { return nil }
+        let width = values.count / Int(clamping: count)
+        var output = ByteBuffer()
+        output.writeStaticString("[")
+        for (index, value) in values.enumerated() {
+            output.writeStaticString(index % width == 0 ? (index == 0 ? "[" : "],[") : ",")
+            output.writeImmutableBuffer(tape.slice(value))
+        }
+        output.writeStaticString("]]")
+        return output
+    }
+}
