@@ -131,6 +131,12 @@ def test_good_migrations_pass(repository):
     assert status == 0, output
 
 
+def test_no_migrations_at_all_pass(tmp_path):
+    status, output = check_migrations(tmp_path)
+    assert status == 0, output
+    assert "0 files, 0 problems" in output
+
+
 @pytest.mark.parametrize("name", ["1_a.sql", "0001-a.sql", "0001_A.sql", "0001_a.sql.bak", "readme.md"])
 def test_a_wrong_name_is_found(repository, name):
     write(repository, name)
