@@ -115,6 +115,18 @@ public final class RedisClient: Sendable {
         for slot in slots { slot.eventLoop.execute { slot.keeper.value.start() } }
     }
 
+    /// Connects on every loop and waits until all are ready, so that the first requests find them so.
+    /// - Throws: why one of them is not.
+    public func warmUp() async throws(RedisError) {
+        for slot in slots {
+            let bytes = try RedisCommand("PING").encoded()
+            let result = await withCheckedContinuation { continuation in
+                slot.submit(RedisRequest(bytes: bytes, completion: .continuation(continuation)))
+            }
+            _ = try result.get()
+        }
+    }
+
     /// Takes no more commands, lets the outstanding ones finish within their deadlines, and closes all connections.
     public func shutdown() async {
         guard !isShutDown.exchange(true, ordering: .relaxed) else { return }

@@ -47,8 +47,7 @@ final class RedisConnection: ChannelInboundHandler {
     init(
         maximumPendingCommands: Int, metrics: RedisMetrics, onMessage: ((RedisMessage) -> Void)? = nil
     ) throws(RedisError) {
-        guard let reader = ReplyReader() else { throw .unavailable("there is no memory for a connection") }
-        self.reader = reader
+        reader = try ReplyReader()
         self.maximumPendingCommands = maximumPendingCommands
         self.metrics = metrics
         self.onMessage = onMessage

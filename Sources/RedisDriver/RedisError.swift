@@ -50,9 +50,9 @@ public enum RedisError: Error, Equatable, Sendable {
     /// be sent again after such an error.
     public var mayHaveBeenExecuted: Bool {
         switch self {
-        case .timeout, .connectionLost, .protocolViolation, .tls: true
-        case .unavailable, .serverError, .unexpectedReply, .overloaded, .closed, .authenticationFailed, .invalidCommand,
-            .invalidConfiguration:
+        case .timeout, .connectionLost, .protocolViolation: true
+        case .unavailable, .serverError, .unexpectedReply, .overloaded, .closed, .tls, .authenticationFailed,
+            .invalidCommand, .invalidConfiguration:
             false
         }
     }

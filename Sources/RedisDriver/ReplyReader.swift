@@ -22,9 +22,9 @@ struct ReplyReader: ~Copyable {
     private var incompleteByteCount = 0
     private var isPoisoned = false
 
-    /// - Returns: `nil` if there is no memory.
-    init?(limits: Limits = Limits()) {
-        guard let reader = redisReaderCreate() else { return nil }
+    /// - Throws: `.unavailable` if there is no memory.
+    init(limits: Limits = Limits()) throws(RedisError) {
+        guard let reader = redisReaderCreate() else { throw .unavailable("there is no memory for a connection") }
         self.reader = reader
         self.limits = limits
         elementBudget = .allocate(capacity: 1)
