@@ -1,0 +1,177 @@
+internal import Logging
+internal import NIOCore
+internal import NIOSSL
+
+/// One connection to a worker: carries one exchange at a time, or none. The last handler of its channel, and the only one without TLS,
+/// so that a read or write crosses no pipeline. Confined to the loop of its channel.
+final class WorkerConnection: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private enum State {
+        /// TCP, then TLS. Every end of it is a failure to connect.
+        case opening
+        case open
+        /// Not counted by the pool any more; the channel is closed or about to be.
+        case retired
+    }
+
+    private let pool: ReplicaPool
+    /// When the connection is too old to be used again.
+    let expires: NIODeadline
+    /// The handler in front of this one, if the worker speaks TLS.
+    private(set) var tls: NIOSSLClientHandler?
+    private var state = State.opening
+    private var exchange: Exchange?
+    private var parser: ResponseParser
+    private var context: ChannelHandlerContext?
+    private var hasAnswered = false
+    private var hasResponseByte = false
+    private var hasError = false
+
+    init(pool: ReplicaPool, exchange: Exchange, tls: NIOSSLClientHandler?, expires: NIODeadline) {
+        self.pool = pool
+        self.exchange = exchange
+        self.tls = tls
+        self.expires = expires
+        parser = ResponseParser(limits: pool.owner.configuration.responseLimits)
+        exchange.connection = self
+    }
+
+    // MARK: - What the pool asks
+
+    /// Sends the exchange's request and takes on its answer.
+    func carry(_ next: Exchange, now: NIODeadline) {
+        exchange = next
+        next.connection = self
+        next.enterAwaitingFirstByte(now: now)
+        hasResponseByte = false
+        parser.reset()
+        pool.owner.wake(at: next.deadline)
+        guard let context else { return ended(next) }
+        pool.write(next, to: context)
+    }
+
+    /// Leaves its exchange and closes. The pool has stopped counting it, or is about to.
+    func abandon() {
+        exchange = nil
+        state = .retired
+        context?.close(promise: nil)
+    }
+
+    /// The channel never came to be.
+    ///
+    /// - Returns: whether the exchange still waits for it.
+    func abandonOpening() -> Bool {
+        guard case .opening = state else { return false }
+        abandon()
+        return true
+    }
+
+    // MARK: - What the channel says
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        pool.owner.channelOpened()
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        self.context = nil
+        tls = nil
+        pool.owner.channelClosed()
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        switch state {
+        case .opening: if tls == nil { opened() }
+        case .open: break
+        case .retired: context.close(promise: nil)
+        }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        // The event that says that the handshake is complete is the first one that finds a verified certificate.
+        if case .opening = state, let tls, tls.peerCertificate != nil { opened() }
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard case .open = state else { return }
+        guard let exchange else {
+            // A worker that speaks unasked is out of step: the next answer on this connection could be anybody's.
+            pool.note("a worker sent bytes that nobody asked for")
+            pool.idleClosed(self)
+            return abandon()
+        }
+        if !hasResponseByte {
+            hasResponseByte = true
+            exchange.enterReceiving()
+        }
+        var bytes = unwrapInboundIn(data)
+        switch parser.consume(&bytes) {
+        case .incomplete: break
+        case .complete:
+            // A peer that has answered without reading the request to its end would be sent the rest before the next one.
+            let isReusable = parser.allowsReuse && bytes.readableBytes == 0 && context.channel.isWritable
+            answer(exchange, isReusable: isReusable)
+        case .failed(let failure):
+            self.exchange = nil
+            pool.owner.finish(exchange, .failure(failure))
+            pool.retire(self)
+        }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // An end after an error proves nothing: a reset, or a TLS peer that goes without saying so, may have cut the body.
+        hasError = true
+        pool.note("a connection to a worker failed", error: error)
+        context.close(promise: nil)
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        switch state {
+        case .retired: break
+        case .opening:
+            // TCP was there, so it is the handshake that has failed.
+            guard let opening = exchange else { return abandon() }
+            abandon()
+            pool.openingFailed(for: opening, .tls)
+        case .open:
+            guard let exchange else {
+                state = .retired
+                return pool.idleClosed(self)
+            }
+            if !hasError, parser.finishAtEnd() { return answer(exchange, isReusable: false) }
+            ended(exchange)
+        }
+    }
+
+    // MARK: -
+
+    private func opened() {
+        guard let opening = exchange else { return }
+        state = .open
+        carry(opening, now: .now())
+    }
+
+    private func answer(_ answered: Exchange, isReusable: Bool) {
+        let reply = parser.takeReply()
+        exchange = nil
+        hasAnswered = true
+        pool.owner.finish(answered, .success(reply))
+        if isReusable { pool.release(self) } else { pool.retire(self) }
+    }
+
+    /// The connection has closed before the answer was complete.
+    private func ended(_ cut: Exchange) {
+        abandon()
+        if !hasResponseByte, hasAnswered, !cut.hasRetried {
+            // The worker closed an idle connection while the request was under way (RFC 9112 section 9.3.1 permits exactly this
+            // retry). The place of the old connection goes to the new one, ahead of those who wait.
+            cut.hasRetried = true
+            cut.connection = nil
+            return pool.open(for: cut, now: .now())
+        }
+        pool.owner.finish(cut, .failure(hasResponseByte ? .closedMidResponse : .closedBeforeResponse))
+        pool.freePlace()
+    }
+}
