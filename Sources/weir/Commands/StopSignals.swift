@@ -1,0 +1,34 @@
+import Dispatch
+import Glibc
+
+/// The signals with which a person or a supervisor stops a process, as a sequence.
+///
+/// Keep the object as long as the stream is read; its end restores nothing, because the process ends soon after.
+final class StopSignals {
+    /// Each SIGINT or SIGTERM since the start; at most eight wait.
+    let stream: AsyncStream<Int32>
+    private let sources: [any DispatchSourceSignal]
+
+    init() {
+        let (stream, continuation) = AsyncStream.makeStream(of: Int32.self, bufferingPolicy: .bufferingNewest(8))
+        self.stream = stream
+        sources = [SIGINT, SIGTERM].map { number in
+            // The default action would end the process before anybody was told.
+            signal(number, SIG_IGN)
+            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+            source.setEventHandler { continuation.yield(number) }
+            source.resume()
+            return source
+        }
+    }
+
+    deinit {
+        for source in sources { source.cancel() }
+    }
+
+    /// Waits for the next signal.
+    func next() async -> Int32? {
+        for await number in stream { return number }
+        return nil
+    }
+}

@@ -1,0 +1,163 @@
+import Logging
+import NIOCore
+
+/// The whole configuration of a process, read once and validated.
+struct Settings: Sendable {
+    /// For libpq; `nil` where it was not given and not required. Secret.
+    let databaseURL: String?
+    /// Secret.
+    let redisURL: String?
+    let poolSize: Int
+    /// Connections beyond `poolSize`.
+    let poolOverflow: Int
+    let poolTimeoutMilliseconds: Int
+    let queryTimeoutMilliseconds: Int
+    let slowQueryMilliseconds: Int
+    let settlementWriters: Int
+    let settlementQueueLimit: Int
+    let leaseSeconds: Int
+    let cacheDefaultSeconds: Int
+    let cacheMaximumSeconds: Int
+    let inferenceTimeoutMilliseconds: Int
+    let metricsEnabled: Bool
+    let host: String
+    /// 0 takes any free port.
+    let port: Int
+    let adminHost: String
+    let adminPort: Int
+    let roles: Set<ServerRole>
+    /// The bytes under which API keys are hashed. Secret.
+    let keyPepper: [UInt8]?
+    /// Never 0: the number of cores where the setting is.
+    let eventLoops: Int
+    let logLevel: Logger.Level
+    let maximumBodyBytes: Int
+    let headTimeoutMilliseconds: Int
+    let bodyTimeoutMilliseconds: Int
+    let idleTimeoutMilliseconds: Int
+    /// A worker elsewhere is not called.
+    let workerNetworks: [NetworkRange]
+    let graceSeconds: Int
+    /// Without a slash at the end.
+    let adminURL: String
+    /// Secret.
+    let adminKey: String?
+    /// What a person should know and what does not stop the start.
+    let warnings: [String]
+
+    /// Names that `weir serve` cannot do without.
+    static let requiredToServe: Set<String> = ["DATABASE_URL", "WEIR_KEY_PEPPER"]
+
+    /// Reads and checks everything.
+    /// - Parameter required: variables that this command cannot do without.
+    /// - Throws: ``ConfigurationFailure`` with all problems at once.
+    static func load(_ source: SettingsSource, required: Set<String> = []) throws(ConfigurationFailure) -> Settings {
+        var reader = SettingsReader(source, required: required)
+        reader.checkTogether()
+        guard reader.problems.isEmpty else { throw ConfigurationFailure(problems: reader.problems, warnings: reader.warnings) }
+        return Settings(checked: reader)
+    }
+
+    private init(checked reader: SettingsReader) {
+        databaseURL = reader.text("DATABASE_URL")
+        redisURL = reader.text("REDIS_URL")
+        poolSize = reader.number("DB_POOL_SIZE")
+        poolOverflow = reader.number("DB_MAX_OVERFLOW")
+        poolTimeoutMilliseconds = reader.number("DB_POOL_TIMEOUT")
+        queryTimeoutMilliseconds = reader.number("QUERY_TIMEOUT")
+        slowQueryMilliseconds = reader.number("WEIR_SLOW_QUERY_MS")
+        settlementWriters = reader.number("WEIR_SETTLEMENT_WRITERS")
+        settlementQueueLimit = reader.number("WEIR_SETTLEMENT_QUEUE_LIMIT")
+        leaseSeconds = reader.number("WEIR_LEASE_SECONDS")
+        cacheDefaultSeconds = reader.cacheDefaultSeconds
+        cacheMaximumSeconds = reader.number("CACHE_MAX_TTL")
+        inferenceTimeoutMilliseconds = reader.number("INFERENCE_TIMEOUT_SECONDS")
+        metricsEnabled = reader.values["ENABLE_METRICS"] == .boolean(true)
+        host = reader.text("WEIR_HOST") ?? ""
+        port = reader.number("WEIR_PORT")
+        adminHost = reader.text("WEIR_ADMIN_HOST") ?? ""
+        adminPort = reader.number("WEIR_ADMIN_PORT")
+        roles = if case .roles(let roles) = reader.values["WEIR_ROLES"] { roles } else { [] }
+        keyPepper = reader.text("WEIR_KEY_PEPPER").map { Array($0.utf8) }
+        let loops = reader.number("WEIR_EVENT_LOOPS")
+        eventLoops = loops == 0 ? System.coreCount : loops
+        logLevel = if case .logLevel(let level) = reader.values["WEIR_LOG_LEVEL"] { level } else { .info }
+        maximumBodyBytes = reader.number("WEIR_MAX_BODY_BYTES")
+        headTimeoutMilliseconds = reader.number("WEIR_HEAD_TIMEOUT_MS")
+        bodyTimeoutMilliseconds = reader.number("WEIR_BODY_TIMEOUT_MS")
+        idleTimeoutMilliseconds = reader.number("WEIR_IDLE_TIMEOUT_MS")
+        workerNetworks = if case .networks(let networks) = reader.values["WEIR_WORKER_NETWORKS"] { networks } else { [] }
+        graceSeconds = reader.number("WEIR_GRACE_SECONDS")
+        adminURL = reader.text("WEIR_ADMIN_URL") ?? ""
+        adminKey = reader.text("WEIR_ADMIN_KEY")
+        warnings = reader.warnings
+    }
+
+    /// The database's URL for a command that asked for it with `required`.
+    func presentDatabaseURL() throws(ConfigurationFailure) -> String {
+        guard let databaseURL else { throw ConfigurationFailure(problems: ["DATABASE_URL is not set"], warnings: []) }
+        return databaseURL
+    }
+
+    /// The pepper for a command that asked for it with `required`.
+    func presentKeyPepper() throws(ConfigurationFailure) -> [UInt8] {
+        guard let keyPepper else { throw ConfigurationFailure(problems: ["WEIR_KEY_PEPPER is not set"], warnings: []) }
+        return keyPepper
+    }
+
+    /// The admin key for a command that asked for it with `required`.
+    func presentAdminKey() throws(ConfigurationFailure) -> String {
+        guard let adminKey else { throw ConfigurationFailure(problems: ["WEIR_ADMIN_KEY is not set"], warnings: []) }
+        return adminKey
+    }
+
+    /// Whether a worker may be called at this numeric address.
+    func allowsWorker(at host: String) -> Bool {
+        guard let address = NetworkAddress(host) else { return false }
+        return workerNetworks.contains { $0.contains(address) }
+    }
+}
+
+/// A configuration that cannot be used. The process exits with 78, `EX_CONFIG` of sysexits.h.
+struct ConfigurationFailure: Error, CustomStringConvertible {
+    /// One sentence each; no secret stands in them.
+    let problems: [String]
+    let warnings: [String]
+
+    var description: String {
+        (["The configuration cannot be used:"] + problems.map { "  - \($0)" } + warnings.map { "  note: \($0)" }).joined(separator: "\n")
+    }
+}
+
+extension SettingsReader {
+    fileprivate func text(_ name: String) -> String? {
+        if case .text(let text) = values[name] { text } else { nil }
+    }
+
+    /// Every setting that is read with this has a default, which a test holds against the catalogue.
+    fileprivate func number(_ name: String) -> Int {
+        if case .number(let number) = values[name] { number } else { 0 }
+    }
+
+    /// The alias counts only where the setting itself was not given.
+    fileprivate var cacheDefaultSeconds: Int {
+        !isGiven("CACHE_DEFAULT_TTL") && isGiven("CACHE_TTL_SECONDS") ? number("CACHE_TTL_SECONDS") : number("CACHE_DEFAULT_TTL")
+    }
+
+    /// Checks that concern several settings.
+    fileprivate mutating func checkTogether() {
+        if isGiven("CACHE_DEFAULT_TTL"), isGiven("CACHE_TTL_SECONDS"), values["CACHE_DEFAULT_TTL"] != values["CACHE_TTL_SECONDS"] {
+            complain("CACHE_DEFAULT_TTL and CACHE_TTL_SECONDS mean the same and differ: keep one of them")
+        }
+        let maximum = number("CACHE_MAX_TTL")
+        if maximum > 0, cacheDefaultSeconds > maximum {
+            complain("CACHE_DEFAULT_TTL is \(cacheDefaultSeconds), more than CACHE_MAX_TTL, which is \(maximum)")
+        }
+        let port = number("WEIR_PORT")
+        if let host = text("WEIR_HOST"), host == text("WEIR_ADMIN_HOST"), port != 0, port == number("WEIR_ADMIN_PORT"),
+            case .roles(let roles) = values["WEIR_ROLES"], roles.isSuperset(of: [.gateway, .admin])
+        {
+            complain("WEIR_PORT and WEIR_ADMIN_PORT are both \(port): the two listeners need ports of their own")
+        }
+    }
+}
