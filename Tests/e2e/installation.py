@@ -216,7 +216,7 @@ class Installation:
     def interrupt(self, seconds: float = 30.0) -> int:
         """Ctrl-C; returns the exit code."""
         assert self.dev is not None
-        self.dev.signal(signal.SIGINT)
+        self.dev.send(signal.SIGINT)
         return self.dev.wait(seconds)
 
     def close(self) -> None:

@@ -125,7 +125,7 @@ class ManagedProcess:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         if self.is_alive:
             self._process.send_signal(number)
 
@@ -137,13 +137,13 @@ class ManagedProcess:
             raise AssertionError(f"{self.name} ({self.pid}) did not end within {seconds:g} s\n{self.tail()}") from None
 
     def kill(self) -> None:
-        self.signal(signal.SIGKILL)
+        self.send(signal.SIGKILL)
         self._process.wait(10)
 
     def stop(self, seconds: float = 15.0, number: signal.Signals = signal.SIGTERM) -> int | None:
         """Asks the process to end, and kills it where it does not; returns its exit code, `None` where it had to be killed."""
-        self.signal(signal.SIGCONT)
-        self.signal(number)
+        self.send(signal.SIGCONT)
+        self.send(number)
         try:
             return self._process.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -18,6 +18,7 @@ class Fault(StrEnum):
     NOT_COMPLETED = "has a ledger entry and a request row that is not completed"
     NO_WORKER_CALL = "has a ledger entry and never reached the worker"
     UNEXPLAINED = "ledger entries that neither an answer nor a lost answer explains"
+    UNBILLED_WORK = "worker calls that no bill, no refusal and no lost answer explains"
     ANSWERED_TWICE = "one request id in two answers"
 
 
@@ -102,6 +103,10 @@ def reconcile(
     if len(left_over) > unknown:
         add(Fault.UNEXPLAINED, f"{len(left_over)} entries, {unknown} lost answers")
 
+    orphans = [request_id for request_id in worker_calls if request_id not in by_request]
+    if len(orphans) > unknown + len(refused):
+        add(Fault.UNBILLED_WORK, f"{len(orphans)} calls, {unknown} lost answers, {len(refused)} refusals")
+
     return Reconciliation(
         violations=violations, acknowledged=len(acknowledged), refused=len(refused), unknown=unknown, entries=len(entries),
-        orphan_calls=sum(count for request_id, count in worker_calls.items() if request_id not in by_request))
+        orphan_calls=len(orphans))

@@ -82,6 +82,10 @@ def lose_fewer_answers(records: Records) -> None:
     records.outcomes.pop(2)
 
 
+def work_for_nobody(records: Records) -> None:
+    records.calls.update({"01930000-0000-7000-8000-000000000004": 1, "01930000-0000-7000-8000-000000000005": 1})
+
+
 def answer_twice(records: Records) -> None:
     records.outcomes.append(replace(records.outcomes[0], client_id="c4"))
 
@@ -98,6 +102,7 @@ def answer_twice(records: Records) -> None:
         (leave_the_request_open, Fault.NOT_COMPLETED),
         (invent_a_call, Fault.NO_WORKER_CALL),
         (lose_fewer_answers, Fault.UNEXPLAINED),
+        (work_for_nobody, Fault.UNBILLED_WORK),
         (answer_twice, Fault.ANSWERED_TWICE),
     ],
 )
