@@ -1,0 +1,33 @@
+"""Fixtures: installations, gateways and workers. What a fixture starts is gone when it ends, also after a failure."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from installation import Gateway, Installation
+from tenancy import Tenant, make_tenant
+
+
+@pytest.fixture(scope="session")
+def installation() -> Iterator[Installation]:
+    """One `weir dev` for all tests that leave it as they found it."""
+    with Installation() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def second_gateway(installation: Installation) -> Gateway:
+    """A `weir serve` beside the one of `weir dev`, on the same database."""
+    return installation.gateway("second").start()
+
+
+@pytest.fixture
+def tenant(installation: Installation) -> Tenant:
+    """A tenant and key that no other test uses."""
+    return make_tenant(installation)
+
+
+@pytest.fixture
+def key(installation: Installation) -> str:
+    """The demo tenant's key."""
+    return installation.customer_key
