@@ -31,6 +31,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
     case badUpstream = "bad_upstream"
     case noHealthyWorker = "no_healthy_worker"
     case meteringUnavailable = "metering_unavailable"
+    case storageUnavailable = "storage_unavailable"
     case overloaded
     case upstreamTimeout = "upstream_timeout"
 
@@ -53,7 +54,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .headersTooLarge: 431
         case .internalError: 500
         case .badUpstream: 502
-        case .noHealthyWorker, .meteringUnavailable, .overloaded: 503
+        case .noHealthyWorker, .meteringUnavailable, .storageUnavailable, .overloaded: 503
         case .upstreamTimeout: 504
         case .httpVersionNotSupported: 505
         }
@@ -92,6 +93,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .badUpstream: "The model's worker gave an unusable answer"
         case .noHealthyWorker: "No worker serves the model at the moment"
         case .meteringUnavailable: "Usage cannot be recorded at the moment"
+        case .storageUnavailable: "The database cannot be reached at the moment"
         case .overloaded: "Too much is waiting"
         case .upstreamTimeout: "The model's worker did not answer in time"
         }

@@ -48,27 +48,40 @@ public struct Principal: Sendable {
     }
 }
 
-/// A key as the gateway keeps it in memory: the digest to compare and everything that the pipeline needs about its tenant.
+/// Who administrates: an admin key of the operator, which belongs to no tenant.
+public struct AdminPrincipal: Sendable {
+    public let keyID: KeyID
+    public let publicID: APIKey.PublicID
+    public let scopes: Set<Scope>
+
+    public init(keyID: KeyID, publicID: APIKey.PublicID, scopes: Set<Scope>) {
+        self.keyID = keyID
+        self.publicID = publicID
+        self.scopes = scopes
+    }
+}
+
+/// A key as the gateway keeps it in memory: the digest to compare and everything that is decided by it.
 public struct KeyRecord: Sendable {
     public enum TenantState: String, Sendable { case active, suspended }
+
+    public enum Holder: Sendable {
+        case customer(Principal, TenantState)
+        case admin(AdminPrincipal)
+    }
 
     public let publicID: APIKey.PublicID
     /// HMAC-SHA-256 of the whole key under the server's pepper, 32 bytes.
     public let digest: [UInt8]
     public let expiresAt: Timestamp?
     public let revokedAt: Timestamp?
-    public let tenantState: TenantState
-    public let principal: Principal
+    public let holder: Holder
 
-    public init(
-        publicID: APIKey.PublicID, digest: [UInt8], expiresAt: Timestamp?, revokedAt: Timestamp?, tenantState: TenantState,
-        principal: Principal
-    ) {
+    public init(publicID: APIKey.PublicID, digest: [UInt8], expiresAt: Timestamp?, revokedAt: Timestamp?, holder: Holder) {
         self.publicID = publicID
         self.digest = digest
         self.expiresAt = expiresAt
         self.revokedAt = revokedAt
-        self.tenantState = tenantState
-        self.principal = principal
+        self.holder = holder
     }
 }

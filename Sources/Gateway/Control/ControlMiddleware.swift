@@ -22,7 +22,7 @@ struct ProblemMiddleware: RouterMiddleware {
             response = Self.render(Self.refusal(for: error, request: request), context)
         } catch is StoreUnavailable {
             response = Self.render(
-                Refusal(.meteringUnavailable, "The database cannot be reached at the moment. Try again in a few seconds.", retryAfterSeconds: 2),
+                Refusal(.storageUnavailable, "The database cannot be reached at the moment. Try again in a few seconds.", retryAfterSeconds: 2),
                 context)
         } catch {
             context.logger.error(
@@ -83,7 +83,7 @@ struct CustomerAuthentication: RouterMiddleware {
     ) async throws -> Response {
         var headers = HTTPHeaders()
         for field in request.headers { headers.add(name: field.name.rawName, value: field.value) }
-        let principal = try await keys.principal(for: DataPlaneHandler.credentials(of: headers), plane: .customer)
+        let principal = try await keys.customer(for: DataPlaneHandler.credentials(of: headers))
         guard principal.scopes.contains(scope) else {
             throw Refusal(.insufficientScope, "The key lacks the scope \(scope.rawValue). Use a key that has it.")
         }

@@ -8,7 +8,7 @@ internal import Synchronization
 ///
 /// A key that is malformed or mistyped is refused by its checksum, before any I/O. A changed key, tenant, subscription or quota reaches
 /// this snapshot by ``refresh()``, which the composition calls when the database's generation moves and at least twice a second.
-public final class KeyCache: Sendable {
+public final class KeyCache: AdminAuthenticator {
     private struct State {
         var known: [APIKey.PublicID: KeyRecord] = [:]
         /// Public ids that do not exist, with the monotonic time until which that is believed.
@@ -35,9 +35,24 @@ public final class KeyCache: Sendable {
         self.logger = logger
     }
 
-    /// - Parameter plane: which keys are welcome: customers' on the public listener, admin keys on the other.
-    func principal(for credentials: Credentials, plane: Plane) async throws(Refusal) -> Principal {
-        let key = try Self.parse(credentials)
+    /// The customer who presents these credentials.
+    func customer(for credentials: Credentials) async throws(Refusal) -> Principal {
+        switch try await holder(presenting: Self.parse(credentials)) {
+        case .customer(let principal, .active): return principal
+        case .customer(_, .suspended):
+            throw Refusal(.tenantSuspended, "The account is suspended. Contact the operator of this service.")
+        case .admin: throw Refusal(.wrongPlane, "An admin key cannot be used here. Use a customer's key.")
+        }
+    }
+
+    public func administrator(presenting key: [UInt8]?) async throws(Refusal) -> AdminPrincipal {
+        switch try await holder(presenting: Self.parse(key.map { .one($0) } ?? .none)) {
+        case .admin(let principal): return principal
+        case .customer: throw Refusal(.wrongPlane, "A customer's key cannot administrate. Use an admin key.")
+        }
+    }
+
+    private func holder(presenting key: APIKey) async throws(Refusal) -> KeyRecord.Holder {
         let record: KeyRecord
         if let known = state.withLock({ $0.known[key.publicID] }) {
             record = known
@@ -49,16 +64,7 @@ public final class KeyCache: Sendable {
         }
         if record.revokedAt != nil { throw .invalidKey }
         if let end = record.expiresAt, end <= time.now { throw .invalidKey }
-        guard (key.environment == .admin) == (plane == .admin) else {
-            throw Refusal(
-                .wrongPlane,
-                plane == .admin
-                    ? "A customer's key cannot administrate. Use an admin key." : "An admin key cannot call models. Use a customer's key.")
-        }
-        guard record.tenantState == .active else {
-            throw Refusal(.tenantSuspended, "The account is suspended. Contact the operator of this service.")
-        }
-        return record.principal
+        return record.holder
     }
 
     /// Reads anew every key that is in memory if the database's generation has moved.
@@ -142,12 +148,6 @@ public final class KeyCache: Sendable {
         case .failure(let error): throw .storeAway(cause: error.cause)
         }
     }
-}
-
-/// Which listener a key is presented to.
-public enum Plane: Sendable {
-    case customer
-    case admin
 }
 
 extension Refusal {

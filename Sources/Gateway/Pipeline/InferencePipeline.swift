@@ -60,7 +60,7 @@ struct InferencePipeline: Sendable {
     // MARK: authenticate, validate
 
     private func authenticate(_ call: InferenceCall) async throws(Refusal) -> Principal {
-        let principal = try await keys.principal(for: call.credentials, plane: .customer)
+        let principal = try await keys.customer(for: call.credentials)
         guard principal.scopes.contains(.predict) else {
             throw Refusal(.insufficientScope, "The key may not call models. Use a key with the scope predict.")
         }
