@@ -63,7 +63,12 @@ public struct AdminPrincipal: Sendable {
 
 /// A key as the gateway keeps it in memory: the digest to compare and everything that is decided by it.
 public struct KeyRecord: Sendable {
-    public enum TenantState: String, Sendable { case active, suspended }
+    public enum TenantState: String, Sendable {
+        case active
+        case suspended
+        /// No tier is in force, so nothing could be priced.
+        case unsubscribed
+    }
 
     public enum Holder: Sendable {
         case customer(Principal, TenantState)

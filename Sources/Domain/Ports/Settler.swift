@@ -1,5 +1,5 @@
 /// Runs the completions of one batch where the requests live: one event loop, one thread.
-public protocol CompletionLane: Sendable {
+public protocol CompletionLane: AnyObject, Sendable {
     /// Runs `work` on the lane, soon, once.
     func run(_ work: @escaping @Sendable () -> Void)
 }

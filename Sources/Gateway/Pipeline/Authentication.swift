@@ -41,6 +41,8 @@ public final class KeyCache: AdminAuthenticator {
         case .customer(let principal, .active): return principal
         case .customer(_, .suspended):
             throw Refusal(.tenantSuspended, "The account is suspended. Contact the operator of this service.")
+        case .customer(_, .unsubscribed):
+            throw Refusal(.tenantSuspended, "The account has no subscription. Contact the operator of this service.")
         case .admin: throw Refusal(.wrongPlane, "An admin key cannot be used here. Use a customer's key.")
         }
     }

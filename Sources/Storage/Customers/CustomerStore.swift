@@ -1,0 +1,132 @@
+public import Domain
+public import PostgresDriver
+
+/// A customer's own reads. Each runs in one transaction with the tenant set, so that row-level security is a second wall behind the
+/// `WHERE`, and a pooled connection carries nothing over to the next caller.
+public struct CustomerStore: CustomerRecords {
+    private let pool: PostgresPool
+
+    /// - Parameter pool: connections of the role `weir_reader`.
+    public init(pool: PostgresPool) { self.pool = pool }
+
+    public func usage(_ query: UsageQuery) async throws(StoreUnavailable) -> [UsageRow] {
+        try await read(ReadUsage(query: query), as: query.tenantID)
+    }
+
+    public func quotaStates(tenantID: TenantID, periods: [(QuotaID, Period)]) async throws(StoreUnavailable) -> [QuotaState] {
+        try await read(ReadQuotaStates(tenantID: tenantID, periods: periods), as: tenantID).compactMap { $0 }
+    }
+
+    public func requests(_ query: RequestQuery) async throws(StoreUnavailable) -> [RequestRow] {
+        // Towards newer requests the nearest come first; the page is newest first either way.
+        query.before == nil
+            ? try await read(ReadRequestsBefore(query: query), as: query.tenantID)
+            : try await read(ReadRequestsAfter(query: query), as: query.tenantID).reversed()
+    }
+
+    public func request(_ id: RequestID, tenantID: TenantID) async throws(StoreUnavailable) -> RequestRow? {
+        try await read(ReadRequest(id: id, tenantID: tenantID), as: tenantID).first
+    }
+
+    private func read<S: PostgresStatement>(_ statement: S, as tenantID: TenantID) async throws(StoreUnavailable) -> [S.Row] {
+        do throws(PostgresError) {
+            return try await pool.pipeline(ActAsTenant(tenantID: tenantID), statement).1
+        } catch {
+            throw StoreUnavailable(error)
+        }
+    }
+}
+
+/// Names the tenant for the rest of the transaction; the policies read it.
+struct ActAsTenant: PostgresStatement {
+    static let sql = "SELECT set_config('weir.tenant_id', $1, true)"
+    static let parameters: [PostgresType] = [.text]
+
+    let tenantID: TenantID
+
+    func bind(to binds: inout PostgresBinds) { binds.append(tenantID.description) }
+}
+
+/// Roll-up and the ledger's tail in one snapshot: what the watermark has passed comes from the one, the rest from the other.
+struct ReadUsage: PostgresStatement {
+    static let sql = """
+        WITH days AS (
+            SELECT * FROM unnest($2, $3) WITH ORDINALITY AS d (day_start, day_end, number)
+        ), mark AS (
+            SELECT position FROM rollup_watermark
+        ), parts AS (
+            SELECT d.number, u.model, u.tier_version_id, u.key_id, u.requests_count AS requests, u.input_tokens, u.cached_input_tokens,
+                u.output_tokens
+            FROM usage u JOIN days d ON u.bucket_start >= d.day_start AND u.bucket_start < d.day_end
+            WHERE u.tenant_id = $1
+            UNION ALL
+            SELECT d.number, l.model, l.tier_version_id, l.key_id, l.requests, l.input_tokens, l.cached_input_tokens, l.output_tokens
+            FROM ledger l JOIN days d ON l.occurred_at >= d.day_start AND l.occurred_at < d.day_end
+            WHERE l.tenant_id = $1 AND l.tx >= (SELECT position FROM mark)
+        )
+        SELECT number - 1, model, tier_version_id, CASE WHEN $4 THEN key_id END, sum(requests)::bigint, sum(input_tokens)::bigint,
+            sum(cached_input_tokens)::bigint, sum(output_tokens)::bigint
+        FROM parts
+        GROUP BY 1, 2, 3, 4
+        ORDER BY 1, 2, 3, 4
+        """
+    static let parameters: [PostgresType] = [.uuid, .timestamptzArray, .timestamptzArray, .bool]
+    static let columns: [PostgresType] = [.int8, .text, .uuid, .uuid, .int8, .int8, .int8, .int8]
+
+    let query: UsageQuery
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(query.tenantID.postgres)
+        binds.append(query.days.map(\.start.postgres))
+        binds.append(query.days.map(\.end.postgres))
+        binds.append(query.groupsByKey)
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> UsageRow {
+        UsageRow(
+            day: Int(try row.int64()), model: try row.text(), tierVersionID: TierVersionID(try row.uuid()),
+            keyID: try row.optionalUUID().map { KeyID($0) }, requests: try row.int64(), inputTokens: try row.int64(),
+            cachedInputTokens: try row.int64(), outputTokens: try row.int64())
+    }
+}
+
+/// Settled is what closed leases booked and what the ledger says of open ones; held is the rest of the open leases.
+struct ReadQuotaStates: PostgresStatement {
+    static let sql = """
+        SELECT q.quota_id, q.unit, q.frequency, q.amount, q.mode, coalesce(p.settled, 0) + open.spent, coalesce(p.held, 0) - open.spent
+        FROM unnest($2, $3) AS w (quota_id, period_start)
+        JOIN quotas q ON q.quota_id = w.quota_id AND q.tenant_id = $1
+        LEFT JOIN quota_periods p ON p.quota_id = w.quota_id AND p.period_start = w.period_start
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum(CASE q.unit WHEN 'requests' THEN e.requests ELSE e.input_tokens + e.output_tokens END), 0)::bigint AS spent
+            FROM quota_leases l
+            JOIN quota_lease_slices s ON s.lease_id = l.lease_id
+            JOIN ledger e ON e.lease_id = l.lease_id
+            WHERE l.tenant_id = $1 AND l.state = 'open' AND s.quota_id = q.quota_id AND s.period_start = w.period_start
+        ) open
+        """
+    static let parameters: [PostgresType] = [.uuid, .uuidArray, .timestamptzArray]
+    static let columns: [PostgresType] = [.uuid, .text, .text, .int8, .text, .int8, .int8]
+
+    let tenantID: TenantID
+    let periods: [(QuotaID, Period)]
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(tenantID.postgres)
+        binds.append(periods.map(\.0.postgres))
+        binds.append(periods.map(\.1.start.postgres))
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> QuotaState? {
+        let id = QuotaID(try row.uuid())
+        let unit = QuotaUnit(rawValue: try row.text())
+        let frequency = Frequency(rawValue: try row.text())
+        let amount = try row.int64()
+        let mode = QuotaMode(rawValue: try row.text())
+        let settled = try row.int64()
+        let held = try row.int64()
+        guard let unit, let frequency, let mode else { return nil }
+        return QuotaState(
+            quota: Quota(id: id, unit: unit, frequency: frequency, amount: amount, mode: mode), settled: settled, held: held)
+    }
+}

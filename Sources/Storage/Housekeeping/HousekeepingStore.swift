@@ -1,0 +1,60 @@
+public import Domain
+public import PostgresDriver
+
+/// Background work in PostgreSQL: functions of the schema, one call each.
+public struct HousekeepingStore: Housekeeping {
+    private let pool: PostgresPool
+
+    /// - Parameter pool: connections of the role `weir_jobs`.
+    public init(pool: PostgresPool) { self.pool = pool }
+
+    public func rollUpUsage() async throws(StoreUnavailable) -> Int64 { try await first(RollUpUsage()) ?? 0 }
+
+    public func reapLease() async throws(StoreUnavailable) -> LeaseID? { try await first(ReapLease()) }
+
+    public func ensurePartitions() async throws(StoreUnavailable) -> Int { Int(try await first(EnsurePartitions()) ?? 0) }
+
+    public func hasStrayRows() async throws(StoreUnavailable) -> Bool { try await first(FindStrayRows()) ?? false }
+
+    private func first<S: PostgresStatement>(_ statement: S) async throws(StoreUnavailable) -> S.Row? {
+        do throws(PostgresError) {
+            return try await pool.execute(statement).first
+        } catch {
+            throw StoreUnavailable(error)
+        }
+    }
+}
+
+struct RollUpUsage: PostgresStatement {
+    static let sql = "SELECT roll_up_usage()"
+    static let columns: [PostgresType] = [.int8]
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> Int64 { try row.int64() }
+}
+
+struct ReapLease: PostgresStatement {
+    static let sql = "SELECT reap_lease()"
+    static let columns: [PostgresType] = [.uuid]
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> LeaseID { LeaseID(try row.uuid()) }
+}
+
+struct EnsurePartitions: PostgresStatement {
+    static let sql = "SELECT ensure_partitions(now(), 3)"
+    static let columns: [PostgresType] = [.int4]
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> Int32 { try row.int32() }
+}
+
+struct FindStrayRows: PostgresStatement {
+    static let sql = "SELECT EXISTS (SELECT FROM requests_default) OR EXISTS (SELECT FROM ledger_default)"
+    static let columns: [PostgresType] = [.bool]
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> Bool { try row.bool() }
+}
+
+/// Every statement of the product, so that a test can prepare each of them on the migrated schema and compare the types.
+public enum StatementCatalog {
+    public static let all: [any PostgresStatement.Type] = [
+        ReadGeneration.self, FindKeys.self, AcquireLease.self, RenewLeases.self, CloseLeases.self, HoldGatewayLock.self,
+        SettleBatch.self, ReadRegistry.self, ActAsTenant.self, ReadUsage.self, ReadQuotaStates.self, ReadRequestsBefore.self,
+        ReadRequestsAfter.self, ReadRequest.self, ReadPrices.self, RollUpUsage.self, ReapLease.self, EnsurePartitions.self,
+        FindStrayRows.self,
+    ]
+}

@@ -1,0 +1,104 @@
+public import Domain
+public import PostgresDriver
+
+/// Reads keys for authentication, as the role that may see those of all tenants.
+public struct KeyStore: KeyDirectory {
+    private let pool: PostgresPool
+
+    /// - Parameter pool: connections of the role `weir_directory`.
+    public init(pool: PostgresPool) { self.pool = pool }
+
+    public func find(_ publicIDs: [APIKey.PublicID]) async throws(StoreUnavailable) -> [KeyRecord] {
+        do throws(PostgresError) {
+            return try await pool.execute(FindKeys(publicIDs: publicIDs.map(\.description))).compactMap { $0 }
+        } catch {
+            throw StoreUnavailable(error)
+        }
+    }
+
+    public func generation() async throws(StoreUnavailable) -> Int64 {
+        do throws(PostgresError) {
+            return try await pool.execute(ReadGeneration()).first ?? 0
+        } catch {
+            throw StoreUnavailable(error)
+        }
+    }
+}
+
+struct ReadGeneration: PostgresStatement {
+    static let sql = "SELECT value FROM control_generation"
+    static let columns: [PostgresType] = [.int8]
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> Int64 { try row.int64() }
+}
+
+struct FindKeys: PostgresStatement {
+    static let sql = """
+        SELECT k.key_id, k.public_id, k.digest, k.tenant_id, k.user_id, k.environment, k.scopes, k.allowed_models, k.expires_at,
+            k.revoked_at, t.state, t.time_zone, t.retention, s.tier_version_id, q.ids, q.units, q.frequencies, q.amounts, q.modes
+        FROM api_keys k
+        LEFT JOIN tenants t ON t.tenant_id = k.tenant_id
+        LEFT JOIN subscriptions s ON s.tenant_id = k.tenant_id AND s.ends_at IS NULL
+        LEFT JOIN LATERAL (
+            SELECT array_agg(quota_id ORDER BY quota_id) AS ids, array_agg(unit ORDER BY quota_id) AS units,
+                array_agg(frequency ORDER BY quota_id) AS frequencies, array_agg(amount ORDER BY quota_id) AS amounts,
+                array_agg(mode ORDER BY quota_id) AS modes
+            FROM quotas WHERE quotas.tenant_id = k.tenant_id
+        ) q ON true
+        WHERE k.public_id = ANY ($1)
+        """
+    static let parameters: [PostgresType] = [.textArray]
+    static let columns: [PostgresType] = [
+        .uuid, .text, .bytea, .uuid, .uuid, .text, .textArray, .textArray, .timestamptz, .timestamptz, .text, .text, .text, .uuid,
+        .uuidArray, .textArray, .textArray, .int8Array, .textArray,
+    ]
+
+    let publicIDs: [String]
+
+    func bind(to binds: inout PostgresBinds) { binds.append(publicIDs) }
+
+    /// - Returns: `nil` for a row whose public id is none, which the table's CHECK rules out.
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> KeyRecord? {
+        let keyID = KeyID(try row.uuid())
+        guard let publicID = APIKey.PublicID(try row.text()) else { return nil }
+        let digest = try row.bytes()
+        let tenantID = try row.optionalUUID().map { TenantID($0) }
+        let userID = try row.optionalUUID().map { UserID($0) }
+        let environment = APIKey.Environment(rawValue: try row.text()) ?? .test
+        // A scope that this build does not know is left out: a newer one must not widen an older gateway.
+        let scopes = Set(try row.array(of: String.self).compactMap { Scope(rawValue: $0) })
+        let allowedModels = try row.optionalArray(of: String.self).map { Set($0) }
+        let expiresAt = try row.optionalTimestamp().map { Timestamp($0) }
+        let revokedAt = try row.optionalTimestamp().map { Timestamp($0) }
+        let state = try row.optionalText()
+        let timeZone = try row.optionalText() ?? "UTC"
+        let retention = Retention(rawValue: try row.optionalText() ?? "") ?? .none
+        let tier = try row.optionalUUID().map { TierVersionID($0) }
+        let quotas = try quotas(&row)
+        let holder: KeyRecord.Holder
+        if let tenantID {
+            let principal = Principal(
+                tenantID: tenantID, keyID: keyID, userID: userID, scopes: scopes, allowedModels: allowedModels,
+                environment: environment, tierVersionID: tier ?? TierVersionID(high: 0, low: 0), quotas: quotas, timeZone: timeZone,
+                retention: retention)
+            holder = .customer(principal, state != "active" ? .suspended : tier == nil ? .unsubscribed : .active)
+        } else {
+            holder = .admin(AdminPrincipal(keyID: keyID, publicID: publicID, scopes: scopes))
+        }
+        return KeyRecord(publicID: publicID, digest: digest, expiresAt: expiresAt, revokedAt: revokedAt, holder: holder)
+    }
+
+    private static func quotas(_ row: inout PostgresRow) throws(PostgresError) -> [Quota] {
+        let ids = try row.optionalArray(of: PostgresUUID.self) ?? []
+        let units = try row.optionalArray(of: String.self) ?? []
+        let frequencies = try row.optionalArray(of: String.self) ?? []
+        let amounts = try row.optionalArray(of: Int64.self) ?? []
+        let modes = try row.optionalArray(of: String.self) ?? []
+        return ids.indices.compactMap { index in
+            guard let unit = QuotaUnit(rawValue: units[index]), let frequency = Frequency(rawValue: frequencies[index]),
+                let mode = QuotaMode(rawValue: modes[index])
+            else { return nil }
+            return Quota(id: QuotaID(ids[index]), unit: unit, frequency: frequency, amount: amounts[index], mode: mode)
+        }
+    }
+}

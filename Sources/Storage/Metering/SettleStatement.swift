@@ -1,0 +1,125 @@
+internal import Domain
+internal import PostgresDriver
+
+/// Held by every settlement until its commit; whoever closes a dead gateway's lease takes it alone (see `reap_lease`).
+struct HoldGatewayLock: PostgresStatement {
+    static let sql = "SELECT pg_advisory_xact_lock_shared($1)"
+    static let parameters: [PostgresType] = [.int8]
+
+    let gatewayID: GatewayID
+
+    func bind(to binds: inout PostgresBinds) { binds.append(Int64(bitPattern: gatewayID.low)) }
+}
+
+/// Writes a batch of settlements: request rows, ledger entries and kept results, in one statement over arrays.
+///
+/// Rows whose lease is closed or past its end by the database's clock are left out and named in the answer; a row that is in the ledger
+/// already, because its first commit's answer was lost, is not. `ON CONFLICT DO NOTHING` lets the same batch be sent again.
+struct SettleBatch: PostgresStatement {
+    static let sql = """
+        WITH batch AS MATERIALIZED (
+            SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
+                AS b (request_id, tenant_id, user_id, key_id, model, model_version, is_completed, http_status, error_code, created_at,
+                    completed_at, processing_us, estimated_tokens, input_tokens, cached_input_tokens, output_tokens, token_source,
+                    tier_version_id, lease_id, prompt, prompt_sha256, result)
+        ), open_leases AS MATERIALIZED (
+            SELECT lease_id FROM quota_leases
+            WHERE lease_id = ANY ($20) AND state = 'open' AND expires_at > clock_timestamp()
+        ), suspects AS MATERIALIZED (
+            SELECT request_id FROM batch
+            WHERE lease_id IS NOT NULL AND lease_id NOT IN (SELECT lease_id FROM open_leases)
+        ), refused AS MATERIALIZED (
+            SELECT request_id FROM suspects s WHERE NOT EXISTS (SELECT FROM ledger e WHERE e.entry_id = s.request_id)
+        ), accepted AS MATERIALIZED (
+            SELECT * FROM batch WHERE request_id NOT IN (SELECT request_id FROM refused)
+        ), kept AS (
+            INSERT INTO results (result_id, tenant_id, content, token_count)
+            SELECT request_id, tenant_id, result, output_tokens FROM accepted WHERE result IS NOT NULL
+            ON CONFLICT (result_id) DO NOTHING
+        ), recorded AS (
+            INSERT INTO requests (request_id, tenant_id, user_id, key_id, gateway_id, model, model_version, status, http_status,
+                error_code, created_at, completed_at, processing_us, estimated_tokens, input_tokens, output_tokens, tier_version_id,
+                prompt, prompt_sha256, result_id)
+            SELECT request_id, tenant_id, user_id, key_id, $1, model, model_version,
+                CASE WHEN is_completed THEN 'completed' ELSE 'failed' END, http_status, error_code, created_at, completed_at,
+                processing_us, estimated_tokens, input_tokens, output_tokens, tier_version_id, prompt, prompt_sha256,
+                CASE WHEN result IS NOT NULL THEN request_id END
+            FROM accepted
+            ON CONFLICT (request_id) DO NOTHING
+        ), posted AS (
+            INSERT INTO ledger (entry_id, tenant_id, user_id, key_id, request_id, kind, model, model_version, tier_version_id, lease_id,
+                requests, input_tokens, cached_input_tokens, output_tokens, token_source, occurred_at)
+            SELECT request_id, tenant_id, user_id, key_id, request_id, 'usage', model, model_version, tier_version_id, lease_id,
+                1, input_tokens, cached_input_tokens, output_tokens, token_source, created_at
+            FROM accepted WHERE is_completed
+            ON CONFLICT (entry_id) DO NOTHING
+        )
+        SELECT request_id FROM refused
+        """
+    static let parameters: [PostgresType] = [
+        .uuid, .uuidArray, .uuidArray, .uuidArray, .uuidArray, .textArray, .textArray, .boolArray, .int2Array, .textArray,
+        .timestamptzArray, .timestamptzArray, .int8Array, .int8Array, .int8Array, .int8Array, .int8Array, .textArray, .uuidArray,
+        .uuidArray, .textArray, .byteaArray, .textArray,
+    ]
+    static let columns: [PostgresType] = [.uuid]
+
+    let gatewayID: GatewayID
+    let batch: ArraySlice<Settlement>
+
+    func bind(to binds: inout PostgresBinds) {
+        bindSettleBatch(batch, gatewayID: gatewayID, to: &binds)
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> RequestID { RequestID(try row.uuid()) }
+}
+
+/// Column by column, straight into the buffer of the binds.
+func bindSettleBatch(_ batch: ArraySlice<Settlement>, gatewayID: GatewayID, to binds: inout PostgresBinds) {
+    func column(_ type: PostgresType, _ binds: inout PostgresBinds, _ write: (inout PostgresArrayBuilder, Settlement) -> Void) {
+        binds.appendArray(of: type, count: batch.count) { array in
+            for settlement in batch { write(&array, settlement) }
+        }
+    }
+    binds.append(gatewayID.postgres)
+    column(.uuid, &binds) { $0.append($1.requestID.postgres) }
+    column(.uuid, &binds) { $0.append($1.tenantID.postgres) }
+    column(.uuid, &binds) { $0.append($1.userID?.postgres) }
+    column(.uuid, &binds) { $0.append($1.keyID.postgres) }
+    column(.text, &binds) { $0.append($1.model) }
+    column(.text, &binds) { $0.append($1.modelVersion) }
+    column(.bool, &binds) { $0.append($1.isBilled) }
+    column(.int2, &binds) { $0.append($1.httpStatus) }
+    column(.text, &binds) { $0.append($1.errorCode) }
+    column(.timestamptz, &binds) { $0.append($1.createdAt.postgres) }
+    column(.timestamptz, &binds) { $0.append($1.completedAt.postgres) }
+    column(.int8, &binds) { $0.append($1.processingMicroseconds) }
+    column(.int8, &binds) { $0.append($1.estimatedTokens) }
+    column(.int8, &binds) { $0.append($1.usage.inputTokens) }
+    column(.int8, &binds) { $0.append($1.usage.cachedInputTokens) }
+    column(.int8, &binds) { $0.append($1.usage.outputTokens) }
+    column(.text, &binds) { $0.append($1.usage.source.rawValue) }
+    column(.uuid, &binds) { $0.append($1.tierVersionID.postgres) }
+    column(.uuid, &binds) { $0.append($1.leaseID?.postgres) }
+    column(.text, &binds) { array, settlement in
+        if let prompt = settlement.prompt { array.appendText(prompt) } else { array.appendNull() }
+    }
+    column(.bytea, &binds) { $0.append($1.promptDigest) }
+    column(.text, &binds) { array, settlement in
+        if let result = settlement.result { array.appendText(result) } else { array.appendNull() }
+    }
+}
+
+#if WEIR_FAULTS
+/// The defect that a test plants to prove that it would notice: a batch that cannot be sent twice.
+struct SettleBatchOnce: PostgresStatement {
+    static let sql = SettleBatch.sql.split(separator: "\n").filter { !$0.contains("ON CONFLICT") }.joined(separator: "\n")
+    static let parameters = SettleBatch.parameters
+    static let columns = SettleBatch.columns
+
+    let inner: SettleBatch
+
+    func bind(to binds: inout PostgresBinds) { inner.bind(to: &binds) }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> RequestID { RequestID(try row.uuid()) }
+}
+#endif

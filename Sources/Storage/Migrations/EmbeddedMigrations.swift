@@ -1,0 +1,724 @@
+// swift-format-ignore-file
+// Written by scripts/embed-migrations from migrations/. Do not edit it: edit those, then run that.
+
+/// The schema's migrations as they stand in `migrations/`, in their order.
+package enum EmbeddedMigrations {
+    /// The name is the file's without its ending, as in `0001_tenancy`; the SQL is the file's text to the last byte.
+    package static let all: [(name: String, sql: String)] = [
+        (name: "0001_tenancy", sql: #"""
+-- Who pays, who calls, what it costs: tenants, users, keys, tiers and subscriptions; and the roles by duty.
+--
+-- The gateway signs in as one role and takes the role of a duty in each session. A duty sees what its work needs and no more:
+--   weir_writer     settlement: inserts for all tenants, moves leases, reads nothing of a customer's
+--   weir_directory  authentication and routing: reads keys, tenants, tiers, quotas and routes of all tenants
+--   weir_reader     a customer's own reads, under row-level security
+--   weir_jobs       roll-ups, lease reaping, partitions
+--   weir_admin      the control plane
+--   weir_reports    reports over all tenants, read only
+DO $$
+DECLARE
+    duty text;
+BEGIN
+    FOREACH duty IN ARRAY ARRAY['weir_writer', 'weir_directory', 'weir_reader', 'weir_jobs', 'weir_admin', 'weir_reports'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = duty) THEN
+            BEGIN
+                EXECUTE format('CREATE ROLE %I NOLOGIN NOBYPASSRLS', duty);
+            EXCEPTION WHEN duplicate_object OR unique_violation THEN
+                NULL; -- another database of the same server is being migrated at this moment
+            END;
+        END IF;
+        IF NOT pg_has_role(current_user, duty, 'MEMBER') THEN
+            EXECUTE format('GRANT %I TO %I', duty, current_user);
+        END IF;
+    END LOOP;
+END
+$$;
+
+GRANT USAGE ON SCHEMA public TO weir_writer, weir_directory, weir_reader, weir_jobs, weir_admin, weir_reports;
+
+-- The tenant of the current transaction. No setting and an emptied setting both mean: no tenant, so no rows.
+CREATE FUNCTION current_tenant() RETURNS uuid
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$ SELECT nullif(current_setting('weir.tenant_id', true), '')::uuid $$;
+
+CREATE TABLE tenants (
+    tenant_id   uuid PRIMARY KEY,
+    name        text NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
+    time_zone   text NOT NULL DEFAULT 'UTC' CHECK (length(time_zone) BETWEEN 1 AND 64),
+    state       text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'suspended')),
+    retention   text NOT NULL DEFAULT 'none' CHECK (retention IN ('full', 'hashed', 'none')),
+    created_at  timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE users (
+    user_id     uuid PRIMARY KEY,
+    tenant_id   uuid NOT NULL REFERENCES tenants,
+    name        text NOT NULL DEFAULT '' CHECK (length(name) <= 200),
+    email       text CHECK (length(email) <= 255),
+    is_active   boolean NOT NULL DEFAULT true,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (tenant_id, email)
+);
+
+-- An admin key belongs to the operator of the installation, not to a tenant.
+CREATE TABLE api_keys (
+    key_id          uuid PRIMARY KEY,
+    tenant_id       uuid REFERENCES tenants,
+    user_id         uuid REFERENCES users,
+    public_id       text NOT NULL UNIQUE CHECK (public_id ~ '^[0-9A-Za-z]{12}$'),
+    digest          bytea NOT NULL CHECK (length(digest) = 32),
+    environment     text NOT NULL CHECK (environment IN ('live', 'test', 'admn')),
+    last_four       text NOT NULL CHECK (length(last_four) = 4),
+    name            text NOT NULL DEFAULT '' CHECK (length(name) <= 200),
+    scopes          text[] NOT NULL,
+    allowed_models  text[],
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    expires_at      timestamptz,
+    revoked_at      timestamptz,
+    CHECK ((environment = 'admn') = (tenant_id IS NULL))
+);
+CREATE INDEX api_keys_by_tenant ON api_keys (tenant_id, created_at);
+
+CREATE TABLE tiers (
+    code        text PRIMARY KEY CHECK (code ~ '^[a-z0-9][a-z0-9-]{0,63}$'),
+    name        text NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
+    created_at  timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE tier_versions (
+    tier_version_id  uuid PRIMARY KEY,
+    tier_code        text NOT NULL REFERENCES tiers,
+    version          integer NOT NULL CHECK (version >= 1),
+    currency         text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
+    base_fee_micros  bigint NOT NULL DEFAULT 0 CHECK (base_fee_micros >= 0),
+    state            text NOT NULL DEFAULT 'draft' CHECK (state IN ('draft', 'published', 'retired')),
+    created_at       timestamptz NOT NULL DEFAULT now(),
+    published_at     timestamptz,
+    UNIQUE (tier_code, version),
+    CHECK ((state = 'draft') = (published_at IS NULL))
+);
+
+-- A unit price is an exact decimal of the currency's unit with twelve places: a token may cost far less than a micro-unit.
+CREATE TABLE tier_prices (
+    tier_version_id  uuid NOT NULL REFERENCES tier_versions,
+    meter            text NOT NULL CHECK (meter IN ('request', 'input_token', 'cached_input_token', 'output_token')),
+    model            text NOT NULL DEFAULT '*',
+    unit_price       numeric(19, 12) NOT NULL CHECK (unit_price >= 0),
+    PRIMARY KEY (tier_version_id, meter, model)
+);
+
+CREATE TABLE tier_quotas (
+    tier_version_id  uuid NOT NULL REFERENCES tier_versions,
+    unit             text NOT NULL CHECK (unit IN ('requests', 'tokens')),
+    frequency        text NOT NULL
+        CHECK (frequency IN ('minute', 'hour', 'day', 'week', 'month', 'quarter', 'year', 'none')),
+    amount           bigint NOT NULL CHECK (amount >= 0),
+    mode             text NOT NULL DEFAULT 'hard' CHECK (mode IN ('hard', 'soft')),
+    PRIMARY KEY (tier_version_id, unit, frequency)
+);
+
+-- What was published is what is billed: a version that has left the draft state never changes again, but for being retired.
+CREATE FUNCTION refuse_change_of_published_tier() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    subject uuid := CASE WHEN TG_OP = 'DELETE' THEN OLD.tier_version_id ELSE NEW.tier_version_id END;
+BEGIN
+    IF TG_TABLE_NAME = 'tier_versions' THEN
+        IF OLD.state <> 'draft' AND NOT (TG_OP = 'UPDATE' AND OLD.state = 'published' AND NEW.state = 'retired'
+            AND to_jsonb(NEW) - 'state' = to_jsonb(OLD) - 'state') THEN
+            RAISE EXCEPTION 'tier version % is published and cannot change', subject USING ERRCODE = 'check_violation';
+        END IF;
+    ELSIF EXISTS (SELECT FROM tier_versions v WHERE v.tier_version_id = subject AND v.state <> 'draft') THEN
+        RAISE EXCEPTION 'tier version % is published and cannot change', subject USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+END
+$$;
+CREATE TRIGGER tier_versions_immutable BEFORE UPDATE OR DELETE ON tier_versions
+    FOR EACH ROW EXECUTE FUNCTION refuse_change_of_published_tier();
+CREATE TRIGGER tier_prices_immutable BEFORE INSERT OR UPDATE OR DELETE ON tier_prices
+    FOR EACH ROW EXECUTE FUNCTION refuse_change_of_published_tier();
+CREATE TRIGGER tier_quotas_immutable BEFORE INSERT OR UPDATE OR DELETE ON tier_quotas
+    FOR EACH ROW EXECUTE FUNCTION refuse_change_of_published_tier();
+
+CREATE TABLE subscriptions (
+    subscription_id  uuid PRIMARY KEY,
+    tenant_id        uuid NOT NULL REFERENCES tenants,
+    tier_version_id  uuid NOT NULL REFERENCES tier_versions,
+    starts_at        timestamptz NOT NULL,
+    ends_at          timestamptz,
+    created_at       timestamptz NOT NULL DEFAULT now(),
+    CHECK (ends_at > starts_at)
+);
+CREATE UNIQUE INDEX one_current_subscription ON subscriptions (tenant_id) WHERE ends_at IS NULL;
+
+-- Every change of what a gateway keeps in memory increases one number. Gateways read it each second and are woken by the notification;
+-- it is the only NOTIFY of the product, because a notification takes a lock on the whole database at commit.
+CREATE TABLE control_generation (
+    singleton  boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    value      bigint NOT NULL
+);
+INSERT INTO control_generation (value) VALUES (1);
+
+CREATE FUNCTION advance_control_generation() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+BEGIN
+    UPDATE control_generation SET value = value + 1;
+    PERFORM pg_notify('weir_control', '');
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER tenants_changed AFTER INSERT OR UPDATE OR DELETE ON tenants
+    FOR EACH STATEMENT EXECUTE FUNCTION advance_control_generation();
+CREATE TRIGGER api_keys_changed AFTER INSERT OR UPDATE OR DELETE ON api_keys
+    FOR EACH STATEMENT EXECUTE FUNCTION advance_control_generation();
+CREATE TRIGGER subscriptions_changed AFTER INSERT OR UPDATE OR DELETE ON subscriptions
+    FOR EACH STATEMENT EXECUTE FUNCTION advance_control_generation();
+
+ALTER TABLE tenants ENABLE ROW LEVEL SECURITY;
+ALTER TABLE users ENABLE ROW LEVEL SECURITY;
+ALTER TABLE api_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE subscriptions ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_rows ON tenants FOR SELECT TO weir_reader USING (tenant_id = (SELECT current_tenant()));
+CREATE POLICY own_rows ON users FOR SELECT TO weir_reader USING (tenant_id = (SELECT current_tenant()));
+CREATE POLICY own_rows ON api_keys FOR SELECT TO weir_reader USING (tenant_id = (SELECT current_tenant()));
+CREATE POLICY own_rows ON subscriptions FOR SELECT TO weir_reader USING (tenant_id = (SELECT current_tenant()));
+CREATE POLICY all_rows ON tenants FOR SELECT TO weir_directory, weir_reports, weir_jobs USING (true);
+CREATE POLICY all_rows ON api_keys FOR SELECT TO weir_directory USING (true);
+CREATE POLICY all_rows ON subscriptions FOR SELECT TO weir_directory, weir_reports, weir_jobs USING (true);
+CREATE POLICY administration ON tenants TO weir_admin USING (true) WITH CHECK (true);
+CREATE POLICY administration ON users TO weir_admin USING (true) WITH CHECK (true);
+CREATE POLICY administration ON api_keys TO weir_admin USING (true) WITH CHECK (true);
+CREATE POLICY administration ON subscriptions TO weir_admin USING (true) WITH CHECK (true);
+
+GRANT SELECT ON tenants, subscriptions, tiers, tier_versions, tier_prices, tier_quotas, control_generation
+    TO weir_directory, weir_reports, weir_jobs, weir_reader;
+GRANT SELECT ON api_keys TO weir_directory;
+GRANT SELECT (key_id, tenant_id, user_id, public_id, environment, last_four, name, scopes, allowed_models, created_at, expires_at, revoked_at)
+    ON api_keys TO weir_reader;
+GRANT SELECT ON users TO weir_reader;
+GRANT SELECT, INSERT, UPDATE ON tenants, users, api_keys, tiers, tier_versions, subscriptions TO weir_admin;
+GRANT SELECT, INSERT, UPDATE, DELETE ON tier_prices, tier_quotas TO weir_admin;
+GRANT SELECT ON control_generation TO weir_admin;
+
+"""#),
+        (name: "0002_metering", sql: #"""
+-- Requests, their results, and the ledger.
+--
+-- Requests and ledger are partitioned by month, by range of their UUIDv7 key: it is ordered by time, so the primary key stays globally
+-- unique and a look-up by id touches one partition.
+CREATE TABLE requests (
+    request_id        uuid NOT NULL,
+    tenant_id         uuid NOT NULL,
+    user_id           uuid,
+    key_id            uuid NOT NULL,
+    gateway_id        uuid,
+    model             text NOT NULL,
+    model_version     text NOT NULL DEFAULT '',
+    status            text NOT NULL
+        CHECK (status IN ('queued', 'processing', 'completed', 'failed', 'cancelled', 'expired')),
+    http_status       smallint,
+    error_code        text,
+    created_at        timestamptz NOT NULL,
+    completed_at      timestamptz,
+    processing_us     bigint CHECK (processing_us >= 0),
+    estimated_tokens  bigint CHECK (estimated_tokens >= 0),
+    input_tokens      bigint CHECK (input_tokens >= 0),
+    output_tokens     bigint CHECK (output_tokens >= 0),
+    tier_version_id   uuid,
+    cached            boolean NOT NULL DEFAULT false,
+    prompt            text,
+    prompt_sha256     bytea CHECK (length(prompt_sha256) = 32),
+    result_id         uuid,
+    PRIMARY KEY (request_id),
+    CONSTRAINT requests_state CHECK (
+        CASE status
+            WHEN 'queued' THEN completed_at IS NULL AND error_code IS NULL
+            WHEN 'processing' THEN completed_at IS NULL AND error_code IS NULL
+            WHEN 'completed' THEN completed_at IS NOT NULL AND error_code IS NULL
+            WHEN 'failed' THEN completed_at IS NOT NULL AND error_code IS NOT NULL
+            ELSE completed_at IS NOT NULL
+        END)
+) PARTITION BY RANGE (request_id);
+CREATE INDEX requests_by_tenant ON requests (tenant_id, request_id);
+
+CREATE TABLE results (
+    result_id    uuid PRIMARY KEY,
+    tenant_id    uuid NOT NULL,
+    content      text NOT NULL,
+    token_count  bigint,
+    created_at   timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE binary_results (
+    result_id   uuid PRIMARY KEY,
+    tenant_id   uuid NOT NULL,
+    content     bytea NOT NULL,
+    mime_type   text NOT NULL CHECK (length(mime_type) BETWEEN 1 AND 100),
+    created_at  timestamptz NOT NULL DEFAULT now()
+);
+
+-- One entry per answered request, and one per correction. Quantities and the price version, no amounts: these are rated from them.
+--
+-- A usage entry's key is the request's, so that a request cannot be posted twice. tx is the transaction that wrote the entry: the roll-up
+-- reads all entries below the oldest running transaction, so that its watermark cannot skip a late commit.
+CREATE TABLE ledger (
+    entry_id             uuid NOT NULL,
+    tenant_id            uuid NOT NULL,
+    user_id              uuid,
+    key_id               uuid NOT NULL,
+    request_id           uuid NOT NULL,
+    kind                 text NOT NULL CHECK (kind IN ('usage', 'correction')),
+    model                text NOT NULL,
+    model_version        text NOT NULL DEFAULT '',
+    tier_version_id      uuid NOT NULL,
+    lease_id             uuid,
+    requests             bigint NOT NULL,
+    input_tokens         bigint NOT NULL,
+    cached_input_tokens  bigint NOT NULL,
+    output_tokens        bigint NOT NULL,
+    token_source         text NOT NULL CHECK (token_source IN ('worker', 'counted', 'fixed', 'estimated', 'cache')),
+    occurred_at          timestamptz NOT NULL,
+    posted_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
+    tx                   xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    PRIMARY KEY (entry_id),
+    CHECK (kind <> 'usage' OR (entry_id = request_id AND requests = 1 AND input_tokens >= 0 AND output_tokens >= 0
+        AND cached_input_tokens BETWEEN 0 AND input_tokens))
+) PARTITION BY RANGE (entry_id);
+CREATE INDEX ledger_by_transaction ON ledger (tx);
+CREATE INDEX ledger_by_lease ON ledger (lease_id) WHERE lease_id IS NOT NULL;
+
+-- Append-only, also for those who could do otherwise: corrections are new entries.
+CREATE FUNCTION refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege'; END $$;
+CREATE TRIGGER ledger_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- The smallest UUIDv7 of an instant.
+CREATE FUNCTION uuid_lower_bound(instant timestamptz) RETURNS uuid
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT (lpad(to_hex(floor(extract(epoch FROM instant) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid $$;
+
+-- Makes the monthly partitions (UTC) from the month of p_from on, p_months of them. Partitions that are there are left alone.
+-- Runs with the owner's rights, because only the owner of a table may add a partition to it.
+CREATE FUNCTION ensure_partitions(p_from timestamptz, p_months integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET timezone = 'UTC'
+    AS $$
+DECLARE
+    parent text;
+    first timestamptz;
+    child text;
+    made integer := 0;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('weir.ensure_partitions'));
+    FOR month IN 0 .. p_months - 1 LOOP
+        first := date_trunc('month', p_from) + make_interval(months => month);
+        FOREACH parent IN ARRAY ARRAY['requests', 'ledger'] LOOP
+            child := format('%s_y%sm%s', parent, to_char(first, 'YYYY'), to_char(first, 'MM'));
+            IF to_regclass(child) IS NULL THEN
+                EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)', child, parent,
+                    uuid_lower_bound(first), uuid_lower_bound(first + interval '1 month'));
+                made := made + 1;
+            END IF;
+        END LOOP;
+    END LOOP;
+    RETURN made;
+END
+$$;
+REVOKE ALL ON FUNCTION ensure_partitions FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ensure_partitions TO weir_jobs, weir_admin;
+
+-- Catches what no month holds; a row in here raises an alarm.
+CREATE TABLE requests_default PARTITION OF requests DEFAULT;
+CREATE TABLE ledger_default PARTITION OF ledger DEFAULT;
+SELECT ensure_partitions(now() - interval '1 month', 5);
+
+ALTER TABLE requests ENABLE ROW LEVEL SECURITY;
+ALTER TABLE results ENABLE ROW LEVEL SECURITY;
+ALTER TABLE binary_results ENABLE ROW LEVEL SECURITY;
+ALTER TABLE ledger ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_rows ON requests FOR SELECT TO weir_reader USING (tenant_id = (SELECT current_tenant()));
+CREATE POLICY own_rows ON results FOR SELECT TO weir_reader USING (tenant_id = (SELECT current_tenant()));
+CREATE POLICY own_rows ON binary_results FOR SELECT TO weir_reader USING (tenant_id = (SELECT current_tenant()));
+CREATE POLICY own_rows ON ledger FOR SELECT TO weir_reader USING (tenant_id = (SELECT current_tenant()));
+CREATE POLICY settlement ON requests FOR INSERT TO weir_writer WITH CHECK (true);
+CREATE POLICY settlement ON results FOR INSERT TO weir_writer WITH CHECK (true);
+CREATE POLICY settlement ON ledger FOR INSERT TO weir_writer WITH CHECK (true);
+-- ON CONFLICT and the fence have to see which keys are there; the grants below show the writer no other column.
+CREATE POLICY settled_keys ON requests FOR SELECT TO weir_writer USING (true);
+CREATE POLICY settled_keys ON results FOR SELECT TO weir_writer USING (true);
+CREATE POLICY settled_keys ON ledger FOR SELECT TO weir_writer USING (true);
+CREATE POLICY all_rows ON requests FOR SELECT TO weir_jobs, weir_admin, weir_reports USING (true);
+CREATE POLICY all_rows ON ledger FOR SELECT TO weir_jobs, weir_admin, weir_reports USING (true);
+
+GRANT INSERT ON requests, results, ledger TO weir_writer;
+GRANT SELECT (request_id) ON requests TO weir_writer;
+GRANT SELECT (result_id) ON results TO weir_writer;
+GRANT SELECT (entry_id, lease_id, requests, input_tokens, output_tokens) ON ledger TO weir_writer;
+GRANT SELECT ON requests, results, binary_results, ledger TO weir_reader;
+GRANT SELECT ON requests, ledger TO weir_jobs, weir_admin, weir_reports;
+GRANT SELECT ON requests_default, ledger_default TO weir_jobs, weir_admin;
+
+"""#),
+        (name: "0003_quota", sql: #"""
+-- Quotas, their periods, and the leases by which gateways spend them.
+--
+-- For every hard quota, at every instant: settled + held <= amount. What is held is the sum of the slices of open leases. A lease is
+-- closed by summing the ledger entries that name it; the ledger is the truth and no counter runs beside it.
+CREATE TABLE quotas (
+    quota_id    uuid PRIMARY KEY,
+    tenant_id   uuid NOT NULL REFERENCES tenants,
+    unit        text NOT NULL CHECK (unit IN ('requests', 'tokens')),
+    frequency   text NOT NULL
+        CHECK (frequency IN ('minute', 'hour', 'day', 'week', 'month', 'quarter', 'year', 'none')),
+    amount      bigint NOT NULL CHECK (amount >= 0),
+    mode        text NOT NULL DEFAULT 'hard' CHECK (mode IN ('hard', 'soft')),
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (tenant_id, unit, frequency)
+);
+CREATE TRIGGER quotas_changed AFTER INSERT OR UPDATE OR DELETE ON quotas
+    FOR EACH STATEMENT EXECUTE FUNCTION advance_control_generation();
+
+CREATE TABLE quota_periods (
+    quota_id      uuid NOT NULL REFERENCES quotas,
+    period_start  timestamptz NOT NULL,
+    period_end    timestamptz NOT NULL,
+    tenant_id     uuid NOT NULL,
+    settled       bigint NOT NULL DEFAULT 0 CHECK (settled >= 0),
+    held          bigint NOT NULL DEFAULT 0 CHECK (held >= 0),
+    PRIMARY KEY (quota_id, period_start),
+    CHECK (period_end > period_start)
+);
+
+CREATE TABLE quota_leases (
+    lease_id    uuid PRIMARY KEY,
+    tenant_id   uuid NOT NULL,
+    gateway_id  uuid NOT NULL,
+    state       text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'closed')),
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at  timestamptz NOT NULL,
+    closed_at   timestamptz,
+    CHECK ((state = 'closed') = (closed_at IS NOT NULL))
+);
+CREATE INDEX quota_leases_open ON quota_leases (expires_at) WHERE state = 'open';
+CREATE INDEX quota_leases_of_tenant ON quota_leases (tenant_id) WHERE state = 'open';
+
+CREATE TABLE quota_lease_slices (
+    lease_id      uuid NOT NULL REFERENCES quota_leases,
+    quota_id      uuid NOT NULL,
+    period_start  timestamptz NOT NULL,
+    granted       bigint NOT NULL CHECK (granted >= 0),
+    spent         bigint CHECK (spent >= 0),
+    PRIMARY KEY (lease_id, quota_id),
+    FOREIGN KEY (quota_id, period_start) REFERENCES quota_periods
+);
+
+-- Every settlement of a gateway holds this lock shared; whoever closes a dead gateway's lease takes it alone, and so sums the ledger
+-- when no settlement of that gateway is under way. The low half of a UUIDv7 is random.
+CREATE FUNCTION gateway_lock(gateway uuid) RETURNS bigint
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT ('x' || right(replace(gateway::text, '-', ''), 16))::bit(64)::bigint $$;
+
+-- Takes slices of several quotas at once, or of none.
+--
+-- The rows are locked in the order of their key, so that two gateways cannot wait for each other. A slice is at most a quarter of what is
+-- left: near the limit slices shrink to what one request needs, and the last unit can be had from any gateway. A soft quota is granted
+-- whatever is asked.
+-- Answers one row per quota with what was granted; if any quota refuses, its numbers alone, with granted NULL, and nothing is taken.
+CREATE FUNCTION acquire_lease(
+    p_lease uuid, p_tenant uuid, p_gateway uuid, p_lifetime_ms bigint, p_quotas uuid[], p_starts timestamptz[],
+    p_ends timestamptz[], p_minimums bigint[], p_wanted bigint[]
+) RETURNS TABLE (quota uuid, granted bigint, amount bigint, settled bigint, held bigint)
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    entry record;
+    room bigint;
+    slices bigint[] := '{}';
+    quotas_in_order uuid[] := '{}';
+    starts_in_order timestamptz[] := '{}';
+    limits bigint[] := '{}';
+    settled_before bigint[] := '{}';
+    held_before bigint[] := '{}';
+BEGIN
+    INSERT INTO quota_periods AS p (quota_id, period_start, period_end, tenant_id)
+        SELECT w.quota_id, w.period_start, w.period_end, p_tenant
+        FROM unnest(p_quotas, p_starts, p_ends) AS w (quota_id, period_start, period_end)
+        ORDER BY w.quota_id
+        ON CONFLICT DO NOTHING;
+    FOR entry IN
+        SELECT p.quota_id, p.period_start, p.settled, p.held, q.amount, q.mode, w.minimum, w.wanted
+        FROM unnest(p_quotas, p_starts, p_minimums, p_wanted) AS w (quota_id, period_start, minimum, wanted)
+        JOIN quota_periods p ON p.quota_id = w.quota_id AND p.period_start = w.period_start
+        JOIN quotas q ON q.quota_id = p.quota_id AND q.tenant_id = p_tenant
+        ORDER BY p.quota_id
+        FOR UPDATE OF p
+    LOOP
+        room := CASE entry.mode WHEN 'soft' THEN entry.wanted * 4 ELSE entry.amount - entry.settled - entry.held END;
+        IF room < entry.minimum THEN
+            RETURN QUERY SELECT entry.quota_id, NULL::bigint, entry.amount, entry.settled, entry.held;
+            RETURN;
+        END IF;
+        quotas_in_order := quotas_in_order || entry.quota_id;
+        starts_in_order := starts_in_order || entry.period_start;
+        slices := slices || greatest(entry.minimum, least(entry.wanted, room / 4));
+        limits := limits || entry.amount;
+        settled_before := settled_before || entry.settled;
+        held_before := held_before || entry.held;
+    END LOOP;
+    IF cardinality(quotas_in_order) <> cardinality(p_quotas) THEN
+        RAISE EXCEPTION 'a quota of the lease does not exist' USING ERRCODE = 'foreign_key_violation';
+    END IF;
+    UPDATE quota_periods p SET held = p.held + s.slice
+        FROM unnest(quotas_in_order, starts_in_order, slices) AS s (quota_id, period_start, slice)
+        WHERE p.quota_id = s.quota_id AND p.period_start = s.period_start;
+    INSERT INTO quota_leases (lease_id, tenant_id, gateway_id, expires_at)
+        VALUES (p_lease, p_tenant, p_gateway, clock_timestamp() + p_lifetime_ms * interval '1 millisecond');
+    INSERT INTO quota_lease_slices (lease_id, quota_id, period_start, granted)
+        SELECT p_lease, s.quota_id, s.period_start, s.slice
+        FROM unnest(quotas_in_order, starts_in_order, slices) AS s (quota_id, period_start, slice);
+    RETURN QUERY SELECT s.quota_id, s.slice, s.amount, s.settled, s.held
+        FROM unnest(quotas_in_order, slices, limits, settled_before, held_before)
+            AS s (quota_id, slice, amount, settled, held);
+END
+$$;
+
+-- Books one open lease: what the ledger says was spent on it is settled, the rest of its slices is free again.
+-- The caller has made sure that no settlement on it is under way, and that none can begin.
+CREATE FUNCTION book_lease(p_lease uuid) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    UPDATE quota_lease_slices s SET spent = u.spent
+        FROM (
+            SELECT q.quota_id, coalesce(CASE q.unit WHEN 'requests' THEN sum(e.requests)
+                ELSE sum(e.input_tokens + e.output_tokens) END, 0)::bigint AS spent
+            FROM quota_lease_slices o
+            JOIN quotas q ON q.quota_id = o.quota_id
+            LEFT JOIN ledger e ON e.lease_id = o.lease_id
+            WHERE o.lease_id = p_lease
+            GROUP BY q.quota_id
+        ) u
+        WHERE s.lease_id = p_lease AND s.quota_id = u.quota_id;
+    PERFORM 1 FROM quota_periods p JOIN quota_lease_slices s USING (quota_id, period_start)
+        WHERE s.lease_id = p_lease ORDER BY p.quota_id FOR UPDATE OF p;
+    UPDATE quota_periods p SET held = p.held - s.granted, settled = p.settled + s.spent
+        FROM quota_lease_slices s
+        WHERE s.lease_id = p_lease AND p.quota_id = s.quota_id AND p.period_start = s.period_start;
+    UPDATE quota_leases SET state = 'closed', closed_at = clock_timestamp() WHERE lease_id = p_lease;
+END
+$$;
+
+-- A gateway gives leases back on which it has nothing in flight.
+CREATE FUNCTION close_leases(p_gateway uuid, p_leases uuid[]) RETURNS integer
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    lease uuid;
+    closed integer := 0;
+BEGIN
+    FOR lease IN SELECT l.lease_id FROM quota_leases l
+        WHERE l.lease_id = ANY (p_leases) AND l.gateway_id = p_gateway AND l.state = 'open' ORDER BY l.lease_id FOR UPDATE
+    LOOP
+        PERFORM book_lease(lease);
+        closed := closed + 1;
+    END LOOP;
+    RETURN closed;
+END
+$$;
+
+-- Closes one lease whose owner let it expire. Waits until no settlement of that gateway is under way; a later one sees the lease expired.
+-- Answers the lease, or nothing when no lease is overdue.
+CREATE FUNCTION reap_lease() RETURNS SETOF uuid
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    overdue record;
+BEGIN
+    SELECT l.lease_id, l.gateway_id INTO overdue FROM quota_leases l
+        WHERE l.state = 'open' AND l.expires_at < clock_timestamp()
+        ORDER BY l.expires_at LIMIT 1 FOR UPDATE SKIP LOCKED;
+    IF FOUND THEN
+        PERFORM pg_advisory_xact_lock(gateway_lock(overdue.gateway_id));
+        PERFORM book_lease(overdue.lease_id);
+        RETURN NEXT overdue.lease_id;
+    END IF;
+END
+$$;
+
+ALTER TABLE quotas ENABLE ROW LEVEL SECURITY;
+ALTER TABLE quota_periods ENABLE ROW LEVEL SECURITY;
+ALTER TABLE quota_leases ENABLE ROW LEVEL SECURITY;
+ALTER TABLE quota_lease_slices ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_rows ON quotas FOR SELECT TO weir_reader USING (tenant_id = (SELECT current_tenant()));
+CREATE POLICY own_rows ON quota_periods FOR SELECT TO weir_reader USING (tenant_id = (SELECT current_tenant()));
+CREATE POLICY own_rows ON quota_leases FOR SELECT TO weir_reader USING (tenant_id = (SELECT current_tenant()));
+-- Seen through the lease: its own policy decides.
+CREATE POLICY own_rows ON quota_lease_slices FOR SELECT TO weir_reader
+    USING (EXISTS (SELECT FROM quota_leases l WHERE l.lease_id = quota_lease_slices.lease_id));
+CREATE POLICY leasing ON quotas FOR SELECT TO weir_writer, weir_directory, weir_jobs, weir_reports USING (true);
+CREATE POLICY leasing ON quota_periods TO weir_writer, weir_jobs USING (true) WITH CHECK (true);
+CREATE POLICY leasing ON quota_leases TO weir_writer, weir_jobs USING (true) WITH CHECK (true);
+CREATE POLICY leasing ON quota_lease_slices TO weir_writer, weir_jobs USING (true) WITH CHECK (true);
+CREATE POLICY administration ON quota_lease_slices FOR SELECT TO weir_admin, weir_reports USING (true);
+CREATE POLICY administration ON quotas TO weir_admin USING (true) WITH CHECK (true);
+CREATE POLICY administration ON quota_periods FOR SELECT TO weir_admin, weir_reports USING (true);
+CREATE POLICY administration ON quota_leases FOR SELECT TO weir_admin, weir_reports USING (true);
+
+GRANT SELECT ON quotas TO weir_writer, weir_directory, weir_jobs, weir_reports, weir_reader;
+GRANT SELECT, INSERT, UPDATE ON quota_periods, quota_leases, quota_lease_slices TO weir_writer, weir_jobs;
+GRANT SELECT ON quota_periods, quota_leases, quota_lease_slices TO weir_reader, weir_admin, weir_reports;
+GRANT SELECT, INSERT, UPDATE ON quotas TO weir_admin;
+
+"""#),
+        (name: "0004_routing", sql: #"""
+-- Which models there are and where they are served. A model is registered by its name alone; the rest has defaults.
+CREATE TABLE model_registry (
+    model_name                text PRIMARY KEY CHECK (model_name ~ '^[a-z0-9][a-z0-9._-]{0,127}$' AND model_name !~ '\.\.'),
+    version                   text NOT NULL DEFAULT '' CHECK (length(version) <= 64),
+    feature_count             integer CHECK (feature_count BETWEEN 1 AND 1000000),
+    fixed_tokens_per_request  bigint NOT NULL DEFAULT 1 CHECK (fixed_tokens_per_request >= 0),
+    maximum_output_tokens     bigint NOT NULL DEFAULT 64 CHECK (maximum_output_tokens >= 0),
+    is_active                 boolean NOT NULL DEFAULT true,
+    created_at                timestamptz NOT NULL DEFAULT now(),
+    updated_at                timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE routes (
+    model_name  text NOT NULL CHECK (model_name ~ '^[a-z0-9][a-z0-9._-]{0,127}$'),
+    address     text NOT NULL CHECK (length(address) BETWEEN 3 AND 300),
+    protocol    text NOT NULL DEFAULT 'predict' CHECK (protocol IN ('oip', 'predict')),
+    weight      integer NOT NULL DEFAULT 1 CHECK (weight BETWEEN 1 AND 1000),
+    version     text NOT NULL DEFAULT '' CHECK (length(version) <= 64),
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (model_name, address)
+);
+
+CREATE TRIGGER model_registry_changed AFTER INSERT OR UPDATE OR DELETE ON model_registry
+    FOR EACH STATEMENT EXECUTE FUNCTION advance_control_generation();
+CREATE TRIGGER routes_changed AFTER INSERT OR UPDATE OR DELETE ON routes
+    FOR EACH STATEMENT EXECUTE FUNCTION advance_control_generation();
+
+GRANT SELECT ON model_registry, routes TO weir_directory, weir_jobs, weir_reports, weir_reader;
+GRANT SELECT, INSERT, UPDATE ON model_registry TO weir_admin;
+GRANT SELECT, INSERT, UPDATE, DELETE ON routes TO weir_admin;
+
+"""#),
+        (name: "0005_usage", sql: #"""
+-- Usage in buckets of fifteen minutes, because every time zone's midnight falls on one. It follows from the ledger, is never counted
+-- beside it, and can be rebuilt at any time.
+CREATE TABLE usage (
+    tenant_id            uuid NOT NULL,
+    bucket_start         timestamptz NOT NULL,
+    key_id               uuid NOT NULL,
+    model                text NOT NULL,
+    tier_version_id      uuid NOT NULL,
+    requests_count       bigint NOT NULL,
+    input_tokens         bigint NOT NULL,
+    cached_input_tokens  bigint NOT NULL,
+    output_tokens        bigint NOT NULL,
+    PRIMARY KEY (tenant_id, bucket_start, key_id, model, tier_version_id)
+);
+
+CREATE TABLE model_usage_metrics (
+    model_name     text NOT NULL,
+    time_window    timestamptz NOT NULL,
+    request_count  bigint NOT NULL DEFAULT 0,
+    token_count    bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (model_name, time_window)
+);
+
+-- All ledger entries of transactions below the position are in the roll-ups.
+CREATE TABLE rollup_watermark (
+    singleton  boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    position   xid8 NOT NULL
+);
+INSERT INTO rollup_watermark (position) VALUES ('0');
+
+CREATE FUNCTION usage_bucket(instant timestamptz) RETURNS timestamptz
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT date_bin('15 minutes', instant, timestamptz '1970-01-01 00:00:00+00') $$;
+
+-- Moves the watermark up to the oldest transaction that still runs and adds the entries in between to the roll-ups, in one transaction.
+-- Answers the number of entries added.
+CREATE FUNCTION roll_up_usage() RETURNS bigint
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    from_tx xid8;
+    to_tx xid8;
+    added bigint;
+BEGIN
+    SELECT position INTO from_tx FROM rollup_watermark FOR UPDATE;
+    to_tx := pg_snapshot_xmin(pg_current_snapshot());
+    IF to_tx <= from_tx THEN
+        RETURN 0;
+    END IF;
+    WITH fresh AS MATERIALIZED (
+        SELECT tenant_id, usage_bucket(occurred_at) AS bucket_start, key_id, model, tier_version_id, count(*) AS entries,
+            sum(requests)::bigint AS requests, sum(input_tokens)::bigint AS input_tokens,
+            sum(cached_input_tokens)::bigint AS cached_input_tokens, sum(output_tokens)::bigint AS output_tokens
+        FROM ledger WHERE tx >= from_tx AND tx < to_tx
+        GROUP BY 1, 2, 3, 4, 5
+    ), by_tenant AS (
+        INSERT INTO usage AS u (tenant_id, bucket_start, key_id, model, tier_version_id, requests_count, input_tokens,
+            cached_input_tokens, output_tokens)
+        SELECT tenant_id, bucket_start, key_id, model, tier_version_id, requests, input_tokens, cached_input_tokens, output_tokens
+        FROM fresh ORDER BY 1, 2, 3, 4, 5
+        ON CONFLICT (tenant_id, bucket_start, key_id, model, tier_version_id) DO UPDATE SET
+            requests_count = u.requests_count + EXCLUDED.requests_count,
+            input_tokens = u.input_tokens + EXCLUDED.input_tokens,
+            cached_input_tokens = u.cached_input_tokens + EXCLUDED.cached_input_tokens,
+            output_tokens = u.output_tokens + EXCLUDED.output_tokens
+    ), by_model AS (
+        INSERT INTO model_usage_metrics AS m (model_name, time_window, request_count, token_count)
+        SELECT model, bucket_start, sum(requests), sum(input_tokens + output_tokens) FROM fresh GROUP BY 1, 2 ORDER BY 1, 2
+        ON CONFLICT (model_name, time_window) DO UPDATE SET
+            request_count = m.request_count + EXCLUDED.request_count, token_count = m.token_count + EXCLUDED.token_count
+    )
+    SELECT coalesce(sum(entries), 0)::bigint INTO added FROM fresh;
+    UPDATE rollup_watermark SET position = to_tx;
+    RETURN added;
+END
+$$;
+
+ALTER TABLE usage ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_rows ON usage FOR SELECT TO weir_reader USING (tenant_id = (SELECT current_tenant()));
+CREATE POLICY roll_up ON usage TO weir_jobs USING (true) WITH CHECK (true);
+CREATE POLICY all_rows ON usage FOR SELECT TO weir_admin, weir_reports USING (true);
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage, model_usage_metrics TO weir_jobs;
+GRANT SELECT, UPDATE ON rollup_watermark TO weir_jobs;
+GRANT SELECT ON usage, rollup_watermark TO weir_reader, weir_admin, weir_reports;
+GRANT SELECT ON model_usage_metrics TO weir_admin, weir_reports;
+
+"""#),
+        (name: "0006_audit", sql: #"""
+-- Who did what to which thing, with what it was before and after. Written in the same transaction as the change.
+CREATE TABLE audit_log (
+    audit_id      uuid PRIMARY KEY,
+    at            timestamptz NOT NULL DEFAULT clock_timestamp(),
+    actor         text NOT NULL CHECK (length(actor) BETWEEN 1 AND 200),
+    action        text NOT NULL CHECK (action ~ '^[a-z_]+\.[a-z_]+$'),
+    subject_type  text NOT NULL,
+    subject_id    text NOT NULL,
+    tenant_id     uuid,
+    before        jsonb,
+    after         jsonb
+);
+CREATE INDEX audit_log_of_tenant ON audit_log (tenant_id, audit_id);
+CREATE TRIGGER audit_log_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+ALTER TABLE audit_log ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_rows ON audit_log FOR SELECT TO weir_reader USING (tenant_id = (SELECT current_tenant()));
+CREATE POLICY administration ON audit_log TO weir_admin USING (true) WITH CHECK (true);
+GRANT SELECT ON audit_log TO weir_reader;
+GRANT SELECT, INSERT ON audit_log TO weir_admin;
+
+"""#),
+    ]
+}
