@@ -38,8 +38,8 @@ enum Metadata {
         return json.buffer
     }
 
-    /// "Model Metadata" of the protocol. Names of features and classes stand in `parameters`, whose values have to be scalars: joined by
-    /// commas.
+    /// "Model Metadata" of the protocol. Names of features and classes stand in `parameters`, whose values have to be
+    /// scalars: joined by commas.
     static func model(_ model: TabularModel, versions: [String]) -> ByteBuffer {
         var json = JSONWriter(capacity: 512)
         writeHead(&json, name: model.name, versions: versions, featureCount: model.features.count)
@@ -68,7 +68,9 @@ enum Metadata {
         var json = JSONWriter(capacity: 512)
         writeHead(&json, name: fault.rawValue, versions: [FaultModel.version], featureCount: -1)
         json.raw(",\"outputs\":[{\"name\":\"prediction\",\"datatype\":\"BYTES\",\"shape\":[-1]}")
-        json.raw(",{\"name\":\"probabilities\",\"datatype\":\"FP64\",\"shape\":[-1,1]}],\"parameters\":{\"kind\":\"fault\"}}")
+        json.raw(
+            ",{\"name\":\"probabilities\",\"datatype\":\"FP64\",\"shape\":[-1,1]}],\"parameters\":{\"kind\":\"fault\"}}"
+        )
         return json.buffer
     }
 

@@ -1,7 +1,8 @@
 import NIOCore
 import NIOHTTP1
 
-/// What goes back over the connection: a value, so that what is answered and how it is sent can be read and tested apart.
+/// What goes back over the connection: a value, so that what is answered and how it is sent can be read and tested
+/// apart.
 struct Reply {
     /// A way to break a promise of HTTP on purpose.
     enum BodyFault {

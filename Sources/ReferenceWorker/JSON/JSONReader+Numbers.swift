@@ -15,8 +15,9 @@ extension JSONReader {
     /// - Throws: `JSONError` of kind `notFinite` for `NaN`, `Infinity` and what a double cannot hold.
     mutating func readDouble() throws(JSONError) -> Double {
         let number = try scanNumber()
-        // Digits below 2^53 and powers of ten up to 10^22 are exact in a double, so one multiplication or division rounds once and gives
-        // the nearest double (W. D. Clinger, "How to Read Floating Point Numbers Accurately", 1990). All else goes the slow, exact way.
+        // Digits below 2^53 and powers of ten up to 10^22 are exact in a double, so one multiplication or division
+        // rounds once and gives the nearest double (W. D. Clinger, "How to Read Floating Point Numbers Accurately",
+        // 1990). All else goes the slow, exact way.
         if let digits = number.digits, digits <= 1 << 53, number.exponent.magnitude < Self.powersOfTen.count {
             let power = Self.powersOfTen[Int(number.exponent.magnitude)]
             let magnitude = number.exponent < 0 ? Double(digits) / power : Double(digits) * power
@@ -24,7 +25,8 @@ extension JSONReader {
         }
         let literal = String(decoding: bytes[number.range], as: UTF8.self)
         guard let value = Double(literal), value.isFinite else {
-            throw JSONError(kind: .notFinite, message: "a number is beyond the range of a double", offset: number.range.lowerBound)
+            throw JSONError(
+                kind: .notFinite, message: "a number is beyond the range of a double", offset: number.range.lowerBound)
         }
         return value
     }
@@ -36,7 +38,8 @@ extension JSONReader {
             throw JSONError(kind: .unexpected, message: "expected an integer", offset: number.range.lowerBound)
         }
         guard let magnitude = number.digits else {
-            throw JSONError(kind: .unexpected, message: "an integer has more than 64 bits", offset: number.range.lowerBound)
+            throw JSONError(
+                kind: .unexpected, message: "an integer has more than 64 bits", offset: number.range.lowerBound)
         }
         return (number.isNegative, magnitude)
     }
@@ -112,7 +115,8 @@ extension JSONReader {
         case nil: syntax("")
         case UInt8(ascii: "N"), UInt8(ascii: "I"):
             JSONError(kind: .notFinite, message: "NaN and Infinity are not JSON", offset: start)
-        case UInt8(ascii: "\""), UInt8(ascii: "{"), UInt8(ascii: "["), UInt8(ascii: "t"), UInt8(ascii: "f"), UInt8(ascii: "n"):
+        case UInt8(ascii: "\""), UInt8(ascii: "{"), UInt8(ascii: "["), UInt8(ascii: "t"), UInt8(ascii: "f"),
+            UInt8(ascii: "n"):
             JSONError(kind: .unexpected, message: "expected a number", offset: start)
         default: syntax("expected a value")
         }

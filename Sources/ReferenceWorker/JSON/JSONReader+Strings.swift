@@ -64,7 +64,9 @@ extension JSONReader {
     private mutating func readUnicodeEscape() throws(JSONError) -> Unicode.Scalar {
         let first = try readFourHexadecimalDigits()
         if let scalar = Unicode.Scalar(first) { return scalar }
-        guard first < 0xDC00, current == UInt8(ascii: "\\"), offset + 1 < bytes.count, bytes[offset + 1] == UInt8(ascii: "u") else {
+        guard first < 0xDC00, current == UInt8(ascii: "\\"), offset + 1 < bytes.count,
+            bytes[offset + 1] == UInt8(ascii: "u")
+        else {
             throw syntax("half of a surrogate pair stands alone")
         }
         offset += 2

@@ -1,8 +1,9 @@
 /// Reads JSON (RFC 8259) front to back, without building a tree.
 ///
-/// A caller walks the text with `enterObject`/`nextKey` and `enterArray`/`nextElement`, reads or skips each value, and calls `finish` at the
-/// end. Depth is bounded before anything recurses, numbers keep their full precision, and nothing but JSON is taken: no trailing data, no
-/// comments, no `NaN`. The reader is a value; a copy of it is a bookmark to read the same value again.
+/// A caller walks the text with `enterObject`/`nextKey` and `enterArray`/`nextElement`, reads or skips each value, and
+/// calls `finish` at the end. Depth is bounded before anything recurses, numbers keep their full precision, and nothing
+/// but JSON is taken: no trailing data, no comments, no `NaN`. The reader is a value; a copy of it is a bookmark to
+/// read the same value again.
 struct JSONReader {
     /// Objects and arrays within one another.
     static let maximumDepth = 32
@@ -10,8 +11,8 @@ struct JSONReader {
     let bytes: [UInt8]
     var offset = 0
     private var depth = 0
-    /// No comma is due before the next member or element. One flag is enough for all levels: entering sets it, and leaving clears it, as
-    /// the level outside has then had a member.
+    /// No comma is due before the next member or element. One flag is enough for all levels: entering sets it, and
+    /// leaving clears it, as the level outside has then had a member.
     private var isFirst = false
 
     init(_ bytes: [UInt8]) {
@@ -93,7 +94,8 @@ struct JSONReader {
     // MARK: Errors
 
     func syntax(_ message: String) -> JSONError {
-        JSONError(kind: .syntax, message: offset < bytes.count ? message : "the JSON text ends too early", offset: offset)
+        JSONError(
+            kind: .syntax, message: offset < bytes.count ? message : "the JSON text ends too early", offset: offset)
     }
 
     func unexpected(_ message: String) -> JSONError {

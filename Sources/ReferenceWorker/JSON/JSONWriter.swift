@@ -17,8 +17,8 @@ struct JSONWriter {
         buffer.writeString(String(value))
     }
 
-    /// The shortest text that reads back as the same double. The value is finite: every number is checked on its way in, and every result
-    /// of arithmetic on its way out.
+    /// The shortest text that reads back as the same double. The value is finite: every number is checked on its way
+    /// in, and every result of arithmetic on its way out.
     mutating func double(_ value: Double) {
         assert(value.isFinite)
         buffer.writeString(value.description)

@@ -1,5 +1,5 @@
-/// Models that misbehave on purpose, for tests of whatever calls a worker. They exist only where `Configuration.allowsFaults` is set, and
-/// take features of any count.
+/// Models that misbehave on purpose, for tests of whatever calls a worker. They exist only where
+/// `Configuration.allowsFaults` is set, and take features of any count.
 enum FaultModel: String, CaseIterable, Sendable {
     /// Answers after `Configuration.slowFaultMilliseconds`.
     case slow = "fault-slow"
@@ -17,7 +17,8 @@ enum FaultModel: String, CaseIterable, Sendable {
     case negative = "fault-negative"
     /// 302 to a page of this worker that answers 200, so that a client that follows takes it for an answer.
     case redirect = "fault-redirect"
-    /// Declares a shorter body than it sends and keeps the connection open: the rest must not be taken for the next answer.
+    /// Declares a shorter body than it sends and keeps the connection open: the rest must not be taken for the next
+    /// answer.
     case wrongLength = "fault-wrong-length"
 
     static let prefix = "fault-"

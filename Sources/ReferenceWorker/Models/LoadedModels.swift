@@ -13,8 +13,8 @@ public struct LoadedModels: Sendable {
 
     /// Reads model files.
     /// - Parameter paths: files, and folders whose `*.json` files are read. The built-in model where there are none.
-    /// - Throws: `ModelFileError` for the first file that cannot be served. Nothing is skipped: a worker that silently serves fewer models
-    ///   than it was given would be found out by a customer.
+    /// - Throws: `ModelFileError` for the first file that cannot be served. Nothing is skipped: a worker that silently
+    ///   serves fewer models than it was given would be found out by a customer.
     public static func load(paths: [String]) throws(ModelFileError) -> LoadedModels {
         guard !paths.isEmpty else { return try builtIn() }
         var models: [(file: String, model: TabularModel)] = []

@@ -7,8 +7,9 @@ import Domain
 ///  "coefficients": [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]], "intercepts": [0.0, 0.1, 0.2]}
 /// ```
 ///
-/// A logistic model has one row of coefficients and one intercept per class, or a single row and two classes. A linear model has a single
-/// row and no classes. Members that are not listed here are ignored, so that a file can carry remarks.
+/// A logistic model has one row of coefficients and one intercept per class, or a single row and two classes. A linear
+/// model has a single row and no classes. Members that are not listed here are ignored, so that a file can carry
+/// remarks.
 struct ModelFile {
     private var name: String?
     private var version: String?
@@ -81,26 +82,32 @@ struct ModelFile {
     private func checked() throws(ModelFileError) -> TabularModel {
         let name = try required(name, "name")
         guard ModelName.isValid(name.utf8) else {
-            throw error(.invalidValue, "\"name\": a model's name has 1 to 128 of a-z, 0-9, '.', '_' and '-', and no '..'")
+            throw error(
+                .invalidValue, "\"name\": a model's name has 1 to 128 of a-z, 0-9, '.', '_' and '-', and no '..'")
         }
         guard !name.hasPrefix(FaultModel.prefix) else {
             throw error(.invalidValue, "\"name\": names that start with \(FaultModel.prefix) are reserved")
         }
         let version = try required(version, "version")
         guard ModelVersion.isValid(version) else {
-            throw error(.invalidValue, "\"version\": a version has 1 to 64 of A-Z, a-z, 0-9, '.', '_', '+' and '-', and no '..'")
+            throw error(
+                .invalidValue, "\"version\": a version has 1 to 64 of A-Z, a-z, 0-9, '.', '_', '+' and '-', and no '..'"
+            )
         }
         let kindText = try required(kind, "kind")
         guard let kind = TabularModel.Kind(rawValue: kindText) else {
             throw error(.invalidValue, "\"kind\": expected logistic or linear")
         }
         let features = try distinct(required(features, "features"), "features")
-        guard !features.isEmpty else { throw error(.dimensionMismatch, "\"features\": a model has at least one feature") }
+        guard !features.isEmpty else {
+            throw error(.dimensionMismatch, "\"features\": a model has at least one feature")
+        }
         let classes = try checkedClasses(for: kind)
         let coefficients = try required(coefficients, "coefficients")
         let intercepts = try required(intercepts, "intercepts")
         try checkDimensions(
-            kind: kind, classes: classes.count, features: features.count, coefficients: coefficients, intercepts: intercepts.count)
+            kind: kind, classes: classes.count, features: features.count, coefficients: coefficients,
+            intercepts: intercepts.count)
         return TabularModel(
             name: name, version: version, kind: kind, features: features, classes: classes,
             coefficients: coefficients.flatMap(\.self), intercepts: intercepts)
@@ -109,11 +116,15 @@ struct ModelFile {
     private func checkedClasses(for kind: TabularModel.Kind) throws(ModelFileError) -> [String] {
         switch kind {
         case .linear:
-            guard classes?.isEmpty ?? true else { throw error(.dimensionMismatch, "\"classes\": a linear model has none") }
+            guard classes?.isEmpty ?? true else {
+                throw error(.dimensionMismatch, "\"classes\": a linear model has none")
+            }
             return []
         case .logistic:
             let classes = try distinct(required(classes, "classes"), "classes")
-            guard classes.count >= 2 else { throw error(.dimensionMismatch, "\"classes\": a logistic model has at least two") }
+            guard classes.count >= 2 else {
+                throw error(.dimensionMismatch, "\"classes\": a logistic model has at least two")
+            }
             return classes
         }
     }

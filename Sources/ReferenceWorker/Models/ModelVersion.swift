@@ -14,8 +14,9 @@ struct ModelVersion: Comparable {
         return isAlphanumeric(first) && text.utf8.allSatisfy { isAlphanumeric($0) || "._+-".utf8.contains($0) }
     }
 
-    /// Semantic Versioning 2.0.0, section 11, widened to any number of parts: numbers by value, words by their letters, and what has a
-    /// pre-release after a hyphen before what has none. Versions that count the same, like 1 and 1.0, are ordered by their text.
+    /// Semantic Versioning 2.0.0, section 11, widened to any number of parts: numbers by value, words by their letters,
+    /// and what has a pre-release after a hyphen before what has none. Versions that count the same, like 1 and 1.0,
+    /// are ordered by their text.
     static func < (left: ModelVersion, right: ModelVersion) -> Bool {
         let (leftParts, rightParts) = (left.parts, right.parts)
         if let order = compare(leftParts.core, rightParts.core, missing: "0") { return order }

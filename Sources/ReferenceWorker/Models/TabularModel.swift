@@ -3,7 +3,8 @@ import Foundation
 /// A linear model over a row of numbers. Immutable; one value serves all event loops.
 struct TabularModel: Sendable, Equatable {
     enum Kind: String, Sendable {
-        /// Softmax over one score per class; with a single row of coefficients, a sigmoid for the second of two classes.
+        /// Softmax over one score per class; with a single row of coefficients, a sigmoid for the second of two
+        /// classes.
         case logistic
         /// One number: the score itself.
         case linear

@@ -32,7 +32,9 @@ struct InferRequest {
             }
         }
         try reader.finish()
-        guard seen.contains("inputs") else { throw JSONError(kind: .missing, message: "missing key \"inputs\"", offset: nil) }
+        guard seen.contains("inputs") else {
+            throw JSONError(kind: .missing, message: "missing key \"inputs\"", offset: nil)
+        }
     }
 
     private static func outputName(_ reader: inout JSONReader, name: String) throws(JSONError) -> String {
@@ -68,7 +70,9 @@ struct InputTensor {
         var data: JSONReader?
         try reader.enterObject()
         while let key = try reader.nextKey() {
-            guard seen.insert(key).inserted else { throw reader.unexpected("\(position): the key \"\(key)\" stands twice") }
+            guard seen.insert(key).inserted else {
+                throw reader.unexpected("\(position): the key \"\(key)\" stands twice")
+            }
             switch key {
             case "name": _ = try reader.readString(of: key)
             case "shape": shape = try Self.readShape(&reader)
@@ -86,10 +90,14 @@ struct InputTensor {
             }
         }
         func required<Value>(_ value: Value?, _ key: String) throws(JSONError) -> Value {
-            guard let value else { throw JSONError(kind: .missing, message: "\(position): missing key \"\(key)\"", offset: nil) }
+            guard let value else {
+                throw JSONError(kind: .missing, message: "\(position): missing key \"\(key)\"", offset: nil)
+            }
             return value
         }
-        guard seen.contains("name") else { throw JSONError(kind: .missing, message: "\(position): missing key \"name\"", offset: nil) }
+        guard seen.contains("name") else {
+            throw JSONError(kind: .missing, message: "\(position): missing key \"name\"", offset: nil)
+        }
         self.position = position
         self.shape = try required(shape, "shape")
         self.datatype = try required(datatype, "datatype")
@@ -116,21 +124,25 @@ struct InputTensor {
         for size in shape {
             let (next, overflows) = product.multipliedReportingOverflow(by: size)
             guard !overflows else {
-                throw JSONError(kind: .unexpected, message: "\(position): the product of the shape overflows", offset: nil)
+                throw JSONError(
+                    kind: .unexpected, message: "\(position): the product of the shape overflows", offset: nil)
             }
             product = next
         }
         return product
     }
 
-    /// The elements in row-major order. Flat data has as many as the shape's product; nested data has the shape itself, level by level.
+    /// The elements in row-major order. Flat data has as many as the shape's product; nested data has the shape itself,
+    /// level by level.
     func values() throws(JSONError) -> [Double] {
         let expected = try elementCount()
         var reader = data
         var values: [Double] = []
         // An element takes two bytes with its comma, so a wild shape cannot reserve more than a multiple of the body.
         values.reserveCapacity(min(expected, reader.bytes.count))
-        guard reader.peek() == UInt8(ascii: "[") else { throw reader.unexpected("\(position): \"data\" has to be a list") }
+        guard reader.peek() == UInt8(ascii: "[") else {
+            throw reader.unexpected("\(position): \"data\" has to be a list")
+        }
         var probe = reader
         try probe.enterArray()
         let isNested = try probe.nextElement() && probe.peek() == UInt8(ascii: "[")
@@ -143,24 +155,30 @@ struct InputTensor {
     }
 
     /// Recursion is bounded by the reader, which does not enter an array beyond its maximum depth.
-    private func read(_ reader: inout JSONReader, into values: inout [Double], sizes: ArraySlice<Int>) throws(JSONError) {
+    private func read(_ reader: inout JSONReader, into values: inout [Double], sizes: ArraySlice<Int>) throws(JSONError)
+    {
         guard let size = sizes.first else {
             values.append(try datatype.readElement(&reader))
             return
         }
-        guard reader.peek() == UInt8(ascii: "[") else { throw reader.unexpected("the data is not nested as the shape says") }
+        guard reader.peek() == UInt8(ascii: "[") else {
+            throw reader.unexpected("the data is not nested as the shape says")
+        }
         let start = reader.offset
         var count = 0
         try reader.enterArray()
         while try reader.nextElement() {
             guard count < size else {
-                throw JSONError(kind: .unexpected, message: "there are more than the \(size) elements that the shape says", offset: start)
+                throw JSONError(
+                    kind: .unexpected, message: "there are more than the \(size) elements that the shape says",
+                    offset: start)
             }
             try read(&reader, into: &values, sizes: sizes.dropFirst())
             count += 1
         }
         guard count == size else {
-            throw JSONError(kind: .unexpected, message: "there are \(count) elements where the shape says \(size)", offset: start)
+            throw JSONError(
+                kind: .unexpected, message: "there are \(count) elements where the shape says \(size)", offset: start)
         }
     }
 }

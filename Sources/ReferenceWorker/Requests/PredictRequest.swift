@@ -1,6 +1,8 @@
-/// The body of `POST /predict`: `{"model", "version"?, "features": [...]}` for one row, or `"inputs": [[...], ...]` for several.
+/// The body of `POST /predict`: `{"model", "version"?, "features": [...]}` for one row, or `"inputs": [[...], ...]` for
+/// several.
 ///
-/// Read straight into an array of doubles; this is what a benchmark calls a hundred thousand times. Members that are not known are skipped.
+/// Read straight into an array of doubles; this is what a benchmark calls a hundred thousand times. Members that are
+/// not known are skipped.
 struct PredictRequest {
     let model: String
     let version: String?
@@ -38,7 +40,9 @@ struct PredictRequest {
         }
         try reader.finish()
         guard let model else { throw JSONError(kind: .missing, message: "missing key \"model\"", offset: nil) }
-        guard let rows else { throw JSONError(kind: .missing, message: "missing key \"features\" or \"inputs\"", offset: nil) }
+        guard let rows else {
+            throw JSONError(kind: .missing, message: "missing key \"features\" or \"inputs\"", offset: nil)
+        }
         self.model = model
         self.version = version
         values = rows.values
@@ -65,7 +69,9 @@ private struct Rows {
     init(oneRow reader: inout JSONReader) throws(JSONError) {
         isBatch = false
         values.reserveCapacity(8)
-        guard reader.peek() == UInt8(ascii: "[") else { throw reader.unexpected("\"features\" has to be a list of numbers") }
+        guard reader.peek() == UInt8(ascii: "[") else {
+            throw reader.unexpected("\"features\" has to be a list of numbers")
+        }
         try readRow(&reader)
     }
 
@@ -74,7 +80,9 @@ private struct Rows {
         guard reader.peek() == UInt8(ascii: "[") else { throw reader.unexpected("\"inputs\" has to be a list of rows") }
         try reader.enterArray()
         while try reader.nextElement() {
-            guard reader.peek() == UInt8(ascii: "[") else { throw reader.unexpected("inputs[\(count)] has to be a list of numbers") }
+            guard reader.peek() == UInt8(ascii: "[") else {
+                throw reader.unexpected("inputs[\(count)] has to be a list of numbers")
+            }
             try readRow(&reader)
         }
         guard count > 0 else { throw JSONError(kind: .unexpected, message: "\"inputs\" has no rows", offset: nil) }
@@ -89,7 +97,8 @@ private struct Rows {
             } catch {
                 let row = isBatch ? "inputs[\(count)]" : "features"
                 throw JSONError(
-                    kind: error.kind, message: "\(row)[\(values.count - start)]: \(error.message)", offset: error.offset)
+                    kind: error.kind, message: "\(row)[\(values.count - start)]: \(error.message)", offset: error.offset
+                )
             }
         }
         let length = values.count - start

@@ -14,9 +14,10 @@ enum TensorDatatype: String, CaseIterable {
     case float64 = "FP64"
     case bytes = "BYTES"
 
-    /// Reads one element as the number that it stands for. Integers are read as integers and checked against their type's range; the
-    /// models here compute in doubles, so one that a double cannot hold is refused instead of rounded. Decimals are taken as written and
-    /// are not rounded to `FP16` or `FP32` first: JSON carries decimals, and the type bounds their range.
+    /// Reads one element as the number that it stands for. Integers are read as integers and checked against their
+    /// type's range; the models here compute in doubles, so one that a double cannot hold is refused instead of
+    /// rounded. Decimals are taken as written and are not rounded to `FP16` or `FP32` first: JSON carries decimals, and
+    /// the type bounds their range.
     func readElement(_ reader: inout JSONReader) throws(JSONError) -> Double {
         switch self {
         case .boolean: return try reader.readBoolean() ? 1 : 0

@@ -12,7 +12,8 @@ enum WorkerRoute: Equatable {
     case modelReady(name: String, version: String?)
     case infer(name: String, version: String?)
 
-    /// - Parameter uri: the request target, whose query is ignored. Names of models need no percent-encoding, so none is decoded.
+    /// - Parameter uri: the request target, whose query is ignored. Names of models need no percent-encoding, so none
+    ///   is decoded.
     init?(uri: String) {
         switch uri {
         case "/predict", "/predict/": self = .predict

@@ -1,21 +1,21 @@
 import NIOCore
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
 
-/// A file with one line per executed inference, written before the answer leaves: a record of what was computed that owes nothing to the
-/// gateway's own books, for tests that compare the two after a crash.
+/// A file with one line per executed inference, written before the answer leaves: a record of what was computed that
+/// owes nothing to the gateway's own books, for tests that compare the two after a crash.
 ///
 /// ```
 /// {"request_id":"req_01","model":"iris","version":"1","input_tokens":4,"output_tokens":1}
 /// ```
 ///
-/// Each line is one `write` to a descriptor opened with `O_APPEND`, so lines of several event loops or processes do not mix (POSIX.1-2017,
-/// write). It is not synced: it has to survive the death of a process, not of the machine. The write blocks the event loop, which is the
-/// price of a line that stands before the answer; only tests set a path.
+/// Each line is one `write` to a descriptor opened with `O_APPEND`, so lines of several event loops or processes do not
+/// mix (POSIX.1-2017, write). It is not synced: it has to survive the death of a process, not of the machine. The write
+/// blocks the event loop, which is the price of a line that stands before the answer; only tests set a path.
 final class InferenceJournal: Sendable {
     private let descriptor: CInt
 

@@ -56,14 +56,14 @@ extension InferenceService {
                 : "model \(model.name) takes \(expected) features, and \(wrong.count) were given")
     }
 
-    /// The rows of a tensor of shape `[n, features]`, or of a single row of shape `[features]`. The tensor's name is not looked at: there is
-    /// one, so it cannot be mistaken.
+    /// The rows of a tensor of shape `[n, features]`, or of a single row of shape `[features]`. The tensor's name is
+    /// not looked at: there is one, so it cannot be mistaken.
     private func rows(of input: InputTensor, _ model: TabularModel) throws(Refusal) -> Int {
         _ = try reading { () throws(JSONError) in try input.elementCount() }
         let width = model.features.count
         guard input.shape.count == 1 || input.shape.count == 2, input.shape.last == width else {
             throw .badRequest(
-                "\(input.position): model \(model.name) takes \(width) features, a tensor of shape [n,\(width)], and shape "
+                "\(input.position): model \(model.name) takes \(width) features, that is shape [n,\(width)], and shape "
                     + "\(input.shape.description.filter { $0 != " " }) was given")
         }
         let rows = input.shape.count == 2 ? input.shape[0] : 1
@@ -75,7 +75,8 @@ extension InferenceService {
         guard let outputs else { return }
         let names = OutputTensor.names(classCount: model.classes.count)
         guard outputs.allSatisfy(names.contains) else {
-            throw .badRequest("model \(model.name) has the outputs \(names.joined(separator: ", ")), and another one was asked for")
+            throw .badRequest(
+                "model \(model.name) has the outputs \(names.joined(separator: ", ")), and another one was asked for")
         }
         guard Set(outputs).count == outputs.count else { throw .badRequest("an output was asked for twice") }
     }

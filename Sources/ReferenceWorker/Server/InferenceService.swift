@@ -7,7 +7,8 @@ struct WorkerRequest {
     var uri: String
     /// The caller's `x-request-id`, for the journal.
     var requestID: String?
-    /// `Inference-Header-Content-Length` was given: tensors follow the JSON in binary, an extension that this worker does not have.
+    /// `Inference-Header-Content-Length` was given: tensors follow the JSON in binary, an extension that this worker
+    /// does not have.
     var hasBinaryTensors = false
     var body = ByteBuffer()
 }

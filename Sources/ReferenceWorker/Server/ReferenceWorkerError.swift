@@ -11,8 +11,10 @@ public enum ReferenceWorkerError: Error, Equatable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .invalidConfiguration(let complaint): "reference worker: \(complaint)"
-        case .journalUnavailable(let path, let errorNumber): "reference worker: the journal \(path) cannot be opened, error \(errorNumber)"
-        case .cannotListen(let host, let port, let reason): "reference worker: cannot listen on \(host) port \(port): \(reason)"
+        case .journalUnavailable(let path, let errorNumber):
+            "reference worker: the journal \(path) cannot be opened, error \(errorNumber)"
+        case .cannotListen(let host, let port, let reason):
+            "reference worker: cannot listen on \(host) port \(port): \(reason)"
         case .notStartable: "reference worker: it was started or stopped before"
         }
     }

@@ -4,10 +4,11 @@ import NIOHTTP1
 import NIOPosix
 import Synchronization
 
-/// A small inference worker over HTTP/1.1: Open Inference Protocol v2 and plain predict, for models whose answers are known.
+/// A small inference worker over HTTP/1.1: Open Inference Protocol v2 and plain predict, for models whose answers are
+/// known.
 ///
-/// It serves development, the end-to-end tests and the benchmarks, and so is built to cost little beside what it is measured against:
-/// channel handlers only, no task and no hop per request.
+/// It serves development, the end-to-end tests and the benchmarks, and so is built to cost little beside what it is
+/// measured against: channel handlers only, no task and no hop per request.
 ///
 /// | method and path | what |
 /// |---|---|
@@ -72,7 +73,8 @@ public final class ReferenceWorkerServer: Sendable {
         return port
     }
 
-    /// Stops listening, lets answers that are due leave within `drainTimeoutMilliseconds`, and closes. Does nothing when not running.
+    /// Stops listening, lets answers that are due leave within `drainTimeoutMilliseconds`, and closes. Does nothing
+    /// when not running.
     public func shutdown() async {
         let running = state.withLock { state -> Running? in
             let previous = state
@@ -95,7 +97,8 @@ public final class ReferenceWorkerServer: Sendable {
 
     private func listen() async throws(ReferenceWorkerError) -> Running {
         let service = InferenceService(
-            models: models, allowsFaults: configuration.allowsFaults, delayMilliseconds: configuration.delayMilliseconds,
+            models: models, allowsFaults: configuration.allowsFaults,
+            delayMilliseconds: configuration.delayMilliseconds,
             slowFaultMilliseconds: configuration.slowFaultMilliseconds, journal: try openJournal(),
             counters: WorkerCounters())
         let connections = ConnectionRegistry(maximumConnections: configuration.maximumConnections)
@@ -132,8 +135,8 @@ public final class ReferenceWorkerServer: Sendable {
         limits.maxHeaderFieldCount = 100
         let pipeline = channel.pipeline.syncOperations
         try pipeline.addHandler(IdleStateHandler(allTimeout: .milliseconds(configuration.idleTimeoutMilliseconds)))
-        // The pipelining assistance holds a second request back until the first one is answered, so the handler knows one at a time. All
-        // headers that it writes are constants, so checking them again would find nothing.
+        // The pipelining assistance holds a second request back until the first one is answered, so the handler knows
+        // one at a time. All headers that it writes are constants, so checking them again would find nothing.
         try pipeline.configureHTTPServerPipeline(
             withPipeliningAssistance: true, withErrorHandling: true, withOutboundHeaderValidation: false,
             withEncoderConfiguration: .init(), withDecoderLimitConfiguration: limits)

@@ -38,8 +38,9 @@ final class WorkerConnectionHandler: ChannelInboundHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         postponed.append(unwrapInboundIn(data))
-        // Writing the end of an answer delivers the next pipelined request from within that call. Handled there and then, thousands of
-        // requests in one packet would recurse as deep as there are of them; put off, each waits for the one before to return.
+        // Writing the end of an answer delivers the next pipelined request from within that call. Handled there and
+        // then, thousands of requests in one packet would recurse as deep as there are of them; put off, each waits for
+        // the one before to return.
         guard !isHandling else { return }
         isHandling = true
         while let part = postponed.popFirst() { handle(part, context) }
@@ -124,7 +125,8 @@ final class WorkerConnectionHandler: ChannelInboundHandler {
         }
     }
 
-    /// Answers before the request is complete. What is still to come of it has no other end than that of the connection.
+    /// Answers before the request is complete. What is still to come of it has no other end than that of the
+    /// connection.
     private func refuse(_ status: HTTPResponseStatus, _ message: String, _ context: ChannelHandlerContext) {
         service.counters.countRefusal()
         keepsAlive = false
@@ -197,8 +199,9 @@ final class WorkerConnectionHandler: ChannelInboundHandler {
         }
     }
 
-    /// Closing a socket that still has unread data resets the connection, and the peer may lose the answer with it (RFC 9112, section 9.6).
-    /// So after an early answer our side closes first, and what the peer still sends is dropped for a second.
+    /// Closing a socket that still has unread data resets the connection, and the peer may lose the answer with it (RFC
+    /// 9112, section 9.6). So after an early answer our side closes first, and what the peer still sends is dropped for
+    /// a second.
     private func close(_ context: ChannelHandlerContext, isLingering: Bool) {
         guard isLingering, context.channel.isActive else { return context.close(promise: nil) }
         context.close(mode: .output, promise: nil)

@@ -23,8 +23,14 @@ final class WorkerCounters: Sendable {
         var text = ByteBufferAllocator().buffer(capacity: 512)
         let rows: [(name: String, help: String, value: Int64)] = [
             ("weir_worker_inferences_total", "Inferences executed.", inferences.load(ordering: .relaxed)),
-            ("weir_worker_input_tokens_total", "Input tokens of executed inferences.", inputTokens.load(ordering: .relaxed)),
-            ("weir_worker_output_tokens_total", "Output tokens of executed inferences.", outputTokens.load(ordering: .relaxed)),
+            (
+                "weir_worker_input_tokens_total", "Input tokens of executed inferences.",
+                inputTokens.load(ordering: .relaxed)
+            ),
+            (
+                "weir_worker_output_tokens_total", "Output tokens of executed inferences.",
+                outputTokens.load(ordering: .relaxed)
+            ),
             ("weir_worker_refusals_total", "Requests answered with an error.", refusals.load(ordering: .relaxed)),
         ]
         for row in rows {
