@@ -4,6 +4,12 @@ import NIOPosix
 import NIOSSL
 import Synchronization
 
+#if canImport(Darwin)
+import Darwin
+#else
+import Glibc
+#endif
+
 /// A worker that answers with exactly the bytes that a test wants, on 127.0.0.1.
 final class ScriptedWorker: Sendable {
     struct Received: Sendable {
@@ -162,8 +168,9 @@ private final class ScriptHandler: ChannelInboundHandler {
                 case .send(let text): context.writeAndFlush(wrapOutboundOut(ByteBuffer(string: text)), promise: nil)
                 case .close: context.close(promise: nil)
                 case .reset:
-                    let lingerNot = ChannelOptions.socketOption(.so_linger)
-                    try? context.channel.syncOptions?.setOption(lingerNot, value: .init(l_onoff: 1, l_linger: 0))
+                    // Closing with a linger time of zero sends a reset. On the loop the option is set at once.
+                    let provider = context.channel as? any SocketOptionProvider
+                    _ = provider?.setSoLinger(linger(l_onoff: 1, l_linger: 0))
                     context.close(promise: nil)
                 }
             }
