@@ -9,15 +9,15 @@ import tempfile
 from contextlib import contextmanager
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
-
-import psycopg
+from typing import TYPE_CHECKING, Any
 
 from api import AdminClient
 from ports import free_port
 from process import ManagedProcess, StartFailure, clean_environment, descendants, end_all, processes_in
 from wire import ConnectionEnded, send_once
+
+if TYPE_CHECKING:
+    import psycopg
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FIELDS = {
@@ -85,10 +85,13 @@ class Gateway:
 class Worker:
     """A `weir worker` with a journal of what it was asked."""
 
-    def __init__(self, installation: "Installation", name: str, arguments: list[str] | None = None) -> None:
+    def __init__(
+        self, installation: "Installation", name: str, arguments: list[str] | None = None, journal: bool = True
+    ) -> None:
         self.installation = installation
         self.name = name
         self.arguments = arguments or []
+        self.has_journal = journal
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.address}"
@@ -97,8 +100,8 @@ class Worker:
 
     def start(self) -> "Worker":
         self.process = ManagedProcess(
-            [binary(), "worker", "--host", "127.0.0.1", "--port", str(self.port), "--journal", str(self.journal_path),
-             *self.arguments],
+            [binary(), "worker", "--host", "127.0.0.1", "--port", str(self.port),
+             *(["--journal", str(self.journal_path)] if self.has_journal else []), *self.arguments],
             self.installation.log_folder, self.name, clean_environment())
         self.installation.processes.append(self.process)
         self.process.wait_ready(lambda: answers_ok(self.url, "/v2/health/ready"), f"{self.name} is ready", 30)
@@ -111,6 +114,7 @@ class Installation:
     def __init__(self, folder: Path | None = None, arguments: list[str] | None = None) -> None:
         self._owns_folder = folder is None
         self.folder = folder or short_folder()
+        self.folder.mkdir(exist_ok=True)
         self.log_folder = self.folder / "logs"
         self.log_folder.mkdir(exist_ok=True)
         self.arguments = arguments or []
@@ -134,7 +138,7 @@ class Installation:
         self.dev = ManagedProcess(
             [binary(), "dev", "--json", "--data-dir", str(self.folder / "data"), "--port", "0", "--admin-port", "0",
              *self.arguments],
-            self.log_folder, "dev", clean_environment(environment), directory=self.folder)
+            self.log_folder, "dev", clean_environment(environment), directory=self.folder, death_signal="TERM")
         self.processes.append(self.dev)
         self.dev.wait_ready(self._read_description, "weir dev says that it is ready", 120)
         return self
@@ -197,8 +201,10 @@ class Installation:
     def admin(self) -> AdminClient:
         return AdminClient(self.admin_url, self.admin_key)
 
-    def database(self) -> psycopg.Connection:
+    def database(self) -> "psycopg.Connection":
         """A connection for oracles, as the superuser, outside of everything that the product does."""
+        import psycopg  # here, because the benchmarks start installations too and need nothing from PyPI
+
         return psycopg.connect(self.database_url, autocommit=True, application_name="oracle", connect_timeout=10)
 
     def own_processes(self) -> list[int]:
@@ -235,9 +241,3 @@ class Installation:
         end_all(started + processes_in(self.folder / "data"))
         if self._owns_folder and "WEIR_KEEP_TEST_FOLDERS" not in os.environ:
             shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def host_and_port(url: str) -> tuple[str, int]:
-    parts = urlsplit(url if "//" in url else f"//{url}")
-    assert parts.hostname is not None and parts.port is not None
-    return parts.hostname, parts.port

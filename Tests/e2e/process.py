@@ -52,6 +52,12 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
+def exited_children_seconds(pid: int) -> float:
+    """User and system time of those children of the process that have ended and been waited for."""
+    fields = _stat_fields(pid)
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
+
+
 def all_pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
@@ -104,13 +110,16 @@ class ManagedProcess:
     """A child whose output goes to files and which the kernel ends when the tests end."""
 
     def __init__(
-        self, arguments: list[str], log_folder: Path, name: str, environment: dict[str, str], directory: Path | None = None
+        self, arguments: list[str], log_folder: Path, name: str, environment: dict[str, str], directory: Path | None = None,
+        death_signal: str = "KILL",
     ) -> None:
+        """`death_signal` is what the kernel sends when the tests end without a word; something gentler than KILL where the
+        process has children to stop."""
         self.name = name
         self.stdout_path = log_folder / f"{name}.out"
         self.stderr_path = log_folder / f"{name}.err"
         # The pid stays the same: setpriv replaces itself.
-        guard = ["setpriv", "--pdeathsig", "KILL"] if name != "dev" else ["setpriv", "--pdeathsig", "TERM"]
+        guard = ["setpriv", "--pdeathsig", death_signal]
         with open(self.stdout_path, "ab") as out, open(self.stderr_path, "ab") as err:
             self._process = subprocess.Popen(
                 (guard if shutil.which("setpriv") else []) + arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=err,

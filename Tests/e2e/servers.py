@@ -28,9 +28,10 @@ class PostgresServer:
     def start(self) -> None:
         """Starts the server as it was started before, as the owner of its files, and waits until it answers."""
         owner = self._cluster.stat()
-        drop = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups", "--"] if os.getuid() == 0 else []
+        drop = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups", "--pdeathsig", "INT", "--"] if os.getuid() == 0 else []
         self._process = ManagedProcess(
-            drop + self._command, self._installation.log_folder, "postgres", clean_environment(), directory=Path("/"))
+            drop + self._command, self._installation.log_folder, "postgres", clean_environment(), directory=Path("/"),
+            death_signal="INT")
         self._installation.processes.append(self._process)
         self._process.wait_ready(self.answers, "PostgreSQL answers", 40)
 

@@ -275,7 +275,7 @@ def test_the_screen_has_three_commands_that_work_when_pasted() -> None:
     logs.mkdir()
     dev = ManagedProcess(
         [binary(), "dev", "--data-dir", str(folder / "data"), "--port", "0", "--admin-port", "0", "--no-redis"], logs, "dev",
-        clean_environment(), directory=folder)
+        clean_environment(), directory=folder, death_signal="TERM")
     try:
         dev.wait_ready(lambda: len(commands_on(dev.stdout_path.read_text())) >= 3, "the screen shows three commands", 120)
         commands = commands_on(dev.stdout_path.read_text())
