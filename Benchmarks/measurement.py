@@ -35,10 +35,27 @@ class Run:
 def measure(target: Target, key: str, connections: int, seconds: float, threads: int = 2) -> Run:
     before = {name: read() for name, read in target.meters.items()}
     environment = {
-        **os.environ, "BENCH_KEY": key, "BENCH_BODY": json.dumps({"model": target.model, "features": [5.1, 3.5, 1.4, 0.2]})}
+        **os.environ,
+        "BENCH_KEY": key,
+        "BENCH_BODY": json.dumps({"model": target.model, "features": [5.1, 3.5, 1.4, 0.2]}),
+    }
     done = subprocess.run(
-        ["wrk", f"-t{min(threads, connections)}", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s", "-s", str(SCRIPT), target.url],
-        capture_output=True, text=True, env=environment, check=False)
+        [
+            "wrk",
+            f"-t{min(threads, connections)}",
+            f"-c{connections}",
+            f"-d{seconds:g}s",
+            "--timeout",
+            "10s",
+            "-s",
+            str(SCRIPT),
+            target.url,
+        ],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
     after = {name: read() for name, read in target.meters.items()}
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     if done.returncode != 0 or not lines:
@@ -48,6 +65,11 @@ def measure(target: Target, key: str, connections: int, seconds: float, threads:
     if requests == 0:
         raise RuntimeError(f"no request was answered by {target.url}: {done.stdout}")
     return Run(
-        requests=requests, requests_per_second=requests / (result["microseconds"] / 1e6), p50_microseconds=result["p50"],
-        p99_microseconds=result["p99"], failed=result["failed"], broken=result["broken"],
-        cpu_microseconds={name: (after[name] - before[name]) * 1e6 / requests for name in target.meters})
+        requests=requests,
+        requests_per_second=requests / (result["microseconds"] / 1e6),
+        p50_microseconds=result["p50"],
+        p99_microseconds=result["p99"],
+        failed=result["failed"],
+        broken=result["broken"],
+        cpu_microseconds={name: (after[name] - before[name]) * 1e6 / requests for name in target.meters},
+    )

@@ -39,21 +39,25 @@ class RequestRow:
 def usage_entries(database: psycopg.Connection, tenant_id: str) -> list[Entry]:
     rows = database.execute(
         "SELECT request_id::text, key_id::text, model, requests, input_tokens, output_tokens, token_source::text"
-        " FROM ledger WHERE tenant_id = %s AND kind = 'usage'", [tenant_id]).fetchall()
+        " FROM ledger WHERE tenant_id = %s AND kind = 'usage'",
+        [tenant_id],
+    ).fetchall()
     return [Entry(*row) for row in rows]
 
 
 def request_rows(database: psycopg.Connection, tenant_id: str) -> list[RequestRow]:
     rows = database.execute(
         "SELECT request_id::text, status::text, http_status, error_code, model FROM requests WHERE tenant_id = %s",
-        [tenant_id]).fetchall()
+        [tenant_id],
+    ).fetchall()
     return [RequestRow(*row) for row in rows]
 
 
 def entries_of(database: psycopg.Connection, request_id: str) -> int:
     """How many usage entries one request has."""
     row = database.execute(
-        "SELECT count(*) FROM ledger WHERE kind = 'usage' AND request_id = %s", [bare(request_id)]).fetchone()
+        "SELECT count(*) FROM ledger WHERE kind = 'usage' AND request_id = %s", [bare(request_id)]
+    ).fetchone()
     assert row is not None
     return row[0]
 
@@ -69,9 +73,11 @@ def busy_settlements(database: psycopg.Connection) -> int:
 
 def end_settlement_backends(database: psycopg.Connection) -> int:
     """Ends the database's side of every settlement writer; returns how many there were."""
-    return len(database.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'weir-settlement%'"
-    ).fetchall())
+    return len(
+        database.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'weir-settlement%'"
+        ).fetchall()
+    )
 
 
 def journal_calls(*paths: Path) -> Counter[str]:

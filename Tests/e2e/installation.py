@@ -21,8 +21,16 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FIELDS = {
-    "public_url", "admin_url", "customer_key", "admin_key", "tenant_id", "database_url", "redis_url", "worker_url",
-    "data_dir", "serve_env",
+    "public_url",
+    "admin_url",
+    "customer_key",
+    "admin_key",
+    "tenant_id",
+    "database_url",
+    "redis_url",
+    "worker_url",
+    "data_dir",
+    "serve_env",
 }
 
 
@@ -33,7 +41,9 @@ def binary() -> str:
 
 
 def short_folder() -> Path:
-    """A folder for one installation: short, because a Unix socket's path has at most 107 bytes; entered by the user of PostgreSQL."""
+    """A folder for one installation: short, because a Unix socket's path has at most 107 bytes; entered by the user of
+    PostgreSQL.
+    """
     folder = Path(tempfile.mkdtemp(prefix="weir-", dir="/tmp"))
     folder.chmod(0o755)
     return folder
@@ -64,14 +74,18 @@ class Gateway:
         joined = serve_env if serve_env is not None else self.installation.serve_env
         self.process = ManagedProcess(
             [binary(), "serve", "--port", str(self.port), "--admin-port", str(self.admin_port)],
-            self.installation.log_folder, self.name, clean_environment({**joined, **self.environment, **(more or {})}))
+            self.installation.log_folder,
+            self.name,
+            clean_environment({**joined, **self.environment, **(more or {})}),
+        )
         self.installation.processes.append(self.process)
         return self.process
 
     def start(self, more: dict[str, str] | None = None, serve_env: dict[str, str] | None = None) -> "Gateway":
         """Starts it and waits until it is ready."""
         self.launch(more, serve_env).wait_ready(
-            lambda: answers_ok(self.public_url, "/readyz"), f"{self.name} is ready", 40)
+            lambda: answers_ok(self.public_url, "/readyz"), f"{self.name} is ready", 40
+        )
         return self
 
     @property
@@ -100,9 +114,20 @@ class Worker:
 
     def start(self) -> "Worker":
         self.process = ManagedProcess(
-            [binary(), "worker", "--host", "127.0.0.1", "--port", str(self.port),
-             *(["--journal", str(self.journal_path)] if self.has_journal else []), *self.arguments],
-            self.installation.log_folder, self.name, clean_environment())
+            [
+                binary(),
+                "worker",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(self.port),
+                *(["--journal", str(self.journal_path)] if self.has_journal else []),
+                *self.arguments,
+            ],
+            self.installation.log_folder,
+            self.name,
+            clean_environment(),
+        )
         self.installation.processes.append(self.process)
         self.process.wait_ready(lambda: answers_ok(self.url, "/v2/health/ready"), f"{self.name} is ready", 30)
         return self
@@ -136,9 +161,24 @@ class Installation:
         for path in self.log_folder.glob("dev.*"):
             path.unlink()
         self.dev = ManagedProcess(
-            [binary(), "dev", "--json", "--data-dir", str(self.folder / "data"), "--port", "0", "--admin-port", "0",
-             *self.arguments],
-            self.log_folder, "dev", clean_environment(environment), directory=self.folder, death_signal="TERM")
+            [
+                binary(),
+                "dev",
+                "--json",
+                "--data-dir",
+                str(self.folder / "data"),
+                "--port",
+                "0",
+                "--admin-port",
+                "0",
+                *self.arguments,
+            ],
+            self.log_folder,
+            "dev",
+            clean_environment(environment),
+            directory=self.folder,
+            death_signal="TERM",
+        )
         self.processes.append(self.dev)
         self.dev.wait_ready(self._read_description, "weir dev says that it is ready", 120)
         return self

@@ -1,4 +1,6 @@
-"""`kill -9` under load: billed if and only if committed, answered only if committed. And the proof that these tests can fail."""
+"""`kill -9` under load: billed if and only if committed, answered only if committed. And the proof that these tests can
+fail.
+"""
 
 from collections.abc import Iterator
 
@@ -17,7 +19,8 @@ RANDOM_KILLS = 12
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[tuple[Installation, list[Worker]]]:
-    """An installation whose models are served by workers with journals. The failing model has a worker of its own, so that
+    """An installation whose models are served by workers with journals. The failing model has a worker of its own, so
+    that
     what its failures do to a replica does not reach the other."""
     with Installation() as installation:
         with installation.worker("honest") as honest, installation.worker("failing", "--allow-faults") as failing:

@@ -1,4 +1,6 @@
-"""The written contract and the server: the same routes, the same shapes, and no input that makes the server break either."""
+"""The written contract and the server: the same routes, the same shapes, and no input that makes the server break
+either.
+"""
 
 import subprocess
 from collections.abc import Iterator
@@ -29,13 +31,23 @@ def document(path: Path) -> dict[str, Any]:
 
 def described_routes(path: Path) -> set[str]:
     return {
-        f"{method.upper()} {route}" for route, item in document(path)["paths"].items() for method in item if method in METHODS}
+        f"{method.upper()} {route}"
+        for route, item in document(path)["paths"].items()
+        for method in item
+        if method in METHODS
+    }
 
 
 def registered_routes(*listener: str) -> set[str]:
     done = subprocess.run(
-        [binary(), "serve", "--print-routes", *listener], capture_output=True, text=True, timeout=60, env=clean_environment(),
-        stdin=subprocess.DEVNULL, check=True)
+        [binary(), "serve", "--print-routes", *listener],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+        check=True,
+    )
     return set(done.stdout.split("\n")) - {""}
 
 
@@ -58,15 +70,17 @@ def test_the_served_contract_is_the_written_one(installation: Installation) -> N
 
 def configuration(examples: int) -> schemathesis.Config:
     """A fixed seed and few examples: the same requests in every run."""
-    return schemathesis.Config.from_dict({
-        "seed": SEED,
-        "suppress-health-check": ["all"],
-        "generation": {"max-examples": examples, "deterministic": True},
-        "checks": {
-            # What the schema allows and the model does not take, or what is not there at the moment, is an honest answer.
-            "positive_data_acceptance": {"expected-statuses": ["2xx", "401", "403", "404", "422", "429", "503"]},
-        },
-    })
+    return schemathesis.Config.from_dict(
+        {
+            "seed": SEED,
+            "suppress-health-check": ["all"],
+            "generation": {"max-examples": examples, "deterministic": True},
+            "checks": {
+                # What the schema allows and the model does not take, or what is not there now, is an honest answer.
+                "positive_data_acceptance": {"expected-statuses": ["2xx", "401", "403", "404", "422", "429", "503"]},
+            },
+        }
+    )
 
 
 public_schema = schemathesis.openapi.from_path(PUBLIC, config=configuration(20))
@@ -87,7 +101,9 @@ def administered() -> Iterator[Installation]:
 
 
 @public_schema.parametrize()
-def test_public_requests_keep_to_the_contract(case: schemathesis.Case, installation: Installation, customer: str) -> None:
+def test_public_requests_keep_to_the_contract(
+    case: schemathesis.Case, installation: Installation, customer: str
+) -> None:
     case.call_and_validate(base_url=installation.public_url, headers=bearer(customer), timeout=20)
 
 
