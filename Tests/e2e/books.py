@@ -62,6 +62,28 @@ def entries_of(database: psycopg.Connection, request_id: str) -> int:
     return row[0]
 
 
+@dataclass(frozen=True)
+class QuotaBalance:
+    """One quota of a tenant over all its periods, and what the ledger says it should be."""
+
+    unit: str
+    settled: int
+    held: int
+    in_ledger: int
+
+
+def quota_balances(database: psycopg.Connection, tenant_id: str) -> list[QuotaBalance]:
+    rows = database.execute(
+        "SELECT q.unit, coalesce(sum(p.settled), 0)::bigint, coalesce(sum(p.held), 0)::bigint, (SELECT"
+        " coalesce(sum(CASE q.unit WHEN 'requests' THEN l.requests ELSE l.input_tokens + l.output_tokens END), 0)::bigint"
+        " FROM ledger l WHERE l.tenant_id = q.tenant_id)"
+        " FROM quotas q LEFT JOIN quota_periods p USING (quota_id) WHERE q.tenant_id = %s"
+        " GROUP BY q.quota_id, q.unit, q.tenant_id",
+        [tenant_id],
+    ).fetchall()
+    return [QuotaBalance(*row) for row in rows]
+
+
 def busy_settlements(database: psycopg.Connection) -> int:
     """Settlement writers that are inside a statement or a transaction now."""
     row = database.execute(

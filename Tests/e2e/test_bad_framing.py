@@ -285,8 +285,6 @@ def test_a_target_that_is_no_path_chooses_nothing(wire: Wire, target: str) -> No
         ("POST", "/healthz", {"GET"}),
         ("DELETE", "/api/v1/usage", {"GET"}),
         ("POST", "/api/v1/requests", {"GET"}),
-        ("TRACE", "/predict/", {"POST"}),
-        ("BREW", "/predict/", {"POST"}),
         ("PATCH", "/", {"GET"}),
     ],
 )
@@ -295,6 +293,13 @@ def test_a_method_that_is_not_there(wire: Wire, key: str, method: str, target: s
     assert_problem(answer, 405, "method_not_allowed")
     named = {name.strip() for name in (answer.header("allow") or "").split(",")}
     assert allowed <= named <= allowed | {"HEAD", "OPTIONS"}, named
+
+
+@pytest.mark.parametrize("method", ["TRACE", "BREW", "PROPFIND"])
+def test_a_method_that_is_nowhere(wire: Wire, key: str, method: str) -> None:
+    answer = wire.request(method, "/predict/", bearer(key))
+    assert_problem(answer, 405, "method_not_allowed")
+    assert "POST" in (answer.header("allow") or "")
 
 
 def test_connect(wire: Wire) -> None:

@@ -312,7 +312,6 @@ def test_an_unknown_field(installation: Installation, key: str) -> None:
         "application/octet-stream",
         "application/jsonp",
         "application/json2",
-        "application/json; charset=utf-16",
         "application/json, text/plain",
         "json",
         "*/*",

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from api import get
+from books import quota_balances
 from crash_trial import CRASH_POINTS, CrashTrial
+from deadline import wait_until
 from installation import Installation, Worker
 from postgres_relay import Cut
 from reconciliation import Fault
-from tenancy import make_model, make_tenant, route
+from tenancy import Tenant, make_model, make_tenant, route
 
 pytestmark = [pytest.mark.xdist_group("kill"), pytest.mark.timeout(300)]
 
@@ -32,7 +35,8 @@ def stage() -> Iterator[tuple[Installation, list[Worker]]]:
 
 def test_no_kill_loses_or_doubles_a_charge(stage: tuple[Installation, list[Worker]]) -> None:
     installation, workers = stage
-    with CrashTrial(installation, make_tenant(installation), workers, "trial") as trial:
+    tenant = make_tenant(installation)
+    with CrashTrial(installation, tenant, workers, "trial") as trial:
         for point in CRASH_POINTS:
             trial.crash_at(point)
             trial.kill_at_random()
@@ -53,6 +57,29 @@ def test_no_kill_loses_or_doubles_a_charge(stage: tuple[Installation, list[Worke
     assert result.refused > 0, str(result)
     assert result.entries > result.acknowledged, str(result)
     assert result.orphan_calls > 0, str(result)
+    assert_leases_are_returned(installation, tenant)
+    assert_usage_follows(installation, tenant, result.entries)
+
+
+def assert_leases_are_returned(installation: Installation, tenant: Tenant) -> None:
+    """What the dead gateways held is free again, and what is settled is what the ledger says."""
+    with installation.database() as database:
+        wait_until(
+            lambda: all(balance.held == 0 for balance in quota_balances(database, tenant.id)), "no quota is held", 40
+        )
+        balances = quota_balances(database, tenant.id)
+    assert {balance.unit for balance in balances} == {"requests", "tokens"}
+    for balance in balances:
+        assert balance.settled == balance.in_ledger, balance
+
+
+def assert_usage_follows(installation: Installation, tenant: Tenant, entries: int) -> None:
+    """The customer's usage report comes to the ledger's number, and stays there."""
+    wait_until(
+        lambda: get(installation.public_url, "/api/v1/usage", tenant.key).json()["total"]["requests"] == entries,
+        "the usage report shows every entry once",
+        20,
+    )
 
 
 def test_a_gateway_that_answers_before_the_commit_is_caught(stage: tuple[Installation, list[Worker]]) -> None:
