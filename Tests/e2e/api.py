@@ -14,7 +14,8 @@ REQUEST_ID = re.compile(r"^req_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-
 # What an answer must never show: SQL, a driver's words, a source file, a trace.
 INTERNALS = re.compile(
     rb"(?i)\bselect\b.+\bfrom\b|insert into|update .+ set |sqlstate|libpq|pq[a-z]+exec|relation \"|\.swift\b|"
-    rb"stack trace|traceback|fatal error|swift\.|nio[a-z]*\.|hummingbird|thread \d+ crashed|0x[0-9a-f]{9,}")
+    rb"stack trace|traceback|fatal error|swift\.|nio[a-z]*\.|hummingbird|thread \d+ crashed|0x[0-9a-f]{9,}"
+)
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -29,7 +30,9 @@ def predict_headers(key: str) -> dict[str, str]:
     return {**bearer(key), "Content-Type": "application/json"}
 
 
-def predict(url: str, key: str, model: str = "iris", features: Any = None, timeout: float = 30.0, **more: Any) -> Answer:
+def predict(
+    url: str, key: str, model: str = "iris", features: Any = None, timeout: float = 30.0, **more: Any
+) -> Answer:
     """One metered prediction on a connection of its own."""
     return send_once(url, "POST", "/predict/", predict_headers(key), predict_body(model, features, **more), timeout)
 
@@ -52,7 +55,7 @@ def assert_served(answer: Answer) -> dict[str, Any]:
 
 
 def assert_problem(answer: Answer, status: int, code: str) -> dict[str, Any]:
-    """An RFC 9457 problem with this status and stable code, a request id, and nothing of our insides; returns its body."""
+    """An RFC 9457 problem with this status and stable code, a request id, none of our insides; returns its body."""
     assert answer.status == status, (answer.status, answer.body[:500])
     assert (answer.header("content-type") or "").split(";")[0] == "application/problem+json", answer.headers
     assert REQUEST_ID.match(answer.request_id or ""), answer.headers

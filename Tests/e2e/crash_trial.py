@@ -1,4 +1,4 @@
-"""One trial: a gateway of its own under load, hurt in named ways, and then the three records of its traffic compared."""
+"""One trial: a gateway of its own under load, hurt in named ways, and then the three records of its traffic."""
 
 import random
 import signal
@@ -20,8 +20,16 @@ from tenancy import Tenant
 
 # The stages of one request, in order, at which a debug build can end itself; the last number is the pass that ends it.
 CRASH_POINTS = {
-    "accepted": 90, "authenticated": 90, "held": 90, "worker_called": 90, "worker_answered": 90, "settlement_queued": 90,
-    "batch_sent": 9, "batch_committed": 9, "commit_known": 9, "answered": 90,
+    "accepted": 90,
+    "authenticated": 90,
+    "held": 90,
+    "worker_called": 90,
+    "worker_answered": 90,
+    "settlement_queued": 90,
+    "batch_sent": 9,
+    "batch_committed": 9,
+    "commit_known": 9,
+    "answered": 90,
 }
 # Served, and failing at the worker: what must never be billed is part of every mix.
 MIX = (Share("iris", 11), Share("fault-500", 1))
@@ -31,7 +39,12 @@ class CrashTrial:
     """Use as a context manager; `finish` ends the traffic and gives the verdict."""
 
     def __init__(
-        self, installation: Installation, tenant: Tenant, workers: list[Worker], name: str, mutant: str | None = None,
+        self,
+        installation: Installation,
+        tenant: Tenant,
+        workers: list[Worker],
+        name: str,
+        mutant: str | None = None,
         connections: int = 64,
     ) -> None:
         self._installation = installation
@@ -73,7 +86,9 @@ class CrashTrial:
             name: through(value, self.relay.folder) if value.startswith("postgres") else value
             for name, value in self._installation.serve_env.items()
         }
-        assert environment != self._installation.serve_env, "serve_env names no database that the relay could stand before"
+        assert environment != self._installation.serve_env, (
+            "serve_env names no database that the relay could stand before"
+        )
         self.gateway.start({**self._mutant, **({"WEIR_FAULT": fault} if fault else {})}, environment)
 
     def serve_some(self, count: int = 60, seconds: float = 20.0) -> None:
@@ -110,7 +125,8 @@ class CrashTrial:
         before = self.relay.done[cut]
         for number in range(1, count + 1):
             self.relay.ask(cut)
-            wait_until(lambda: self.relay.done[cut] >= before + number, f"{number} connections are lost {cut.value} a commit", 20)
+            goal = before + number
+            wait_until(lambda goal=goal: self.relay.done[cut] >= goal, f"loss {number} {cut.value} a commit", 20)
 
     def end_backends(self, count: int) -> None:
         """The database ends its side of the settlement connections, `count` times, under load."""
@@ -142,7 +158,9 @@ class CrashTrial:
         self.relay.forget_pending()
         self._load.stop()
         self._record.close()
-        assert self.gateway.stop() == 0, f"the gateway did not end well\n{self.gateway.process and self.gateway.process.tail()}"
+        assert self.gateway.stop() == 0, (
+            f"the gateway did not end well\n{self.gateway.process and self.gateway.process.tail()}"
+        )
         with self._installation.database() as database:
             wait_until(lambda: busy_settlements(database) == 0, "every settlement has ended", 15)
             entries = usage_entries(database, self._tenant.id)

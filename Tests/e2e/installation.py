@@ -9,20 +9,28 @@ import tempfile
 from contextlib import contextmanager
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
-
-import psycopg
+from typing import TYPE_CHECKING, Any
 
 from api import AdminClient
 from ports import free_port
 from process import ManagedProcess, StartFailure, clean_environment, descendants, end_all, processes_in
 from wire import ConnectionEnded, send_once
 
+if TYPE_CHECKING:
+    import psycopg
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 FIELDS = {
-    "public_url", "admin_url", "customer_key", "admin_key", "tenant_id", "database_url", "redis_url", "worker_url",
-    "data_dir", "serve_env",
+    "public_url",
+    "admin_url",
+    "customer_key",
+    "admin_key",
+    "tenant_id",
+    "database_url",
+    "redis_url",
+    "worker_url",
+    "data_dir",
+    "serve_env",
 }
 
 
@@ -33,7 +41,9 @@ def binary() -> str:
 
 
 def short_folder() -> Path:
-    """A folder for one installation: short, because a Unix socket's path has at most 107 bytes; entered by the user of PostgreSQL."""
+    """A folder for one installation: short, because a Unix socket's path has at most 107 bytes; entered by the user of
+    PostgreSQL.
+    """
     folder = Path(tempfile.mkdtemp(prefix="weir-", dir="/tmp"))
     folder.chmod(0o755)
     return folder
@@ -64,14 +74,18 @@ class Gateway:
         joined = serve_env if serve_env is not None else self.installation.serve_env
         self.process = ManagedProcess(
             [binary(), "serve", "--port", str(self.port), "--admin-port", str(self.admin_port)],
-            self.installation.log_folder, self.name, clean_environment({**joined, **self.environment, **(more or {})}))
+            self.installation.log_folder,
+            self.name,
+            clean_environment({**joined, **self.environment, **(more or {})}),
+        )
         self.installation.processes.append(self.process)
         return self.process
 
     def start(self, more: dict[str, str] | None = None, serve_env: dict[str, str] | None = None) -> "Gateway":
         """Starts it and waits until it is ready."""
         self.launch(more, serve_env).wait_ready(
-            lambda: answers_ok(self.public_url, "/readyz"), f"{self.name} is ready", 40)
+            lambda: answers_ok(self.public_url, "/readyz"), f"{self.name} is ready", 40
+        )
         return self
 
     @property
@@ -85,10 +99,13 @@ class Gateway:
 class Worker:
     """A `weir worker` with a journal of what it was asked."""
 
-    def __init__(self, installation: "Installation", name: str, arguments: list[str] | None = None) -> None:
+    def __init__(
+        self, installation: "Installation", name: str, arguments: list[str] | None = None, journal: bool = True
+    ) -> None:
         self.installation = installation
         self.name = name
         self.arguments = arguments or []
+        self.has_journal = journal
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.address}"
@@ -97,9 +114,20 @@ class Worker:
 
     def start(self) -> "Worker":
         self.process = ManagedProcess(
-            [binary(), "worker", "--host", "127.0.0.1", "--port", str(self.port), "--journal", str(self.journal_path),
-             *self.arguments],
-            self.installation.log_folder, self.name, clean_environment())
+            [
+                binary(),
+                "worker",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(self.port),
+                *(["--journal", str(self.journal_path)] if self.has_journal else []),
+                *self.arguments,
+            ],
+            self.installation.log_folder,
+            self.name,
+            clean_environment(),
+        )
         self.installation.processes.append(self.process)
         self.process.wait_ready(lambda: answers_ok(self.url, "/v2/health/ready"), f"{self.name} is ready", 30)
         return self
@@ -111,6 +139,7 @@ class Installation:
     def __init__(self, folder: Path | None = None, arguments: list[str] | None = None) -> None:
         self._owns_folder = folder is None
         self.folder = folder or short_folder()
+        self.folder.mkdir(exist_ok=True)
         self.log_folder = self.folder / "logs"
         self.log_folder.mkdir(exist_ok=True)
         self.arguments = arguments or []
@@ -132,9 +161,24 @@ class Installation:
         for path in self.log_folder.glob("dev.*"):
             path.unlink()
         self.dev = ManagedProcess(
-            [binary(), "dev", "--json", "--data-dir", str(self.folder / "data"), "--port", "0", "--admin-port", "0",
-             *self.arguments],
-            self.log_folder, "dev", clean_environment(environment), directory=self.folder)
+            [
+                binary(),
+                "dev",
+                "--json",
+                "--data-dir",
+                str(self.folder / "data"),
+                "--port",
+                "0",
+                "--admin-port",
+                "0",
+                *self.arguments,
+            ],
+            self.log_folder,
+            "dev",
+            clean_environment(environment),
+            directory=self.folder,
+            death_signal="TERM",
+        )
         self.processes.append(self.dev)
         self.dev.wait_ready(self._read_description, "weir dev says that it is ready", 120)
         return self
@@ -197,8 +241,10 @@ class Installation:
     def admin(self) -> AdminClient:
         return AdminClient(self.admin_url, self.admin_key)
 
-    def database(self) -> psycopg.Connection:
+    def database(self) -> "psycopg.Connection":
         """A connection for oracles, as the superuser, outside of everything that the product does."""
+        import psycopg  # here, because the benchmarks start installations too and need nothing from PyPI
+
         return psycopg.connect(self.database_url, autocommit=True, application_name="oracle", connect_timeout=10)
 
     def own_processes(self) -> list[int]:
@@ -235,9 +281,3 @@ class Installation:
         end_all(started + processes_in(self.folder / "data"))
         if self._owns_folder and "WEIR_KEEP_TEST_FOLDERS" not in os.environ:
             shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def host_and_port(url: str) -> tuple[str, int]:
-    parts = urlsplit(url if "//" in url else f"//{url}")
-    assert parts.hostname is not None and parts.port is not None
-    return parts.hostname, parts.port

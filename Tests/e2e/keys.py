@@ -30,7 +30,8 @@ def written_down() -> dict[str, str]:
     """Keys that are written down in the format's description."""
     return {
         well_formed("live", "0123456789AB", "0" * 32): "weir_live_0123456789AB_000000000000000000000000000000000sImyu",
-        well_formed("test", "AbCdEfGhIjKl", "abcdefghijklmnopqrstuvwxyzABCDEF"):
-            "weir_test_AbCdEfGhIjKl_abcdefghijklmnopqrstuvwxyzABCDEF01X7c1",
+        well_formed(
+            "test", "AbCdEfGhIjKl", "abcdefghijklmnopqrstuvwxyzABCDEF"
+        ): "weir_test_AbCdEfGhIjKl_abcdefghijklmnopqrstuvwxyzABCDEF01X7c1",
         well_formed("live", "z" * 12, "z" * 32): "weir_live_zzzzzzzzzzzz_zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz1E5upn",
     }

@@ -26,7 +26,12 @@ class Load:
     """Runs in a thread of its own until it is stopped; a connection that breaks is opened again."""
 
     def __init__(
-        self, port: int, key: str, record: ClientRecord, connections: int = 64, mix: tuple[Share, ...] = (Share("iris", 1),)
+        self,
+        port: int,
+        key: str,
+        record: ClientRecord,
+        connections: int = 64,
+        mix: tuple[Share, ...] = (Share("iris", 1),),
     ) -> None:
         self._port = port
         self._key = key
@@ -83,7 +88,8 @@ class Load:
         while not self._stopping:
             try:
                 reader, writer = await asyncio.wait_for(
-                    asyncio.open_connection("127.0.0.1", self._port), CONNECT_SECONDS)
+                    asyncio.open_connection("127.0.0.1", self._port), CONNECT_SECONDS
+                )
             except (OSError, TimeoutError):
                 await asyncio.sleep(PAUSE_BEFORE_RECONNECT_SECONDS)
                 continue
@@ -121,6 +127,5 @@ def outcome_of(client_id: str, status: int, headers: dict[str, str], body: bytes
     decoded = json.loads(body)
     if status == 200:
         usage = decoded["usage"]
-        return Outcome(
-            Verdict.ACK, client_id, request_id, status, None, usage["input_tokens"], usage["output_tokens"])
+        return Outcome(Verdict.ACK, client_id, request_id, status, None, usage["input_tokens"], usage["output_tokens"])
     return Outcome(Verdict.REJECT, client_id, request_id, status, decoded.get("code"))

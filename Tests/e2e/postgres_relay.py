@@ -110,7 +110,9 @@ class PostgresRelay:
             if connection.is_settlement:
                 self.settlement_connections += 1
             directions = [
-                asyncio.ensure_future(connection.forward(client_in)), asyncio.ensure_future(connection.back(server_in))]
+                asyncio.ensure_future(connection.forward(client_in)),
+                asyncio.ensure_future(connection.back(server_in)),
+            ]
             await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
             for direction in directions:
                 direction.cancel()
@@ -122,7 +124,9 @@ class PostgresRelay:
 
 
 class _RelayedConnection:
-    def __init__(self, relay: PostgresRelay, client_out: asyncio.StreamWriter, server_out: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, relay: PostgresRelay, client_out: asyncio.StreamWriter, server_out: asyncio.StreamWriter
+    ) -> None:
         self._relay = relay
         self._client_out = client_out
         self._server_out = server_out
@@ -190,11 +194,11 @@ class _ServerMessages:
         status = None
         position = 0
         while len(self._rest) - position >= 5:
-            kind = self._rest[position:position + 1]
+            kind = self._rest[position : position + 1]
             size = struct.unpack_from("!I", self._rest, position + 1)[0] + 1
             if len(self._rest) - position < size:
                 break
-            status = self._rest[position + 5:position + 6] if kind == b"Z" else None
+            status = self._rest[position + 5 : position + 6] if kind == b"Z" else None
             position += size
         self._rest = self._rest[position:]
         return status if not self._rest else None

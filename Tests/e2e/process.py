@@ -17,8 +17,9 @@ class StartFailure(AssertionError):
 def clean_environment(more: dict[str, str] | None = None) -> dict[str, str]:
     """This process's environment without anything that configures Weir, and what is given."""
     configuring = ("WEIR_", "DATABASE_", "REDIS_", "PG", "DB_", "CACHE_", "QUERY_", "INFERENCE_", "ENABLE_METRICS")
-    kept = {name: value for name, value in os.environ.items()
-            if not name.startswith(configuring) or name == "WEIR_BINARY"}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(configuring) or name == "WEIR_BINARY"
+    }
     return {**kept, **(more or {})}
 
 
@@ -32,7 +33,7 @@ def _stat_fields(pid: int) -> list[str] | None:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return text[text.rindex(")") + 2:].split()
+    return text[text.rindex(")") + 2 :].split()
 
 
 def _state(pid: int) -> str | None:
@@ -50,6 +51,12 @@ def cpu_seconds(pid: int) -> float:
     """User and system time of the process so far."""
     fields = _stat_fields(pid)
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
+
+
+def exited_children_seconds(pid: int) -> float:
+    """User and system time of those children of the process that have ended and been waited for."""
+    fields = _stat_fields(pid)
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
 def all_pids() -> list[int]:
@@ -104,17 +111,31 @@ class ManagedProcess:
     """A child whose output goes to files and which the kernel ends when the tests end."""
 
     def __init__(
-        self, arguments: list[str], log_folder: Path, name: str, environment: dict[str, str], directory: Path | None = None
+        self,
+        arguments: list[str],
+        log_folder: Path,
+        name: str,
+        environment: dict[str, str],
+        directory: Path | None = None,
+        death_signal: str = "KILL",
     ) -> None:
+        """`death_signal` is what the kernel sends when the tests end without a word; something gentler than KILL where
+        the
+        process has children to stop."""
         self.name = name
         self.stdout_path = log_folder / f"{name}.out"
         self.stderr_path = log_folder / f"{name}.err"
         # The pid stays the same: setpriv replaces itself.
-        guard = ["setpriv", "--pdeathsig", "KILL"] if name != "dev" else ["setpriv", "--pdeathsig", "TERM"]
+        guard = ["setpriv", "--pdeathsig", death_signal]
         with open(self.stdout_path, "ab") as out, open(self.stderr_path, "ab") as err:
             self._process = subprocess.Popen(
-                (guard if shutil.which("setpriv") else []) + arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                env=environment, cwd=directory or log_folder)
+                (guard if shutil.which("setpriv") else []) + arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=environment,
+                cwd=directory or log_folder,
+            )
         self.pid = self._process.pid
 
     @property
@@ -141,7 +162,9 @@ class ManagedProcess:
         self._process.wait(10)
 
     def stop(self, seconds: float = 15.0, number: signal.Signals = signal.SIGTERM) -> int | None:
-        """Asks the process to end, and kills it where it does not; returns its exit code, `None` where it had to be killed."""
+        """Asks the process to end, and kills it where it does not; returns its exit code, `None` where it had to be
+        killed.
+        """
         self.send(signal.SIGCONT)
         self.send(number)
         try:
@@ -171,7 +194,7 @@ class ManagedProcess:
 
 
 def end_all(pids: list[int], grace: float = 5.0) -> list[int]:
-    """Ends what is left of a group of processes, gently and then for certain; returns the pids that were still there."""
+    """Ends what is left of a group of processes, gently and then for certain; returns the pids still there."""
     left = [pid for pid in pids if is_running(pid)]
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in left:

@@ -46,8 +46,10 @@ class Reconciliation:
         found = "; ".join(f"{count} x {fault.value}" for fault, count in counts.items()) or "no violation"
         first = ", ".join(f"{violation.fault.name} {violation.subject}" for violation in self.violations[:5])
         return (
-            f"{self.acknowledged} acknowledged, {self.refused} refused, {self.unknown} unknown, {self.entries} entries, "
-            f"{self.orphan_calls} worker calls unbilled: {found}" + (f" (first: {first})" if first else ""))
+            f"{self.acknowledged} acknowledged, {self.refused} refused, {self.unknown} unknown, "
+            f"{self.entries} entries, "
+            f"{self.orphan_calls} worker calls unbilled: {found}" + (f" (first: {first})" if first else "")
+        )
 
 
 def reconcile(
@@ -70,7 +72,8 @@ def reconcile(
         violations.append(Violation(fault, subject))
 
     answered = Counter(
-        bare(outcome.request_id) for outcome in outcomes if outcome.verdict != Verdict.UNKNOWN and outcome.request_id)
+        bare(outcome.request_id) for outcome in outcomes if outcome.verdict != Verdict.UNKNOWN and outcome.request_id
+    )
     for request_id, count in answered.items():
         if count > 1:
             add(Fault.ANSWERED_TWICE, request_id)
@@ -108,5 +111,10 @@ def reconcile(
         add(Fault.UNBILLED_WORK, f"{len(orphans)} calls, {unknown} lost answers, {len(refused)} refusals")
 
     return Reconciliation(
-        violations=violations, acknowledged=len(acknowledged), refused=len(refused), unknown=unknown, entries=len(entries),
-        orphan_calls=len(orphans))
+        violations=violations,
+        acknowledged=len(acknowledged),
+        refused=len(refused),
+        unknown=unknown,
+        entries=len(entries),
+        orphan_calls=len(orphans),
+    )

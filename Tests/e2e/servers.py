@@ -1,4 +1,4 @@
-"""The servers of an installation without `weir dev` above them, so that a test can hurt each of them and bring it back."""
+"""The servers of an installation without `weir dev` above them, so that a test can hurt each and bring it back."""
 
 import os
 import shlex
@@ -28,9 +28,27 @@ class PostgresServer:
     def start(self) -> None:
         """Starts the server as it was started before, as the owner of its files, and waits until it answers."""
         owner = self._cluster.stat()
-        drop = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups", "--"] if os.getuid() == 0 else []
+        drop = (
+            [
+                "setpriv",
+                f"--reuid={owner.st_uid}",
+                f"--regid={owner.st_gid}",
+                "--clear-groups",
+                "--pdeathsig",
+                "INT",
+                "--",
+            ]
+            if os.getuid() == 0
+            else []
+        )
         self._process = ManagedProcess(
-            drop + self._command, self._installation.log_folder, "postgres", clean_environment(), directory=Path("/"))
+            drop + self._command,
+            self._installation.log_folder,
+            "postgres",
+            clean_environment(),
+            directory=Path("/"),
+            death_signal="INT",
+        )
         self._installation.processes.append(self._process)
         self._process.wait_ready(self.answers, "PostgreSQL answers", 40)
 
@@ -42,7 +60,7 @@ class PostgresServer:
             return False
 
     def pause(self) -> list[int]:
-        """Stops every process where it stands: connections stay open and nothing answers. Returns them, for `resume`."""
+        """Stops every process where it stands: connections stay open, nothing answers. Returns them for `resume`."""
         assert self._process is not None
         # The postmaster first, so that no new backend comes after the list was made.
         send_signal(self._process.pid, signal.SIGSTOP)
@@ -84,8 +102,12 @@ class RedisServer:
         executable = shutil.which("redis-server")
         assert executable is not None
         self.process = ManagedProcess(
-            [executable, str(self._configuration)], self._installation.log_folder, "redis", clean_environment(),
-            directory=Path("/"))
+            [executable, str(self._configuration)],
+            self._installation.log_folder,
+            "redis",
+            clean_environment(),
+            directory=Path("/"),
+        )
         self._installation.processes.append(self.process)
         self.process.wait_ready(self.answers, "Redis answers", 20)
 

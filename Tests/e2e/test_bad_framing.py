@@ -1,4 +1,6 @@
-"""HTTP that is malformed, hostile or endless: the exact status, a problem with a stable code, and the promised end of the connection."""
+"""HTTP that is malformed, hostile or endless: the exact status, a problem with a stable code, and the promised end of
+the connection.
+"""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -24,14 +26,24 @@ def wire(installation: Installation) -> Iterator[Wire]:
 @pytest.fixture(scope="module")
 def impatient(installation: Installation) -> Gateway:
     """A gateway whose time limits are short enough to wait for."""
-    return installation.gateway("impatient", {
-        "WEIR_HEAD_TIMEOUT_MS": str(HEAD_TIMEOUT_MILLISECONDS), "WEIR_BODY_TIMEOUT_MS": str(BODY_TIMEOUT_MILLISECONDS),
-        "WEIR_IDLE_TIMEOUT_MS": str(IDLE_TIMEOUT_MILLISECONDS)}).start()
+    return installation.gateway(
+        "impatient",
+        {
+            "WEIR_HEAD_TIMEOUT_MS": str(HEAD_TIMEOUT_MILLISECONDS),
+            "WEIR_BODY_TIMEOUT_MS": str(BODY_TIMEOUT_MILLISECONDS),
+            "WEIR_IDLE_TIMEOUT_MS": str(IDLE_TIMEOUT_MILLISECONDS),
+        },
+    ).start()
 
 
 def predict_head(key: str, host: str, *lines: str) -> bytes:
     """The head of a prediction with a Host and these further lines, as they are."""
-    first = [f"POST /predict/ HTTP/1.1", f"Host: {host}", f"Authorization: Bearer {key}", "Content-Type: application/json"]
+    first = [
+        "POST /predict/ HTTP/1.1",
+        f"Host: {host}",
+        f"Authorization: Bearer {key}",
+        "Content-Type: application/json",
+    ]
     return "\r\n".join([*first, *lines, "", ""]).encode("latin-1")
 
 
@@ -46,18 +58,23 @@ def refuse_and_close(wire: Wire, sent: bytes, status: int, code: str) -> None:
 
 # --- Host (10)
 
+
 def test_no_host(wire: Wire) -> None:
     refuse_and_close(wire, b"GET /healthz HTTP/1.1\r\n\r\n", 400, "bad_request")
 
 
-@pytest.mark.parametrize("host", ["", "a b", "exa/mple", "user@example", "example:port", "exam\"ple", "[::1", "example:99999"])
+@pytest.mark.parametrize(
+    "host", ["", "a b", "exa/mple", "user@example", "example:port", 'exam"ple', "[::1", "example:99999"]
+)
 def test_a_bad_host(wire: Wire, host: str) -> None:
     refuse_and_close(wire, f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode(), 400, "bad_request")
 
 
 @pytest.mark.parametrize("second", ["localhost", "elsewhere.example"])
 def test_two_hosts(wire: Wire, second: str) -> None:
-    refuse_and_close(wire, f"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: {second}\r\n\r\n".encode(), 400, "bad_request")
+    refuse_and_close(
+        wire, f"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: {second}\r\n\r\n".encode(), 400, "bad_request"
+    )
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:80", "[::1]:8080", "weir.example", "WEIR.example.:443"])
@@ -68,6 +85,7 @@ def test_a_good_host(wire: Wire, host: str) -> None:
 
 # --- Length and transfer coding (11 to 16)
 
+
 @pytest.mark.parametrize(
     "lines",
     [
@@ -76,8 +94,13 @@ def test_a_good_host(wire: Wire, host: str) -> None:
         ["Content-Length: 5", "Content-Length: 6"],
         ["Content-Length: 5", "Content-Length: 5"],
         ["Content-Length: 5, 5"],
-        ["Content-Length: +5"], ["Content-Length: -1"], ["Content-Length: 0x5"], ["Content-Length: 2 2"],
-        ["Content-Length: 99999999999999999999"], ["Content-Length: 5a"], ["Content-Length:"],
+        ["Content-Length: +5"],
+        ["Content-Length: -1"],
+        ["Content-Length: 0x5"],
+        ["Content-Length: 2 2"],
+        ["Content-Length: 99999999999999999999"],
+        ["Content-Length: 5a"],
+        ["Content-Length:"],
         ["Transfer-Encoding: xchunked"],
         ["Transfer-Encoding: chunked, chunked"],
         ["Transfer-Encoding: identity, chunked"],
@@ -85,9 +108,10 @@ def test_a_good_host(wire: Wire, host: str) -> None:
         ["Transfer-Encoding: chunked", "Transfer-Encoding: identity"],
         ["Transfer-Encoding: identity"],
         ["Transfer-Encoding: gzip"],
-        ["Transfer-Encoding: \"chunked\""],
+        ['Transfer-Encoding: "chunked"'],
     ],
-    ids=lambda lines: " & ".join(lines))
+    ids=lambda lines: " & ".join(lines),
+)
 def test_a_length_that_could_be_read_in_two_ways(wire: Wire, key: str, lines: list[str]) -> None:
     refuse_and_close(wire, predict_head(key, wire.host, *lines) + b"5\r\nhello\r\n0\r\n\r\n", 400, "bad_request")
 
@@ -105,18 +129,33 @@ def test_a_length_that_could_be_read_in_two_ways(wire: Wire, key: str, lines: li
         b"five\r\nhello\r\n0\r\n\r\n",
         b"5;" + b"x" * 20_000 + b"\r\nhello\r\n0\r\n\r\n",
     ],
-    ids=["hexadecimal-prefix", "plus", "minus", "seventeen-digits", "overflow", "no-line-end-after-chunk", "bare-line-feeds",
-         "no-number", "long-extension"])
+    ids=[
+        "hexadecimal-prefix",
+        "plus",
+        "minus",
+        "seventeen-digits",
+        "overflow",
+        "no-line-end-after-chunk",
+        "bare-line-feeds",
+        "no-number",
+        "long-extension",
+    ],
+)
 def test_a_chunk_that_is_not_one(wire: Wire, key: str, chunks: bytes) -> None:
     refuse_and_close(wire, predict_head(key, wire.host, "Transfer-Encoding: chunked") + chunks, 400, "bad_request")
 
 
 @pytest.mark.parametrize(
     ("trailer", "status", "code"),
-    [(b"X-Long: " + b"y" * 9_000, 431, "headers_too_large"), (b"Content-Length: 5", 400, "bad_request"),
-     (b"Transfer-Encoding: chunked", 400, "bad_request"), (b"Authorization: Bearer x", 400, "bad_request"),
-     (b"Host: elsewhere.example", 400, "bad_request")],
-    ids=["long", "content-length", "transfer-encoding", "authorization", "host"])
+    [
+        (b"X-Long: " + b"y" * 9_000, 431, "headers_too_large"),
+        (b"Content-Length: 5", 400, "bad_request"),
+        (b"Transfer-Encoding: chunked", 400, "bad_request"),
+        (b"Authorization: Bearer x", 400, "bad_request"),
+        (b"Host: elsewhere.example", 400, "bad_request"),
+    ],
+    ids=["long", "content-length", "transfer-encoding", "authorization", "host"],
+)
 def test_a_bad_trailer(wire: Wire, key: str, trailer: bytes, status: int, code: str) -> None:
     chunk = f"{len(BODY):x}\r\n".encode() + BODY + b"\r\n0\r\n" + trailer + b"\r\n\r\n"
     refuse_and_close(wire, predict_head(key, wire.host, "Transfer-Encoding: chunked") + chunk, status, code)
@@ -130,6 +169,7 @@ def test_a_chunked_body_is_served(wire: Wire, key: str) -> None:
 
 
 # --- Header syntax and size (17 to 19)
+
 
 @pytest.mark.parametrize(
     "sent",
@@ -153,8 +193,27 @@ def test_a_chunked_body_is_served(wire: Wire, key: str) -> None:
         b"GET /healthz HTTP/9.9\r\nHost: a\r\n\r\n",
         b"nonsense\r\n\r\n",
     ],
-    ids=["bare-line-feeds", "space-before-colon", "folded", "nul", "bell", "bare-return", "space-in-name", "empty-name", "no-colon",
-         "two-spaces", "space-in-target", "space-at-end", "lower-case-method", "http-0.9", "tls", "http-2", "http-9.9", "nonsense"])
+    ids=[
+        "bare-line-feeds",
+        "space-before-colon",
+        "folded",
+        "nul",
+        "bell",
+        "bare-return",
+        "space-in-name",
+        "empty-name",
+        "no-colon",
+        "two-spaces",
+        "space-in-target",
+        "space-at-end",
+        "lower-case-method",
+        "http-0.9",
+        "tls",
+        "http-2",
+        "http-9.9",
+        "nonsense",
+    ],
+)
 def test_a_malformed_head(wire: Wire, sent: bytes) -> None:
     """400 and the end of the connection; where the bytes are no HTTP at all, the end alone is enough."""
     wire.send(sent)
@@ -170,10 +229,15 @@ def test_a_malformed_head(wire: Wire, sent: bytes) -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [[f"X-Field-{number}: v" for number in range(101)], ["X-Long: " + "v" * 17_000],
-     [f"X-Field-{number}: " + "v" * 4_000 for number in range(9)], [f"X-F{number}: v" for number in range(1_100)],
-     ["X-Long: " + "v" * 1_000_000]],
-    ids=["101-fields", "17-kilobytes", "36-kilobytes", "1100-fields", "a-megabyte"])
+    [
+        [f"X-Field-{number}: v" for number in range(101)],
+        ["X-Long: " + "v" * 17_000],
+        [f"X-Field-{number}: " + "v" * 4_000 for number in range(9)],
+        [f"X-F{number}: v" for number in range(1_100)],
+        ["X-Long: " + "v" * 1_000_000],
+    ],
+    ids=["101-fields", "17-kilobytes", "36-kilobytes", "1100-fields", "a-megabyte"],
+)
 def test_too_large_a_head(wire: Wire, headers: list[str]) -> None:
     try:
         wire.send("\r\n".join(["GET /healthz HTTP/1.1", f"Host: {wire.host}", *headers, "", ""]).encode())
@@ -201,7 +265,10 @@ def test_too_long_a_target(wire: Wire, length: int) -> None:
 
 # --- Target, method and version (20 to 23)
 
-@pytest.mark.parametrize("target", ["http://elsewhere.example/healthz", "http://127.0.0.1:1/predict/", "elsewhere.example:443", "*"])
+
+@pytest.mark.parametrize(
+    "target", ["http://elsewhere.example/healthz", "http://127.0.0.1:1/predict/", "elsewhere.example:443", "*"]
+)
 def test_a_target_that_is_no_path_chooses_nothing(wire: Wire, target: str) -> None:
     answer = wire.request("GET", target)
     assert answer.status in (400, 404), answer
@@ -210,14 +277,29 @@ def test_a_target_that_is_no_path_chooses_nothing(wire: Wire, target: str) -> No
 
 @pytest.mark.parametrize(
     ("method", "target", "allowed"),
-    [("GET", "/predict/", {"POST"}), ("GET", "/predict", {"POST"}), ("DELETE", "/predict/", {"POST"}), ("PUT", "/predict/", {"POST"}),
-     ("POST", "/healthz", {"GET"}), ("DELETE", "/api/v1/usage", {"GET"}), ("POST", "/api/v1/requests", {"GET"}),
-     ("TRACE", "/predict/", {"POST"}), ("BREW", "/predict/", {"POST"}), ("PATCH", "/", {"GET"})])
+    [
+        ("GET", "/predict/", {"POST"}),
+        ("GET", "/predict", {"POST"}),
+        ("DELETE", "/predict/", {"POST"}),
+        ("PUT", "/predict/", {"POST"}),
+        ("POST", "/healthz", {"GET"}),
+        ("DELETE", "/api/v1/usage", {"GET"}),
+        ("POST", "/api/v1/requests", {"GET"}),
+        ("PATCH", "/", {"GET"}),
+    ],
+)
 def test_a_method_that_is_not_there(wire: Wire, key: str, method: str, target: str, allowed: set[str]) -> None:
     answer = wire.request(method, target, bearer(key))
     assert_problem(answer, 405, "method_not_allowed")
     named = {name.strip() for name in (answer.header("allow") or "").split(",")}
     assert allowed <= named <= allowed | {"HEAD", "OPTIONS"}, named
+
+
+@pytest.mark.parametrize("method", ["TRACE", "BREW", "PROPFIND"])
+def test_a_method_that_is_nowhere(wire: Wire, key: str, method: str) -> None:
+    answer = wire.request(method, "/predict/", bearer(key))
+    assert_problem(answer, 405, "method_not_allowed")
+    assert "POST" in (answer.header("allow") or "")
 
 
 def test_connect(wire: Wire) -> None:
@@ -234,9 +316,17 @@ def test_http_1_0_is_not_spoken(wire: Wire) -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [{"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAAP__"},
-     {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"}],
-    ids=["h2c", "websocket"])
+    [
+        {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAAP__"},
+        {
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+            "Sec-WebSocket-Version": "13",
+        },
+    ],
+    ids=["h2c", "websocket"],
+)
 def test_an_upgrade_is_ignored(wire: Wire, headers: dict[str, str]) -> None:
     answer = wire.request("GET", "/healthz", headers)
     assert answer.status == 200
@@ -244,6 +334,7 @@ def test_an_upgrade_is_ignored(wire: Wire, headers: dict[str, str]) -> None:
 
 
 # --- Expect, pipelining, hop-by-hop (24 to 27)
+
 
 def test_expect_continue_is_answered_before_the_body(wire: Wire, key: str) -> None:
     wire.send(predict_head(key, wire.host, f"Content-Length: {len(BODY)}", "Expect: 100-continue"))
@@ -297,7 +388,7 @@ def test_garbage_after_a_valid_request(wire: Wire, key: str) -> None:
 
 
 def test_a_smuggled_second_request_is_not_served(wire: Wire, key: str) -> None:
-    """The second request hides in what a length of zero leaves over: it is a request of its own, and needs its own key."""
+    """The second request hides in what a length of zero leaves over: a request of its own, which needs its own key."""
     hidden = b"GET /api/v1/usage HTTP/1.1\r\nHost: a\r\n\r\n"
     wire.send(predict_head(key, wire.host, "Content-Length: 0") + hidden)
     assert_problem(wire.read_answer(), 400, "invalid_json")
@@ -307,7 +398,9 @@ def test_a_smuggled_second_request_is_not_served(wire: Wire, key: str) -> None:
         assert ended.received == b""
 
 
-@pytest.mark.parametrize("listed", ["Authorization", "X-Request-Id, Authorization", "Content-Type, Host", "X-Tenant-Id"])
+@pytest.mark.parametrize(
+    "listed", ["Authorization", "X-Request-Id, Authorization", "Content-Type, Host", "X-Tenant-Id"]
+)
 def test_connection_cannot_take_our_fields_away(wire: Wire, key: str, listed: str) -> None:
     answer = wire.request("POST", "/predict/", {**predict_headers(key), "Connection": f"keep-alive, {listed}"}, BODY)
     if answer.status == 200:
@@ -319,8 +412,14 @@ def test_connection_cannot_take_our_fields_away(wire: Wire, key: str, listed: st
 
 @pytest.mark.parametrize(
     "headers",
-    [{"X-Tenant-Id": "01930000-0000-7000-8000-000000000001"}, {"X-Forwarded-For": "10.0.0.1", "X-Forwarded-Host": "elsewhere.example"},
-     {"X-Request-Id": "req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42"}, {"X-Request-Id": "x" * 4_096}, {"X-Request-Id": "a b\"c"}])
+    [
+        {"X-Tenant-Id": "01930000-0000-7000-8000-000000000001"},
+        {"X-Forwarded-For": "10.0.0.1", "X-Forwarded-Host": "elsewhere.example"},
+        {"X-Request-Id": "req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42"},
+        {"X-Request-Id": "x" * 4_096},
+        {"X-Request-Id": 'a b"c'},
+    ],
+)
 def test_what_a_client_says_of_itself_decides_nothing(wire: Wire, key: str, headers: dict[str, str]) -> None:
     body = assert_served(wire.request("POST", "/predict/", {**predict_headers(key), **headers}, BODY))
     assert body["request_id"] != headers.get("X-Request-Id")
@@ -328,7 +427,15 @@ def test_what_a_client_says_of_itself_decides_nothing(wire: Wire, key: str, head
 
 @pytest.mark.parametrize(
     ("sent", "echoed"),
-    [("order-17.a_b", "order-17.a_b"), ("x" * 128, "x" * 128), ("x" * 129, None), ("a b", None), ("a\"b", None), ("<script>", None)])
+    [
+        ("order-17.a_b", "order-17.a_b"),
+        ("x" * 128, "x" * 128),
+        ("x" * 129, None),
+        ("a b", None),
+        ('a"b', None),
+        ("<script>", None),
+    ],
+)
 def test_the_clients_own_id_is_echoed_where_it_is_harmless(wire: Wire, key: str, sent: str, echoed: str | None) -> None:
     answer = wire.request("POST", "/predict/", {**predict_headers(key), "X-Request-Id": sent}, BODY)
     assert_served(answer)
@@ -336,6 +443,7 @@ def test_the_clients_own_id_is_echoed_where_it_is_harmless(wire: Wire, key: str,
 
 
 # --- Bodies: too large, too short, too slow (28 to 31)
+
 
 @pytest.mark.parametrize("target", ["/predict/", "/predict", "/nothing/here"])
 def test_an_endless_body_is_not_drained(installation: Installation, key: str, target: str) -> None:
@@ -407,7 +515,9 @@ def slow_body_for_an_ordinary_route(wire: Wire, key: str) -> None:
     wire.send(head("GET", "/api/v1/usage", wire.host, {**bearer(key), "Content-Length": "10"}) + b"x")
 
 
-@pytest.mark.parametrize("begin", [slow_first_byte, slow_header, slow_body, slow_chunk, slow_body_for_an_ordinary_route])
+@pytest.mark.parametrize(
+    "begin", [slow_first_byte, slow_header, slow_body, slow_chunk, slow_body_for_an_ordinary_route]
+)
 def test_a_request_that_never_ends(impatient: Gateway, key: str, begin: Callable[[Wire, str], None]) -> None:
     with Wire(impatient.public_url, timeout=8) as wire:
         begin(wire, key)
@@ -474,10 +584,29 @@ def test_the_identity_coding_is_no_coding(wire: Wire, key: str) -> None:
 
 # --- Paths (32)
 
+
 @pytest.mark.parametrize(
     "target",
-    ["//predict/", "/predict//", "/./predict/", "/../predict/", "/x/../predict/", "/%70redict/", "/predict%2f", "/%2e%2e/predict/",
-     "/predict/%00", "/predict/%c0%af", "/Predict/", "/PREDICT/", "/predict;a=b/", "/predict/;a=b", "/predict/x", "/predict/?", "/predict/?a=b"])
+    [
+        "//predict/",
+        "/predict//",
+        "/./predict/",
+        "/../predict/",
+        "/x/../predict/",
+        "/%70redict/",
+        "/predict%2f",
+        "/%2e%2e/predict/",
+        "/predict/%00",
+        "/predict/%c0%af",
+        "/Predict/",
+        "/PREDICT/",
+        "/predict;a=b/",
+        "/predict/;a=b",
+        "/predict/x",
+        "/predict/?",
+        "/predict/?a=b",
+    ],
+)
 def test_a_path_in_another_spelling_needs_the_same_key(wire: Wire, target: str) -> None:
     """Not found, or the same route with the same refusal; never a way around the key."""
     answer = wire.request("POST", target, {"Content-Type": "application/json"}, BODY)
@@ -485,7 +614,10 @@ def test_a_path_in_another_spelling_needs_the_same_key(wire: Wire, target: str) 
     assert_problem(answer, answer.status, {400: "bad_request", 401: "missing_key", 404: "not_found"}[answer.status])
 
 
-@pytest.mark.parametrize("target", ["/nothing", "/api/v1/nothing", "/v1/models/../predict", "/admin/v1/tenants", "/metrics", "/.env", "/etc/passwd"])
+@pytest.mark.parametrize(
+    "target",
+    ["/nothing", "/api/v1/nothing", "/v1/models/../predict", "/admin/v1/tenants", "/metrics", "/.env", "/etc/passwd"],
+)
 def test_what_is_not_there(wire: Wire, key: str, target: str) -> None:
     assert_problem(wire.request("GET", target, bearer(key)), 404, "not_found")
     assert wire.still_serves()

@@ -29,13 +29,24 @@ def refused(url: str, headers: list[tuple[str, str]], status: int = 401, code: s
         return problem
 
 
-@pytest.mark.parametrize("target", ["/predict/", "/predict", "/api/v1/usage", "/api/v1/quota", "/api/v1/requests",
-                                    "/api/v1/requests/req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42",
-                                    "/status/req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/predict/",
+        "/predict",
+        "/api/v1/usage",
+        "/api/v1/quota",
+        "/api/v1/requests",
+        "/api/v1/requests/req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42",
+        "/status/req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42",
+    ],
+)
 def test_without_a_key(installation: Installation, target: str) -> None:
     method = "POST" if target.startswith("/predict") else "GET"
     with Wire(installation.public_url) as wire:
-        answer = wire.request(method, target, JSON if method == "POST" else None, predict_body() if method == "POST" else None)
+        answer = wire.request(
+            method, target, JSON if method == "POST" else None, predict_body() if method == "POST" else None
+        )
         assert_problem(answer, 401, "missing_key")
         assert answer.header("www-authenticate") == "Bearer"
         assert wire.still_serves()
@@ -44,7 +55,13 @@ def test_without_a_key(installation: Installation, target: str) -> None:
 @pytest.mark.parametrize(
     "credential",
     [
-        "Basic dXNlcjpwYXNzd29yZA==", "Bearer", "Bearer ", "bearer", "Token abc", "Digest username=\"x\"", "Bearer a b",
+        "Basic dXNlcjpwYXNzd29yZA==",
+        "Bearer",
+        "Bearer ",
+        "bearer",
+        "Token abc",
+        'Digest username="x"',
+        "Bearer a b",
         "Bearer " + "x" * 10_000,
         "Bearer sk-1234",
         "Bearer ' OR '1'='1",
@@ -60,9 +77,30 @@ def test_without_a_key(installation: Installation, target: str) -> None:
         "Bearer " + keys.well_formed(),
         "Bearer " + keys.well_formed("test", "AbCdEfGhIjKl", "abcdefghijklmnopqrstuvwxyzABCDEF"),
     ],
-    ids=["basic", "no-token", "empty-token", "lower-case-scheme-alone", "other-scheme", "digest", "two-tokens", "ten-kilobytes",
-         "foreign-format", "quotes", "sql", "wrong-checksum", "too-short", "too-long", "unknown-environment", "wrong-prefix",
-         "upper-case", "wrong-alphabet", "not-ascii", "unknown-live", "unknown-test"])
+    ids=[
+        "basic",
+        "no-token",
+        "empty-token",
+        "lower-case-scheme-alone",
+        "other-scheme",
+        "digest",
+        "two-tokens",
+        "ten-kilobytes",
+        "foreign-format",
+        "quotes",
+        "sql",
+        "wrong-checksum",
+        "too-short",
+        "too-long",
+        "unknown-environment",
+        "wrong-prefix",
+        "upper-case",
+        "wrong-alphabet",
+        "not-ascii",
+        "unknown-live",
+        "unknown-test",
+    ],
+)
 def test_a_wrong_credential(installation: Installation, credential: str) -> None:
     refused(installation.public_url, [("Authorization", credential)])
 
@@ -76,15 +114,22 @@ def test_other_headers_carry_a_key_too(installation: Installation, key: str, nam
 
 def test_two_authorization_headers(installation: Installation, key: str) -> None:
     answer = send_once(
-        installation.public_url, *PREDICT,
-        [("Authorization", f"Bearer {key}"), ("Authorization", f"Bearer {keys.well_formed()}"), ("Content-Type", "application/json")],
-        predict_body())
+        installation.public_url,
+        *PREDICT,
+        [
+            ("Authorization", f"Bearer {key}"),
+            ("Authorization", f"Bearer {keys.well_formed()}"),
+            ("Content-Type", "application/json"),
+        ],
+        predict_body(),
+    )
     assert_problem(answer, 401, "invalid_api_key")
 
 
 def test_two_different_credentials(installation: Installation, key: str) -> None:
     answer = send_once(
-        installation.public_url, *PREDICT, {**bearer(key), "x-api-key": keys.well_formed(), **JSON}, predict_body())
+        installation.public_url, *PREDICT, {**bearer(key), "x-api-key": keys.well_formed(), **JSON}, predict_body()
+    )
     assert_problem(answer, 400, "bad_request")
 
 
@@ -125,14 +170,18 @@ def test_an_expired_key(installation: Installation, tenant: Tenant) -> None:
     assert_served(predict(installation.public_url, expired.key))
     with installation.database() as database:
         database.execute(
-            "UPDATE api_keys SET expires_at = now() - interval '1 second' WHERE public_id = %s", [expired.key.split("_")[2]])
+            "UPDATE api_keys SET expires_at = now() - interval '1 second' WHERE public_id = %s",
+            [expired.key.split("_")[2]],
+        )
     wait_until(lambda: predict(installation.public_url, expired.key).status == 401, "the expired key is refused", 5)
     refused(installation.public_url, [("Authorization", f"Bearer {expired.key}")])
 
 
 def test_a_key_that_expires_while_it_is_known(installation: Installation, tenant: Tenant) -> None:
     with installation.database() as database:
-        soon = database.execute("SELECT to_char(now() AT TIME ZONE 'UTC' + interval '2 seconds', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')")
+        soon = database.execute(
+            "SELECT to_char(now() AT TIME ZONE 'UTC' + interval '2 seconds', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
+        )
         expires_at = soon.fetchone()[0]
     brief = make_key(installation.admin, tenant.id, expires_at=expires_at)
     assert_served(predict(installation.public_url, brief.key))
@@ -157,7 +206,13 @@ def test_a_key_that_may_not_call_the_model(installation: Installation, tenant: T
 
 @pytest.mark.parametrize(
     ("scopes", "target"),
-    [(["predict"], "/api/v1/usage"), (["predict"], "/api/v1/requests"), (["billing"], "/api/v1/requests"), (["read"], "/api/v1/usage")])
+    [
+        (["predict"], "/api/v1/usage"),
+        (["predict"], "/api/v1/requests"),
+        (["billing"], "/api/v1/requests"),
+        (["read"], "/api/v1/usage"),
+    ],
+)
 def test_a_key_without_the_scope(installation: Installation, tenant: Tenant, scopes: list[str], target: str) -> None:
     limited = make_key(installation.admin, tenant.id, scopes=scopes)
     assert_problem(get(installation.public_url, target, limited.key), 403, "insufficient_scope")
@@ -169,7 +224,9 @@ def test_a_key_without_the_scope_to_predict_is_not_metered(installation: Install
     assert get(installation.public_url, "/api/v1/usage", reading.key).json()["total"]["requests"] == 0
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/admin/v1/tenants", "/admin/v1/tiers", "/admin/v1/models", "/admin/v1/routes"])
+@pytest.mark.parametrize(
+    "path", ["/metrics", "/admin/v1/tenants", "/admin/v1/tiers", "/admin/v1/models", "/admin/v1/routes"]
+)
 def test_a_customers_key_on_the_admin_listener(installation: Installation, key: str, path: str) -> None:
     assert_problem(get(installation.admin_url, path, key), 403, "wrong_plane")
     assert_problem(get(installation.admin_url, path), 401, "missing_key")
@@ -180,12 +237,18 @@ def test_a_customers_key_on_the_admin_listener(installation: Installation, key: 
 def test_an_admin_key_on_the_public_listener(installation: Installation, target: str) -> None:
     method = "POST" if target.startswith("/predict") else "GET"
     answer = send_once(
-        installation.public_url, method, target, predict_headers(installation.admin_key),
-        predict_body() if method == "POST" else None)
+        installation.public_url,
+        method,
+        target,
+        predict_headers(installation.admin_key),
+        predict_body() if method == "POST" else None,
+    )
     assert_problem(answer, 403, "wrong_plane")
 
 
 @pytest.mark.parametrize("field", ["tenant_id", "role", "credit", "is_admin", "price"])
 def test_a_field_that_is_not_for_the_caller_to_set(installation: Installation, field: str) -> None:
-    answer = installation.admin.call("POST", "/admin/v1/tenants", {"name": unique("tenant"), "tier": "basic", field: "x"})
+    answer = installation.admin.call(
+        "POST", "/admin/v1/tenants", {"name": unique("tenant"), "tier": "basic", field: "x"}
+    )
     assert_problem(answer, 400, "unknown_field")

@@ -1,4 +1,6 @@
-"""Each dependency dead, frozen or mad: the declared status, nothing served unmetered, nothing billed that failed, and recovery alone."""
+"""Each dependency dead, frozen or mad: the declared status, nothing served unmetered, nothing billed that failed, and
+recovery alone.
+"""
 
 import signal
 import time
@@ -23,8 +25,17 @@ from wire import Answer
 pytestmark = pytest.mark.xdist_group("degraded")
 
 INFERENCE_SECONDS = 1
-FAULTS = ("fault-slow", "fault-500", "fault-garbage", "fault-hang-up", "fault-huge", "fault-lying", "fault-negative", "fault-redirect",
-          "fault-wrong-length")
+FAULTS = (
+    "fault-slow",
+    "fault-500",
+    "fault-garbage",
+    "fault-hang-up",
+    "fault-huge",
+    "fault-lying",
+    "fault-negative",
+    "fault-redirect",
+    "fault-wrong-length",
+)
 
 
 @dataclass
@@ -75,8 +86,11 @@ def books_must_balance(stage: Stage, name: str) -> Iterator[Load]:
     with stage.installation.database() as database:
         wait_until(lambda: busy_settlements(database) == 0, "every settlement has ended", 15)
         result = reconcile(
-            record.read(), journal_calls(stage.honest.journal_path) - earlier, usage_entries(database, tenant.id),
-            request_rows(database, tenant.id))
+            record.read(),
+            journal_calls(stage.honest.journal_path) - earlier,
+            usage_entries(database, tenant.id),
+            request_rows(database, tenant.id),
+        )
     print(f"{name}: {result}")
     assert result.violations == [], str(result)
 
@@ -89,10 +103,10 @@ def make_tenant_through(stage: Stage) -> Tenant:
 
 # --- PostgreSQL
 
+
 def refuse_all(stage: Stage) -> None:
     """What a gateway without its database says on every kind of route."""
-    answer = wait_until(
-        lambda: (got := stage.predict(timeout=20)).status == 503 and got, "metering is unavailable", 30)
+    answer = wait_until(lambda: (got := stage.predict(timeout=20)).status == 503 and got, "metering is unavailable", 30)
     assert_problem(answer, 503, "metering_unavailable")
     assert int(answer.header("retry-after") or 0) >= 1
     began = time.monotonic()
@@ -107,7 +121,9 @@ def refuse_all(stage: Stage) -> None:
     assert (health.status, health.json()["status"], health.json()["postgres"]) == (200, "degraded", "down")
     # Checked before any look-up, so the database is not missed.
     began = time.monotonic()
-    assert_problem(predict(stage.gateway.public_url, keys.with_wrong_checksum(keys.well_formed())), 401, "invalid_api_key")
+    assert_problem(
+        predict(stage.gateway.public_url, keys.with_wrong_checksum(keys.well_formed())), 401, "invalid_api_key"
+    )
     assert time.monotonic() - began < 1
     read = get(stage.gateway.public_url, "/api/v1/usage", stage.tenant.key)
     assert read.status == 503, read
@@ -123,7 +139,9 @@ def test_postgresql_frozen(stage: Stage) -> None:
         reached = sum(journal_calls(stage.honest.journal_path).values())
         for _ in range(5):
             stage.predict()
-        assert sum(journal_calls(stage.honest.journal_path).values()) == reached, "a worker was called for a refused request"
+        assert sum(journal_calls(stage.honest.journal_path).values()) == reached, (
+            "a worker was called for a refused request"
+        )
         assert reached - before <= 1, "more than what was under way reached a worker"
     finally:
         stage.servers.postgres.resume(stopped)
@@ -177,6 +195,7 @@ def test_a_gateway_that_starts_without_its_database_waits_for_it(stage: Stage) -
 
 # --- Redis
 
+
 def test_redis_killed(stage: Stage) -> None:
     stage.await_served()
     assert stage.servers.redis.process is not None
@@ -211,7 +230,9 @@ def test_redis_frozen(stage: Stage) -> None:
             began = time.monotonic()
             assert_served(stage.predict())
             assert time.monotonic() - began < 1, "a request waited for Redis"
-        wait_until(lambda: stage.predict().header("x-weir-degraded") == "redis", "the answer says that Redis is away", 15)
+        wait_until(
+            lambda: stage.predict().header("x-weir-degraded") == "redis", "the answer says that Redis is away", 15
+        )
     finally:
         stage.servers.redis.process.send(signal.SIGCONT)
     wait_until(lambda: stage.predict().header("x-weir-degraded") is None, "the gateway has Redis again", 15)
@@ -219,13 +240,15 @@ def test_redis_frozen(stage: Stage) -> None:
 
 # --- Workers
 
+
 def assert_not_billed(stage: Stage, answer: Answer, code: str) -> None:
     """The refused request costs nothing; its row, where one was written, says why."""
     assert answer.request_id is not None
     with stage.installation.database() as database:
         assert entries_of(database, answer.request_id) == 0
         row = database.execute(
-            "SELECT status, http_status, error_code FROM requests WHERE request_id = %s", [bare(answer.request_id)]).fetchone()
+            "SELECT status, http_status, error_code FROM requests WHERE request_id = %s", [bare(answer.request_id)]
+        ).fetchone()
     assert row in (None, ("failed", answer.status, code)), row
 
 
@@ -285,11 +308,15 @@ def test_a_worker_that_is_slow(stage: Stage) -> None:
 @pytest.fixture
 def rested(stage: Stage) -> Stage:
     """After failures a replica may be avoided for a while; these tests need it tried."""
-    wait_until(lambda: stage.predict("fault-negative").status in (200, 502), "the failing worker is tried again", 40, every=0.2)
+    wait_until(
+        lambda: stage.predict("fault-negative").status in (200, 502), "the failing worker is tried again", 40, every=0.2
+    )
     return stage
 
 
-@pytest.mark.parametrize("fault", ["fault-500", "fault-garbage", "fault-hang-up", "fault-huge", "fault-redirect", "fault-wrong-length"])
+@pytest.mark.parametrize(
+    "fault", ["fault-500", "fault-garbage", "fault-hang-up", "fault-huge", "fault-redirect", "fault-wrong-length"]
+)
 def test_a_worker_that_answers_nonsense(rested: Stage, fault: str) -> None:
     answer = rested.predict(fault)
     problem = assert_problem(answer, 502, "bad_upstream")
@@ -334,9 +361,13 @@ def test_a_worker_that_lies_about_usage_cannot_overdraw(rested: Stage, fault: st
     usage = assert_served(answer)["usage"]
     with rested.installation.database() as database:
         entry = next(
-            entry for entry in usage_entries(database, rested.tenant.id) if bare(entry.request_id) == bare(answer.request_id))
+            entry
+            for entry in usage_entries(database, rested.tenant.id)
+            if bare(entry.request_id) == bare(answer.request_id)
+        )
         held = database.execute(
-            "SELECT estimated_tokens FROM requests WHERE request_id = %s", [bare(answer.request_id)]).fetchone()
+            "SELECT estimated_tokens FROM requests WHERE request_id = %s", [bare(answer.request_id)]
+        ).fetchone()
     assert held is not None
     assert (entry.input_tokens, entry.output_tokens) == (usage["input_tokens"], usage["output_tokens"])
     assert entry.input_tokens >= 0 and entry.output_tokens >= 0

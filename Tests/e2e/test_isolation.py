@@ -25,12 +25,16 @@ def test_a_foreign_request_and_an_unknown_one_are_the_same(installation: Install
 
 
 def assert_same_but_for_ids(one, one_id: str, other, other_id: str) -> None:
-    assert repr(problem_without_ids(one)).replace(one_id, "ID") == repr(problem_without_ids(other)).replace(other_id, "ID")
+    assert repr(problem_without_ids(one)).replace(one_id, "ID") == repr(problem_without_ids(other)).replace(
+        other_id, "ID"
+    )
     assert [name.lower() for name, _ in one.headers] == [name.lower() for name, _ in other.headers]
     assert len(one.body) == len(other.body)
 
 
-@pytest.mark.parametrize("id", ["x", "req_", "req_x", "..", "req_01930000-0000-7000-8000-00000000000", "1", "%27%20OR%201=1", "null"])
+@pytest.mark.parametrize(
+    "id", ["x", "req_", "req_x", "..", "req_01930000-0000-7000-8000-00000000000", "1", "%27%20OR%201=1", "null"]
+)
 @pytest.mark.parametrize("target", ["/api/v1/requests/{}", "/status/{}"])
 def test_a_malformed_id_is_an_unknown_one(installation: Installation, key: str, target: str, id: str) -> None:
     assert_problem(get(installation.public_url, target.format(id), key), 404, "not_found")
@@ -82,7 +86,9 @@ def test_the_database_itself_keeps_tenants_apart(installation: Installation) -> 
                 if setting is not None:
                     database.execute("SELECT set_config('weir.tenant_id', %s, true)", [setting])
                 for table in ("requests", "ledger"):
-                    row = database.execute(f"SELECT count(*), count(*) FILTER (WHERE tenant_id = %s) FROM {table}", [setting or None])
+                    row = database.execute(
+                        f"SELECT count(*), count(*) FILTER (WHERE tenant_id = %s) FROM {table}", [setting or None]
+                    )
                     assert row.fetchone() == (expected, expected), (table, setting)
 
 

@@ -42,8 +42,14 @@ def iris() -> list[Flower]:
     measures = ("sepal_length_cm", "sepal_width_cm", "petal_length_cm", "petal_width_cm")
     classes = ("probability_setosa", "probability_versicolor", "probability_virginica")
     return [
-        Flower([float(row[name]) for name in measures], row["label"], row["predicted"], [float(row[name]) for name in classes])
-        for row in rows]
+        Flower(
+            [float(row[name]) for name in measures],
+            row["label"],
+            row["predicted"],
+            [float(row[name]) for name in classes],
+        )
+        for row in rows
+    ]
 
 
 @dataclass
@@ -65,7 +71,9 @@ class Life:
 
 
 def usage_of(installation: Installation, group_by: str = "") -> dict:
-    answer = get(installation.public_url, f"/api/v1/usage{group_by and '?group_by=' + group_by}", installation.customer_key)
+    answer = get(
+        installation.public_url, f"/api/v1/usage{group_by and '?group_by=' + group_by}", installation.customer_key
+    )
     assert answer.status == 200, answer
     return answer.json()
 
@@ -75,9 +83,11 @@ def observe_books(installation: Installation, life: Life) -> None:
     with installation.database() as database:
         life.ledger = [bare(entry.request_id) for entry in usage_entries(database, installation.tenant_id)]
         life.completed = [
-            bare(row.request_id) for row in request_rows(database, installation.tenant_id) if row.status == "completed"]
+            bare(row.request_id) for row in request_rows(database, installation.tenant_id) if row.status == "completed"
+        ]
     wait_until(
-        lambda: usage_of(installation)["total"]["requests"] == len(life.ledger), "usage shows what the ledger holds", 10)
+        lambda: usage_of(installation)["total"]["requests"] == len(life.ledger), "usage shows what the ledger holds", 10
+    )
     life.usage = usage_of(installation)
     life.usage_by_model = usage_of(installation, "model")
 
@@ -91,7 +101,10 @@ def end(installation: Installation, life: Life) -> None:
 def begin(installation: Installation) -> Life:
     installation.start()
     return Life(
-        installation.described, installation.standard_output, {pid: start_time(pid) for pid in installation.own_processes()})
+        installation.described,
+        installation.standard_output,
+        {pid: start_time(pid) for pid in installation.own_processes()},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +119,8 @@ def lives() -> Iterator[tuple[Life, Life]]:
         end(installation, first)
         second = begin(installation)
         second.earlier_request = get(
-            installation.public_url, f"/api/v1/requests/{first.answers[0].request_id}", installation.customer_key)
+            installation.public_url, f"/api/v1/requests/{first.answers[0].request_id}", installation.customer_key
+        )
         # With the keys of the first run.
         second.answers = [predict(installation.public_url, first.described["customer_key"])]
         observe_books(installation, second)
@@ -123,7 +137,9 @@ def test_the_description_is_one_json_object_with_exactly_its_fields(lives: tuple
             assert isinstance(life.described[name], str) and life.described[name], name
         assert re.match(r"^weir_(live|test)_", life.described["customer_key"])
         assert life.described["admin_key"].startswith("weir_admn_")
-        assert life.described["serve_env"] and all(isinstance(value, str) for value in life.described["serve_env"].values())
+        assert life.described["serve_env"] and all(
+            isinstance(value, str) for value in life.described["serve_env"].values()
+        )
 
 
 def test_only_loopback_is_listened_on(lives: tuple[Life, Life]) -> None:
@@ -145,7 +161,11 @@ def test_every_flower_gets_the_class_of_scikit_learn(lives: tuple[Life, Life]) -
 
 
 def test_what_logistic_regression_gets_wrong_is_all_that_is_wrong(lives: tuple[Life, Life]) -> None:
-    wrong = [flower for flower, answer in zip(iris(), lives[0].answers, strict=True) if answer.json()["prediction"] != flower.label]
+    wrong = [
+        flower
+        for flower, answer in zip(iris(), lives[0].answers, strict=True)
+        if answer.json()["prediction"] != flower.label
+    ]
     assert [flower.predicted == flower.label for flower in wrong] == [False] * len(wrong)
     assert len(wrong) == 4
 
@@ -242,13 +262,32 @@ def test_without_redis() -> None:
         assert_served(answer)
         assert answer.header("x-weir-degraded") is None
         ready = get(installation.public_url, "/readyz")
-        assert ready.status == 200 and ready.json()["checks"]["redis"] == "not_configured" and ready.json()["degraded"] == []
+        assert (
+            ready.status == 200
+            and ready.json()["checks"]["redis"] == "not_configured"
+            and ready.json()["degraded"] == []
+        )
 
 
 def test_a_second_dev_on_the_same_folder_is_refused(installation: Installation) -> None:
     done = subprocess.run(
-        [binary(), "dev", "--json", "--data-dir", installation.described["data_dir"], "--port", "0", "--admin-port", "0"],
-        capture_output=True, timeout=60, env=clean_environment(), stdin=subprocess.DEVNULL, check=False)
+        [
+            binary(),
+            "dev",
+            "--json",
+            "--data-dir",
+            installation.described["data_dir"],
+            "--port",
+            "0",
+            "--admin-port",
+            "0",
+        ],
+        capture_output=True,
+        timeout=60,
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
     assert done.returncode != 0
     assert done.stdout == b""
     assert done.stderr
@@ -274,17 +313,31 @@ def test_the_screen_has_three_commands_that_work_when_pasted() -> None:
     logs = folder / "logs"
     logs.mkdir()
     dev = ManagedProcess(
-        [binary(), "dev", "--data-dir", str(folder / "data"), "--port", "0", "--admin-port", "0", "--no-redis"], logs, "dev",
-        clean_environment(), directory=folder)
+        [binary(), "dev", "--data-dir", str(folder / "data"), "--port", "0", "--admin-port", "0", "--no-redis"],
+        logs,
+        "dev",
+        clean_environment(),
+        directory=folder,
+        death_signal="TERM",
+    )
     try:
-        dev.wait_ready(lambda: len(commands_on(dev.stdout_path.read_text())) >= 3, "the screen shows three commands", 120)
+        dev.wait_ready(
+            lambda: len(commands_on(dev.stdout_path.read_text())) >= 3, "the screen shows three commands", 120
+        )
         commands = commands_on(dev.stdout_path.read_text())
         assert len(commands) == 3, commands
         outputs = []
         for command in commands:
             environment = clean_environment({"PATH": f"{Path(binary()).parent}:{os.environ['PATH']}"})
             done = subprocess.run(
-                ["bash", "-c", command], capture_output=True, text=True, timeout=60, env=environment, cwd=folder, check=False)
+                ["bash", "-c", command],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                env=environment,
+                cwd=folder,
+                check=False,
+            )
             assert done.returncode == 0, (command, done.stderr)
             assert done.stdout.strip(), command
             assert '"code":' not in done.stdout, (command, done.stdout)
@@ -296,7 +349,9 @@ def test_the_screen_has_three_commands_that_work_when_pasted() -> None:
         end_all(processes_in(folder / "data"))
 
 
-def test_a_route_that_an_operator_sets_by_hand_in_redis_serves_within_a_second(installation: Installation, tmp_path: Path) -> None:
+def test_a_route_that_an_operator_sets_by_hand_in_redis_serves_within_a_second(
+    installation: Installation, tmp_path: Path
+) -> None:
     model = unique("by-hand")
     built_in = json.loads((Path(__file__).parents[2] / "Sources/ReferenceWorker/Models/iris.json").read_text())
     file = tmp_path / "model.json"
@@ -306,11 +361,17 @@ def test_a_route_that_an_operator_sets_by_hand_in_redis_serves_within_a_second(i
     assert installation.redis_url is not None
     with installation.worker(model, "--model", str(file)) as worker, Redis(installation.redis_url) as redis:
         wait_until(
-            lambda: predict(installation.public_url, tenant.key, model).status == 503, "the model is known and has no route", 5)
+            lambda: predict(installation.public_url, tenant.key, model).status == 503,
+            "the model is known and has no route",
+            5,
+        )
         redis.call("HSET", "model_routes", model, worker.address)
         began = time.monotonic()
         answer = wait_until(
-            lambda: (got := predict(installation.public_url, tenant.key, model)).status == 200 and got, "the route serves", 5)
+            lambda: (got := predict(installation.public_url, tenant.key, model)).status == 200 and got,
+            "the route serves",
+            5,
+        )
         took = time.monotonic() - began
         assert assert_served(answer)["prediction"] == "setosa"
         assert took <= 1.0, f"{took:.2f} s"
@@ -321,8 +382,12 @@ def test_a_route_that_an_operator_sets_by_hand_in_redis_serves_within_a_second(i
 def test_several_rows_at_once(installation: Installation, key: str) -> None:
     flowers = iris()[48:53]
     answer = send_once(
-        installation.public_url, "POST", "/predict", predict_headers(key),
-        json.dumps({"model": "iris", "version": "1", "inputs": [flower.features for flower in flowers]}).encode())
+        installation.public_url,
+        "POST",
+        "/predict",
+        predict_headers(key),
+        json.dumps({"model": "iris", "version": "1", "inputs": [flower.features for flower in flowers]}).encode(),
+    )
     body = assert_served(answer)
     assert body["prediction"] == [flower.predicted for flower in flowers]
     assert len(body["probabilities"]) == len(flowers)
@@ -353,8 +418,16 @@ def test_the_account_pages_agree_with_the_answers(installation: Installation) ->
 def test_the_answer_shows_limits_and_timing(installation: Installation, tenant) -> None:
     answer = predict(installation.public_url, tenant.key)
     assert_served(answer)
-    for name in ("ratelimit", "ratelimit-policy", "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests",
-                 "x-ratelimit-reset-requests", "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"):
+    for name in (
+        "ratelimit",
+        "ratelimit-policy",
+        "x-ratelimit-limit-requests",
+        "x-ratelimit-remaining-requests",
+        "x-ratelimit-reset-requests",
+        "x-ratelimit-limit-tokens",
+        "x-ratelimit-remaining-tokens",
+        "x-ratelimit-reset-tokens",
+    ):
         assert answer.header(name), name
     limit, remaining = (int(answer.header(f"x-ratelimit-{what}-requests") or -1) for what in ("limit", "remaining"))
     assert 0 <= remaining < limit

@@ -1,4 +1,6 @@
-"""The judge is judged first: each fault that the crash harness looks for is planted in a small set of records and must be found."""
+"""The judge is judged first: each fault that the crash harness looks for is planted in a small set of records and must
+be found.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,6 @@
-"""HTTP/1.1 by hand: exact bytes out, exact bytes in. Used where framing is what is tested, and everywhere else for one way to do it."""
+"""HTTP/1.1 by hand: exact bytes out, exact bytes in. Used where framing is what is tested, and everywhere else for one
+way to do it.
+"""
 
 import json
 import select
@@ -81,7 +83,9 @@ class Wire:
         self._socket.sendall(data)
 
     def send_until_refused(self, chunk: bytes, most: int, seconds: float = 20.0) -> int:
-        """Sends `chunk` again and again until the peer stops taking it, closes, or `most` bytes are out; returns how many were taken."""
+        """Sends `chunk` again and again until the peer stops taking it, closes, or `most` bytes are out; returns how
+        many were taken.
+        """
         sent = 0
         end = time.monotonic() + seconds
         self._socket.setblocking(False)
@@ -101,7 +105,10 @@ class Wire:
         return sent
 
     def request(
-        self, method: str, target: str, headers: dict[str, str] | list[tuple[str, str]] | None = None,
+        self,
+        method: str,
+        target: str,
+        headers: dict[str, str] | list[tuple[str, str]] | None = None,
         body: bytes | None = None,
     ) -> Answer:
         """Sends one well-formed request and reads its answer."""
@@ -179,8 +186,8 @@ class Wire:
             return answer
         while len(self._buffer) < consumed + int(length):
             self._fill()
-        answer.body = bytes(self._buffer[consumed:consumed + int(length)])
-        del self._buffer[:consumed + int(length)]
+        answer.body = bytes(self._buffer[consumed : consumed + int(length)])
+        del self._buffer[: consumed + int(length)]
         return answer
 
     def _read_chunks(self) -> bytes:
@@ -194,13 +201,13 @@ class Wire:
             while len(self._buffer) < size + 2:
                 self._fill()
             body += self._buffer[:size]
-            del self._buffer[:size + 2]
+            del self._buffer[: size + 2]
 
     def _take_line(self) -> bytes:
         while (end := self._buffer.find(b"\r\n")) < 0:
             self._fill()
         line = bytes(self._buffer[:end])
-        del self._buffer[:end + 2]
+        del self._buffer[: end + 2]
         return line
 
     def _read_to_end(self, start: int) -> bytes:
@@ -214,8 +221,12 @@ class Wire:
 
 
 def send_once(
-    url: str, method: str, target: str, headers: dict[str, str] | list[tuple[str, str]] | None = None,
-    body: bytes | None = None, timeout: float = 20.0,
+    url: str,
+    method: str,
+    target: str,
+    headers: dict[str, str] | list[tuple[str, str]] | None = None,
+    body: bytes | None = None,
+    timeout: float = 20.0,
 ) -> Answer:
     """One request on a connection of its own."""
     with Wire(url, timeout) as wire:

@@ -1,0 +1,106 @@
+"""The written contract and the server: the same routes, the same shapes, and no input that makes the server break
+either.
+"""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+import yaml
+
+from api import bearer, get
+from installation import REPOSITORY, Installation, binary
+from process import clean_environment
+from tenancy import make_tenant
+
+pytestmark = [pytest.mark.xdist_group("contract"), pytest.mark.timeout(200)]
+
+PUBLIC = REPOSITORY / "openapi/weir.yaml"
+ADMIN = REPOSITORY / "openapi/weir-admin.yaml"
+METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
+SEED = 20_260_801
+
+
+def document(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text())
+
+
+def described_routes(path: Path) -> set[str]:
+    return {
+        f"{method.upper()} {route}"
+        for route, item in document(path)["paths"].items()
+        for method in item
+        if method in METHODS
+    }
+
+
+def registered_routes(*listener: str) -> set[str]:
+    done = subprocess.run(
+        [binary(), "serve", "--print-routes", *listener],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+        check=True,
+    )
+    return set(done.stdout.split("\n")) - {""}
+
+
+@pytest.mark.parametrize(("path", "listener"), [(PUBLIC, []), (ADMIN, ["admin"])], ids=["public", "admin"])
+def test_every_registered_route_is_described_and_the_other_way_round(path: Path, listener: list[str]) -> None:
+    assert registered_routes(*listener) == described_routes(path)
+
+
+def test_the_served_contract_is_the_written_one(installation: Installation) -> None:
+    answer = get(installation.public_url, "/openapi.yaml")
+    assert answer.status == 200
+    assert (answer.header("content-type") or "").split(";")[0] == "application/yaml"
+    assert answer.body == PUBLIC.read_bytes()
+
+
+def configuration(examples: int) -> schemathesis.Config:
+    """A fixed seed and few examples: the same requests in every run."""
+    return schemathesis.Config.from_dict(
+        {
+            "seed": SEED,
+            "suppress-health-check": ["all"],
+            "generation": {"max-examples": examples, "deterministic": True},
+            "checks": {
+                # What the schema allows and the model does not take, or what is not there now, is an honest answer.
+                "positive_data_acceptance": {"expected-statuses": ["2xx", "401", "403", "404", "422", "429", "503"]},
+            },
+        }
+    )
+
+
+public_schema = schemathesis.openapi.from_path(PUBLIC, config=configuration(20))
+admin_schema = schemathesis.openapi.from_path(ADMIN, config=configuration(10))
+
+
+@pytest.fixture(scope="module")
+def customer(installation: Installation) -> str:
+    """The key of a tenant whose quota generated requests cannot exhaust."""
+    return make_tenant(installation).key
+
+
+@pytest.fixture(scope="module")
+def administered() -> Iterator[Installation]:
+    """An installation of its own: generated changes reach tenants, tiers and routes."""
+    with Installation(arguments=["--no-redis"]) as running:
+        yield running
+
+
+@public_schema.parametrize()
+def test_public_requests_keep_to_the_contract(
+    case: schemathesis.Case, installation: Installation, customer: str
+) -> None:
+    case.call_and_validate(base_url=installation.public_url, headers=bearer(customer), timeout=20)
+
+
+@admin_schema.parametrize()
+def test_admin_requests_keep_to_the_contract(case: schemathesis.Case, administered: Installation) -> None:
+    case.call_and_validate(base_url=administered.admin_url, headers=bearer(administered.admin_key), timeout=20)
