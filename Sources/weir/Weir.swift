@@ -17,7 +17,7 @@ struct Weir: AsyncParsableCommand {
         version: version,
         groupedSubcommands: [
             CommandGroup(
-                name: "Running", subcommands: [DevCommand.self, ServeCommand.self, WorkerCommand.self, MigrateCommand.self]),
+                name: "Running", subcommands: [DevCommand.self, ServeCommand.self, WorkerCommand.self, MigrateCommand.self, DoctorCommand.self]),
             CommandGroup(
                 name: "Administration",
                 subcommands: [

@@ -1,7 +1,7 @@
 import Foundation
 
 /// What `weir dev` has brought up, as `--json` prints it.
-struct DevReport: Codable, Sendable, Equatable {
+struct DevReport: Encodable, Sendable, Equatable {
     let publicURL: String
     let adminURL: String
     let customerKey: String
@@ -14,7 +14,7 @@ struct DevReport: Codable, Sendable, Equatable {
     let dataFolder: String
     /// The environment with which another `weir serve` joins this installation.
     let serveEnvironment: [String: String]
-    /// The class that the first prediction found; for the screen.
+    /// What the first prediction found; for the screen alone.
     let firstPrediction: String
 
     private enum CodingKeys: String, CodingKey {
@@ -28,7 +28,6 @@ struct DevReport: Codable, Sendable, Equatable {
         case workerURL = "worker_url"
         case dataFolder = "data_dir"
         case serveEnvironment = "serve_env"
-        case firstPrediction = "first_prediction"
     }
 
     /// Written by hand because a missing Redis is `null`, not absent.
@@ -44,7 +43,6 @@ struct DevReport: Codable, Sendable, Equatable {
         try container.encode(workerURL, forKey: .workerURL)
         try container.encode(dataFolder, forKey: .dataFolder)
         try container.encode(serveEnvironment, forKey: .serveEnvironment)
-        try container.encode(firstPrediction, forKey: .firstPrediction)
     }
 
     /// One JSON object on one line.
