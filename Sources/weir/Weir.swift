@@ -17,7 +17,12 @@ struct Weir: AsyncParsableCommand {
         version: version,
         groupedSubcommands: [
             CommandGroup(
-                name: "Running", subcommands: [ServeCommand.self, WorkerCommand.self, MigrateCommand.self]),
+                name: "Running", subcommands: [DevCommand.self, ServeCommand.self, WorkerCommand.self, MigrateCommand.self, DoctorCommand.self]),
+            CommandGroup(
+                name: "Administration",
+                subcommands: [
+                    TenantsCommand.self, KeysCommand.self, TiersCommand.self, RoutesCommand.self, ModelsCommand.self, UsageCommand.self,
+                ]),
         ])
 
     static func main() async {

@@ -1,4 +1,5 @@
 import Domain
+import InferenceClient
 import Logging
 import Testing
 
@@ -257,10 +258,10 @@ struct SettingsTests {
     @Test("workers are allowed in the configured networks only")
     func workerNetworks() throws {
         let settings = try load(["WEIR_WORKER_NETWORKS": "10.0.0.0/8, fc00::/7"])
-        #expect(settings.allowsWorker(at: "10.255.0.1") && settings.allowsWorker(at: "fd12::1"))
-        #expect(!settings.allowsWorker(at: "11.0.0.1") && !settings.allowsWorker(at: "127.0.0.1"))
-        #expect(!settings.allowsWorker(at: "::1") && !settings.allowsWorker(at: "localhost"))
-        #expect(settings.allowsWorker(at: "::ffff:10.0.0.1") && !settings.allowsWorker(at: "::ffff:8.8.8.8"))
+        let policy = settings.workerAddresses
+        #expect(policy.permits(numericHost: "10.255.0.1") && policy.permits(numericHost: "fd12::1"))
+        #expect(!policy.permits(numericHost: "11.0.0.1") && !policy.permits(numericHost: "127.0.0.1"))
+        #expect(!policy.permits(numericHost: "::1") && !policy.permits(numericHost: "localhost"))
     }
 }
 

@@ -1,5 +1,6 @@
 import ArgumentParser
-import Foundation
+import Logging
+import ReferenceWorker
 
 struct WorkerCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -27,7 +28,7 @@ struct WorkerCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Append one line of JSON for every answered request.", valueName: "file"))
     var journal: String?
 
-    @Flag(help: "Let requests ask for faults by header: delays, broken answers, closed connections. For tests.")
+    @Flag(help: "Serve the models that misbehave on purpose, fault-…; for tests.")
     var allowFaults = false
 
     @Option(name: .customLong("delay-ms"), help: "Milliseconds that every answer is held back.")
@@ -45,6 +46,24 @@ struct WorkerCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        throw CommandFailure("this build has no worker yet")
+        Observability.bootstrap(level: .info, metrics: nil)
+        // Taken first: a signal that comes while the worker starts must stop it as well.
+        let signals = StopSignals()
+        let configuration = ReferenceWorkerServer.Configuration(
+            host: host, port: port, journalPath: journal, delayMilliseconds: Int64(delayMilliseconds), allowsFaults: allowFaults)
+        let server: ReferenceWorkerServer
+        let listeningPort: Int
+        do {
+            let loaded = try models.isEmpty ? LoadedModels.builtIn() : LoadedModels.load(paths: models)
+            server = ReferenceWorkerServer(models: loaded, configuration: configuration, logger: Logger(label: "weir.worker"))
+            listeningPort = try await server.start()
+        } catch {
+            throw CommandFailure("\(error)")
+        }
+        let url = "http://\(host.contains(":") ? "[\(host)]" : host):\(listeningPort)"
+        Terminal.say(json ? #"{"url":"\#(url)"}"# : url)
+        if exitWithStdin { StandardInputWatch.stopProcessAtEnd() }
+        _ = await signals.next()
+        await server.shutdown()
     }
 }

@@ -1,6 +1,10 @@
 import Domain
 import Foundation
+import InferenceClient
 import Logging
+import NIOCore
+import PostgresDriver
+import RedisDriver
 
 /// What the text of a setting may be.
 enum SettingKind: Sendable {
@@ -28,7 +32,7 @@ enum SettingValue: Sendable, Equatable {
     case boolean(Bool)
     case logLevel(Logger.Level)
     case roles(Set<ServerRole>)
-    case networks([NetworkRange])
+    case networks([String])
 }
 
 /// Why a text was refused: what would have been right.
@@ -83,16 +87,23 @@ extension SettingKind {
         case .host:
             guard isHost(text) else { throw BadSetting(expected: "an IP address or a host name, without a port") }
         case .databaseURL:
-            guard let url = DatabaseURL(text) else {
-                throw BadSetting(expected: "postgresql://user:password@host:port/database, special characters percent-encoded")
+            let expected = "postgresql://user:password@host:port/database, special characters percent-encoded"
+            guard let url = DatabaseURL(text) else { throw BadSetting(expected: expected) }
+            do throws(PostgresError) {
+                _ = try PostgresConfiguration(url: url.text)
+            } catch {
+                // The driver names the part that is wrong and never its value.
+                throw BadSetting(expected: "\(expected) (\(error.message))")
             }
             return url.text
         case .redisURL:
-            guard isURL(text, schemes: ["redis", "rediss"], allowsPath: true) || text.hasPrefix("unix:///") else {
-                throw BadSetting(expected: "redis://:password@host:port/0, rediss://… for TLS or unix:///path/to/socket")
+            do throws(RedisError) {
+                _ = try RedisConfiguration(url: text)
+            } catch {
+                throw BadSetting(expected: "redis://:password@host:port/0, rediss://… for TLS or unix:///path/to/socket (\(error))")
             }
         case .httpURL:
-            guard isURL(text, schemes: ["http", "https"], allowsPath: false) else {
+            guard isListenerURL(text) else {
                 throw BadSetting(expected: "http://host:port or https://host:port, without a path")
             }
             return text.hasSuffix("/") ? String(text.dropLast()) : text
@@ -131,16 +142,13 @@ private func readRoles(_ text: String) throws(BadSetting) -> Set<ServerRole> {
     return roles
 }
 
-private func readNetworks(_ text: String) throws(BadSetting) -> [NetworkRange] {
-    var ranges: [NetworkRange] = []
-    for word in commaSeparated(text) {
-        guard let range = NetworkRange(word) else {
-            throw BadSetting(expected: "networks separated by commas, as in 10.0.0.0/8,fc00::/7, with no bits set behind the prefix")
-        }
-        ranges.append(range)
+private func readNetworks(_ text: String) throws(BadSetting) -> [String] {
+    let blocks = commaSeparated(text)
+    guard !blocks.isEmpty else { throw BadSetting(expected: "at least one network, as in 127.0.0.0/8") }
+    guard WorkerAddressPolicy(allowing: blocks) != nil else {
+        throw BadSetting(expected: "networks separated by commas, as in 10.0.0.0/8,fc00::/7, with no bits set behind the prefix")
     }
-    guard !ranges.isEmpty else { throw BadSetting(expected: "at least one network, as in 127.0.0.0/8") }
-    return ranges
+    return blocks
 }
 
 private func commaSeparated(_ text: String) -> [String] {
@@ -173,7 +181,7 @@ private func decimalSeconds(_ milliseconds: Int) -> String {
 }
 
 private func isHost(_ text: String) -> Bool {
-    if text.contains(":") { return NetworkAddress(text) != nil }
+    if text.contains(":") { return (try? SocketAddress(ipAddress: text, port: 0)) != nil }
     return !text.isEmpty && text.utf8.count <= 253
         && text.utf8.allSatisfy { byte in
             switch byte {
@@ -183,10 +191,10 @@ private func isHost(_ text: String) -> Bool {
         }
 }
 
-private func isURL(_ text: String, schemes: Set<String>, allowsPath: Bool) -> Bool {
-    guard let parts = URLComponents(string: text), let scheme = parts.scheme?.lowercased(), schemes.contains(scheme),
-        let host = parts.host, !host.isEmpty, parts.port.map({ (1...65_535).contains($0) }) ?? true, parts.fragment == nil
+/// `http://host:port` or `https://host:port`, and nothing behind it but a slash.
+private func isListenerURL(_ text: String) -> Bool {
+    guard let parts = URLComponents(string: text), let scheme = parts.scheme?.lowercased(), ["http", "https"].contains(scheme),
+        let host = parts.host, !host.isEmpty, parts.port.map({ (1...65_535).contains($0) }) ?? true
     else { return false }
-    if allowsPath { return true }
-    return (parts.path.isEmpty || parts.path == "/") && parts.query == nil && parts.user == nil
+    return (parts.path.isEmpty || parts.path == "/") && parts.query == nil && parts.user == nil && parts.fragment == nil
 }

@@ -1,3 +1,4 @@
+import InferenceClient
 import Logging
 import NIOCore
 
@@ -35,8 +36,10 @@ struct Settings: Sendable {
     let headTimeoutMilliseconds: Int
     let bodyTimeoutMilliseconds: Int
     let idleTimeoutMilliseconds: Int
-    /// A worker elsewhere is not called.
-    let workerNetworks: [NetworkRange]
+    /// Blocks of addresses, as in `10.0.0.0/8`. A worker elsewhere is not called.
+    let workerNetworks: [String]
+    /// The same, as the client of workers takes it.
+    let workerAddresses: WorkerAddressPolicy
     let graceSeconds: Int
     /// Without a slash at the end.
     let adminURL: String
@@ -86,7 +89,9 @@ struct Settings: Sendable {
         headTimeoutMilliseconds = reader.number("WEIR_HEAD_TIMEOUT_MS")
         bodyTimeoutMilliseconds = reader.number("WEIR_BODY_TIMEOUT_MS")
         idleTimeoutMilliseconds = reader.number("WEIR_IDLE_TIMEOUT_MS")
-        workerNetworks = if case .networks(let networks) = reader.values["WEIR_WORKER_NETWORKS"] { networks } else { [] }
+        let networks: [String] = if case .networks(let blocks) = reader.values["WEIR_WORKER_NETWORKS"] { blocks } else { [] }
+        workerNetworks = networks
+        workerAddresses = WorkerAddressPolicy(allowing: networks) ?? .standard
         graceSeconds = reader.number("WEIR_GRACE_SECONDS")
         adminURL = reader.text("WEIR_ADMIN_URL") ?? ""
         adminKey = reader.text("WEIR_ADMIN_KEY")
@@ -109,12 +114,6 @@ struct Settings: Sendable {
     func presentAdminKey() throws(ConfigurationFailure) -> String {
         guard let adminKey else { throw ConfigurationFailure(problems: ["WEIR_ADMIN_KEY is not set"], warnings: []) }
         return adminKey
-    }
-
-    /// Whether a worker may be called at this numeric address.
-    func allowsWorker(at host: String) -> Bool {
-        guard let address = NetworkAddress(host) else { return false }
-        return workerNetworks.contains { $0.contains(address) }
     }
 }
 

@@ -1,0 +1,53 @@
+import AsyncHTTPClient
+import Foundation
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+
+/// Speaks to the admin API.
+struct AdminClient: Sendable {
+    private static let answerLimit = 16_777_216
+
+    let baseURL: String
+    private let key: String
+
+    /// - Parameter key: an admin key. Secret.
+    init(baseURL: String, key: String) {
+        self.baseURL = baseURL
+        self.key = key
+    }
+
+    init(_ settings: Settings) throws(ConfigurationFailure) {
+        self.init(baseURL: settings.adminURL, key: try settings.presentAdminKey())
+    }
+
+    /// - Throws: ``CommandFailure`` where nobody answers or the answer is an error.
+    func send(_ call: AdminRequest) async throws(CommandFailure) -> AdminAnswer {
+        var request = HTTPClientRequest(url: baseURL + call.target)
+        request.method = HTTPMethod(rawValue: call.method.rawValue)
+        request.headers.add(name: "authorization", value: "Bearer \(key)")
+        request.headers.add(name: "accept", value: "application/json, application/problem+json")
+        request.headers.add(name: "user-agent", value: "weir/\(Weir.version)")
+        if let body = call.body {
+            request.headers.add(name: "content-type", value: "application/json")
+            request.body = .bytes(ByteBuffer(bytes: body))
+        }
+        let answer: AdminAnswer
+        do {
+            let response = try await HTTPClient.shared.execute(request, timeout: .seconds(30))
+            let body = try await response.body.collect(upTo: Self.answerLimit)
+            answer = AdminAnswer(status: Int(response.status.code), body: Data(body.readableBytesView))
+        } catch {
+            throw CommandFailure(
+                "cannot reach the admin API at \(baseURL) (\(Self.reason(error))): is `weir serve` or `weir dev` running there? "
+                    + "WEIR_ADMIN_URL says where to look", status: .unavailable)
+        }
+        return try answer.checked()
+    }
+
+    private static func reason(_ error: any Error) -> String {
+        if let error = error as? HTTPClientError { return error.shortDescription }
+        if error is NIOConnectionError { return "connection refused" }
+        return "\(type(of: error))"
+    }
+}

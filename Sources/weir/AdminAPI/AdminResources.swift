@@ -1,0 +1,118 @@
+import Foundation
+
+// The shapes of openapi/weir-admin.yaml as far as the command line shows them. Unknown fields are ignored, so that an older command
+// line works with a newer server.
+
+/// One page of a list.
+struct AdminPage<Item: Decodable & Sendable>: Decodable, Sendable {
+    let data: [Item]
+    let lastId: String?
+    let hasMore: Bool
+}
+
+struct AdminTenant: Decodable, Sendable {
+    let id: String
+    let name: String
+    let timeZone: String
+    let state: String
+    let tier: String
+    let priceVersion: String
+    let createdAt: String
+}
+
+struct AdminKey: Decodable, Sendable {
+    let id: String
+    let tenantId: String
+    let name: String?
+    let environment: String
+    let lastFour: String
+    let scopes: [String]
+    let allowedModels: [String]?
+    let createdAt: String
+    let expiresAt: String?
+    let revokedAt: String?
+    /// The whole key; only in the answer that made it.
+    let key: String?
+}
+
+struct AdminPrice: Codable, Sendable, Equatable {
+    let meter: String
+    let model: String
+    /// A plain decimal; a string, because a JSON number would pass through a floating-point one.
+    let unitPrice: String
+}
+
+struct AdminQuota: Codable, Sendable, Equatable {
+    let unit: String
+    let frequency: String
+    let amount: Int64
+    let mode: String
+}
+
+struct AdminTier: Decodable, Sendable {
+    struct Version: Decodable, Sendable {
+        let number: Int
+        let currency: String
+        let prices: [AdminPrice]
+        let quotas: [AdminQuota]
+    }
+
+    let code: String
+    let name: String
+    let version: Version
+}
+
+struct AdminModel: Codable, Sendable {
+    let name: String
+    let version: String
+    let featureCount: Int?
+    let fixedTokensPerRequest: Int64
+    let maximumOutputTokens: Int64
+}
+
+struct AdminReplica: Codable, Sendable, Equatable {
+    let address: String
+    let `protocol`: String
+    let weight: Int?
+    let version: String?
+}
+
+struct AdminRoute: Decodable, Sendable {
+    let model: String
+    let replicas: [AdminReplica]
+    let updatedAt: String
+}
+
+struct AdminUsageRow: Decodable, Sendable {
+    let tenantId: String?
+    let day: String?
+    let model: String?
+    let keyId: String?
+    let currency: String?
+    let requests: Int64
+    let inputTokens: Int64
+    let cachedInputTokens: Int64
+    let outputTokens: Int64
+    let costMicros: Int64
+}
+
+struct AdminUsageReport: Decodable, Sendable {
+    let start: String
+    let end: String
+    let currency: String?
+    let data: [AdminUsageRow]
+    /// Of one tenant.
+    let total: AdminUsageRow?
+    /// Of all tenants, one for each currency.
+    let totals: [AdminUsageRow]?
+    let hasMore: Bool
+}
+
+/// Micro-units as a plain decimal with six places.
+enum MicrosText {
+    static func decimal(_ micros: Int64) -> String {
+        let magnitude = micros.magnitude
+        let fraction = String(magnitude % 1_000_000)
+        return (micros < 0 ? "-" : "") + "\(magnitude / 1_000_000)." + String(repeating: "0", count: 6 - fraction.count) + fraction
+    }
+}

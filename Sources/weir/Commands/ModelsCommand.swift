@@ -1,0 +1,83 @@
+import ArgumentParser
+import Domain
+
+struct ModelsCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "models",
+        abstract: "List and register models.",
+        discussion: """
+            Examples:
+              weir models list
+              weir models create churn --version 3 --features 12
+            """,
+        subcommands: [List.self, Create.self])
+
+    static func table(_ models: [AdminModel]) -> String {
+        var table = TextTable(["name", "version", "features", "tokens per request", "most output tokens"])
+        for model in models {
+            table.add([
+                model.name, model.version, model.featureCount.map(String.init), String(model.fixedTokensPerRequest), String(model.maximumOutputTokens),
+            ])
+        }
+        return table.text
+    }
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "List the models.")
+        @OptionGroup var page: PageOptions
+        @OptionGroup var admin: AdminOptions
+
+        func run() async throws {
+            try await admin.send(AdminRequest(.get, ["models"], query: page.query)) { answer in
+                let list = try answer.decoded(AdminPage<AdminModel>.self)
+                page.mention(list)
+                return ModelsCommand.table(list.data)
+            }
+        }
+    }
+
+    struct Create: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Register a model. It can be called as soon as it has a route.")
+        @Argument(help: "The model's name: lower-case letters, digits, dots, hyphens and underscores.") var name: String
+        @Option(help: "The version in force.") var version = "1"
+        @Option(help: "Numbers in one row of input; the worker checks where it is left out.") var features: Int?
+        @Option(help: "Tokens that a request counts where the worker reports none.") var tokensPerRequest: Int64 = 0
+        @Option(help: "The most output tokens of one request; held before it begins.") var maxOutputTokens: Int64 = 0
+        @OptionGroup var admin: AdminOptions
+
+        func validate() throws {
+            guard ModelName.isValid(name.utf8) else { throw ValidationError("\(name) is no name for a model") }
+            guard features.map({ (1...4_096).contains($0) }) ?? true else { throw ValidationError("--features is from 1 to 4096") }
+            guard tokensPerRequest >= 0, maxOutputTokens >= 0 else { throw ValidationError("numbers of tokens are not negative") }
+        }
+
+        func run() async throws {
+            let model = NewModel(
+                name: name, version: version, featureCount: features, fixedTokensPerRequest: tokensPerRequest,
+                maximumOutputTokens: maxOutputTokens)
+            try await admin.send(AdminRequest(.post, ["models"], body: model)) { ModelsCommand.table([try $0.decoded(AdminModel.self)]) }
+        }
+    }
+
+    /// The contract asks for every field, `null` where the worker checks the features.
+    struct NewModel: Encodable {
+        let name: String
+        let version: String
+        let featureCount: Int?
+        let fixedTokensPerRequest: Int64
+        let maximumOutputTokens: Int64
+
+        private enum CodingKeys: String, CodingKey {
+            case name, version, featureCount, fixedTokensPerRequest, maximumOutputTokens
+        }
+
+        func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(name, forKey: .name)
+            try container.encode(version, forKey: .version)
+            try container.encode(featureCount, forKey: .featureCount)
+            try container.encode(fixedTokensPerRequest, forKey: .fixedTokensPerRequest)
+            try container.encode(maximumOutputTokens, forKey: .maximumOutputTokens)
+        }
+    }
+}

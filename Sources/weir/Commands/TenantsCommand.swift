@@ -1,0 +1,83 @@
+import ArgumentParser
+
+struct TenantsCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "tenants",
+        abstract: "List and change tenants: who pays.",
+        discussion: """
+            Examples:
+              weir tenants create "Example Ltd" --tier standard --time-zone Europe/Berlin
+              weir tenants suspend 0195a3bf-30c4-7a52-bb10-6d7e8f901a2b
+            """,
+        subcommands: [List.self, Create.self, Show.self, Suspend.self, Resume.self])
+
+    static func table(_ tenants: [AdminTenant]) -> String {
+        var table = TextTable(["id", "name", "tier", "state", "time zone", "created"])
+        for tenant in tenants { table.add([tenant.id, tenant.name, tenant.tier, tenant.state, tenant.timeZone, tenant.createdAt]) }
+        return table.text
+    }
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "List tenants, newest first.")
+        @OptionGroup var page: PageOptions
+        @OptionGroup var admin: AdminOptions
+
+        func run() async throws {
+            try await admin.send(AdminRequest(.get, ["tenants"], query: page.query)) { answer in
+                let list = try answer.decoded(AdminPage<AdminTenant>.self)
+                page.mention(list)
+                return TenantsCommand.table(list.data)
+            }
+        }
+    }
+
+    struct Create: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Make a tenant. It has no key yet: see `weir keys create`.")
+        @Argument(help: "The tenant's name.") var name: String
+        @Option(help: "The code of its tier.") var tier: String
+        @Option(help: "The time zone that cuts its days and months, as in Europe/Berlin; UTC where it is left out.") var timeZone: String?
+        @OptionGroup var admin: AdminOptions
+
+        struct Body: Encodable {
+            let name: String
+            let tier: String
+            let timeZone: String?
+        }
+
+        func run() async throws {
+            let call = try AdminRequest(.post, ["tenants"], body: Body(name: name, tier: tier, timeZone: timeZone))
+            try await admin.send(call) { TenantsCommand.table([try $0.decoded(AdminTenant.self)]) }
+        }
+    }
+
+    struct Show: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Show one tenant.")
+        @Argument(help: "The tenant's id.") var tenant: String
+        @OptionGroup var admin: AdminOptions
+
+        func run() async throws {
+            try await admin.send(AdminRequest(.get, ["tenants", tenant])) { TenantsCommand.table([try $0.decoded(AdminTenant.self)]) }
+        }
+    }
+
+    struct Suspend: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Refuse a tenant's requests, within a second on every gateway. Requests in flight are finished and charged.")
+        @Argument(help: "The tenant's id.") var tenant: String
+        @OptionGroup var admin: AdminOptions
+
+        func run() async throws { try await TenantsCommand.change(tenant, to: "suspended", admin) }
+    }
+
+    struct Resume: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Accept a suspended tenant's requests again.")
+        @Argument(help: "The tenant's id.") var tenant: String
+        @OptionGroup var admin: AdminOptions
+
+        func run() async throws { try await TenantsCommand.change(tenant, to: "active", admin) }
+    }
+
+    private static func change(_ tenant: String, to state: String, _ admin: AdminOptions) async throws {
+        try await admin.send(AdminRequest(.patch, ["tenants", tenant], body: ["state": state])) { table([try $0.decoded(AdminTenant.self)]) }
+    }
+}

@@ -1,0 +1,115 @@
+import ArgumentParser
+import Domain
+
+struct TiersCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "tiers",
+        abstract: "List and make tiers: prices and quotas.",
+        discussion: """
+            Examples:
+              weir tiers list
+              weir tiers create standard --name Standard --price request=0.00001 --price input_token:iris=0.00000015 \\
+                --quota requests/minute=600 --quota tokens/month=1000000:soft
+            """,
+        subcommands: [List.self, Create.self])
+
+    static func table(_ tiers: [AdminTier]) -> String {
+        var table = TextTable(["code", "name", "version", "currency", "prices", "quotas"])
+        for tier in tiers {
+            table.add([
+                tier.code, tier.name, String(tier.version.number), tier.version.currency,
+                tier.version.prices.map { "\($0.meter):\($0.model)=\($0.unitPrice)" }.joined(separator: " "),
+                tier.version.quotas.map { "\($0.unit)/\($0.frequency)=\($0.amount):\($0.mode)" }.joined(separator: " "),
+            ])
+        }
+        return table.text
+    }
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "List the tiers with their versions in force.")
+        @OptionGroup var page: PageOptions
+        @OptionGroup var admin: AdminOptions
+
+        func run() async throws {
+            try await admin.send(AdminRequest(.get, ["tiers"], query: page.query)) { answer in
+                let list = try answer.decoded(AdminPage<AdminTier>.self)
+                page.mention(list)
+                return TiersCommand.table(list.data)
+            }
+        }
+    }
+
+    struct Create: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Make a tier with its first version.",
+            discussion: "A version never changes: what was charged stays explained. What has no price is free.")
+        @Argument(help: "The tier's code, as in standard.") var code: String
+        @Option(help: "Its name for people; the code where it is left out.") var name: String?
+        @Option(help: "ISO 4217.") var currency = "USD"
+        @Option(
+            name: .customLong("price"), parsing: .singleValue,
+            help: ArgumentHelp(
+                "Currency units per unit of a meter (request, input_token, cached_input_token, output_token), of one model or of all.",
+                valueName: "meter[:model]=price"))
+        var prices: [String] = []
+        @Option(
+            name: .customLong("quota"), parsing: .singleValue,
+            help: ArgumentHelp("A limit, as in requests/minute=600 or tokens/month=1000000:soft.", valueName: "unit/frequency=amount[:mode]"))
+        var quotas: [String] = []
+        @OptionGroup var admin: AdminOptions
+
+        struct Body: Encodable {
+            struct Version: Encodable {
+                let currency: String
+                let prices: [AdminPrice]
+                let quotas: [AdminQuota]
+            }
+
+            let code: String
+            let name: String
+            let version: Version
+        }
+
+        func validate() throws {
+            _ = try body()
+        }
+
+        /// What is sent.
+        func body() throws -> Body {
+            Body(
+                code: code, name: name ?? code,
+                version: Body.Version(
+                    currency: currency, prices: try prices.map(TierWords.price), quotas: try quotas.map(TierWords.quota)))
+        }
+
+        func run() async throws {
+            try await admin.send(AdminRequest(.post, ["tiers"], body: try body())) { TiersCommand.table([try $0.decoded(AdminTier.self)]) }
+        }
+    }
+}
+
+/// The short forms of prices and quotas on the command line.
+enum TierWords {
+    /// `meter[:model]=price`.
+    static func price(_ text: String) throws -> AdminPrice {
+        let sides = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        let names = sides[0].split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        guard sides.count == 2, Meter(rawValue: names[0]) != nil, names.count == 1 || !names[1].isEmpty, UnitPrice(decimal: sides[1]) != nil else {
+            throw ValidationError(
+                "--price \(text): expected meter[:model]=price, as in input_token:iris=0.00000015; the meters are "
+                    + Meter.allCases.map(\.rawValue).joined(separator: ", ") + "; a price has at most twelve decimal places")
+        }
+        return AdminPrice(meter: names[0], model: names.count == 2 ? names[1] : PriceSheet.anyModel, unitPrice: String(sides[1]))
+    }
+
+    /// `unit/frequency=amount[:mode]`; the server knows which units, frequencies and modes there are.
+    static func quota(_ text: String) throws -> AdminQuota {
+        let sides = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        let names = sides[0].split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+        let values = sides.count == 2 ? sides[1].split(separator: ":", omittingEmptySubsequences: false).map(String.init) : []
+        guard names.count == 2, names.allSatisfy({ !$0.isEmpty }), (1...2).contains(values.count), let amount = Int64(values[0]), amount >= 0,
+            values.count == 1 || !values[1].isEmpty
+        else { throw ValidationError("--quota \(text): expected unit/frequency=amount[:mode], as in requests/minute=600 or tokens/month=1000000:soft") }
+        return AdminQuota(unit: names[0], frequency: names[1], amount: amount, mode: values.count == 2 ? values[1] : "hard")
+    }
+}

@@ -1,0 +1,67 @@
+import ArgumentParser
+
+struct UsageCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "usage",
+        abstract: "Report what was used and what it cost.",
+        discussion: """
+            Examples:
+              weir usage report --group-by tenant,model
+              weir usage report --tenant 0195a3bf-30c4-7a52-bb10-6d7e8f901a2b --group-by day --start 2026-03-01T00:00:00+01:00
+            """,
+        subcommands: [Report.self])
+
+    struct Report: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Report completed requests, of one tenant or of all.",
+            discussion: "Times are RFC 3339 with an offset; the start counts, the end does not. Without them it is the current month.")
+        @Option(help: ArgumentHelp("Only this tenant.", valueName: "id")) var tenant: String?
+        @Option(help: "The first instant.") var start: String?
+        @Option(help: "The first instant that no longer counts.") var end: String?
+        @Option(help: ArgumentHelp("Any of tenant, day, model, key, separated by commas.", valueName: "groups")) var groupBy: String?
+        @Option(help: "The most rows, 1 to 1000.") var limit: Int?
+        @OptionGroup var admin: AdminOptions
+
+        func validate() throws {
+            let known = tenant == nil ? ["tenant", "day", "model", "key"] : ["day", "model", "key"]
+            for group in (groupBy ?? "").split(separator: ",") where !known.contains(String(group)) {
+                throw ValidationError("--group-by takes \(known.joined(separator: ", "))\(tenant == nil ? "" : " for one tenant"), not \(group)")
+            }
+            if let limit, !(1...1_000).contains(limit) { throw ValidationError("--limit is from 1 to 1000") }
+        }
+
+        func run() async throws {
+            let query: [(String, String?)] = [
+                ("start", start), ("end", end), ("group_by", groupBy), ("limit", limit.map(String.init)),
+            ]
+            let path = tenant.map { ["tenants", $0, "usage"] } ?? ["usage"]
+            try await admin.send(AdminRequest(.get, path, query: query)) { answer in
+                let report = try answer.decoded(AdminUsageReport.self)
+                if report.hasMore { Terminal.complain("There are more rows: narrow the time or raise --limit") }
+                return Self.text(report)
+            }
+        }
+
+        /// The rows, a line of sums for each currency, and the time that they cover.
+        static func text(_ report: AdminUsageReport) -> String {
+            let groups: [(String, (AdminUsageRow) -> String?)] = [
+                ("tenant", \.tenantId), ("day", \.day), ("model", \.model), ("key", \.keyId),
+            ].filter { _, value in report.data.contains { value($0) != nil } }
+            var table = TextTable(groups.map(\.0) + ["requests", "input", "cached", "output", "cost", "currency"])
+            func add(_ row: AdminUsageRow, names: [String?]) {
+                table.add(
+                    names + [
+                        String(row.requests), String(row.inputTokens), String(row.cachedInputTokens), String(row.outputTokens),
+                        MicrosText.decimal(row.costMicros), row.currency ?? report.currency,
+                    ])
+            }
+            for row in report.data { add(row, names: groups.map { $0.1(row) }) }
+            if !groups.isEmpty {
+                for total in report.totals ?? report.total.map({ [$0] }) ?? [] {
+                    add(total, names: ["total"] + Array(repeating: nil, count: groups.count - 1))
+                }
+            }
+            return "\(SafeText.line(report.start)) to \(SafeText.line(report.end))\n\(table.text)"
+        }
+    }
+}

@@ -1,0 +1,58 @@
+import AsyncHTTPClient
+import Foundation
+import NIOCore
+import NIOHTTP1
+
+/// Small requests to our own listeners.
+enum LocalHTTP {
+    /// The status of a GET; `nil` if nobody answers.
+    static func status(of url: String) async -> Int? {
+        guard let response = try? await HTTPClient.shared.execute(HTTPClientRequest(url: url), timeout: .seconds(5)) else { return nil }
+        // The connection goes back to the pool only when the body is read.
+        _ = try? await response.body.collect(upTo: 1_048_576)
+        return Int(response.status.code)
+    }
+}
+
+/// The prediction with which `weir dev` proves that everything works.
+enum FirstPrediction {
+    /// A row of Fisher's data set, of the class setosa.
+    static let body = #"{"model":"iris","features":[5.1,3.5,1.4,0.2]}"#
+
+    private struct Answer: Decodable {
+        let prediction: Prediction
+
+        /// The class, or the number where a model has no classes.
+        enum Prediction: Decodable {
+            case text(String)
+            case number(Double)
+
+            init(from decoder: any Decoder) throws {
+                let container = try decoder.singleValueContainer()
+                if let text = try? container.decode(String.self) {
+                    self = .text(text)
+                } else {
+                    self = .number(try container.decode(Double.self))
+                }
+            }
+        }
+    }
+
+    /// - Returns: what the screen says about it.
+    static func make(publicURL: String, key: String) async throws -> String {
+        var request = HTTPClientRequest(url: publicURL + "/predict/")
+        request.method = .POST
+        request.headers.add(name: "authorization", value: "Bearer \(key)")
+        request.headers.add(name: "content-type", value: "application/json")
+        request.body = .bytes(ByteBuffer(string: body))
+        let response = try await HTTPClient.shared.execute(request, timeout: .seconds(30))
+        let text = String(buffer: try await response.body.collect(upTo: 1_048_576))
+        guard response.status == .ok, let answer = try? JSONDecoder().decode(Answer.self, from: Data(text.utf8)) else {
+            throw CommandFailure("the first prediction was answered with \(response.status.code): \(text.prefix(500))")
+        }
+        switch answer.prediction {
+        case .text(let name): return "an iris with the features 5.1, 3.5, 1.4, 0.2 is \(name)"
+        case .number(let number): return "an iris with the features 5.1, 3.5, 1.4, 0.2 is \(number)"
+        }
+    }
+}
