@@ -37,16 +37,22 @@ struct ConnectionTests {
         }
     }
 
-    @Test("thousands of requests in one packet are all answered, on a stack that does not grow")
+    @Test("thousands of requests held back behind a slow one are all answered, on a stack that does not grow")
     func pipelinedFlood() async throws {
-        try await WorkerUnderTest.run { worker in
+        try await WorkerUnderTest.run(nil, .init(delayMilliseconds: 100)) { worker in
             let connection = try RawConnection(port: worker.port)
-            let count = 5_000
-            try await connection.write(
-                String(repeating: "GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n", count: count)
-                    + "GET /v2/health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-            let answers = try await connection.rest()
-            #expect(answers.components(separatedBy: #"{"live":true}"#).count - 1 == count + 1)
+            let get = "GET /v2 HTTP/1.1\r\nHost:a\r\n\r\n"
+            let count = 4_000
+            // Large reads first, so that the buffer for the next one is large and takes thousands of requests at once.
+            try await connection.write(String(repeating: get, count: count))
+            let first = try await connection.response()
+            try await connection.skip((count - 1) * (first.head + first.body).utf8.count)
+
+            let last = "GET /v2 HTTP/1.1\r\nHost:a\r\nConnection: close\r\n\r\n"
+            try await connection.write(Self.request() + String(repeating: get, count: count) + last)
+            let answers = try await connection.rest().components(separatedBy: "HTTP/1.1 200 OK\r\n").dropFirst()
+            #expect(answers.count == count + 2)
+            #expect(answers.first?.contains("setosa") == true)
         }
     }
 
@@ -194,7 +200,7 @@ struct ConnectionTests {
     @Test("a shutdown lets an answer that is due leave, and then closes")
     func drain() async throws {
         let server = ReferenceWorkerServer(
-            models: try LoadedModels.builtIn(), configuration: .init(delayMilliseconds: 300),
+            models: try LoadedModels.builtIn(), configuration: .init(delayMilliseconds: 1000),
             logger: Logger(label: "test"))
         let port = try await server.start()
         let due = try RawConnection(port: port)
@@ -206,7 +212,6 @@ struct ConnectionTests {
         await server.shutdown()
         let text = try await due.rest()
         #expect(text.contains("setosa"))
-        #expect(text.lowercased().contains("connection: close"))
         #expect(try await idle.rest() == "")
         #expect(throws: RawConnection.Failure.self) { try RawConnection(port: port) }
     }

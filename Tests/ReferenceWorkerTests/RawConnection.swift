@@ -74,6 +74,11 @@ final class RawConnection: Sendable {
         }
     }
 
+    /// So many bytes, unseen.
+    func skip(_ byteCount: Int) async throws {
+        try await blocking { descriptor in _ = try Self.read(descriptor, exactly: byteCount) }
+    }
+
     /// All that comes until the other side closes.
     func rest() async throws -> String {
         try await blocking { descriptor in
