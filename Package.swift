@@ -3,11 +3,10 @@ import PackageDescription
 
 /// Every target of ours is compiled with the same strictness. Language mode 6 implies complete
 /// concurrency checking; the features below are the ones that it does not imply yet.
-let strict: [SwiftSetting] = [
+let strictBase: [SwiftSetting] = [
     .swiftLanguageMode(.v6),
     .enableUpcomingFeature("ExistentialAny"),
     .enableUpcomingFeature("InternalImportsByDefault"),
-    .enableUpcomingFeature("MemberImportVisibility"),
     .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
     .enableUpcomingFeature("InferIsolatedConformances"),
     .enableUpcomingFeature("ImmutableWeakCaptures"),
@@ -15,6 +14,12 @@ let strict: [SwiftSetting] = [
     // Crash points and seeded defects exist in debug builds only; a release build contains neither.
     .define("WEIR_FAULTS", .when(configuration: .debug)),
 ]
+
+let strict = strictBase + [.enableUpcomingFeature("MemberImportVisibility")]
+
+/// The executable uses Glibc and NIO in one module, and both import the system's `stat` and `timespec`: with `MemberImportVisibility` the
+/// compiler takes their members for those of NIO's C module, which is no product that could be imported.
+let strictForExecutable = strictBase
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let asyncHTTPClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
@@ -92,7 +97,7 @@ let package = Package(
                 "Gateway", "Admin", "Jobs", "ReferenceWorker",
                 argumentParser, asyncHTTPClient, crypto, coreMetrics, hummingbird, logging, metrics, nioCore, nioPosix, serviceLifecycle,
             ],
-            swiftSettings: strict),
+            swiftSettings: strictForExecutable),
 
         .target(
             name: "TestSupport", dependencies: ["Domain", "PostgresDriver", "Storage", nioCore, nioPosix, logging],
@@ -103,7 +108,7 @@ let package = Package(
         tests("PasswordHashingTests", uses: ["PasswordHashing"]),
         tests("StorageTests", uses: ["Storage", "Domain", "PostgresDriver", "RedisDriver", "TestSupport"], [logging]),
         tests("InferenceClientTests", uses: ["InferenceClient", "Domain", "TestSupport"], [logging, nioCore, nioPosix, nioHTTP1]),
-        tests("ReferenceWorkerTests", uses: ["ReferenceWorker", "Domain"], [asyncHTTPClient, nioCore]),
+        tests("ReferenceWorkerTests", uses: ["ReferenceWorker", "Domain"], [asyncHTTPClient, logging, nioCore, nioHTTP1]),
         tests("BillingTests", uses: ["Billing", "Domain"]),
         tests("GatewayTests", uses: ["Gateway", "Domain", "Billing", "TestSupport"], [hummingbird, hummingbirdTesting, nioCore, nioEmbedded, nioHTTPTypes]),
         tests("AdminTests", uses: ["Admin", "Domain", "TestSupport"], [hummingbird, hummingbirdTesting]),

@@ -1,13 +1,84 @@
+import Domain
+import Gateway
+import InferenceClient
+import Jobs
 import Logging
+import NIOPosix
+import PostgresDriver
+import RedisDriver
+import ServiceLifecycle
+import Storage
 
-/// Puts the server together.
+/// Puts the server together: settings to drivers, drivers to stores, stores to the listeners, and all of them into one ordered group.
 enum ServerComposition {
     /// Runs until the process is told to stop.
+    ///
+    /// Stops in the order in which the parts depend on each other: the listeners finish what is in flight, quota is given back, the
+    /// settlement writers empty their queues, and only then the connections close.
     @concurrent
     static func run(settings: Settings, logger: Logger, metrics: PrometheusRegistry) async throws {
-        throw CommandFailure("this build has no server yet")
+        let eventLoops = MultiThreadedEventLoopGroup(numberOfThreads: settings.eventLoops)
+        let pools = try DatabasePools(settings: settings, logger: logger)
+        let base = try ServerParts(settings: settings, pools: pools, eventLoops: eventLoops, logger: logger)
+        try await base.settler.start()
+        base.redis?.start()
+        await base.warmUp(logger: logger)
+
+        var services: [any Service] = pools.all.map { $0 }
+        services.append(base.listener)
+        services.append(ControlRefresh(keys: base.keys, routes: base.routes, events: base.listener.events, logger: logger))
+        if settings.roles.contains(.jobs) { services += StoreJobs.all(HousekeepingStore(pool: pools.jobs), logger: logger) }
+        services.append(SettlementService(settler: base.settler, graceMilliseconds: Int64(settings.graceSeconds) * 1_000))
+        services.append(QuotaService(quota: base.quota, everyMilliseconds: Int64(settings.leaseSeconds) * 250, logger: logger))
+        if settings.roles.contains(.admin) {
+            services.append(try await AdminComposition.make(settings: settings, pools: pools, parts: base, metrics: metrics, logger: logger))
+        }
+        if settings.roles.contains(.gateway) {
+            services.append(try await gateway(settings: settings, base: base, eventLoops: eventLoops, logger: logger))
+        }
+        var configuration = ServiceGroupConfiguration(
+            services: services.map { .init(service: $0) }, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+        configuration.maximumGracefulShutdownDuration = .seconds(settings.graceSeconds + 10)
+        do {
+            try await ServiceGroup(configuration: configuration).run()
+        } catch {
+            await close(base, eventLoops)
+            throw error
+        }
+        await close(base, eventLoops)
+        logger.notice("stopped")
     }
 
     /// One line for each route of a listener: method, path.
-    static func routes(of listener: ServeCommand.PrintedListener) -> [String] { [] }
+    static func routes(of listener: ServeCommand.PrintedListener) -> [String] {
+        switch listener {
+        case .public: RouteCatalog.publicRoutes.map { "\($0.method) \($0.path)" }
+        case .admin: AdminComposition.routes
+        }
+    }
+
+    private static func close(_ base: ServerParts, _ eventLoops: MultiThreadedEventLoopGroup) async {
+        await base.workers.shutdown()
+        await base.redis?.shutdown()
+        try? await eventLoops.shutdownGracefully()
+    }
+
+    private static func gateway(
+        settings: Settings, base: ServerParts, eventLoops: MultiThreadedEventLoopGroup, logger: Logger
+    ) async throws -> any Service {
+        var configuration = GatewayServer.Configuration()
+        configuration.host = settings.host
+        configuration.port = settings.port
+        configuration.maximumBodyBytes = settings.maximumBodyBytes
+        configuration.inferenceTimeoutMilliseconds = Int64(settings.inferenceTimeoutMilliseconds)
+        configuration.headTimeoutMilliseconds = Int64(settings.headTimeoutMilliseconds)
+        configuration.bodyTimeoutMilliseconds = Int64(settings.bodyTimeoutMilliseconds)
+        configuration.idleTimeoutMilliseconds = Int64(settings.idleTimeoutMilliseconds)
+        configuration.contract = EmbeddedContract.yaml
+        let parts = base.gatewayParts
+        let server = GatewayServer(configuration: configuration, parts: parts, eventLoops: eventLoops, logger: logger)
+        return try await server.makeApplication { port in
+            logger.notice("serving", metadata: ["listener": "public", "host": "\(settings.host)", "port": "\(port)"])
+        }
+    }
 }

@@ -1,0 +1,43 @@
+public import Domain
+public import Logging
+internal import Metrics
+public import ServiceLifecycle
+
+/// The jobs that keep the store in order. Any number of processes may run them at once: each step is one transaction that excludes itself.
+public enum StoreJobs {
+    public static func all(_ store: any Housekeeping, logger: Logger) -> [any Service] {
+        [rollUp(store, logger), reaper(store, logger), partitions(store, logger)]
+    }
+
+    /// Usage follows from the ledger within about a second.
+    private static func rollUp(_ store: any Housekeeping, _ logger: Logger) -> Recurring {
+        let entries = Counter(label: "weir_rollup_entries_total")
+        return Recurring("roll_up", everyMilliseconds: 1_000, logger: logger) {
+            entries.increment(by: try await store.rollUpUsage())
+        }
+    }
+
+    /// Closes what dead gateways held.
+    private static func reaper(_ store: any Housekeeping, _ logger: Logger) -> Recurring {
+        let reaped = Counter(label: "weir_leases_reaped_total")
+        return Recurring("reap_leases", everyMilliseconds: 1_000, logger: logger) {
+            // Bounded, so that one pass cannot keep the others from their turn.
+            for _ in 0..<1_000 {
+                guard let lease = try await store.reapLease() else { return }
+                reaped.increment()
+                logger.notice("a lost lease was closed", metadata: ["lease_id": "\(lease)"])
+            }
+        }
+    }
+
+    private static func partitions(_ store: any Housekeeping, _ logger: Logger) -> Recurring {
+        let stray = Gauge(label: "weir_stray_partition_rows")
+        return Recurring("partitions", everyMilliseconds: 3_600_000, logger: logger) {
+            let made = try await store.ensurePartitions()
+            if made > 0 { logger.notice("partitions were made", metadata: ["count": "\(made)"]) }
+            let hasStrayRows = try await store.hasStrayRows()
+            stray.record(hasStrayRows ? 1 : 0)
+            if hasStrayRows { logger.error("rows lie in a default partition: a month's partition was missing") }
+        }
+    }
+}

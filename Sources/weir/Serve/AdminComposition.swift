@@ -1,0 +1,13 @@
+import Logging
+import ServiceLifecycle
+
+/// The admin listener.
+enum AdminComposition {
+    static var routes: [String] { [] }
+
+    static func make(
+        settings: Settings, pools: DatabasePools, parts: ServerParts, metrics: PrometheusRegistry, logger: Logger
+    ) async throws -> any Service {
+        throw CommandFailure("this build has no admin listener yet")
+    }
+}

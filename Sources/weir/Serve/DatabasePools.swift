@@ -1,0 +1,44 @@
+import Logging
+import PostgresDriver
+
+/// The pools of connections of one process, one for each duty, so that a slow report cannot take a customer's connection and no session
+/// ever has more rights than its work.
+struct DatabasePools: Sendable {
+    let directory: PostgresPool
+    let writer: PostgresPool
+    let reader: PostgresPool
+    let jobs: PostgresPool
+    let admin: PostgresPool
+    let reports: PostgresPool
+
+    /// - Throws: `PostgresError` for an unusable URL.
+    init(settings: Settings, logger: Logger) throws {
+        let url = settings.databaseURL ?? ""
+        func pool(_ name: String, _ connections: Int, timeout: Int? = nil) throws -> PostgresPool {
+            try PostgresPool(
+                configuration: Self.configuration(
+                    url: url, name: name, statementMilliseconds: timeout ?? settings.queryTimeoutMilliseconds),
+                options: PostgresPool.Options(
+                    name: name, maximumConnections: connections, queueTimeoutMilliseconds: settings.poolTimeoutMilliseconds,
+                    maximumWaiters: 256, slowStatementMilliseconds: settings.slowQueryMilliseconds),
+                logger: logger)
+        }
+        // Admission waits for directory and writer, so a silent database has to be noticed within a few seconds there.
+        directory = try pool("directory", 4, timeout: 2_000)
+        writer = try pool("writer", 4, timeout: 2_000)
+        reader = try pool("reader", min(settings.poolSize + settings.poolOverflow, 8))
+        jobs = try pool("jobs", 2)
+        admin = try pool("admin", 4)
+        reports = try pool("reports", 2)
+    }
+
+    var all: [PostgresPool] { [directory, writer, reader, jobs, admin, reports] }
+
+    /// A session of the role `weir_<name>`, with every timeout set.
+    static func configuration(url: String, name: String, statementMilliseconds: Int) throws -> PostgresConfiguration {
+        try PostgresConfiguration(
+            url: url, applicationName: "weir-\(name)", role: "weir_\(name)", statementTimeoutMilliseconds: statementMilliseconds,
+            lockTimeoutMilliseconds: statementMilliseconds, idleInTransactionTimeoutMilliseconds: 10_000,
+            connectTimeoutMilliseconds: 2_000, answerTimeoutMilliseconds: statementMilliseconds + 1_000)
+    }
+}

@@ -1,0 +1,1264 @@
+// swift-format-ignore-file
+// Written by scripts/embed-migrations from openapi/weir.yaml. Do not edit it: edit that, then run that.
+
+/// The contract of the public listener, served at `/openapi.yaml`.
+enum EmbeddedContract {
+    static let yaml = #"""
+openapi: 3.1.0
+info:
+  title: Weir
+  version: 0.1.0
+  summary: Metered inference for customers with an API key.
+  description: |
+    The public listener of Weir.
+
+    **Keys.** Every route below `/predict`, `/status` and `/api` needs a key, as `Authorization: Bearer KEY` or in the
+    header `x-api-key` or `api-key`. Two different credentials in one request are refused. A key looks like
+    `weir_live_<12>_<38>`; a mistyped one is refused without any look-up.
+
+    **Errors** are `application/problem+json` (RFC 9457) with a stable `code`. Nothing but `code` and the status is
+    meant for programs.
+
+    **Ids, time, money.** Ids sort by the time they were made. Times are RFC 3339 in UTC. Money is a whole number of
+    millionths of the currency's unit (`…_micros`).
+
+    **What is not yours does not exist.** The id of another tenant and an unknown id give the same 404.
+
+    **Repeating a request.** `Idempotency-Key` is not honoured yet: a request that is sent again is a new request,
+    and is charged as one.
+  license:
+    name: Apache-2.0
+    identifier: Apache-2.0
+servers:
+  - url: http://127.0.0.1:8080
+    description: What `weir dev` starts.
+security:
+  - bearer: []
+  - xApiKey: []
+  - apiKey: []
+tags:
+  - name: predict
+    description: Asking a model. Metered.
+  - name: account
+    description: What was used, and what is left.
+  - name: service
+    description: About the gateway itself. Open to everybody.
+
+paths:
+  /:
+    get:
+      operationId: getRoot
+      tags: [service]
+      summary: Name and version
+      security: []
+      responses:
+        '200':
+          description: The name and the version of this gateway.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/Service' }
+              example: { name: weir, version: 0.1.0 }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /health:
+    get:
+      operationId: getHealth
+      tags: [service]
+      summary: State of the models, Redis and PostgreSQL
+      description: For people and simple monitors. Balancers ask `/readyz`.
+      security: []
+      responses:
+        '200':
+          description: >-
+            `healthy`, or `degraded` when something is away without which requests are still served, or are refused
+            for a while. The status is 200 in both cases.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/Health' }
+              examples:
+                healthy:
+                  value: { status: healthy, postgres: up, redis: up, models: { iris: ready } }
+                degraded:
+                  value: { status: degraded, postgres: up, redis: down, models: { iris: ready } }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /healthz:
+    get:
+      operationId: getLiveness
+      tags: [service]
+      summary: Whether the process is alive
+      description: Asks nothing but the process itself. Restart the process when this does not answer.
+      security: []
+      responses:
+        '200':
+          description: Alive.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/Liveness' }
+              example: { alive: true }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /readyz:
+    get:
+      operationId: getReadiness
+      tags: [service]
+      summary: Whether this gateway should get requests
+      description: >-
+        Not ready means that metered requests would be refused: PostgreSQL is away, or settlements are not being
+        written, or no route is known. Redis away does not make a gateway unready; it is named in `degraded`.
+      security: []
+      responses:
+        '200':
+          description: Ready, perhaps degraded.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/Readiness' }
+              example:
+                ready: true
+                degraded: [redis]
+                checks: { postgres: ok, redis: unavailable, settlement: ok, routes: ok }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503':
+          description: Not ready; `checks` says why.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Retry-After: { $ref: '#/components/headers/RetryAfter' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/Readiness' }
+              example:
+                ready: false
+                degraded: [postgres, settlement]
+                checks: { postgres: unavailable, redis: ok, settlement: unavailable, routes: ok }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /openapi.yaml:
+    get:
+      operationId: getContract
+      tags: [service]
+      summary: This document
+      security: []
+      responses:
+        '200':
+          description: The document that describes the public listener.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+          content:
+            application/yaml:
+              schema: { type: string }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /predict/:
+    post:
+      operationId: predict
+      tags: [predict]
+      summary: Ask a model
+      description: |
+        Needs the scope `predict`.
+
+        The request is held against every quota of the tenant, sent to a worker, settled durably, and only then
+        answered. An answer with status 200 therefore has exactly one entry in the ledger. A request that fails costs
+        nothing.
+
+        `Idempotency-Key` is not honoured yet: sending the request again makes a new one.
+      parameters:
+        - { $ref: '#/components/parameters/TraceParent' }
+        - { $ref: '#/components/parameters/TraceState' }
+        - { $ref: '#/components/parameters/ClientRequestId' }
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/PredictRequest' }
+            examples:
+              one:
+                summary: One flower
+                value: { model: iris, features: [5.1, 3.5, 1.4, 0.2] }
+              several:
+                summary: Two flowers at once
+                value: { model: iris, version: '1', inputs: [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]] }
+      responses:
+        '200':
+          description: The prediction. Its usage is committed.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            x-client-request-id: { $ref: '#/components/headers/ClientRequestId' }
+            RateLimit-Policy: { $ref: '#/components/headers/RateLimitPolicy' }
+            RateLimit: { $ref: '#/components/headers/RateLimit' }
+            x-ratelimit-limit-requests: { $ref: '#/components/headers/LimitRequests' }
+            x-ratelimit-remaining-requests: { $ref: '#/components/headers/RemainingRequests' }
+            x-ratelimit-reset-requests: { $ref: '#/components/headers/ResetRequests' }
+            x-ratelimit-limit-tokens: { $ref: '#/components/headers/LimitTokens' }
+            x-ratelimit-remaining-tokens: { $ref: '#/components/headers/RemainingTokens' }
+            x-ratelimit-reset-tokens: { $ref: '#/components/headers/ResetTokens' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            x-weir-model: { $ref: '#/components/headers/Model' }
+            x-weir-model-version: { $ref: '#/components/headers/ModelVersion' }
+            x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
+            x-weir-usage: { $ref: '#/components/headers/Usage' }
+            x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-degraded: { $ref: '#/components/headers/Degraded' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/PredictResponse' }
+              example:
+                request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+                model: iris
+                version: '1'
+                prediction: setosa
+                probabilities: [0.981, 0.019, 0.0]
+                cached: false
+                usage: { input_tokens: 4, cached_input_tokens: 0, output_tokens: 1, source: fixed }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '415': { $ref: '#/components/responses/UnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '429': { $ref: '#/components/responses/QuotaExceeded' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '502': { $ref: '#/components/responses/BadUpstream' }
+        '503': { $ref: '#/components/responses/PredictUnavailable' }
+        '504': { $ref: '#/components/responses/UpstreamTimeout' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /predict:
+    post:
+      operationId: predictWithoutSlash
+      tags: [predict]
+      summary: Ask a model (the same without the last slash)
+      description: The same operation as `POST /predict/`. It is answered here, not redirected.
+      parameters:
+        - { $ref: '#/components/parameters/TraceParent' }
+        - { $ref: '#/components/parameters/TraceState' }
+        - { $ref: '#/components/parameters/ClientRequestId' }
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/PredictRequest' }
+            examples:
+              one:
+                summary: One flower
+                value: { model: iris, features: [5.1, 3.5, 1.4, 0.2] }
+              several:
+                summary: Two flowers at once
+                value: { model: iris, version: '1', inputs: [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]] }
+      responses:
+        '200':
+          description: The prediction. Its usage is committed.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            x-client-request-id: { $ref: '#/components/headers/ClientRequestId' }
+            RateLimit-Policy: { $ref: '#/components/headers/RateLimitPolicy' }
+            RateLimit: { $ref: '#/components/headers/RateLimit' }
+            x-ratelimit-limit-requests: { $ref: '#/components/headers/LimitRequests' }
+            x-ratelimit-remaining-requests: { $ref: '#/components/headers/RemainingRequests' }
+            x-ratelimit-reset-requests: { $ref: '#/components/headers/ResetRequests' }
+            x-ratelimit-limit-tokens: { $ref: '#/components/headers/LimitTokens' }
+            x-ratelimit-remaining-tokens: { $ref: '#/components/headers/RemainingTokens' }
+            x-ratelimit-reset-tokens: { $ref: '#/components/headers/ResetTokens' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            x-weir-model: { $ref: '#/components/headers/Model' }
+            x-weir-model-version: { $ref: '#/components/headers/ModelVersion' }
+            x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
+            x-weir-usage: { $ref: '#/components/headers/Usage' }
+            x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-degraded: { $ref: '#/components/headers/Degraded' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/PredictResponse' }
+              example:
+                request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+                model: iris
+                version: '1'
+                prediction: setosa
+                probabilities: [0.981, 0.019, 0.0]
+                cached: false
+                usage: { input_tokens: 4, cached_input_tokens: 0, output_tokens: 1, source: fixed }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '415': { $ref: '#/components/responses/UnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '429': { $ref: '#/components/responses/QuotaExceeded' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '502': { $ref: '#/components/responses/BadUpstream' }
+        '503': { $ref: '#/components/responses/PredictUnavailable' }
+        '504': { $ref: '#/components/responses/UpstreamTimeout' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/usage:
+    get:
+      operationId: getUsage
+      tags: [account]
+      summary: What was used, and what it cost
+      description: |
+        Needs the scope `billing`.
+
+        Quantities and costs of completed requests in `start <= time < end`, in rows by what `group_by` names. Without
+        `group_by` there is one row. Days are those of the tenant's time zone.
+      parameters:
+        - name: start
+          in: query
+          description: First instant, RFC 3339 with an offset. By default the start of the current month in the
+            tenant's time zone.
+          schema: { $ref: '#/components/schemas/Instant' }
+          example: '2026-03-01T00:00:00Z'
+        - name: end
+          in: query
+          description: First instant no longer counted, after `start`. By default the end of the
+            current month in the tenant's time zone.
+          schema: { $ref: '#/components/schemas/Instant' }
+          example: '2026-04-01T00:00:00Z'
+        - name: group_by
+          in: query
+          description: A list with commas of `day`, `model` and `key`, each at most once.
+          style: form
+          explode: false
+          schema:
+            type: array
+            maxItems: 3
+            uniqueItems: true
+            items: { type: string, enum: [day, model, key] }
+          example: [day, model]
+        - name: limit
+          in: query
+          description: The most rows in the answer.
+          schema: { type: integer, minimum: 1, maximum: 1000, default: 1000 }
+        - { $ref: '#/components/parameters/After' }
+      responses:
+        '200':
+          description: The rows, in the order of their groups, and their sum.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/UsageReport' }
+              example:
+                object: list
+                start: '2026-03-01T00:00:00Z'
+                end: '2026-04-01T00:00:00Z'
+                time_zone: UTC
+                currency: USD
+                data:
+                  - day: '2026-03-14'
+                    model: iris
+                    requests: 150
+                    input_tokens: 600
+                    cached_input_tokens: 0
+                    output_tokens: 150
+                    cost_micros: 1650
+                total:
+                  requests: 150
+                  input_tokens: 600
+                  cached_input_tokens: 0
+                  output_tokens: 150
+                  cost_micros: 1650
+                has_more: false
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/quota:
+    get:
+      operationId: getQuota
+      tags: [account]
+      summary: The numbers that decide about the next request
+      description: >-
+        Any key. One row for each quota of the tenant, in its current period. `settled` is what finished requests used,
+        `held` is what gateways hold for requests in flight and in their leases, `available` is the rest. A refusal with
+        429 shows the same numbers.
+      responses:
+        '200':
+          description: The tenant's quotas.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            RateLimit-Policy: { $ref: '#/components/headers/RateLimitPolicy' }
+            RateLimit: { $ref: '#/components/headers/RateLimit' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/QuotaReport' }
+              example:
+                object: list
+                data:
+                  - policy: tokens-month
+                    unit: tokens
+                    frequency: month
+                    mode: hard
+                    limit: 1000000
+                    settled: 589767
+                    held: 1000
+                    available: 409233
+                    period_id: 2026-03@Europe/Berlin
+                    period_start: '2026-02-28T23:00:00Z'
+                    period_end: '2026-03-31T22:00:00Z'
+                    time_zone: Europe/Berlin
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/requests:
+    get:
+      operationId: listRequests
+      tags: [account]
+      summary: The tenant's requests, newest first
+      description: Needs the scope `read`.
+      parameters:
+        - { $ref: '#/components/parameters/Limit' }
+        - { $ref: '#/components/parameters/After' }
+        - { $ref: '#/components/parameters/Before' }
+        - name: status
+          in: query
+          description: Only requests in this state.
+          schema: { $ref: '#/components/schemas/RequestStatus' }
+        - name: model
+          in: query
+          description: Only requests to this model.
+          schema: { $ref: '#/components/schemas/ModelName' }
+      responses:
+        '200':
+          description: One page of requests.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/RequestList' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/requests/{id}:
+    get:
+      operationId: getRequest
+      tags: [account]
+      summary: One request
+      description: Needs the scope `read`. Reading a request is not metered.
+      parameters:
+        - { $ref: '#/components/parameters/RequestIdInPath' }
+      responses:
+        '200':
+          description: The request.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/Request' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /status/{id}:
+    get:
+      operationId: getStatus
+      tags: [account]
+      summary: What became of a request
+      description: Needs the scope `read`. Shorter than `/api/v1/requests/{id}`, and with the result.
+      parameters:
+        - { $ref: '#/components/parameters/RequestIdInPath' }
+      responses:
+        '200':
+          description: The state, and the result or the error where there is one.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/StatusReport' }
+              example:
+                request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+                status: completed
+                result: { prediction: setosa, probabilities: [0.981, 0.019, 0.0] }
+                error: null
+                created_at: '2026-03-14T09:26:53.589793Z'
+                completed_at: '2026-03-14T09:26:53.592310Z'
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+components:
+  securitySchemes:
+    bearer:
+      type: http
+      scheme: bearer
+      bearerFormat: weir_<live|test>_<12 of 0-9A-Za-z>_<38 of 0-9A-Za-z>
+    xApiKey: { type: apiKey, in: header, name: x-api-key }
+    apiKey: { type: apiKey, in: header, name: api-key }
+
+  parameters:
+    TraceParent:
+      name: traceparent
+      in: header
+      description: W3C Trace Context; continued and passed on to the worker. A malformed one is ignored.
+      schema: { type: string }
+    TraceState:
+      name: tracestate
+      in: header
+      description: W3C Trace Context; passed on with `traceparent`.
+      schema: { type: string }
+    ClientRequestId:
+      name: x-request-id
+      in: header
+      description: >-
+        An id of yours, echoed as `x-client-request-id` if it is at most 128 characters of `A-Za-z0-9._-`. The request's
+        own id is always made here.
+      schema: { type: string }
+    RequestIdInPath:
+      name: id
+      in: path
+      required: true
+      description: A request's id. One that is malformed is unknown.
+      schema: { $ref: '#/components/schemas/RequestId' }
+      example: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+    Limit:
+      name: limit
+      in: query
+      description: The most items in the answer.
+      schema: { type: integer, minimum: 1, maximum: 100, default: 20 }
+    After:
+      name: after
+      in: query
+      description: The `last_id` of the page before, to get the next one.
+      schema: { type: string, minLength: 1, maxLength: 256 }
+    Before:
+      name: before
+      in: query
+      description: The `first_id` of the page after, to get the one before. Not together with `after`.
+      schema: { type: string, minLength: 1, maxLength: 256 }
+
+  headers:
+    RequestId:
+      description: Our id of this request, in every answer, errors included.
+      required: true
+      schema: { $ref: '#/components/schemas/RequestId' }
+    ClientRequestId:
+      description: The `x-request-id` of the request, where it was acceptable.
+      schema: { type: string, pattern: '^[A-Za-z0-9._-]{1,128}$' }
+    RateLimitPolicy:
+      description: The tenant's limits, `q` units in `w` seconds. Clients ignore what they do not know.
+      schema: { type: string }
+      example: '"tokens-month";q=1000000;w=2678400;qu="tokens"'
+    RateLimit:
+      description: What is left (`r`) and the seconds until the limit begins anew (`t`), the tightest limit first.
+      schema: { type: string }
+      example: '"tokens-month";r=409233;t=86400'
+    LimitRequests:
+      description: Requests in the period of the tightest request quota. Left out where there is none.
+      schema: { type: integer, format: int64, minimum: 0 }
+    RemainingRequests:
+      description: Requests left in it.
+      schema: { type: integer, format: int64, minimum: 0 }
+    ResetRequests:
+      description: How long until it begins anew, as in `6m0s` or `250ms`.
+      schema: { type: string, pattern: '^([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]+)?s|[0-9]+ms)$' }
+    LimitTokens:
+      description: Tokens in the period of the tightest token quota. Left out where there is none.
+      schema: { type: integer, format: int64, minimum: 0 }
+    RemainingTokens:
+      description: Tokens left in it.
+      schema: { type: integer, format: int64, minimum: 0 }
+    ResetTokens:
+      description: How long until it begins anew, as in `6m0s` or `250ms`.
+      schema: { type: string, pattern: '^([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]+)?s|[0-9]+ms)$' }
+    RetryAfter:
+      description: Seconds to wait before the next try.
+      schema: { type: integer, minimum: 0 }
+    ShouldRetry:
+      description: Whether sending the request again can help at all. Some client libraries heed it.
+      schema: { type: string, enum: ['true', 'false'] }
+    WWWAuthenticate:
+      description: Always `Bearer`.
+      required: true
+      schema: { type: string, const: Bearer }
+    ServerTiming:
+      description: Milliseconds by stage.
+      schema: { type: string }
+      example: auth;dur=0.1, quota;dur=0.1, route;dur=0.0, upstream;dur=1.4, settle;dur=0.9
+    Model:
+      description: The model that answered.
+      schema: { $ref: '#/components/schemas/ModelName' }
+    ModelVersion:
+      description: Its version.
+      schema: { type: string }
+    PriceVersion:
+      description: The version of the tier whose prices apply.
+      schema: { $ref: '#/components/schemas/PriceVersion' }
+    Usage:
+      description: What was metered. Whole numbers only.
+      schema: { type: string, pattern: '^in=[0-9]+, cached=[0-9]+, out=[0-9]+$' }
+      example: in=4, cached=0, out=1
+    CostMicros:
+      description: What this one request costs when rated alone, in millionths of the currency's unit.
+      schema: { type: string, pattern: '^[0-9]+; currency=[A-Z]{3}$' }
+      example: 11; currency=USD
+    Degraded:
+      description: What the gateway does without at the moment, as in `redis`. Left out when nothing is missing.
+      schema: { type: string }
+      example: redis
+    NoStore:
+      description: Always `no-store`.
+      schema: { type: string, const: no-store }
+
+  responses:
+    BadRequest:
+      description: >-
+        The request cannot be read: `bad_request`, `ambiguous_credentials`, `invalid_json`, `duplicate_key`, `too_deep`,
+        `invalid_number`, `unknown_field` or `forbidden_field`.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+          example:
+            type: about:blank
+            title: Bad Request
+            status: 400
+            detail: The body is not one JSON document.
+            code: invalid_json
+            request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+            errors: [{ location: body, message: 'Unexpected end at byte 17.', fix: Send one JSON object in UTF-8. }]
+    Unauthorized:
+      description: >-
+        `missing_key`, or `invalid_api_key` for a key that is malformed, unknown, revoked or expired. The answer does
+        not say which.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+        WWW-Authenticate: { $ref: '#/components/headers/WWWAuthenticate' }
+        x-should-retry: { $ref: '#/components/headers/ShouldRetry' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+          example:
+            type: about:blank
+            title: Unauthorized
+            status: 401
+            detail: The API key is not valid.
+            code: invalid_api_key
+            request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+            errors: []
+    Forbidden:
+      description: >-
+        The key is good, but may not do this: `insufficient_scope`, `model_not_allowed`, or `tenant_suspended`.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+        x-should-retry: { $ref: '#/components/headers/ShouldRetry' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+    NotFound:
+      description: '`not_found`: there is none, or it is not yours. The answer does not say which.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+    RequestTimeout:
+      description: '`request_timeout`: the request arrived too slowly. The connection is closed.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+    ContentTooLarge:
+      description: '`request_too_large`: the body is over the limit. It was not read, and the connection is closed.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+    URITooLong:
+      description: '`uri_too_long`: the request target is over 8 KiB.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+    UnsupportedMediaType:
+      description: '`unsupported_media_type`: the body is not `application/json`, or has a content coding.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+    ExpectationFailed:
+      description: '`expectation_failed`: another expectation than `100-continue`.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+    ValidationFailed:
+      description: '`validation_failed`: the request was read, but a value is wrong. `errors` names each one.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+        x-should-retry: { $ref: '#/components/headers/ShouldRetry' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+          example:
+            type: about:blank
+            title: Unprocessable Content
+            status: 422
+            detail: One value is not acceptable.
+            instance: /predict/
+            code: validation_failed
+            request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+            errors:
+              - location: body.features
+                message: The model iris takes 4 numbers, not 3.
+                fix: Send 4 numbers.
+    QuotaExceeded:
+      description: >-
+        `quota_exceeded`. The body has the numbers that decided; nothing was held and no worker was called. Sending the
+        request again before `resets_at` does not help.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+        Retry-After: { $ref: '#/components/headers/RetryAfter' }
+        x-should-retry: { $ref: '#/components/headers/ShouldRetry' }
+        RateLimit-Policy: { $ref: '#/components/headers/RateLimitPolicy' }
+        RateLimit: { $ref: '#/components/headers/RateLimit' }
+        x-ratelimit-limit-requests: { $ref: '#/components/headers/LimitRequests' }
+        x-ratelimit-remaining-requests: { $ref: '#/components/headers/RemainingRequests' }
+        x-ratelimit-reset-requests: { $ref: '#/components/headers/ResetRequests' }
+        x-ratelimit-limit-tokens: { $ref: '#/components/headers/LimitTokens' }
+        x-ratelimit-remaining-tokens: { $ref: '#/components/headers/RemainingTokens' }
+        x-ratelimit-reset-tokens: { $ref: '#/components/headers/ResetTokens' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/QuotaProblem' }
+          example:
+            type: https://iana.org/assignments/http-problem-types#quota-exceeded
+            title: Request cannot be satisfied as assigned quota has been exceeded
+            status: 429
+            detail: The quota tokens-month has 100 tokens left, and the request needs up to 800.
+            instance: /api/v1/requests/req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+            code: quota_exceeded
+            request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+            violated-policies: [tokens-month]
+            quota:
+              policy: tokens-month
+              unit: tokens
+              limit: 1000000
+              settled: 999400
+              held: 500
+              requested: 800
+              resets_at: '2026-04-01T00:00:00Z'
+            errors: []
+    HeadersTooLarge:
+      description: '`headers_too_large`: more than 100 fields, one over 16 KiB, or over 32 KiB together.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+    InternalError:
+      description: '`internal_error`: a defect of ours. Nothing was charged. The request id finds it in the log.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+    BadUpstream:
+      description: '`bad_upstream`: the worker answered with something that is no answer. Nothing was charged.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+    PredictUnavailable:
+      description: >-
+        `no_healthy_worker`: no worker of the model can be reached. `metering_unavailable`: usage cannot be recorded
+        just now, so nothing is served. Nothing was charged.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+        Retry-After: { $ref: '#/components/headers/RetryAfter' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+          example:
+            type: about:blank
+            title: Service Unavailable
+            status: 503
+            detail: Usage cannot be recorded at the moment, so the request was not served.
+            instance: /predict/
+            code: metering_unavailable
+            request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+            errors: []
+    StorageUnavailable:
+      description: '`storage_unavailable`: the database cannot be reached.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+        Retry-After: { $ref: '#/components/headers/RetryAfter' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+    UpstreamTimeout:
+      description: '`upstream_timeout`: the worker did not answer in time. Nothing was charged.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+    HTTPVersionNotSupported:
+      description: '`http_version_not_supported`: only HTTP/1.1 is spoken.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+
+  schemas:
+    RequestId:
+      type: string
+      description: '`req_` and a UUID of version 7.'
+      pattern: '^req_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'
+    KeyId:
+      type: string
+      description: The public part of a key, safe to show.
+      pattern: '^[0-9A-Za-z]{12}$'
+    PriceVersion:
+      type: string
+      description: '`pv_` and a UUID: one immutable version of a tier.'
+      pattern: '^pv_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+    ModelName:
+      type: string
+      pattern: '^[a-z0-9][a-z0-9._-]{0,127}$'
+      description: No two dots follow each other.
+      examples: [iris]
+    Instant:
+      type: string
+      format: date-time
+      description: RFC 3339 with an offset and at most six digits of fraction. Answers use UTC.
+    Day:
+      type: string
+      format: date
+      description: A calendar day in the tenant's time zone.
+    TimeZone:
+      type: string
+      description: An IANA time zone.
+      examples: [Europe/Berlin]
+    Currency:
+      type: string
+      description: ISO 4217.
+      pattern: '^[A-Z]{3}$'
+    Count:
+      type: integer
+      format: int64
+      minimum: 0
+    Micros:
+      type: integer
+      format: int64
+      description: Millionths of the currency's unit.
+
+    Service:
+      type: object
+      required: [name, version]
+      properties:
+        name: { type: string, const: weir }
+        version: { type: string }
+
+    Liveness:
+      type: object
+      required: [alive]
+      properties:
+        alive: { type: boolean, const: true }
+
+    Health:
+      type: object
+      required: [status, postgres, redis, models]
+      properties:
+        status: { type: string, enum: [healthy, degraded] }
+        postgres: { type: string, enum: [up, down] }
+        redis: { type: string, enum: [up, down, not_configured] }
+        models:
+          type: object
+          description: The models that have a route.
+          additionalProperties: { type: string, enum: [ready, unavailable] }
+
+    Readiness:
+      type: object
+      required: [ready, degraded, checks]
+      properties:
+        ready: { type: boolean }
+        degraded:
+          type: array
+          description: The checks that are not `ok`, without those that are not configured.
+          uniqueItems: true
+          items: { type: string, enum: [postgres, redis, settlement, routes] }
+        checks:
+          type: object
+          required: [postgres, redis, settlement, routes]
+          properties:
+            postgres: { $ref: '#/components/schemas/CheckResult' }
+            redis: { $ref: '#/components/schemas/CheckResult' }
+            settlement: { $ref: '#/components/schemas/CheckResult' }
+            routes: { $ref: '#/components/schemas/CheckResult' }
+    CheckResult:
+      type: string
+      enum: [ok, unavailable, not_configured]
+
+    PredictRequest:
+      type: object
+      description: One input row in `features`, or several in `inputs`; exactly one of the two. Keys may not occur
+        twice.
+      required: [model]
+      additionalProperties: false
+      properties:
+        model: { $ref: '#/components/schemas/ModelName' }
+        version:
+          type: string
+          description: The version to ask. By default the one that the route serves.
+          minLength: 1
+          maxLength: 128
+        features: { $ref: '#/components/schemas/Row' }
+        inputs:
+          type: array
+          description: Rows of equal length.
+          minItems: 1
+          maxItems: 4096
+          items: { $ref: '#/components/schemas/Row' }
+      oneOf:
+        - required: [features]
+        - required: [inputs]
+    Row:
+      type: array
+      description: Finite numbers, as many as the model takes.
+      minItems: 1
+      maxItems: 4096
+      items: { type: number }
+
+    PredictResponse:
+      type: object
+      required: [request_id, model, version, prediction, cached, usage]
+      properties:
+        request_id: { $ref: '#/components/schemas/RequestId' }
+        model: { $ref: '#/components/schemas/ModelName' }
+        version: { type: string }
+        prediction:
+          description: What the model says; any JSON value. For `inputs`, one value for each row.
+        probabilities:
+          description: Where the model gives them. For `inputs`, one entry for each row.
+          type: [array, object]
+        cached: { type: boolean, description: Whether the answer came from a cache instead of a worker. }
+        usage: { $ref: '#/components/schemas/Usage' }
+
+    Usage:
+      type: object
+      required: [input_tokens, cached_input_tokens, output_tokens, source]
+      properties:
+        input_tokens: { $ref: '#/components/schemas/Count' }
+        cached_input_tokens:
+          type: integer
+          format: int64
+          minimum: 0
+          description: The part of `input_tokens` that the worker had in its own cache.
+        output_tokens: { $ref: '#/components/schemas/Count' }
+        source:
+          type: string
+          description: Who counted.
+          enum: [worker, counted, fixed, estimated, cache]
+
+    UsageTotals:
+      type: object
+      required: [requests, input_tokens, cached_input_tokens, output_tokens, cost_micros]
+      properties:
+        requests: { $ref: '#/components/schemas/Count' }
+        input_tokens: { $ref: '#/components/schemas/Count' }
+        cached_input_tokens: { $ref: '#/components/schemas/Count' }
+        output_tokens: { $ref: '#/components/schemas/Count' }
+        cost_micros: { $ref: '#/components/schemas/Micros' }
+    UsageRow:
+      type: object
+      description: Which of `day`, `model` and `key_id` there are follows from `group_by`.
+      required: [requests, input_tokens, cached_input_tokens, output_tokens, cost_micros]
+      properties:
+        day: { $ref: '#/components/schemas/Day' }
+        model: { $ref: '#/components/schemas/ModelName' }
+        key_id: { $ref: '#/components/schemas/KeyId' }
+        requests: { $ref: '#/components/schemas/Count' }
+        input_tokens: { $ref: '#/components/schemas/Count' }
+        cached_input_tokens: { $ref: '#/components/schemas/Count' }
+        output_tokens: { $ref: '#/components/schemas/Count' }
+        cost_micros: { $ref: '#/components/schemas/Micros' }
+    UsageReport:
+      type: object
+      required: [object, start, end, time_zone, currency, data, total, has_more]
+      properties:
+        object: { type: string, const: list }
+        start: { $ref: '#/components/schemas/Instant' }
+        end: { $ref: '#/components/schemas/Instant' }
+        time_zone: { $ref: '#/components/schemas/TimeZone' }
+        currency: { $ref: '#/components/schemas/Currency' }
+        data:
+          type: array
+          items: { $ref: '#/components/schemas/UsageRow' }
+        total: { $ref: '#/components/schemas/UsageTotals' }
+        has_more: { type: boolean }
+
+    QuotaUnit: { type: string, enum: [requests, tokens] }
+    Frequency: { type: string, enum: [minute, hour, day, week, month, quarter, year, none] }
+    QuotaMode:
+      type: string
+      description: '`hard` is refused at the limit, `soft` is only counted.'
+      enum: [hard, soft]
+    QuotaState:
+      type: object
+      required:
+        [policy, unit, frequency, mode, limit, settled, held, available, period_id, period_start, period_end, time_zone]
+      properties:
+        policy: { type: string, description: Unit and frequency., examples: [tokens-month] }
+        unit: { $ref: '#/components/schemas/QuotaUnit' }
+        frequency: { $ref: '#/components/schemas/Frequency' }
+        mode: { $ref: '#/components/schemas/QuotaMode' }
+        limit: { $ref: '#/components/schemas/Count' }
+        settled: { $ref: '#/components/schemas/Count' }
+        held: { $ref: '#/components/schemas/Count' }
+        available:
+          type: integer
+          format: int64
+          minimum: 0
+          description: '`limit - settled - held`, never below zero.'
+        period_id: { type: string, examples: [2026-03@Europe/Berlin] }
+        period_start: { $ref: '#/components/schemas/Instant' }
+        period_end: { $ref: '#/components/schemas/Instant' }
+        time_zone: { $ref: '#/components/schemas/TimeZone' }
+    QuotaReport:
+      type: object
+      required: [object, data]
+      properties:
+        object: { type: string, const: list }
+        data:
+          type: array
+          items: { $ref: '#/components/schemas/QuotaState' }
+
+    RequestStatus: { type: string, enum: [queued, processing, completed, failed] }
+    Request:
+      type: object
+      required:
+        [id, object, status, model, version, key_id, created_at, completed_at, processing_time_ms, http_status,
+        error_code,
+         usage, price_version, cost_micros, cached]
+      properties:
+        id: { $ref: '#/components/schemas/RequestId' }
+        object: { type: string, const: request }
+        status: { $ref: '#/components/schemas/RequestStatus' }
+        model: { $ref: '#/components/schemas/ModelName' }
+        version: { type: [string, 'null'] }
+        key_id: { $ref: '#/components/schemas/KeyId' }
+        created_at: { $ref: '#/components/schemas/Instant' }
+        completed_at:
+          oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }]
+        processing_time_ms: { type: [integer, 'null'], minimum: 0 }
+        http_status: { type: [integer, 'null'], minimum: 100, maximum: 599 }
+        error_code: { type: [string, 'null'] }
+        usage:
+          oneOf: [{ $ref: '#/components/schemas/Usage' }, { type: 'null' }]
+        price_version:
+          oneOf: [{ $ref: '#/components/schemas/PriceVersion' }, { type: 'null' }]
+        cost_micros:
+          type: [integer, 'null']
+          format: int64
+          description: When rated alone. Zero for a failed request.
+        cached: { type: boolean }
+      examples:
+        - id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+          object: request
+          status: completed
+          model: iris
+          version: '1'
+          key_id: 7hQ2mZk0Xb4T
+          created_at: '2026-03-14T09:26:53.589793Z'
+          completed_at: '2026-03-14T09:26:53.592310Z'
+          processing_time_ms: 3
+          http_status: 200
+          error_code: null
+          usage: { input_tokens: 4, cached_input_tokens: 0, output_tokens: 1, source: fixed }
+          price_version: pv_0195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0e
+          cost_micros: 11
+          cached: false
+    RequestList:
+      type: object
+      required: [object, data, first_id, last_id, has_more]
+      properties:
+        object: { type: string, const: list }
+        data:
+          type: array
+          items: { $ref: '#/components/schemas/Request' }
+        first_id: { type: [string, 'null'], description: To be given as `before`. }
+        last_id: { type: [string, 'null'], description: To be given as `after`. }
+        has_more: { type: boolean }
+
+    StatusReport:
+      type: object
+      required: [request_id, status, result, error, created_at, completed_at]
+      properties:
+        request_id: { $ref: '#/components/schemas/RequestId' }
+        status: { $ref: '#/components/schemas/RequestStatus' }
+        result:
+          description: What the model answered; null when there is none yet, it failed, or the tenant keeps no results.
+        error:
+          description: Null unless the request failed.
+          oneOf:
+            - { type: 'null' }
+            - type: object
+              required: [code, message]
+              properties:
+                code: { type: string, examples: [upstream_timeout] }
+                message: { type: string }
+        created_at: { $ref: '#/components/schemas/Instant' }
+        completed_at:
+          oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }]
+
+    Problem:
+      type: object
+      description: RFC 9457. `code` is stable; texts are for people and may change.
+      required: [type, title, status, detail, code, request_id, errors]
+      properties:
+        type: { type: string, format: uri-reference }
+        title: { type: string }
+        status: { type: integer, minimum: 400, maximum: 599 }
+        detail: { type: string }
+        instance: { type: string, format: uri-reference }
+        code: { type: string, pattern: '^[a-z][a-z0-9_]*$' }
+        request_id: { $ref: '#/components/schemas/RequestId' }
+        errors:
+          type: array
+          items:
+            type: object
+            required: [location, message]
+            properties:
+              location: { type: string, description: 'Where, as in `body.features` or `query.limit`.' }
+              message: { type: string, description: What is wrong. }
+              fix: { type: string, description: What to do about it. }
+    QuotaProblem:
+      allOf:
+        - { $ref: '#/components/schemas/Problem' }
+        - type: object
+          required: [violated-policies, quota]
+          properties:
+            violated-policies:
+              type: array
+              minItems: 1
+              items: { type: string }
+            quota:
+              type: object
+              required: [policy, unit, limit, settled, held, requested, resets_at]
+              properties:
+                policy: { type: string }
+                unit: { $ref: '#/components/schemas/QuotaUnit' }
+                limit: { $ref: '#/components/schemas/Count' }
+                settled: { $ref: '#/components/schemas/Count' }
+                held: { $ref: '#/components/schemas/Count' }
+                requested: { $ref: '#/components/schemas/Count' }
+                resets_at: { $ref: '#/components/schemas/Instant' }
+
+"""#
+}

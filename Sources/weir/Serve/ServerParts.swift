@@ -1,0 +1,88 @@
+import Domain
+import Foundation
+import Gateway
+import InferenceClient
+import Logging
+import NIOPosix
+import PostgresDriver
+import RedisDriver
+import Storage
+
+/// What both listeners and the jobs stand on.
+struct ServerParts: Sendable {
+    let time: any TimeSource
+    let keys: KeyCache
+    let routes: RouteDirectory
+    let prices: PriceBook
+    let quota: QuotaKeeper
+    let settler: SettlementWriters
+    let workers: WorkerClient
+    let redis: RedisClient?
+    let listener: PostgresListener
+    let records: any CustomerRecords
+    let health: any HealthSource
+    let isAllowedWorker: @Sendable (WorkerAddress) -> Bool
+
+    init(settings: Settings, pools: DatabasePools, eventLoops: MultiThreadedEventLoopGroup, logger: Logger) throws {
+        let time = SystemTime()
+        self.time = time
+        var random = SystemRandomNumberGenerator()
+        let gatewayID = GatewayID(at: time.now, using: &random)
+        let url = settings.databaseURL ?? ""
+
+        redis = try settings.redisURL.map { url in
+            try RedisClient(configuration: RedisConfiguration(url: url), eventLoopGroup: eventLoops, logger: logger)
+        }
+        let policy = settings.workerAddresses
+        // A name can only be checked when it is resolved, which the client does before every connection.
+        isAllowedWorker = { address in
+            let isNumeric = address.host.contains(":") || address.host.allSatisfy { $0.isNumber || $0 == "." }
+            return !isNumeric || policy.permits(numericHost: address.host)
+        }
+        let directory = KeyStore(pool: pools.directory)
+        keys = KeyCache(directory: directory, pepper: settings.keyPepper ?? [], time: time, logger: logger)
+        routes = RouteDirectory(
+            source: RouteStore(pool: pools.directory, redis: redis, isAllowed: isAllowedWorker, logger: logger), logger: logger)
+        prices = PriceBook(source: PriceStore(pool: pools.directory))
+
+        let leaseMilliseconds = Int64(settings.leaseSeconds) * 1_000
+        var quotaConfiguration = QuotaKeeper.Configuration()
+        quotaConfiguration.leaseMilliseconds = leaseMilliseconds
+        quota = QuotaKeeper(
+            ledger: LeaseStore(pool: pools.writer, gatewayID: gatewayID, leaseMilliseconds: leaseMilliseconds),
+            configuration: quotaConfiguration, time: time, logger: logger)
+
+        settler = try SettlementWriters(settings: settings, gatewayID: gatewayID, time: time, logger: logger)
+        var clientConfiguration = WorkerClient.Configuration()
+        clientConfiguration.addressPolicy = policy
+        workers = WorkerClient(eventLoops: eventLoops, configuration: clientConfiguration, logger: logger)
+        listener = try PostgresListener(
+            configuration: DatabasePools.configuration(url: url, name: "directory", statementMilliseconds: 5_000),
+            channels: ["weir_control"], logger: logger)
+        records = CustomerStore(pool: pools.reader)
+        health = ProcessHealth(keys: directory, settler: settler, routes: routes, isRedisConfigured: redis != nil)
+    }
+
+    var gatewayParts: GatewayServer.Parts {
+        var parts = GatewayServer.Parts(
+            keys: keys, routes: routes, prices: prices, quota: quota, backend: WorkerBackend(client: workers), settler: settler,
+            records: records, health: health, time: time)
+        #if WEIR_FAULTS
+        parts.faults = EnvironmentFaults(ProcessInfo.processInfo.environment)
+        #endif
+        return parts
+    }
+
+    /// Reads the routes once before the listeners open, so that the first request finds them and the log has the inventory.
+    func warmUp(logger: Logger) async {
+        if let redis {
+            do throws(RedisError) {
+                try await redis.warmUp()
+            } catch {
+                logger.warning("redis is away; routes come from the registry", metadata: ["cause": "\(error)"])
+            }
+        }
+        await routes.refresh()
+        logger.notice("routes read", metadata: ["models": "\(routes.current.table.models.count)"])
+    }
+}

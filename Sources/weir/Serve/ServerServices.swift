@@ -1,0 +1,68 @@
+import Domain
+import Gateway
+import Logging
+import PostgresDriver
+import ServiceLifecycle
+import Storage
+
+/// Keeps keys and routes fresh: at once when the database says that something changed, and twice a second in any case, because a
+/// notification is a hint and a route set by hand in Redis sends none.
+struct ControlRefresh: Service {
+    let keys: KeyCache
+    let routes: RouteDirectory
+    let events: AsyncStream<PostgresListener.Event>
+    let logger: Logger
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    for await _ in events { await refresh() }
+                }
+                group.addTask {
+                    while !Task.isCancelled {
+                        await refresh()
+                        try? await Task.sleep(nanoseconds: 500_000_000)
+                    }
+                }
+            }
+        }
+    }
+
+    private func refresh() async {
+        do throws(StoreUnavailable) {
+            try await keys.refresh()
+        } catch {
+            logger.debug("keys could not be refreshed", metadata: ["cause": "\(error.cause)"])
+        }
+        await routes.refresh()
+    }
+}
+
+/// Keeps quota leases alive while the process serves, and gives them back at its end.
+struct QuotaService: Service {
+    let quota: QuotaKeeper
+    let everyMilliseconds: Int64
+    let logger: Logger
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                await quota.keep()
+                try? await Task.sleep(nanoseconds: UInt64(max(everyMilliseconds, 50)) * 1_000_000)
+            }
+        }
+        await quota.drain()
+    }
+}
+
+/// Ends the settlement writers once nothing in front of them is serving any more.
+struct SettlementService: Service {
+    let settler: SettlementWriters
+    let graceMilliseconds: Int64
+
+    func run() async throws {
+        try? await gracefulShutdown()
+        await settler.shutdown(graceMilliseconds: graceMilliseconds)
+    }
+}
