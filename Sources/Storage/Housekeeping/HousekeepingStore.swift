@@ -55,6 +55,6 @@ public enum StatementCatalog {
         ReadGeneration.self, FindKeys.self, AcquireLease.self, RenewLeases.self, CloseLeases.self, HoldGatewayLock.self,
         SettleBatch.self, ReadRegistry.self, ActAsTenant.self, ReadUsage.self, ReadQuotaStates.self, ReadRequestsBefore.self,
         ReadRequestsAfter.self, ReadRequest.self, ReadPrices.self, RollUpUsage.self, ReapLease.self, EnsurePartitions.self,
-        FindStrayRows.self,
+        FindStrayRows.self, InspectServer.self, InspectSchema.self,
     ]
 }

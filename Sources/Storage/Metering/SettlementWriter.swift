@@ -255,6 +255,7 @@ private struct SettlementLoop {
             if waiting.isEmpty, !isUnknown { return false }
             if waiting.isEmpty, mustEnd { return false }
             if session.isConnected {
+                refuseOverdue()
                 writer.signal.wait(milliseconds: Int32.random(in: 5...25))
                 return true
             }
