@@ -145,7 +145,8 @@ struct ControlPlane: Sendable {
         reading.get("/status/{id}", use: requests.status)
         reading.get("/api/v1/requests", use: requests.list)
         reading.get("/api/v1/requests/{id}", use: requests.one)
-        reading.get("/api/v1/quota", use: QuotaEndpoint(records: parts.records, time: parts.time).get)
+        let any = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: nil))
+        any.get("/api/v1/quota", use: QuotaEndpoint(records: parts.records, time: parts.time).get)
         let billing = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: .billing))
         billing.get("/api/v1/usage", use: UsageEndpoint(records: parts.records, prices: parts.prices, time: parts.time).get)
         return router

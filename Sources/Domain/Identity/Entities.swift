@@ -28,6 +28,11 @@ public typealias LeaseID = Identifier<Entity.Lease>
 /// One run of one gateway process.
 public typealias GatewayID = Identifier<Entity.Gateway>
 
+extension Identifier where Kind == Entity.TierVersion {
+    /// The form customers see: `pv_` and the usual form of the UUID.
+    public var priceVersionText: String { "pv_\(self)" }
+}
+
 extension Identifier where Kind == Entity.Request {
     /// The form customers see: `req_` and the usual form of the UUID.
     public var publicText: String { "req_\(self)" }

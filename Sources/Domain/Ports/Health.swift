@@ -3,14 +3,14 @@ public struct HealthReport: Sendable {
     public let postgres: DependencyState
     public let redis: DependencyState
     public let isSettlementAccepting: Bool
-    /// Models that have at least one replica.
-    public let servedModels: [String]
+    /// Every model of the route table, and whether it has a replica.
+    public let models: [String: Bool]
 
-    public init(postgres: DependencyState, redis: DependencyState, isSettlementAccepting: Bool, servedModels: [String]) {
+    public init(postgres: DependencyState, redis: DependencyState, isSettlementAccepting: Bool, models: [String: Bool]) {
         self.postgres = postgres
         self.redis = redis
         self.isSettlementAccepting = isSettlementAccepting
-        self.servedModels = servedModels
+        self.models = models
     }
 
     /// Whether paid requests can be served: their usage can be recorded.

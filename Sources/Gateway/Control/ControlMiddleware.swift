@@ -31,6 +31,7 @@ struct ProblemMiddleware: RouterMiddleware {
         }
         response.headers[.requestID] = context.requestID.publicText
         response.headers[.contentTypeOptions] = "nosniff"
+        if let own = request.headers[.requestID].flatMap({ ClientRequestID($0) }) { response.headers[.clientRequestID] = own.text }
         if response.headers[.cacheControl] == nil { response.headers[.cacheControl] = "no-store" }
         return response
     }
@@ -76,7 +77,8 @@ struct CustomerAuthentication: RouterMiddleware {
     typealias Context = ControlContext
 
     let keys: KeyCache
-    let scope: Scope
+    /// `nil`: any key of a customer.
+    let scope: Scope?
 
     func handle(
         _ request: Request, context: ControlContext, next: @concurrent (Request, ControlContext) async throws -> Response
@@ -84,7 +86,7 @@ struct CustomerAuthentication: RouterMiddleware {
         var headers = HTTPHeaders()
         for field in request.headers { headers.add(name: field.name.rawName, value: field.value) }
         let principal = try await keys.customer(for: DataPlaneHandler.credentials(of: headers))
-        guard principal.scopes.contains(scope) else {
+        if let scope, !principal.scopes.contains(scope) {
             throw Refusal(.insufficientScope, "The key lacks the scope \(scope.rawValue). Use a key that has it.")
         }
         var context = context
@@ -96,6 +98,7 @@ struct CustomerAuthentication: RouterMiddleware {
 extension HTTPField.Name {
     // The names are constants of ours and valid; a name that were not would simply not be sent.
     static let requestID = HTTPField.Name("x-request-id") ?? .server
+    static let clientRequestID = HTTPField.Name("x-client-request-id") ?? .server
     static let contentTypeOptions = HTTPField.Name("x-content-type-options") ?? .server
 }
 

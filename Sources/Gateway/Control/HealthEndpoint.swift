@@ -12,15 +12,16 @@ struct HealthEndpoint: Sendable {
 
     /// The process is alive; asks nobody.
     func alive(_ request: Request, _ context: ControlContext) async throws -> Response {
-        try .json(["status": "alive"])
+        try .json(["alive": true])
     }
 
     func overview(_ request: Request, _ context: ControlContext) async throws -> Response {
         let report = await health.report()
         return try .json(
             Overview(
-                status: report.degradations.isEmpty && !report.servedModels.isEmpty ? "healthy" : "degraded",
-                postgres: report.postgres.rawValue, redis: report.redis.rawValue, models: report.servedModels))
+                status: report.degradations.isEmpty && report.models.values.contains(true) ? "healthy" : "degraded",
+                postgres: report.postgres == .available ? "up" : "down", redis: Self.upOrDown(report.redis),
+                models: report.models.mapValues { $0 ? "ready" : "unavailable" }))
     }
 
     func ready(_ request: Request, _ context: ControlContext) async throws -> Response {
@@ -28,9 +29,9 @@ struct HealthEndpoint: Sendable {
         let answer = Readiness(
             ready: report.isReady, degraded: report.degradations,
             checks: [
-                "postgres": report.postgres.rawValue, "redis": report.redis.rawValue,
-                "settlement": report.isSettlementAccepting ? "available" : "unavailable",
-                "routes": report.servedModels.isEmpty ? "empty" : "available",
+                "postgres": Self.okOr(report.postgres), "redis": Self.okOr(report.redis),
+                "settlement": report.isSettlementAccepting ? "ok" : "unavailable",
+                "routes": report.models.values.contains(true) ? "ok" : "unavailable",
             ])
         var response = try Response.json(answer, status: report.isReady ? .ok : .serviceUnavailable)
         if !report.isReady { response.headers[.retryAfter] = "2" }
@@ -41,11 +42,21 @@ struct HealthEndpoint: Sendable {
         Response(status: .ok, headers: [.contentType: "application/yaml"], body: .init(byteBuffer: .init(string: contract)))
     }
 
+    private static func upOrDown(_ state: DependencyState) -> String {
+        switch state {
+        case .available: "up"
+        case .unavailable: "down"
+        case .notConfigured: state.rawValue
+        }
+    }
+
+    private static func okOr(_ state: DependencyState) -> String { state == .available ? "ok" : state.rawValue }
+
     private struct Overview: Encodable {
         let status: String
         let postgres: String
         let redis: String
-        let models: [String]
+        let models: [String: String]
     }
 
     private struct Readiness: Encodable {

@@ -61,37 +61,16 @@ struct RequestsEndpoint: Sendable {
 
 private struct RequestAnswer: Encodable {
     let id: String
-    let object = "request"
-    let status: String
-    let model: String
-    let version: String
-    let keyID: String
-    let createdAt: String
-    let completedAt: String?
-    let processingTimeMilliseconds: Int64?
-    let httpStatus: Int16?
-    let errorCode: String?
-    let usage: UsagePart?
-    let priceVersion: String?
-    let costMicros: Int64?
-    let currency: String?
-    let cached: Bool
+    private let row: RequestRow
+    private let sheet: PriceSheet?
 
-    struct UsagePart: Encodable {
-        let inputTokens: Int64
-        let cachedInputTokens: Int64
-        let outputTokens: Int64
-        let source: String
-
-        enum CodingKeys: String, CodingKey {
-            case source
-            case inputTokens = "input_tokens"
-            case cachedInputTokens = "cached_input_tokens"
-            case outputTokens = "output_tokens"
-        }
+    init(_ row: RequestRow, sheet: PriceSheet?) {
+        id = row.id.publicText
+        self.row = row
+        self.sheet = sheet
     }
 
-    enum CodingKeys: String, CodingKey {
+    private enum Key: String, CodingKey {
         case id, object, status, model, version, usage, currency, cached
         case keyID = "key_id"
         case createdAt = "created_at"
@@ -103,26 +82,41 @@ private struct RequestAnswer: Encodable {
         case costMicros = "cost_micros"
     }
 
-    init(_ row: RequestRow, sheet: PriceSheet?) {
-        id = row.id.publicText
-        status = row.status
-        model = row.model
-        version = row.modelVersion
-        keyID = row.keyID.description
-        createdAt = row.createdAt.description
-        completedAt = row.completedAt?.description
-        processingTimeMilliseconds = row.processingMicroseconds.map { $0 / 1_000 }
-        httpStatus = row.httpStatus
-        errorCode = row.errorCode
-        usage = row.billed.map {
-            UsagePart(
-                inputTokens: $0.inputTokens, cachedInputTokens: $0.cachedInputTokens, outputTokens: $0.outputTokens,
-                source: $0.source.rawValue)
+    private enum UsageKey: String, CodingKey {
+        case source
+        case inputTokens = "input_tokens"
+        case cachedInputTokens = "cached_input_tokens"
+        case outputTokens = "output_tokens"
+    }
+
+    /// What is unknown is present and null, so that a reader need not ask whether it is there.
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: Key.self)
+        try container.encode(id, forKey: .id)
+        try container.encode("request", forKey: .object)
+        try container.encode(row.status, forKey: .status)
+        try container.encode(row.model, forKey: .model)
+        try container.encode(row.modelVersion, forKey: .version)
+        try container.encode(row.keyID.description, forKey: .keyID)
+        try container.encode(row.createdAt.description, forKey: .createdAt)
+        try container.encode(row.completedAt?.description, forKey: .completedAt)
+        try container.encode(row.processingMicroseconds.map { $0 / 1_000 }, forKey: .processingTimeMilliseconds)
+        try container.encode(row.httpStatus, forKey: .httpStatus)
+        try container.encode(row.errorCode, forKey: .errorCode)
+        try container.encode(row.isCached, forKey: .cached)
+        try container.encode(row.billed == nil ? nil : row.tierVersionID?.priceVersionText, forKey: .priceVersion)
+        try container.encode(row.billed == nil ? nil : sheet?.currency, forKey: .currency)
+        guard let billed = row.billed else {
+            try container.encodeNil(forKey: .usage)
+            // Known, not unknown: what was not billed costs nothing.
+            return try container.encode(row.completedAt == nil ? nil : 0, forKey: .costMicros)
         }
-        priceVersion = row.billed == nil ? nil : sheet.map { "\($0.tierCode)-\($0.version)" }
-        costMicros = row.billed.flatMap { sheet?.amount(requests: 1, usage: $0, model: row.model).rounded?.value }
-        currency = row.billed == nil ? nil : sheet?.currency
-        cached = row.isCached
+        try container.encode(sheet?.amount(requests: 1, usage: billed, model: row.model).rounded?.value, forKey: .costMicros)
+        var usage = container.nestedContainer(keyedBy: UsageKey.self, forKey: .usage)
+        try usage.encode(billed.inputTokens, forKey: .inputTokens)
+        try usage.encode(billed.cachedInputTokens, forKey: .cachedInputTokens)
+        try usage.encode(billed.outputTokens, forKey: .outputTokens)
+        try usage.encode(billed.source.rawValue, forKey: .source)
     }
 }
 
@@ -130,9 +124,14 @@ private struct StatusAnswer: Encodable {
     let requestID: String
     let status: String
     let result: JSONFragment?
-    let error: String?
+    let error: Failure?
     let createdAt: String
     let completedAt: String?
+
+    struct Failure: Encodable {
+        let code: String
+        let message: String
+    }
 
     enum CodingKeys: String, CodingKey {
         case status, result, error
@@ -145,7 +144,7 @@ private struct StatusAnswer: Encodable {
         requestID = row.id.publicText
         status = row.status
         result = row.result.flatMap { try? JSONDecoder().decode(JSONFragment.self, from: Data($0.utf8)) }
-        error = row.errorCode
+        error = row.errorCode.map { Failure(code: $0, message: FailureCode(rawValue: $0)?.title ?? "The request failed") }
         createdAt = row.createdAt.description
         completedAt = row.completedAt?.description
     }

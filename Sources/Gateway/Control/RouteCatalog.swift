@@ -2,7 +2,7 @@
 public struct RouteCatalog: Sendable {
     public enum Access: Sendable, Equatable {
         case open
-        /// A customer's key with this scope.
+        /// A customer's key with this scope; empty for any key.
         case key(String)
         /// Runs through the pipeline and is metered; served by the data plane, never by the router.
         case metered
@@ -26,7 +26,7 @@ public struct RouteCatalog: Sendable {
         Entry(method: "GET", path: "/status/{id}", access: .key("read")),
         Entry(method: "GET", path: "/api/v1/requests", access: .key("read")),
         Entry(method: "GET", path: "/api/v1/requests/{id}", access: .key("read")),
-        Entry(method: "GET", path: "/api/v1/quota", access: .key("read")),
+        Entry(method: "GET", path: "/api/v1/quota", access: .key("")),
         Entry(method: "GET", path: "/api/v1/usage", access: .key("billing")),
     ]
 

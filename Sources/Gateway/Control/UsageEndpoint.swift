@@ -25,9 +25,11 @@ struct UsageEndpoint: Sendable {
                 tenantID: caller.tenantID, days: days.map(\.stretch), groupsByModel: groups.contains("model"),
                 groupsByKey: groups.contains("key")))
         let report = try await rate(rows, groups)
+        var currency = report.currency
+        if currency.isEmpty { currency = try await prices.sheet(caller.tierVersionID)?.currency ?? "" }
         return try .json(
             UsageAnswer(
-                start: start.description, end: end.description, timeZone: caller.timeZone, currency: report.currency,
+                start: start.description, end: end.description, timeZone: caller.timeZone, currency: currency,
                 data: report.lines.map { UsageAnswer.Line($0, days: days.map(\.name)) }, total: UsageAnswer.Line(report.total, days: [])))
     }
 

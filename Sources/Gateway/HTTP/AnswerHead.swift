@@ -3,11 +3,14 @@ internal import NIOCore
 
 /// Writes the head of a data-plane answer and its body into one buffer, so that an answer is one write of the socket.
 enum AnswerHead {
-    static func prediction(_ answer: Prediction, keepsAlive: Bool, at now: Timestamp, on loop: LoopContext) -> ByteBuffer {
+    static func prediction(
+        _ answer: Prediction, clientID: ClientRequestID?, keepsAlive: Bool, at now: Timestamp, on loop: LoopContext
+    ) -> ByteBuffer {
         let body = AnswerBody.prediction(answer)
         var buffer = ByteBuffer()
         buffer.reserveCapacity(900 + body.readableBytes)
         begin(&buffer, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n", body, answer.requestID, keepsAlive, now, loop)
+        write(clientID, to: &buffer)
         buffer.writeStaticString("x-weir-model: ")
         buffer.writeString(answer.model)
         if isFieldSafe(answer.version) {
@@ -40,7 +43,8 @@ enum AnswerHead {
     }
 
     static func problem(
-        _ refusal: Refusal, requestID: RequestID, keepsAlive: Bool, at now: Timestamp, on loop: LoopContext
+        _ refusal: Refusal, requestID: RequestID, clientID: ClientRequestID? = nil, keepsAlive: Bool, at now: Timestamp,
+        on loop: LoopContext
     ) -> ByteBuffer {
         let body = AnswerBody.problem(refusal, requestID: requestID)
         var buffer = ByteBuffer()
@@ -48,6 +52,7 @@ enum AnswerHead {
         begin(
             &buffer, "HTTP/1.1 \(refusal.code.httpStatus) \(reason(refusal.code.httpStatus))\r\ncontent-type: application/problem+json\r\n",
             body, requestID, keepsAlive, now, loop)
+        write(clientID, to: &buffer)
         buffer.writeStaticString("x-weir-error: ")
         buffer.writeString(refusal.code.rawValue)
         for (name, value) in refusal.fields { buffer.writeString("\r\n\(name): \(value)") }
@@ -68,6 +73,13 @@ enum AnswerHead {
         buffer.writeStaticString("\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\nx-request-id: ")
         buffer.writePublicID(requestID)
         buffer.writeStaticString(keepsAlive ? "\r\n" : "\r\nconnection: close\r\n")
+    }
+
+    private static func write(_ clientID: ClientRequestID?, to buffer: inout ByteBuffer) {
+        guard let clientID else { return }
+        buffer.writeStaticString("x-client-request-id: ")
+        buffer.writeString(clientID.text)
+        buffer.writeStaticString("\r\n")
     }
 
     /// Both families of limit headers: `x-ratelimit-*` in the form of the OpenAI API, and the `RateLimit` fields of the IETF draft

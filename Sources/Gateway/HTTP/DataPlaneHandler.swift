@@ -155,27 +155,31 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
                 TraceContext(parent: $0, state: head.headers.first(name: "tracestate"))
             })
         let keepsAlive = head.isKeepAlive
+        let clientID = head.headers.first(name: "x-request-id").flatMap { ClientRequestID($0) }
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         let pipeline = pipeline
         let loop = loop
         // The one place that starts a task for a request; it ends with the request, and every wait inside it is bounded.
         Task(executorPreference: loop.executor) {
             let outcome = await pipeline.run(call, on: loop)
-            bound.value.0.answer(outcome, call: call, keepsAlive: keepsAlive, context: bound.value.1)
+            bound.value.0.answer(outcome, call: call, clientID: clientID, keepsAlive: keepsAlive, context: bound.value.1)
         }
     }
 
-    private func answer(_ outcome: InferenceOutcome, call: InferenceCall, keepsAlive: Bool, context: ChannelHandlerContext) {
+    private func answer(
+        _ outcome: InferenceOutcome, call: InferenceCall, clientID: ClientRequestID?, keepsAlive: Bool, context: ChannelHandlerContext
+    ) {
         guard let guardContext, context.channel.isActive else { return }
         let now = time.now
         let staysOpen = keepsAlive && !closesAfterAnswer
         let bytes: ByteBuffer
         switch outcome {
         case .answered(let prediction):
-            bytes = AnswerHead.prediction(prediction, keepsAlive: staysOpen, at: now, on: loop)
+            bytes = AnswerHead.prediction(prediction, clientID: clientID, keepsAlive: staysOpen, at: now, on: loop)
             RequestMetrics.answered(nanoseconds: time.monotonicNanoseconds &- call.receivedNanoseconds)
         case .refused(let refusal, let requestID):
-            bytes = AnswerHead.problem(refusal, requestID: requestID, keepsAlive: staysOpen, at: now, on: loop)
+            bytes = AnswerHead.problem(
+                refusal, requestID: requestID, clientID: clientID, keepsAlive: staysOpen, at: now, on: loop)
             RequestMetrics.refused(refusal.code, route: "predict")
             log(refusal, requestID)
         }

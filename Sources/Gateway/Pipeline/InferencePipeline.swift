@@ -115,7 +115,7 @@ struct InferencePipeline: Sendable {
             requestID: work.call.requestID, model: work.request.model, version: version, prediction: reading.prediction,
             probabilities: reading.probabilities, usage: usage,
             cost: sheet?.amount(requests: 1, usage: usage, model: work.request.model).rounded, currency: sheet?.currency ?? "",
-            priceVersion: sheet.map { "\($0.tierCode)-\($0.version)" } ?? "", limits: quota.readings(for: work.principal),
+            priceVersion: work.principal.tierVersionID.priceVersionText, limits: quota.readings(for: work.principal),
             degradations: snapshot.redis == .unavailable ? ["redis"] : [], timings: timings)
     }
 

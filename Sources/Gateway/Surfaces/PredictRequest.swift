@@ -5,7 +5,7 @@ internal import NIOCore
 struct PredictRequest: Sendable {
     /// Numbers of one row, and rows of one request, at most.
     static let valueLimit = 4_096
-    static let rowLimit = 1_024
+    static let rowLimit = 4_096
 
     let model: String
     let version: String?
@@ -41,8 +41,8 @@ struct PredictRequest: Sendable {
         }
         self.model = model
         version = try members.version.map { value throws(Refusal) in
-            guard let text = tape.string(value), (1...64).contains(text.utf8.count) else {
-                throw .invalid("/version", "must be a string of 1 to 64 bytes", fix: "Leave it out for the version in service.")
+            guard let text = tape.string(value), (1...128).contains(text.utf8.count) else {
+                throw .invalid("/version", "must be a string of 1 to 128 bytes", fix: "Leave it out for the version in service.")
             }
             return text
         }

@@ -377,11 +377,6 @@ paths:
             uniqueItems: true
             items: { type: string, enum: [day, model, key] }
           example: [day, model]
-        - name: limit
-          in: query
-          description: The most rows in the answer.
-          schema: { type: integer, minimum: 1, maximum: 1000, default: 1000 }
-        - { $ref: '#/components/parameters/After' }
       responses:
         '200':
           description: The rows, in the order of their groups, and their sum.
@@ -922,8 +917,9 @@ components:
       pattern: '^req_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'
     KeyId:
       type: string
-      description: The public part of a key, safe to show.
-      pattern: '^[0-9A-Za-z]{12}$'
+      description: The key's row, as `GET /admin/v1/tenants/{id}/keys` lists it. Not a secret.
+      format: uuid
+      pattern: '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
     PriceVersion:
       type: string
       description: '`pv_` and a UUID: one immutable version of a tier.'
@@ -1139,13 +1135,13 @@ components:
           type: array
           items: { $ref: '#/components/schemas/QuotaState' }
 
-    RequestStatus: { type: string, enum: [queued, processing, completed, failed] }
+    RequestStatus: { type: string, enum: [queued, processing, completed, failed, cancelled, expired] }
     Request:
       type: object
       required:
         [id, object, status, model, version, key_id, created_at, completed_at, processing_time_ms, http_status,
         error_code,
-         usage, price_version, cost_micros, cached]
+         usage, price_version, cost_micros, currency, cached]
       properties:
         id: { $ref: '#/components/schemas/RequestId' }
         object: { type: string, const: request }
@@ -1167,6 +1163,8 @@ components:
           type: [integer, 'null']
           format: int64
           description: When rated alone. Zero for a failed request.
+        currency:
+          oneOf: [{ $ref: '#/components/schemas/Currency' }, { type: 'null' }]
         cached: { type: boolean }
       examples:
         - id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
@@ -1174,7 +1172,7 @@ components:
           status: completed
           model: iris
           version: '1'
-          key_id: 7hQ2mZk0Xb4T
+          key_id: 0195a3c0-22bb-7cde-9f11-6a7b8c9d0e1f
           created_at: '2026-03-14T09:26:53.589793Z'
           completed_at: '2026-03-14T09:26:53.592310Z'
           processing_time_ms: 3
@@ -1183,6 +1181,7 @@ components:
           usage: { input_tokens: 4, cached_input_tokens: 0, output_tokens: 1, source: fixed }
           price_version: pv_0195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0e
           cost_micros: 11
+          currency: EUR
           cached: false
     RequestList:
       type: object

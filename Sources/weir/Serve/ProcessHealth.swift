@@ -20,6 +20,6 @@ struct ProcessHealth: HealthSource {
         return HealthReport(
             postgres: postgres, redis: isRedisConfigured ? snapshot.redis : .notConfigured,
             isSettlementAccepting: settler.isAccepting,
-            servedModels: snapshot.table.models.filter { !$0.replicas.isEmpty }.map(\.profile.name))
+            models: Dictionary(uniqueKeysWithValues: snapshot.table.models.map { ($0.profile.name, !$0.replicas.isEmpty) }))
     }
 }
