@@ -47,7 +47,7 @@ public final class PostgresThread: SerialExecutor {
     /// - Returns: what `cancel` takes.
     @discardableResult
     func schedule(afterMilliseconds milliseconds: Int, _ work: @escaping @Sendable () -> Void) -> UInt64 {
-        queue.schedule(atNanoseconds: Deadline.now + UInt64(max(milliseconds, 0)) * 1_000_000, work)
+        queue.schedule(atNanoseconds: Deadline(afterMilliseconds: milliseconds).nanoseconds, work)
     }
 
     /// Forgets scheduled work. Harmless when it has run, or is just running.

@@ -1,28 +1,6 @@
 internal import CLibPQ
 internal import Glibc
 
-/// A point on the monotonic clock.
-struct Deadline {
-    private let nanoseconds: UInt64
-
-    init(afterMilliseconds milliseconds: Int) {
-        nanoseconds = Self.now + UInt64(max(milliseconds, 0)) * 1_000_000
-    }
-
-    static var now: UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
-    }
-
-    /// Rounded up, so that waiting this long is waiting long enough; 0 once it has passed.
-    var remainingMilliseconds: Int32 {
-        let now = Self.now
-        guard nanoseconds > now else { return 0 }
-        return Int32(clamping: (nanoseconds - now + 999_999) / 1_000_000)
-    }
-}
-
 /// What every session does with its socket: waiting with a deadline, and turning libpq's reports into errors.
 enum PostgresWire {
     /// PG_DIAG_SEVERITY_NONLOCALIZED and its neighbours of postgres_ext.h are character macros, which Swift does not import.

@@ -319,7 +319,7 @@ struct PostgresSessionTests {
 
     @Test("an unknown database is told with its SQLSTATE and is not transient")
     func unknownDatabase() async throws {
-        let url = try await PostgresServer.adminURL().replacing("/postgres?", with: "/nowhere?")
+        let url = try await PostgresServer.url(ofDatabase: "nowhere")
         try await PostgresThread().run {
             let session = PostgresSession(configuration: try PostgresConfiguration(url: url))
             let error = #expect(throws: PostgresError.self) { try session.connect() }

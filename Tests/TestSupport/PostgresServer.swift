@@ -52,10 +52,17 @@ public enum PostgresServer {
         return try await SharedCluster.shared.url()
     }
 
+    /// The URL of another database of the same server, which need not exist.
+    public static func url(ofDatabase name: String) async throws -> String {
+        replacingDatabase(of: try await adminURL(), with: name)
+    }
+
     /// Runs SQL text on a session of its own.
     public static func run(_ script: String, on url: String) async throws {
         try await PostgresThread(name: "test-admin").run {
-            let session = PostgresSession(configuration: try PostgresConfiguration(url: url))
+            let session = PostgresSession(
+                configuration: try PostgresConfiguration(
+                    url: url, connectTimeoutMilliseconds: 60_000, answerTimeoutMilliseconds: 60_000))
             try session.connect()
             defer { session.close() }
             try session.run(script: script)
