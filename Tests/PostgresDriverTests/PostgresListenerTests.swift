@@ -21,6 +21,21 @@ struct ListeningBackends: PostgresStatement {
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Int32 { try row.int32() }
 }
 
+struct ServerClock: PostgresStatement {
+    static let sql = "SELECT clock_timestamp()"
+    static let columns: [PostgresType] = [.timestamptz]
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> PostgresTimestamp { try row.timestamp() }
+}
+
+/// When the listener's latest statement began.
+struct LastPing: PostgresStatement {
+    static let sql = """
+        SELECT query_start FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'listener'
+        """
+    static let columns: [PostgresType] = [.timestamptz]
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> PostgresTimestamp { try row.timestamp() }
+}
+
 /// Takes events one by one.
 actor EventReader {
     private var iterator: AsyncStream<PostgresListener.Event>.AsyncIterator
@@ -100,15 +115,21 @@ struct PostgresListenerTests {
 
     @Test("a consumer that falls behind loses the oldest events and is told to read everything anew")
     func overflow() async throws {
-        try await withListener(bufferLimit: 4) { pool, events in
+        try await withListener(bufferLimit: 4, pingMilliseconds: 1) { pool, events in
             #expect(await events.next() == .connected)
             _ = try await pool.pipeline(all: (0..<20).map { Notify(channel: "keys", payload: "\($0)") })
-            // The last notification is in the buffer once a later one, on another channel, has arrived.
+            // A ping that began after the commit brings the notifications along at the latest; once the next one has begun,
+            // they are in the buffer.
+            let committed = try await pool.execute(ServerClock())[0]
+            var pings: Set<PostgresTimestamp> = []
+            while pings.count < 2 {
+                pings.formUnion(try await pool.execute(LastPing()).filter { $0 > committed })
+            }
             var seen: [PostgresListener.Event] = []
-            _ = try await pool.execute(Notify(channel: "routes", payload: "end"))
-            while let event = await events.next(), event != .notification(channel: "routes", payload: "end") { seen.append(event) }
-            // Either the consumer kept up, or it was told.
-            #expect(seen.count == 20 || seen.contains(.connected))
+            for _ in 0..<4 { seen.append(try #require(await events.next())) }
+            #expect(seen.contains(.connected))
+            #expect(seen.contains(.notification(channel: "keys", payload: "19")))
+            #expect(!seen.contains(.notification(channel: "keys", payload: "0")))
         }
     }
 

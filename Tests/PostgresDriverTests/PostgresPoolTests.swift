@@ -206,7 +206,7 @@ struct PostgresPoolTests {
     func unreachable() async throws {
         let pool = try makePool(
             url: "postgresql:///x?host=/nonexistent",
-            PostgresPool.Options(queueTimeoutMilliseconds: 50, backoffBaseMilliseconds: 5, backoffMaximumMilliseconds: 10))
+            PostgresPool.Options(queueTimeoutMilliseconds: 2_000, backoffBaseMilliseconds: 5, backoffMaximumMilliseconds: 10))
         let error = await #expect(throws: PostgresError.self) { try await pool.execute(SelectOne()) }
         #expect(error?.code == .connectionFailed)
         #expect(error?.isTransient == true)
