@@ -66,7 +66,8 @@ struct FaultTests {
     func frozen() async throws {
         try await PostgresServer.withPrivateCluster { cluster in
             let session = try SessionBox(
-                PostgresConfiguration(url: cluster.url, connectTimeoutMilliseconds: 3_000, answerTimeoutMilliseconds: 2_000))
+                PostgresConfiguration(
+                    url: cluster.url, connectTimeoutMilliseconds: 3_000, answerTimeoutMilliseconds: 2_000))
             try await session.run { session in
                 try session.connect()
                 try #expect(session.execute(SelectOne()) == [1])
@@ -83,7 +84,8 @@ struct FaultTests {
                 let connect = #expect(throws: PostgresError.self) { try session.connect() }
                 #expect(connect?.code == .timedOut)
                 #expect(connect?.outcomeUnknown == false)
-                // Waits of two and three seconds. The bound leaves room for a busy machine and is less than the defaults of 35 s.
+                // Waits of two and three seconds. The bound leaves room for a busy machine and is less than the
+                // defaults of 35 s.
                 #expect(ContinuousClock.now - start < .seconds(25))
             }
             cluster.resume()

@@ -59,29 +59,34 @@ struct PoolStateMachineTests {
             limits: Machine.Limits(maximumConnections: 1, maximumWaiters: 3),
             steps: [
                 (.lease(1), [.open(1, afterMilliseconds: 0)]), (.lease(2), []), (.lease(3), []), (.due(1), []),
-                (.connected(1), [.grant(1, to: 1)]), (.released(1), [.grant(1, to: 2)]), (.released(1), [.grant(1, to: 3)]),
+                (.connected(1), [.grant(1, to: 1)]), (.released(1), [.grant(1, to: 2)]),
+                (.released(1), [.grant(1, to: 3)]),
                 (.released(1), []),
             ]),
         Scenario(
             testDescription: "a waiter beyond the bound is refused at once",
             limits: Machine.Limits(maximumConnections: 1, maximumWaiters: 1),
             steps: [
-                (.lease(1), [.open(1, afterMilliseconds: 0)]), (.lease(2), []), (.lease(3), [.refuse(3, .queueFull)]), (.due(1), []),
+                (.lease(1), [.open(1, afterMilliseconds: 0)]), (.lease(2), []), (.lease(3), [.refuse(3, .queueFull)]),
+                (.due(1), []),
                 (.connected(1), [.grant(1, to: 1)]), (.lease(4), [.refuse(4, .queueFull)]),
             ]),
         Scenario(
             testDescription: "a waiter that times out or is cancelled is refused once and skipped",
             limits: Machine.Limits(maximumConnections: 1, maximumWaiters: 5),
             steps: [
-                (.lease(1), [.open(1, afterMilliseconds: 0)]), (.lease(2), []), (.lease(3), []), (.lease(4), []), (.due(1), []),
+                (.lease(1), [.open(1, afterMilliseconds: 0)]), (.lease(2), []), (.lease(3), []), (.lease(4), []),
+                (.due(1), []),
                 (.connected(1), [.grant(1, to: 1)]), (.timedOut(2), [.refuse(2, .timedOut)]), (.timedOut(2), []),
                 (.cancelled(3), [.refuse(3, .cancelled)]), (.released(1), [.grant(1, to: 4)]), (.timedOut(4), []),
             ]),
         Scenario(
             testDescription: "the most recently used connection is lent first",
             steps: [
-                (.lease(1), [.open(1, afterMilliseconds: 0)]), (.lease(2), [.open(2, afterMilliseconds: 0)]), (.due(1), []),
-                (.due(2), []), (.connected(1), [.grant(1, to: 1)]), (.connected(2), [.grant(2, to: 2)]), (.released(2), []),
+                (.lease(1), [.open(1, afterMilliseconds: 0)]), (.lease(2), [.open(2, afterMilliseconds: 0)]),
+                (.due(1), []),
+                (.due(2), []), (.connected(1), [.grant(1, to: 1)]), (.connected(2), [.grant(2, to: 2)]),
+                (.released(2), []),
                 (.released(1), []), (.lease(3), [.grant(1, to: 3)]), (.lease(4), [.grant(2, to: 4)]),
             ]),
         Scenario(
@@ -89,7 +94,8 @@ struct PoolStateMachineTests {
             limits: Machine.Limits(maximumConnections: 1, maximumWaiters: 1),
             steps: [
                 (.lease(1), [.open(1, afterMilliseconds: 0)]), (.due(1), []), (.connected(1), [.grant(1, to: 1)]),
-                (.released(1, reusable: false), [.close(1)]), (.closed(1), []), (.lease(2), [.open(2, afterMilliseconds: 0)]),
+                (.released(1, reusable: false), [.close(1)]), (.closed(1), []),
+                (.lease(2), [.open(2, afterMilliseconds: 0)]),
                 (.due(2), []), (.connected(2), [.grant(2, to: 2)]), (.lease(3), []),
                 (.released(2, reusable: false), [.close(2)]), (.closed(2), [.open(3, afterMilliseconds: 0)]),
             ]),
@@ -97,18 +103,24 @@ struct PoolStateMachineTests {
             testDescription: "a connection beyond its age is replaced when it is touched",
             limits: Machine.Limits(maximumConnections: 2, maximumWaiters: 1, maximumAgeMilliseconds: 100),
             steps: [
-                (.lease(1), [.open(1, afterMilliseconds: 0)]), (.due(1), []), (.connected(1), [.grant(1, to: 1)]), (.clock(99), []),
-                (.released(1), []), (.clock(100), []), (.lease(2), [.close(1), .open(2, afterMilliseconds: 0)]), (.closed(1), []),
+                (.lease(1), [.open(1, afterMilliseconds: 0)]), (.due(1), []), (.connected(1), [.grant(1, to: 1)]),
+                (.clock(99), []),
+                (.released(1), []), (.clock(100), []), (.lease(2), [.close(1), .open(2, afterMilliseconds: 0)]),
+                (.closed(1), []),
                 (.due(2), []), (.connected(2), [.grant(2, to: 2)]), (.clock(200), []), (.released(2), [.close(2)]),
             ]),
         Scenario(
-            testDescription: "an unreachable server is tried by one connection at a time, with doubling delays up to the maximum",
+            testDescription:
+                "an unreachable server is tried by one connection at a time, with doubling delays up to the maximum",
             limits: Machine.Limits(
                 maximumConnections: 3, maximumWaiters: 9, backoffBaseMilliseconds: 10, backoffMaximumMilliseconds: 35),
             steps: [
-                (.lease(1), [.open(1, afterMilliseconds: 0)]), (.lease(2), [.open(2, afterMilliseconds: 0)]), (.due(1), []),
-                (.due(2), []), (.failed(1), []), (.failed(2), [.open(3, afterMilliseconds: 20)]), (.lease(3), []), (.clock(20), []),
-                (.due(3), []), (.failed(3), [.open(4, afterMilliseconds: 35)]), (.timedOut(1), [.refuse(1, .unreachable)]),
+                (.lease(1), [.open(1, afterMilliseconds: 0)]), (.lease(2), [.open(2, afterMilliseconds: 0)]),
+                (.due(1), []),
+                (.due(2), []), (.failed(1), []), (.failed(2), [.open(3, afterMilliseconds: 20)]), (.lease(3), []),
+                (.clock(20), []),
+                (.due(3), []), (.failed(3), [.open(4, afterMilliseconds: 35)]),
+                (.timedOut(1), [.refuse(1, .unreachable)]),
                 (.due(4), []), (.connected(4), [.grant(4, to: 2), .open(5, afterMilliseconds: 0)]),
                 (.timedOut(3), [.refuse(3, .timedOut)]),
             ]),
@@ -130,17 +142,20 @@ struct PoolStateMachineTests {
             testDescription: "the minimum is opened at the start and kept",
             limits: Machine.Limits(maximumConnections: 3, minimumConnections: 2, maximumWaiters: 1),
             steps: [
-                (.start, [.open(1, afterMilliseconds: 0), .open(2, afterMilliseconds: 0)]), (.due(1), []), (.due(2), []),
+                (.start, [.open(1, afterMilliseconds: 0), .open(2, afterMilliseconds: 0)]), (.due(1), []),
+                (.due(2), []),
                 (.connected(1), []), (.connected(2), []), (.lease(1), [.grant(2, to: 1)]),
                 (.released(2, reusable: false), [.close(2)]), (.closed(2), [.open(3, afterMilliseconds: 0)]),
             ]),
         Scenario(
-            testDescription: "shutting down refuses waiters, closes idle connections, waits for lent and opening ones, finishes once",
+            testDescription:
+                "shutting down refuses waiters, closes idle connections, waits for lent and opening ones, finishes once",
             limits: Machine.Limits(maximumConnections: 3, maximumWaiters: 9),
             steps: [
                 (.lease(1), [.open(1, afterMilliseconds: 0)]), (.due(1), []), (.connected(1), [.grant(1, to: 1)]),
                 (.lease(2), [.open(2, afterMilliseconds: 0)]), (.due(2), []), (.connected(2), [.grant(2, to: 2)]),
-                (.released(2), []), (.lease(3), [.grant(2, to: 3)]), (.lease(4), [.open(3, afterMilliseconds: 0)]), (.due(3), []),
+                (.released(2), []), (.lease(3), [.grant(2, to: 3)]), (.lease(4), [.open(3, afterMilliseconds: 0)]),
+                (.due(3), []),
                 (.released(2), [.grant(2, to: 4)]), (.released(2), []), (.shutDown, [.close(2)]), (.closed(2), []),
                 (.lease(5), [.refuse(5, .shuttingDown)]), (.connected(3), [.close(3)]), (.closed(3), []),
                 (.released(1), [.close(1)]), (.closed(1), [.finish]), (.shutDown, []),
@@ -149,7 +164,8 @@ struct PoolStateMachineTests {
             testDescription: "shutting down drops a delayed opening, and an empty pool finishes at once",
             limits: Machine.Limits(maximumConnections: 1, maximumWaiters: 9, backoffBaseMilliseconds: 10),
             steps: [
-                (.lease(1), [.open(1, afterMilliseconds: 0)]), (.due(1), []), (.failed(1), [.open(2, afterMilliseconds: 10)]),
+                (.lease(1), [.open(1, afterMilliseconds: 0)]), (.due(1), []),
+                (.failed(1), [.open(2, afterMilliseconds: 10)]),
                 (.shutDown, [.refuse(1, .shuttingDown), .finish]), (.due(2), []),
             ]),
     ]
@@ -195,7 +211,10 @@ struct PoolStateMachineTests {
             var machine = Machine(limits: Machine.Limits(maximumConnections: 1, backoffBaseMilliseconds: 8))
             _ = machine.lease(1, now: 0)
             _ = machine.openingDue(1)
-            guard case .open(_, let delay)? = machine.connectFailed(1, isPermanent: false, now: 0, using: &generator).first else {
+            guard
+                case .open(_, let delay)? = machine.connectFailed(1, isPermanent: false, now: 0, using: &generator)
+                    .first
+            else {
                 Issue.record("no second attempt")
                 return
             }
@@ -204,7 +223,9 @@ struct PoolStateMachineTests {
         #expect(delays == Set(0...8))
     }
 
-    @Test("whatever happens, bounds hold, every waiter is answered once, and nobody waits beside an idle connection", arguments: 0..<40)
+    @Test(
+        "whatever happens, bounds hold, every waiter is answered once, and nobody waits beside an idle connection",
+        arguments: 0..<40)
     func randomWalk(seed: UInt64) {
         var walk = PoolWalk(seed: seed)
         for _ in 0..<400 { walk.step() }
@@ -230,7 +251,8 @@ struct PoolWalk {
     init(seed: UInt64) {
         generator = SeededGenerator(state: seed)
         limits = PoolStateMachine.Limits(
-            maximumConnections: Int.random(in: 1...5, using: &generator), minimumConnections: Int.random(in: 0...2, using: &generator),
+            maximumConnections: Int.random(in: 1...5, using: &generator),
+            minimumConnections: Int.random(in: 0...2, using: &generator),
             maximumWaiters: Int.random(in: 0...6, using: &generator),
             maximumAgeMilliseconds: Bool.random(using: &generator) ? 300 : nil)
         machine = PoolStateMachine(limits: limits)

@@ -76,7 +76,9 @@ struct PostgresConnectionTests {
         try await withConnection { connection in
             try await connection.run(script: createNumbers)
             let error = await #expect(throws: PostgresTransactionError.self) {
-                try await connection.transaction(.readOnlySnapshot) { _ = try await $0.execute(InsertNumber(number: 1)) }
+                try await connection.transaction(.readOnlySnapshot) {
+                    _ = try await $0.execute(InsertNumber(number: 1))
+                }
             }
             #expect(error?.cause?.sqlState == "25006")
             #expect(error?.cause?.isTransient == true)

@@ -41,7 +41,9 @@ struct PostgresCopyTests {
     func empty() async throws {
         try await withPool { pool in
             try await pool.withConnection { connection in
-                for try await _ in try await connection.copyOut(CopySeries(count: 0)) { Issue.record("a chunk of nothing") }
+                for try await _ in try await connection.copyOut(CopySeries(count: 0)) {
+                    Issue.record("a chunk of nothing")
+                }
                 try #expect(await connection.execute(SelectOne()) == [1])
             }
         }

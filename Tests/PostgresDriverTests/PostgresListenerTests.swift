@@ -61,7 +61,8 @@ struct PostgresListenerTests {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 let listener = try PostgresListener(
                     configuration: PostgresConfiguration(url: url, applicationName: "listener"),
-                    channels: ["keys", "routes"], bufferLimit: bufferLimit, pingMilliseconds: pingMilliseconds, logger: quietLogger)
+                    channels: ["keys", "routes"], bufferLimit: bufferLimit, pingMilliseconds: pingMilliseconds,
+                    logger: quietLogger)
                 group.addTask { try await listener.run() }
                 let events = EventReader(listener.events)
                 try await body(pool, events)
@@ -79,7 +80,8 @@ struct PostgresListenerTests {
         try await withListener { pool, events in
             #expect(await events.next() == .connected)
             _ = try await pool.pipeline(
-                Notify(channel: "keys", payload: "1"), Notify(channel: "other", payload: "x"), Notify(channel: "routes", payload: ""),
+                Notify(channel: "keys", payload: "1"), Notify(channel: "other", payload: "x"),
+                Notify(channel: "routes", payload: ""),
                 Notify(channel: "keys", payload: "Ü"))
             #expect(await events.next() == .notification(channel: "keys", payload: "1"))
             #expect(await events.next() == .notification(channel: "routes", payload: ""))
@@ -118,8 +120,8 @@ struct PostgresListenerTests {
         try await withListener(bufferLimit: 4, pingMilliseconds: 1) { pool, events in
             #expect(await events.next() == .connected)
             _ = try await pool.pipeline(all: (0..<20).map { Notify(channel: "keys", payload: "\($0)") })
-            // A ping that began after the commit brings the notifications along at the latest; once the next one has begun,
-            // they are in the buffer.
+            // A ping that began after the commit brings the notifications along at the latest; once the next one has
+            // begun, they are in the buffer.
             let committed = try await pool.execute(ServerClock())[0]
             var pings: Set<PostgresTimestamp> = []
             while pings.count < 2 {
@@ -136,7 +138,8 @@ struct PostgresListenerTests {
     @Test("ends while the server cannot be reached")
     func endsWhileUnreachable() async throws {
         let listener = try PostgresListener(
-            configuration: PostgresConfiguration(url: "postgresql:///x?host=/nonexistent"), channels: ["keys"], logger: quietLogger)
+            configuration: PostgresConfiguration(url: "postgresql:///x?host=/nonexistent"), channels: ["keys"],
+            logger: quietLogger)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await listener.run() }
             group.cancelAll()

@@ -24,7 +24,8 @@ struct PostgresMigratorTests {
         try await PostgresServer.withDatabase { url in
             let pool = try makePool(url: url)
             try await body(pool) { migrations in
-                try PostgresMigrator(configuration: PostgresConfiguration(url: url), migrations: migrations, logger: quietLogger)
+                try PostgresMigrator(
+                    configuration: PostgresConfiguration(url: url), migrations: migrations, logger: quietLogger)
             }
             await pool.shutdown()
         }
@@ -44,7 +45,8 @@ struct PostgresMigratorTests {
             try #expect(await pool.execute(SelectNumbers()) == [1, 2, 3])
             let status = try await three.status()
             #expect(status.map(\.label) == ["0001_numbers", "0002_seed", "0003_more"])
-            #expect(status.allSatisfy { $0.standing == .applied && $0.appliedAt != nil && $0.durationMilliseconds != nil })
+            #expect(
+                status.allSatisfy { $0.standing == .applied && $0.appliedAt != nil && $0.durationMilliseconds != nil })
         }
     }
 
@@ -81,7 +83,8 @@ struct PostgresMigratorTests {
     @Test("that fail leave nothing of themselves and keep those before them")
     func failing() async throws {
         let failing = PostgresMigration(
-            number: 2, name: "broken", sql: "CREATE TABLE halfway (n int8); INSERT INTO numbers VALUES (1); SELECT nonsense;")
+            number: 2, name: "broken",
+            sql: "CREATE TABLE halfway (n int8); INSERT INTO numbers VALUES (1); SELECT nonsense;")
         try await withMigrators { pool, migrator in
             let error = await #expect(throws: PostgresError.self) {
                 try await migrator([Self.first, failing, Self.third]).migrate()
@@ -101,7 +104,9 @@ struct PostgresMigratorTests {
     func endsTransaction(sql: String) async throws {
         try await withMigrators { pool, migrator in
             let ending = PostgresMigration(number: 2, name: "ending", sql: sql)
-            let error = await #expect(throws: PostgresError.self) { try await migrator([Self.first, ending]).migrate() }
+            let error = await #expect(throws: PostgresError.self) {
+                try await migrator([Self.first, ending]).migrate()
+            }
             #expect(error?.code == .configuration)
             #expect(error?.statementName == "0002_ending")
             try #expect(await migrator([Self.first, ending]).status().map(\.standing) == [.applied, .pending])

@@ -23,13 +23,23 @@ final class Gate: Sendable {
 /// Keeps what was logged.
 final class LogRecorder: LogHandler, Sendable {
     private let lines = Mutex<[String]>([])
-    var logLevel: Logger.Level { get { .trace } set {} }
-    var metadata: Logger.Metadata { get { [:] } set {} }
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? { get { nil } set {} }
+    var logLevel: Logger.Level {
+        get { .trace }
+        set {}
+    }
+    var metadata: Logger.Metadata {
+        get { [:] }
+        set {}
+    }
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { nil }
+        set {}
+    }
 
     func log(event: LogEvent) {
         let metadata = event.metadata ?? [:]
-        let line = "\(event.level) \(event.message) \(metadata.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" })"
+        let line =
+            "\(event.level) \(event.message) \(metadata.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" })"
         lines.withLock { $0.append(line) }
     }
 
@@ -206,7 +216,8 @@ struct PostgresPoolTests {
     func unreachable() async throws {
         let pool = try makePool(
             url: "postgresql:///x?host=/nonexistent",
-            PostgresPool.Options(queueTimeoutMilliseconds: 2_000, backoffBaseMilliseconds: 5, backoffMaximumMilliseconds: 10))
+            PostgresPool.Options(
+                queueTimeoutMilliseconds: 2_000, backoffBaseMilliseconds: 5, backoffMaximumMilliseconds: 10))
         let error = await #expect(throws: PostgresError.self) { try await pool.execute(SelectOne()) }
         #expect(error?.code == .connectionFailed)
         #expect(error?.isTransient == true)
@@ -261,9 +272,12 @@ struct PostgresPoolTests {
             static func row(from row: inout PostgresRow) throws(PostgresError) -> Int64 { try row.int64() }
         }
         try await PostgresServer.withDatabase { url in
-            let watcher = try PostgresConnection(configuration: PostgresConfiguration(url: url, applicationName: "watcher"))
+            let watcher = try PostgresConnection(
+                configuration: PostgresConfiguration(url: url, applicationName: "watcher"))
             try await watcher.connect()
-            let pool = try makePool(url: url, PostgresPool.Options(maximumConnections: 3, minimumConnections: 2, queueTimeoutMilliseconds: 60_000))
+            let pool = try makePool(
+                url: url,
+                PostgresPool.Options(maximumConnections: 3, minimumConnections: 2, queueTimeoutMilliseconds: 60_000))
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await pool.run() }
                 while try await watcher.execute(Others()) != [2] { await Task.yield() }
@@ -284,7 +298,9 @@ struct PostgresPoolTests {
             _ = try await pool.execute(EchoText(text: "secret"))
             _ = try await pool.execute(Sleep(seconds: 0.03))
         }
-        let slow = recorder.all.filter { $0.hasPrefix("warning slow database statement") && $0.contains("statement=Sleep") }
+        let slow = recorder.all.filter {
+            $0.hasPrefix("warning slow database statement") && $0.contains("statement=Sleep")
+        }
         #expect(slow.count == 1)
         #expect(slow.first?.contains("milliseconds=") == true)
         #expect(!recorder.all.contains { $0.contains("secret") })
