@@ -171,8 +171,8 @@ struct PoolStateMachine: Sendable {
         return [.grant(id, to: waiters.removeFirst())]
     }
 
-    /// Opens what the waiters and the minimum need. While the server is unreachable there is one attempt at a time, so that
-    /// its return is not met by a stampede.
+    /// Opens what the waiters and the minimum need. While the server is unreachable there is one attempt at a time, so
+    /// that its return is not met by a stampede.
     private mutating func openWanted(now: UInt64) -> [Action] {
         guard !isShuttingDown else { return [] }
         let pending = pendingCount

@@ -17,16 +17,17 @@ public struct PostgresConfiguration: Sendable {
     public var lockTimeoutMilliseconds: Int?
     /// The server ends a session that idles inside a transaction for this long; nil leaves the server's default.
     public var idleInTransactionTimeoutMilliseconds: Int?
-    /// From the first packet to a usable session. Name resolution is not covered: libpq resolves names without a deadline, so
-    /// write addresses where that matters.
+    /// From the first packet to a usable session. Name resolution is not covered: libpq resolves names without a
+    /// deadline, so write addresses where that matters.
     public var connectTimeoutMilliseconds: Int
-    /// How long the server may be silent while an answer is due. After that the connection counts as lost and is closed.
-    /// Must be longer than the statement timeout, or slow statements become lost connections with an unknown outcome.
+    /// How long the server may be silent while an answer is due. After that the connection counts as lost and is
+    /// closed. Must be longer than the statement timeout, or slow statements become lost connections with an unknown
+    /// outcome.
     public var answerTimeoutMilliseconds: Int
 
-    /// Reads a URL: `postgres://`, `postgresql://`, or either with a SQLAlchemy driver suffix (`postgresql+asyncpg://`),
-    /// which is dropped. Query parameters are libpq's keywords and override the parts before them, as in libpq; SQLAlchemy's
-    /// `ssl` is taken for `sslmode`.
+    /// Reads a URL: `postgres://`, `postgresql://`, or either with a SQLAlchemy driver suffix
+    /// (`postgresql+asyncpg://`), which is dropped. Query parameters are libpq's keywords and override the parts before
+    /// them, as in libpq; SQLAlchemy's `ssl` is taken for `sslmode`.
     ///
     /// - Throws: `.configuration`, naming the part that is wrong and never its value.
     public init(
@@ -38,7 +39,8 @@ public struct PostgresConfiguration: Sendable {
         keywords = try PostgresURL.keywords(of: url)
         let known = Self.knownKeywords
         if let unknown = keywords.keys.sorted().first(where: { !known.contains($0) }) {
-            throw PostgresError(.configuration, "the database URL has the query parameter \(unknown), which libpq does not know")
+            throw PostgresError(
+                .configuration, "the database URL has the query parameter \(unknown), which libpq does not know")
         }
         self.applicationName = keywords.removeValue(forKey: "application_name") ?? applicationName
         self.statementTimeoutMilliseconds = statementTimeoutMilliseconds
@@ -99,7 +101,8 @@ extension PostgresConfiguration: CustomStringConvertible, CustomDebugStringConve
         let shown = keywords.sorted { $0.key < $1.key }.map { key, value in
             key.contains("password") ? "\(key)=***" : "\(key)=\(value)"
         }
-        return (shown + ["application_name=\(applicationName)"] + (role.map { ["role=\($0)"] } ?? [])).joined(separator: " ")
+        return (shown + ["application_name=\(applicationName)"] + (role.map { ["role=\($0)"] } ?? [])).joined(
+            separator: " ")
     }
 
     public var debugDescription: String { description }

@@ -1,6 +1,6 @@
-/// A session on a thread of its own, for concurrent code: an actor whose executor is that thread, so that libpq's blocking
-/// calls never occupy the cooperative pool. Every call costs one hop there and back (about 10 microseconds); send what belongs
-/// together as one `pipeline`, or do several steps in one `withSession`.
+/// A session on a thread of its own, for concurrent code: an actor whose executor is that thread, so that libpq's
+/// blocking calls never occupy the cooperative pool. Every call costs one hop there and back (about 10 microseconds);
+/// send what belongs together as one `pipeline`, or do several steps in one `withSession`.
 public actor PostgresConnection {
     /// The thread of this connection. Several connections may share one if they may wait for each other.
     public nonisolated let thread: PostgresThread
@@ -31,7 +31,8 @@ public actor PostgresConnection {
     public var backendProcessID: Int32 { session.backendProcessID }
 
     /// See `PostgresSession.execute`.
-    /// - Throws: `.cancelled` when the task was cancelled before the statement was sent; a statement on its way is waited for.
+    /// - Throws: `.cancelled` when the task was cancelled before the statement was sent; a statement on its way is
+    ///   waited for.
     public func execute<S: PostgresStatement>(_ statement: S) throws(PostgresError) -> [S.Row] {
         try refuseIfCancelled()
         return try session.execute(statement)
@@ -86,8 +87,8 @@ public actor PostgresConnection {
 extension PostgresConnection {
     /// Runs a body between BEGIN and COMMIT, in the caller's isolation. A body that throws is rolled back.
     ///
-    /// The caller must be the only user of this connection meanwhile, as it is of one from the pool: an actor lets another
-    /// caller's statement in wherever the body awaits.
+    /// The caller must be the only user of this connection meanwhile, as it is of one from the pool: an actor lets
+    /// another caller's statement in wherever the body awaits.
     public nonisolated(nonsending) func transaction<T>(
         _ isolation: PostgresIsolation = .readCommitted, _ body: (PostgresConnection) async throws -> T
     ) async throws(PostgresTransactionError) -> T {
@@ -120,8 +121,8 @@ extension PostgresConnection {
         try session.commit()
     }
 
-    /// Not refused for a cancelled task: an open transaction would stay behind. Nil also when there is nothing to roll back
-    /// any more, because the connection is gone.
+    /// Not refused for a cancelled task: an open transaction would stay behind. Nil also when there is nothing to roll
+    /// back any more, because the connection is gone.
     private func rollbackAnyway() -> PostgresError? {
         guard session.isConnected, session.transactionStatus != .idle else { return nil }
         do throws(PostgresError) {
@@ -149,7 +150,9 @@ public struct PostgresTransactionError: Error, Sendable, CustomStringConvertible
     public var cause: PostgresError? { begin ?? commit ?? (body as? PostgresError) ?? rollback }
 
     public var description: String {
-        let parts: [(String, (any Error)?)] = [("begin", begin), ("body", body), ("rollback", rollback), ("commit", commit)]
+        let parts: [(String, (any Error)?)] = [
+            ("begin", begin), ("body", body), ("rollback", rollback), ("commit", commit),
+        ]
         return "transaction failed: "
             + parts.compactMap { name, error in error.map { "\(name): \($0)" } }.joined(separator: "; ")
     }
@@ -158,11 +161,12 @@ public struct PostgresTransactionError: Error, Sendable, CustomStringConvertible
 // MARK: COPY
 
 extension PostgresConnection {
-    /// Starts a COPY to us and returns the stream of its bytes once the server has accepted it. Nothing is fetched ahead: the
-    /// next chunk (at least 64 KiB while the server has as much) is read when it is asked for, and the server waits meanwhile.
+    /// Starts a COPY to us and returns the stream of its bytes once the server has accepted it. Nothing is fetched
+    /// ahead: the next chunk (at least 64 KiB while the server has as much) is read when it is asked for, and the
+    /// server waits meanwhile.
     ///
-    /// The connection takes no statement before the stream has ended. A stream that is dropped early closes the connection,
-    /// because that is the one way of ending a COPY that cannot block.
+    /// The connection takes no statement before the stream has ended. A stream that is dropped early closes the
+    /// connection, because that is the one way of ending a COPY that cannot block.
     public func copyOut(_ statement: some PostgresCopyStatement) throws(PostgresError) -> PostgresCopySequence {
         try refuseIfCancelled()
         try session.beginCopyOut(statement)
@@ -211,7 +215,8 @@ public struct PostgresCopySequence: AsyncSequence, Sendable {
         let hold: CopyHold
 
         /// The next rows, nil at the end.
-        /// - Throws: `.copyFailed` or `.serverError` when the COPY broke off; `.connectionLost`; `.timedOut`; `.cancelled`.
+        /// - Throws: `.copyFailed` or `.serverError` when the COPY broke off; `.connectionLost`; `.timedOut`;
+        ///   `.cancelled`.
         public mutating func next() async throws(PostgresError) -> [UInt8]? {
             try await hold.connection.nextCopyChunk(hold.number)
         }
@@ -234,8 +239,8 @@ extension PostgresConnection {
         let nanoseconds: UInt64
     }
 
-    /// Runs the body and, if the connection turns out to have died in the pool, once more on a new one. Nothing was sent on
-    /// the dead one, so nothing can happen twice.
+    /// Runs the body and, if the connection turns out to have died in the pool, once more on a new one. Nothing was
+    /// sent on the dead one, so nothing can happen twice.
     func attempt<T: Sendable>(_ body: @Sendable (PostgresSession) throws(PostgresError) -> T) -> Attempt<T> {
         let start = Deadline.now
         var result = run(body)

@@ -3,8 +3,8 @@ internal import Glibc
 
 /// A `COPY (SELECT ...) TO STDOUT`, the fastest way to read very many rows.
 ///
-/// COPY takes no bound parameters. Values travel as settings that hold until the end of the COPY's transaction, and the query
-/// reads them back with `current_setting`, so that nothing is ever spliced into the text:
+/// COPY takes no bound parameters. Values travel as settings that hold until the end of the COPY's transaction, and the
+/// query reads them back with `current_setting`, so that nothing is ever spliced into the text:
 ///
 ///     struct ExportUsage: PostgresCopyStatement {
 ///         static let sql = """
@@ -76,7 +76,8 @@ extension PostgresSession {
     }
 
     /// The next rows of the COPY: as many whole rows as are there, at most a little over `targetBytes`. Nil at the end.
-    /// - Throws: `.serverError` when the query failed half-way; `.connectionLost`, `.timedOut`: the connection is closed.
+    /// - Throws: `.serverError` when the query failed half-way; `.connectionLost`, `.timedOut`: the connection is
+    ///   closed.
     public func nextCopyChunk(targetBytes: Int = 65_536) throws(PostgresError) -> [UInt8]? {
         guard let connection, let name = copyStatementName else { return nil }
         var chunk: [UInt8] = []

@@ -129,7 +129,9 @@ enum PostgresArrayReader {
         let word = { (offset: Int) in Int32(bigEndian: bytes.loadUnaligned(fromByteOffset: offset, as: Int32.self)) }
         guard UInt32(bitPattern: word(8)) == type.rawValue else { return nil }
         if word(0) == 0 { return [] }
-        guard word(0) == 1, bytes.count >= 20, word(12) >= 0, Int(word(12)) <= (bytes.count - 20) / 4 else { return nil }
+        guard word(0) == 1, bytes.count >= 20, word(12) >= 0, Int(word(12)) <= (bytes.count - 20) / 4 else {
+            return nil
+        }
         let count = Int(word(12))
         var elements: [Element?] = []
         elements.reserveCapacity(count)
@@ -143,7 +145,8 @@ enum PostgresArrayReader {
                 continue
             }
             guard offset + length <= bytes.count,
-                let value = Element(postgresBytes: UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + length]), type: type)
+                let value = Element(
+                    postgresBytes: UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + length]), type: type)
             else { return nil }
             elements.append(value)
             offset += length

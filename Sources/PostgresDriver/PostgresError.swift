@@ -1,7 +1,8 @@
 /// The one error of this module.
 ///
-/// `message` never holds SQL text or data and may go anywhere. `detail` is the server's own sentence: it can quote a value
-/// ("invalid input syntax for type uuid: ..."), so it belongs in a log of the operator and never in an answer to a customer.
+/// `message` never holds SQL text or data and may go anywhere. `detail` is the server's own sentence: it can quote a
+/// value ("invalid input syntax for type uuid: ..."), so it belongs in a log of the operator and never in an answer to
+/// a customer.
 public struct PostgresError: Error, Sendable {
     /// What happened, as a stable word.
     public struct Code: Sendable, Hashable, CustomStringConvertible {
@@ -81,8 +82,9 @@ public struct PostgresError: Error, Sendable {
 
     /// Whether the same statement can succeed later without a change to it.
     ///
-    /// Read off the SQLSTATE (PostgreSQL documentation, appendix A): connection exceptions (08), insufficient resources (53),
-    /// shutdown and start-up (57P01-57P03), serialization failure, deadlock, lock not available, read-only transaction.
+    /// Read off the SQLSTATE (PostgreSQL documentation, appendix A): connection exceptions (08), insufficient resources
+    /// (53), shutdown and start-up (57P01-57P03), serialization failure, deadlock, lock not available, read-only
+    /// transaction.
     public var isTransient: Bool {
         if let sqlState {
             return Self.isTransient(sqlState: sqlState)
@@ -100,7 +102,8 @@ public struct PostgresError: Error, Sendable {
         }
     }
 
-    /// A short word from a bounded set, for a metric's dimension: the code, and for server errors the class of the SQLSTATE.
+    /// A short word from a bounded set, for a metric's dimension: the code, and for server errors the class of the
+    /// SQLSTATE.
     public var metricLabel: String {
         guard code == .serverError, let sqlState else { return code.description }
         return "server_\(sqlState.prefix(2))"

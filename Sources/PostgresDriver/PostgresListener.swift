@@ -5,8 +5,8 @@ internal import Synchronization
 
 /// Follows channels of LISTEN/NOTIFY on a session and a thread of its own, and connects anew when the session is lost.
 ///
-/// A notification is a hint, not a record: what was sent while nobody listened is gone. The consumer therefore reads its
-/// snapshot anew on every `.connected`.
+/// A notification is a hint, not a record: what was sent while nobody listened is gone. The consumer therefore reads
+/// its snapshot anew on every `.connected`.
 public final class PostgresListener: Service {
     public enum Event: Sendable, Equatable {
         /// Listening begins, for the first time or again, or events had to be dropped: read the snapshot anew.
@@ -14,7 +14,8 @@ public final class PostgresListener: Service {
         case notification(channel: String, payload: String)
     }
 
-    /// The events, for one consumer. When it falls behind, the oldest are dropped and a `.connected` is added. Ends with `run`.
+    /// The events, for one consumer. When it falls behind, the oldest are dropped and a `.connected` is added. Ends
+    /// with `run`.
     public let events: AsyncStream<Event>
 
     private let configuration: PostgresConfiguration
@@ -33,7 +34,8 @@ public final class PostgresListener: Service {
     ///   - pingMilliseconds: after so much silence the server is asked for a sign of life.
     /// - Throws: `.configuration` for a channel's name; `.connectionFailed` when no thread or descriptor can be had.
     public init(
-        configuration: PostgresConfiguration, channels: [String], bufferLimit: Int = 1_024, pingMilliseconds: Int = 10_000,
+        configuration: PostgresConfiguration, channels: [String], bufferLimit: Int = 1_024,
+        pingMilliseconds: Int = 10_000,
         backoffMaximumMilliseconds: Int = 5_000, logger: Logger,
         generator: any RandomNumberGenerator & Sendable = SystemRandomNumberGenerator()
     ) throws(PostgresError) {

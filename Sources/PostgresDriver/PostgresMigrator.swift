@@ -50,9 +50,9 @@ public struct PostgresMigrationStatus: Sendable, Equatable {
 
 /// Brings the schema of a database up to date.
 ///
-/// The table `schema_migrations` records what was applied, with the SHA-256 of the SQL, computed by the server. Each migration
-/// is one transaction together with its row. An advisory lock lets any number of programs start at once: one applies, the
-/// others wait and find nothing left to do.
+/// The table `schema_migrations` records what was applied, with the SHA-256 of the SQL, computed by the server. Each
+/// migration is one transaction together with its row. An advisory lock lets any number of programs start at once: one
+/// applies, the others wait and find nothing left to do.
 public struct PostgresMigrator: Sendable {
     private let configuration: PostgresConfiguration
     private let migrations: [PostgresMigration]
@@ -79,8 +79,9 @@ public struct PostgresMigrator: Sendable {
     /// Applies what is pending, in order.
     ///
     /// - Returns: the migrations that this call applied.
-    /// - Throws: `.migrationMissing`, `.migrationChanged`, `.migrationUnknown` before anything is changed; `.migrationLocked`;
-    ///   the error of the migration that failed, with its label as the statement's name: those before it stay applied.
+    /// - Throws: `.migrationMissing`, `.migrationChanged`, `.migrationUnknown` before anything is changed;
+    ///   `.migrationLocked`; the error of the migration that failed, with its label as the statement's name: those
+    ///   before it stay applied.
     public func migrate() async throws(PostgresError) -> [PostgresMigration] {
         try checkNumbers()
         return try await PostgresThread(name: "postgres-migr").run { () throws(PostgresError) in
@@ -133,7 +134,8 @@ public struct PostgresMigrator: Sendable {
         }
         if let unknown = standings.first(where: { $0.standing == .unknown }) {
             throw PostgresError(
-                .migrationUnknown, "the database has a migration that this program does not know", statementName: unknown.label)
+                .migrationUnknown, "the database has a migration that this program does not know",
+                statementName: unknown.label)
         }
         let lastApplied = standings.last { $0.standing == .applied }?.number ?? 0
         if let skipped = standings.first(where: { $0.standing == .pending && $0.number < lastApplied }) {
@@ -161,8 +163,8 @@ public struct PostgresMigrator: Sendable {
 
     // MARK: Work
 
-    /// Tries again and again instead of waiting in the server: a waiting statement holds a snapshot, and an index that is
-    /// built concurrently would wait for that in turn.
+    /// Tries again and again instead of waiting in the server: a waiting statement holds a snapshot, and an index that
+    /// is built concurrently would wait for that in turn.
     private func lock(_ session: PostgresSession) throws(PostgresError) {
         let deadline = Deadline(afterMilliseconds: lockWaitMilliseconds)
         while try session.execute(TryMigrationLock()).first != true {
@@ -179,7 +181,8 @@ public struct PostgresMigrator: Sendable {
             try session.begin()
             let transaction = try session.execute(CurrentTransaction())
             try session.run(script: migration.sql)
-            guard session.transactionStatus == .inTransaction, try session.execute(CurrentTransaction()) == transaction else {
+            guard session.transactionStatus == .inTransaction, try session.execute(CurrentTransaction()) == transaction
+            else {
                 throw PostgresError(.configuration, "the migration ended its own transaction")
             }
             let milliseconds = Int64(clamping: (Deadline.now - start) / 1_000_000)
@@ -212,7 +215,8 @@ extension PostgresMigrationStatus {
 
     fileprivate init(pending migration: PostgresMigration) {
         self.init(
-            number: migration.number, name: migration.name, standing: .pending, appliedAt: nil, durationMilliseconds: nil)
+            number: migration.number, name: migration.name, standing: .pending, appliedAt: nil,
+            durationMilliseconds: nil)
     }
 
     fileprivate init(_ row: AppliedMigrations.Row, _ standing: Standing) {

@@ -1,5 +1,5 @@
-/// The binary form of `numeric` (`numeric_send`): count of base-10000 digits, weight of the first, sign, number of decimals,
-/// digits. Kept as decimal text on our side, which is exact.
+/// The binary form of `numeric` (`numeric_send`): count of base-10000 digits, weight of the first, sign, number of
+/// decimals, digits. Kept as decimal text on our side, which is exact.
 enum PostgresNumeric {
     private static let positive: UInt16 = 0x0000
     private static let negative: UInt16 = 0x4000
@@ -38,10 +38,13 @@ enum PostgresNumeric {
         return true
     }
 
-    /// Decimal text with as many decimals as the server keeps for the value; nil for NaN, the infinities and broken bytes.
+    /// Decimal text with as many decimals as the server keeps for the value; nil for NaN, the infinities and broken
+    /// bytes.
     static func text(of bytes: UnsafeRawBufferPointer) -> String? {
         guard bytes.count >= 8 else { return nil }
-        let word = { (index: Int) in UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: index * 2, as: UInt16.self)) }
+        let word = { (index: Int) in
+            UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: index * 2, as: UInt16.self))
+        }
         let (count, weight, sign, scale) = (Int(word(0)), Int(Int16(bitPattern: word(1))), word(2), Int(word(3)))
         guard bytes.count == 8 + count * 2, sign == positive || sign == negative else { return nil }
 

@@ -84,7 +84,8 @@ extension PostgresPool {
             guard let connection = state.connections.removeValue(forKey: id) else { return nil }
             return .close(id, connection)
         case .grant(let id, to: let waiter):
-            guard let continuation = state.waiters.removeValue(forKey: waiter), let connection = state.connections[id] else {
+            guard let continuation = state.waiters.removeValue(forKey: waiter), let connection = state.connections[id]
+            else {
                 return nil
             }
             let lease = PoolLease(id: id, connection: connection)

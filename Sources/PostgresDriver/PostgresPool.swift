@@ -4,9 +4,9 @@ internal import Synchronization
 
 /// A bounded set of connections that are opened when needed and lent to one user at a time.
 ///
-/// Every wait has an end: a user waits at most the queue timeout, at most so many users wait, and a server that cannot be
-/// reached is tried again with exponential backoff. As a `Service` it lives until graceful shutdown; without `run()` it works
-/// as well and is ended by `shutdown()`.
+/// Every wait has an end: a user waits at most the queue timeout, at most so many users wait, and a server that cannot
+/// be reached is tried again with exponential backoff. As a `Service` it lives until graceful shutdown; without `run()`
+/// it works as well and is ended by `shutdown()`.
 public final class PostgresPool: Service {
     /// The bounds of a pool.
     public struct Options: Sendable {
@@ -21,7 +21,8 @@ public final class PostgresPool: Service {
         public var maximumWaiters: Int
         /// A connection older than this is replaced when it is next touched; nil keeps it.
         public var maximumConnectionAgeMilliseconds: Int?
-        /// A statement that takes longer is logged at warning level, with its name and never with values; nil logs none.
+        /// A statement that takes longer is logged at warning level, with its name and never with values; nil logs
+        /// none.
         public var slowStatementMilliseconds: Int?
         /// Ceiling of the delay after the first failed connect; it doubles with every further one.
         public var backoffBaseMilliseconds: Int
@@ -85,8 +86,8 @@ public final class PostgresPool: Service {
 
     // MARK: Using a connection
 
-    /// Runs a statement on a connection of the pool. A connection that died in the pool is replaced without the caller seeing
-    /// it; after the statement was sent nothing is repeated.
+    /// Runs a statement on a connection of the pool. A connection that died in the pool is replaced without the caller
+    /// seeing it; after the statement was sent nothing is repeated.
     public func execute<S: PostgresStatement>(_ statement: S) async throws(PostgresError) -> [S.Row] {
         try await use(naming: S.self) { session throws(PostgresError) in try session.execute(statement) }
     }
@@ -96,14 +97,16 @@ public final class PostgresPool: Service {
         try await use(naming: S.self) { session throws(PostgresError) in try session.affectedRows(by: statement) }
     }
 
-    /// Runs statements in one round trip, all or none; see `PostgresSession.pipeline`. The metrics take it for a statement
-    /// with the name of the last one, which is the one that the others prepare.
+    /// Runs statements in one round trip, all or none; see `PostgresSession.pipeline`. The metrics take it for a
+    /// statement with the name of the last one, which is the one that the others prepare.
     public func pipeline<each S: PostgresStatement>(
         _ statement: repeat each S
     ) async throws(PostgresError) -> (repeat [(each S).Row]) {
         var last: any PostgresStatement.Type = Begin.self
         for type in repeat (each S).self { last = type }
-        return try await use(naming: last) { session throws(PostgresError) in try session.pipeline(repeat each statement) }
+        return try await use(naming: last) { session throws(PostgresError) in
+            try session.pipeline(repeat each statement)
+        }
     }
 
     /// Runs any number of statements of one type in one round trip, all or none.
@@ -111,8 +114,9 @@ public final class PostgresPool: Service {
         try await use(naming: S.self) { session throws(PostgresError) in try session.pipeline(all: statements) }
     }
 
-    /// Lends a connection, which was alive a moment ago, for the time of the body. What the body leaves open is rolled back.
-    /// Settings made for the session stay with the connection: use `PostgresLocalSetting` in a transaction instead.
+    /// Lends a connection, which was alive a moment ago, for the time of the body. What the body leaves open is rolled
+    /// back. Settings made for the session stay with the connection: use `PostgresLocalSetting` in a transaction
+    /// instead.
     public nonisolated(nonsending) func withConnection<T>(
         _ body: (PostgresConnection) async throws -> T
     ) async throws -> T {

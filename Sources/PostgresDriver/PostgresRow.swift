@@ -29,7 +29,9 @@ public struct PostgresRow: ~Copyable {
         _ column: Int, as type: Value.Type = Value.self
     ) throws(PostgresError) -> Value? {
         guard columns.indices.contains(column) else { throw failure(column, "does not exist") }
-        guard Value.postgresTypes.contains(columns[column]) else { throw failure(column, "is declared with another type") }
+        guard Value.postgresTypes.contains(columns[column]) else {
+            throw failure(column, "is declared with another type")
+        }
         guard PQgetisnull(result, index, Int32(column)) == 0 else { return nil }
         let bytes = UnsafeRawBufferPointer(
             start: PQgetvalue(result, index, Int32(column)), count: Int(PQgetlength(result, index, Int32(column))))
@@ -86,7 +88,8 @@ public struct PostgresRow: ~Copyable {
         return elements
     }
 
-    /// An error of the statement's own reading, for example an unknown word in a text column. Never put the value into it.
+    /// An error of the statement's own reading, for example an unknown word in a text column. Never put the value into
+    /// it.
     public func failure(_ column: Int, _ what: String) -> PostgresError {
         PostgresError(.decoding, "column \(column) \(what)", statementName: statement.name)
     }
@@ -116,7 +119,9 @@ extension PostgresRow {
     /// The text of a `json` or `jsonb` column.
     public func jsonText(_ column: Int) throws(PostgresError) -> String { try value(column) }
     /// The digits of a `numeric` column, exact.
-    public func numericText(_ column: Int) throws(PostgresError) -> String { try value(column, as: PostgresDecimalText.self).text }
+    public func numericText(_ column: Int) throws(PostgresError) -> String {
+        try value(column, as: PostgresDecimalText.self).text
+    }
 
     public func optionalBool(_ column: Int) throws(PostgresError) -> Bool? { try optional(column) }
     public func optionalInt16(_ column: Int) throws(PostgresError) -> Int16? { try optional(column) }

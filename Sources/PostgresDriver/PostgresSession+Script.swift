@@ -1,12 +1,13 @@
 internal import CLibPQ
 
 extension PostgresSession {
-    /// Runs SQL text of any number of statements by the simple protocol. For migrations and for setting up tests, where the
-    /// text is a file of ours; nothing that came from outside may become a part of it.
+    /// Runs SQL text of any number of statements by the simple protocol. For migrations and for setting up tests, where
+    /// the text is a file of ours; nothing that came from outside may become a part of it.
     ///
     /// Outside a transaction the whole text is one implicit transaction, unless it says otherwise itself.
     ///
-    /// - Parameter answerTimeoutMilliseconds: how long one statement of it may take, instead of the configured answer timeout.
+    /// - Parameter answerTimeoutMilliseconds: how long one statement of it may take, instead of the configured answer
+    ///   timeout.
     /// - Throws: the first error of the server; the session stays usable unless the connection is lost.
     public func run(script: String, answerTimeoutMilliseconds: Int? = nil) throws(PostgresError) {
         try checkAlive()
@@ -15,7 +16,9 @@ extension PostgresSession {
         let timeout = answerTimeoutMilliseconds ?? configuration.answerTimeoutMilliseconds
         do throws(PostgresError) {
             try leavePipeline(connection)
-            guard PQsendQuery(connection, script) == 1 else { throw PostgresWire.lost(connection, outcomeUnknown: true) }
+            guard PQsendQuery(connection, script) == 1 else {
+                throw PostgresWire.lost(connection, outcomeUnknown: true)
+            }
             var failure: PostgresError?
             while let result = try PostgresWire.nextResult(connection, timeoutMilliseconds: timeout) {
                 defer { PQclear(result) }

@@ -1,11 +1,12 @@
 internal import CLibPQ
 internal import Glibc
 
-/// One connection to the server, with blocking calls, for the thread that owns it. Not `Sendable`: whoever needs it from
-/// concurrent code uses `PostgresConnection`.
+/// One connection to the server, with blocking calls, for the thread that owns it. Not `Sendable`: whoever needs it
+/// from concurrent code uses `PostgresConnection`.
 ///
-/// All traffic goes through libpq's pipeline mode on a non-blocking socket: a statement and, at its first use, its preparation
-/// travel together, and sending never waits while the server waits for us to read, so two full socket buffers cannot deadlock.
+/// All traffic goes through libpq's pipeline mode on a non-blocking socket: a statement and, at its first use, its
+/// preparation travel together, and sending never waits while the server waits for us to read, so two full socket
+/// buffers cannot deadlock.
 public final class PostgresSession {
     /// Where the session stands between `begin` and `commit`.
     public enum TransactionStatus: Sendable, Equatable {
@@ -82,7 +83,8 @@ public final class PostgresSession {
     }
 
     /// Finds out, without asking the server, whether it has closed the connection meanwhile.
-    /// - Throws: `.connectionLost` with a known outcome, because nothing was sent; `.closed` without a connection; `.busy`.
+    /// - Throws: `.connectionLost` with a known outcome, because nothing was sent; `.closed` without a connection;
+    ///   `.busy`.
     public func checkAlive() throws(PostgresError) {
         guard let connection else { throw PostgresError(.closed, "the session has no connection") }
         guard copyStatementName == nil else { throw PostgresError(.busy, "the session is streaming a COPY") }
@@ -109,11 +111,11 @@ public final class PostgresSession {
         return affectedRows
     }
 
-    /// Runs statements in one round trip with a single synchronisation point. Outside a transaction they are one implicit
-    /// transaction: all take effect or none.
+    /// Runs statements in one round trip with a single synchronisation point. Outside a transaction they are one
+    /// implicit transaction: all take effect or none.
     ///
-    /// - Throws: the first error of the server; the session stays usable unless the connection is lost. A `.decoding` error
-    ///   comes after the statements have taken effect.
+    /// - Throws: the first error of the server; the session stays usable unless the connection is lost. A `.decoding`
+    ///   error comes after the statements have taken effect.
     public func pipeline<each S: PostgresStatement>(
         _ statement: repeat each S
     ) throws(PostgresError) -> (repeat [(each S).Row]) {
@@ -164,7 +166,8 @@ public final class PostgresSession {
         _ = try execute(Commit())
         if hadFailed {
             throw PostgresError(
-                .serverError, "the transaction had failed and was rolled back", sqlState: "25P02", statementName: Commit.name)
+                .serverError, "the transaction had failed and was rolled back", sqlState: "25P02",
+                statementName: Commit.name)
         }
     }
 
@@ -199,7 +202,8 @@ public final class PostgresSession {
         let parameters = S.parameters
         guard binds.count - start == parameters.count else {
             throw PostgresError(
-                .encoding, "\(binds.count - start) values are bound to \(parameters.count) parameters", statementName: S.name)
+                .encoding, "\(binds.count - start) values are bound to \(parameters.count) parameters",
+                statementName: S.name)
         }
         for (index, parameter) in parameters.enumerated()
         where !parameter.isInterchangeable(with: binds.values[start + index].type) {
@@ -210,7 +214,11 @@ public final class PostgresSession {
 
     /// Sends what was appended and reads one result per request into `results`.
     private func runRequests() throws(PostgresError) {
-        try checkAlive()
+        do throws(PostgresError) {
+            try checkAlive()
+        } catch {
+            throw requests.first.map { error.named($0.statement.name) } ?? error
+        }
         guard let connection else { return }
         affectedRows = 0
         affectedRowCounts.removeAll(keepingCapacity: true)
@@ -249,7 +257,9 @@ public final class PostgresSession {
                 throw PostgresWire.lost(connection, outcomeUnknown: true).named(request.statement.name)
             }
         }
-        let isQueued = request.isDescription ? PQsendDescribePrepared(connection, name) == 1 : sendValues(request, name, connection)
+        let isQueued =
+            request.isDescription
+            ? PQsendDescribePrepared(connection, name) == 1 : sendValues(request, name, connection)
         guard isQueued else { throw PostgresWire.lost(connection, outcomeUnknown: true).named(request.statement.name) }
         return newName
     }
@@ -313,7 +323,9 @@ public final class PostgresSession {
         if let failure { throw failure }
     }
 
-    private func receive(_ request: PostgresRequest, on connection: OpaquePointer) throws(PostgresError) -> OpaquePointer {
+    private func receive(_ request: PostgresRequest, on connection: OpaquePointer) throws(PostgresError)
+        -> OpaquePointer
+    {
         do {
             return try PostgresWire.receive(connection, timeoutMilliseconds: configuration.answerTimeoutMilliseconds)
         } catch {
@@ -362,7 +374,9 @@ public final class PostgresSession {
                 .decoding, "the result has \(PQnfields(result)) columns, not \(columns.count)", statementName: S.name)
         }
         for (column, declared) in columns.enumerated() {
-            guard let actual = PostgresType(rawValue: PQftype(result, Int32(column))), actual.isInterchangeable(with: declared) else {
+            guard let actual = PostgresType(rawValue: PQftype(result, Int32(column))),
+                actual.isInterchangeable(with: declared)
+            else {
                 throw PostgresError(.decoding, "column \(column) has another type than declared", statementName: S.name)
             }
         }

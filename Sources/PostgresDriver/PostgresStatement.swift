@@ -1,4 +1,5 @@
-/// One SQL statement: its text, what is bound, and what a row of it is. The text is static, so nothing can be spliced into it.
+/// One SQL statement: its text, what is bound, and what a row of it is. The text is static, so nothing can be spliced
+/// into it.
 ///
 ///     struct FindTenant: PostgresStatement {
 ///         static let sql = "SELECT name, created_at FROM tenants WHERE id = $1"
@@ -17,8 +18,9 @@ public protocol PostgresStatement: Sendable {
     /// What one row becomes; `PostgresNoRow` for a statement whose rows, if any, do not matter.
     associatedtype Row: Sendable = PostgresNoRow
 
-    /// The name of the prepared statement, also sent ahead of the SQL as a comment so that it shows in the server's log and in
-    /// `pg_stat_activity`, and used for metrics and errors. By default the name of the type, with the types around it.
+    /// The name of the prepared statement, also sent ahead of the SQL as a comment so that it shows in the server's log
+    /// and in `pg_stat_activity`, and used for metrics and errors. By default the name of the type, with the types
+    /// around it.
     static var name: String { get }
     /// The SQL with `$1`, `$2`, ...
     static var sql: String { get }

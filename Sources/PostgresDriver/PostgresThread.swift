@@ -1,10 +1,10 @@
 internal import Glibc
 
-/// One operating-system thread that runs jobs in order: the place for libpq's blocking calls, which must never run on the
-/// cooperative pool. An actor that names it as its executor runs on it.
+/// One operating-system thread that runs jobs in order: the place for libpq's blocking calls, which must never run on
+/// the cooperative pool. An actor that names it as its executor runs on it.
 ///
-/// The thread ends when the last reference to this object is gone and its queue is empty. The queue has no bound of its own,
-/// because an executor cannot refuse; its users are bounded (the pool gives a connection to one task at a time).
+/// The thread ends when the last reference to this object is gone and its queue is empty. The queue has no bound of its
+/// own, because an executor cannot refuse; its users are bounded (the pool gives a connection to one task at a time).
 public final class PostgresThread: SerialExecutor {
     private let queue: ThreadQueue
 
@@ -47,7 +47,7 @@ public final class PostgresThread: SerialExecutor {
     /// - Returns: what `cancel` takes.
     @discardableResult
     func schedule(afterMilliseconds milliseconds: Int, _ work: @escaping @Sendable () -> Void) -> UInt64 {
-        queue.schedule(atNanoseconds: Deadline.now + UInt64(max(milliseconds, 0)) * 1_000_000, work)
+        queue.schedule(atNanoseconds: Deadline(afterMilliseconds: milliseconds).nanoseconds, work)
     }
 
     /// Forgets scheduled work. Harmless when it has run, or is just running.
@@ -74,8 +74,8 @@ public final class PostgresThread: SerialExecutor {
 }
 
 /// The queue of one thread, kept alive by the thread itself.
-// SAFETY: every stored property is read and written under `mutex`, except `thread`, which is written by the thread before it
-// runs its first entry and compared with the caller's own identity only.
+// SAFETY: every stored property is read and written under `mutex`, except `thread`, which is written by the thread
+// before it runs its first entry and compared with the caller's own identity only.
 private final class ThreadQueue: @unchecked Sendable {
     enum Entry {
         /// The executor comes along so that it outlives the job.

@@ -112,8 +112,8 @@ public struct PostgresUUID: Sendable, Hashable, Comparable, CustomStringConverti
 
 /// An instant, in microseconds since 1970-01-01T00:00:00Z.
 ///
-/// The server counts from 2000-01-01 (`timestamp.h`, POSTGRES_EPOCH_JDATE); the shift is done on the wire only. The server's
-/// `infinity` and `-infinity` read as `Int64.max` and `Int64.min`, and those two are sent as infinity.
+/// The server counts from 2000-01-01 (`timestamp.h`, POSTGRES_EPOCH_JDATE); the shift is done on the wire only. The
+/// server's `infinity` and `-infinity` read as `Int64.max` and `Int64.min`, and those two are sent as infinity.
 public struct PostgresTimestamp: Sendable, Hashable, Comparable {
     public var microsecondsSince1970: Int64
 
@@ -145,7 +145,8 @@ public struct PostgresTimestamp: Sendable, Hashable, Comparable {
     }
 }
 
-/// A day of the Gregorian calendar, in days since 1970-01-01. The infinities are the extremes of `Int32`, as for timestamps.
+/// A day of the Gregorian calendar, in days since 1970-01-01. The infinities are the extremes of `Int32`, as for
+/// timestamps.
 public struct PostgresDate: Sendable, Hashable, Comparable {
     public var daysSince1970: Int32
 

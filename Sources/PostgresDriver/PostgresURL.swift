@@ -45,7 +45,9 @@ enum PostgresURL {
             }
             hosts.append(try decoded(host, of: "host"))
             if let port, !port.isEmpty {
-                guard let number = UInt16(port), number > 0 else { throw refusal("has a port that is not between 1 and 65535") }
+                guard let number = UInt16(port), number > 0 else {
+                    throw refusal("has a port that is not between 1 and 65535")
+                }
                 ports.append("\(number)")
             } else {
                 ports.append("")

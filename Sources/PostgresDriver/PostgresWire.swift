@@ -1,31 +1,10 @@
 internal import CLibPQ
 internal import Glibc
 
-/// A point on the monotonic clock.
-struct Deadline {
-    private let nanoseconds: UInt64
-
-    init(afterMilliseconds milliseconds: Int) {
-        nanoseconds = Self.now + UInt64(max(milliseconds, 0)) * 1_000_000
-    }
-
-    static var now: UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
-    }
-
-    /// Rounded up, so that waiting this long is waiting long enough; 0 once it has passed.
-    var remainingMilliseconds: Int32 {
-        let now = Self.now
-        guard nanoseconds > now else { return 0 }
-        return Int32(clamping: (nanoseconds - now + 999_999) / 1_000_000)
-    }
-}
-
 /// What every session does with its socket: waiting with a deadline, and turning libpq's reports into errors.
 enum PostgresWire {
-    /// PG_DIAG_SEVERITY_NONLOCALIZED and its neighbours of postgres_ext.h are character macros, which Swift does not import.
+    /// PG_DIAG_SEVERITY_NONLOCALIZED and its neighbours of postgres_ext.h are character macros, which Swift does not
+    /// import.
     static let severityField = Int32(UInt8(ascii: "V"))
     static let sqlStateField = Int32(UInt8(ascii: "C"))
     static let primaryField = Int32(UInt8(ascii: "M"))
@@ -123,7 +102,8 @@ enum PostgresWire {
 
     /// Reads what an idle server has sent and tells whether it still listens.
     static func isAlive(_ connection: OpaquePointer) -> Bool {
-        // An idle server sends at most notices, settings and notifications; a few reads take all of that or meet the end.
+        // An idle server sends at most notices, settings and notifications; a few reads take all of that or meet the
+        // end.
         for _ in 0..<4 {
             guard PQstatus(connection) == CONNECTION_OK else { return false }
             var entry = pollfd(fd: PQsocket(connection), events: Int16(POLLIN), revents: 0)
@@ -164,7 +144,8 @@ enum PostgresWire {
             } else if let kept {
                 return kept
             } else {
-                // A NULL without a result ahead of it belongs to the previous statement; more than that is a lost place.
+                // A NULL without a result ahead of it belongs to the previous statement; more than that is a lost
+                // place.
                 emptyCount += 1
                 if emptyCount > 2 || PQstatus(connection) == CONNECTION_BAD {
                     throw lost(connection, outcomeUnknown: true)
@@ -223,10 +204,12 @@ enum PostgresWire {
         PostgresError(
             .connectionLost, "the connection to the server was lost",
             sqlState: result.flatMap { field($0, sqlStateField) },
-            detail: result.flatMap { field($0, primaryField) } ?? lastMessage(connection), outcomeUnknown: outcomeUnknown)
+            detail: result.flatMap { field($0, primaryField) } ?? lastMessage(connection),
+            outcomeUnknown: outcomeUnknown)
     }
 
-    /// The error that a result stands for; nil for a good one, and for one that was skipped because of an earlier error.
+    /// The error that a result stands for; nil for a good one, and for one that was skipped because of an earlier
+    /// error.
     static func error(of result: OpaquePointer, _ statement: any PostgresStatement.Type) -> PostgresError? {
         error(of: result)?.named(statement.name)
     }
@@ -239,13 +222,15 @@ enum PostgresWire {
             guard let sqlState = field(result, sqlStateField) else {
                 // libpq's own complaint: the answer was not understood.
                 let detail = PQresultErrorMessage(result).map { String(cString: $0) }
-                return PostgresError(.protocolViolation, "the answer was not understood", detail: detail, outcomeUnknown: true)
+                return PostgresError(
+                    .protocolViolation, "the answer was not understood", detail: detail, outcomeUnknown: true)
             }
             return PostgresError(
                 .serverError, PostgresError.message(forSQLState: sqlState), sqlState: sqlState,
                 constraintName: field(result, constraintField), detail: field(result, primaryField))
         default:
-            return PostgresError(.protocolViolation, "the statement started something else than a query", outcomeUnknown: true)
+            return PostgresError(
+                .protocolViolation, "the statement started something else than a query", outcomeUnknown: true)
         }
     }
 }

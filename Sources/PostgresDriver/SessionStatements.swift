@@ -29,8 +29,8 @@ struct Rollback: PostgresStatement {
     static let sql = "ROLLBACK"
 }
 
-/// Sets a session up in one round trip. `set_config` takes bound values, so no setting is ever spliced into SQL; NULL means the
-/// server's default. The role comes last: after it the session may be allowed less.
+/// Sets a session up in one round trip. `set_config` takes bound values, so no setting is ever spliced into SQL; NULL
+/// means the server's default. The role comes last: after it the session may be allowed less.
 struct StartSession: PostgresStatement {
     static let sql = """
         SELECT set_config('TimeZone', 'UTC', false),
@@ -51,7 +51,8 @@ struct StartSession: PostgresStatement {
     }
 }
 
-/// Sets a configuration parameter until the end of the transaction, for example the tenant that row-level security reads.
+/// Sets a configuration parameter until the end of the transaction, for example the tenant that row-level security
+/// reads.
 ///
 /// First in a pipeline it holds for the statements after it and for nothing else:
 ///

@@ -10,15 +10,24 @@ struct PostgresConfigurationTests {
             ("postgresql://u@h/d", ["user": "u", "host": "h", "dbname": "d"]),
             ("postgresql://u:p@h:5433/d", ["user": "u", "password": "p", "host": "h", "port": "5433", "dbname": "d"]),
             ("postgresql+asyncpg://u:p@h/d", ["user": "u", "password": "p", "host": "h", "dbname": "d"]),
-            ("postgresql+psycopg2://u@h/d?ssl=require", ["user": "u", "host": "h", "dbname": "d", "sslmode": "require"]),
+            (
+                "postgresql+psycopg2://u@h/d?ssl=require",
+                ["user": "u", "host": "h", "dbname": "d", "sslmode": "require"]
+            ),
             ("PostgreSQL://h/d?ssl=true", ["host": "h", "dbname": "d", "sslmode": "require"]),
             ("postgresql:///d?host=/var/run/pg&user=u", ["host": "/var/run/pg", "user": "u", "dbname": "d"]),
             ("postgresql://%2Ftmp%2Fpg/d", ["host": "/tmp/pg", "dbname": "d"]),
-            ("postgresql://u:p%40ss%2Fw%3Ard%25@h/d%20b", ["user": "u", "password": "p@ss/w:rd%", "host": "h", "dbname": "d b"]),
+            (
+                "postgresql://u:p%40ss%2Fw%3Ard%25@h/d%20b",
+                ["user": "u", "password": "p@ss/w:rd%", "host": "h", "dbname": "d b"]
+            ),
             ("postgresql://u:p@ss@h/d", ["user": "u", "password": "p@ss", "host": "h", "dbname": "d"]),
             ("postgresql://[::1]:6000/d", ["host": "::1", "port": "6000", "dbname": "d"]),
             ("postgresql://a:1,b,c:3/d", ["host": "a,b,c", "port": "1,,3", "dbname": "d"]),
-            ("postgresql://h/d?sslmode=verify-full&sslrootcert=/a+b", ["host": "h", "dbname": "d", "sslmode": "verify-full", "sslrootcert": "/a+b"]),
+            (
+                "postgresql://h/d?sslmode=verify-full&sslrootcert=/a+b",
+                ["host": "h", "dbname": "d", "sslmode": "verify-full", "sslrootcert": "/a+b"]
+            ),
             ("postgresql://", [:]),
         ] as [(String, [String: String])])
     func reads(url: String, keywords: [String: String]) throws {
@@ -55,7 +64,8 @@ struct PostgresConfigurationTests {
 
     @Test("shows itself without the password, however it is printed")
     func hidesPassword() throws {
-        let configuration = try PostgresConfiguration(url: "postgresql://u:hunter2@h/d?sslpassword=hunter2", role: "reader")
+        let configuration = try PostgresConfiguration(
+            url: "postgresql://u:hunter2@h/d?sslpassword=hunter2", role: "reader")
         var dumped = ""
         dump(configuration, to: &dumped)
         for text in ["\(configuration)", String(reflecting: configuration), "\([configuration])", dumped] {
@@ -65,7 +75,9 @@ struct PostgresConfigurationTests {
         }
     }
 
-    @Test("takes plain roles only", arguments: ["", "Reader", "1a", "a-b", "a b", "a\"", "a;drop", String(repeating: "a", count: 64)])
+    @Test(
+        "takes plain roles only",
+        arguments: ["", "Reader", "1a", "a-b", "a b", "a\"", "a;drop", String(repeating: "a", count: 64)])
     func refusesRole(role: String) {
         let error = #expect(throws: PostgresError.self) { try PostgresConfiguration(url: "postgres://h", role: role) }
         #expect(error?.code == .configuration)
@@ -88,8 +100,10 @@ struct PostgresErrorTests {
     @Test(
         "is transient by its SQLSTATE",
         arguments: [
-            ("08006", true), ("53300", true), ("57P01", true), ("57P02", true), ("57P03", true), ("40001", true), ("40P01", true),
-            ("55P03", true), ("25006", true), ("57014", false), ("23505", false), ("42601", false), ("28P01", false), ("57P04", false),
+            ("08006", true), ("53300", true), ("57P01", true), ("57P02", true), ("57P03", true), ("40001", true),
+            ("40P01", true),
+            ("55P03", true), ("25006", true), ("57014", false), ("23505", false), ("42601", false), ("28P01", false),
+            ("57P04", false),
         ])
     func transient(sqlState: String, expected: Bool) {
         let error = PostgresError(.serverError, "x", sqlState: sqlState)
@@ -109,7 +123,8 @@ struct PostgresErrorTests {
 
     @Test("reads the SQLSTATE of a refused connection from libpq's verbose message")
     func verboseMessage() {
-        let text = "connection to server at \"h\" (::1), port 5432 failed: FATAL:  28P01: password authentication failed"
+        let text =
+            "connection to server at \"h\" (::1), port 5432 failed: FATAL:  28P01: password authentication failed"
         #expect(PostgresWire.sqlState(inVerboseMessage: text) == "28P01")
         #expect(PostgresWire.sqlState(inVerboseMessage: "could not connect to server: Connection refused") == nil)
         #expect(PostgresWire.sqlState(inVerboseMessage: "") == nil)

@@ -173,7 +173,9 @@ struct PostgresSessionTests {
     @Test("a pipeline whose preparation fails leaves nothing and can be repeated")
     func pipelinePreparationFails() async throws {
         try await withSession { session in
-            let error = #expect(throws: PostgresError.self) { try session.pipeline(SelectOne(), SelectNumbers(), PreparedNames()) }
+            let error = #expect(throws: PostgresError.self) {
+                try session.pipeline(SelectOne(), SelectNumbers(), PreparedNames())
+            }
             #expect(error?.sqlState == "42P01")
             try session.run(script: createNumbers)
             let (_, numbers, names) = try session.pipeline(SelectOne(), SelectNumbers(), PreparedNames())
@@ -197,7 +199,8 @@ struct PostgresSessionTests {
     @Test("a setting local to the transaction, first in a pipeline, holds for that pipeline only")
     func localSetting() async throws {
         try await withSession { session in
-            let (_, inside) = try session.pipeline(PostgresLocalSetting("weir.tenant", "t1"), Setting(key: "weir.tenant"))
+            let (_, inside) = try session.pipeline(
+                PostgresLocalSetting("weir.tenant", "t1"), Setting(key: "weir.tenant"))
             #expect(inside == ["t1"])
             try #expect(session.execute(Setting(key: "weir.tenant")) == [""])
         }
@@ -294,7 +297,8 @@ struct PostgresSessionTests {
                 try session.connect()
                 let expected = [
                     "TimeZone": "UTC", "client_encoding": "UTF8", "role": role, "application_name": "weir-test",
-                    "statement_timeout": "1234ms", "lock_timeout": "567ms", "idle_in_transaction_session_timeout": "8900ms",
+                    "statement_timeout": "1234ms", "lock_timeout": "567ms",
+                    "idle_in_transaction_session_timeout": "8900ms",
                 ]
                 for (key, value) in expected {
                     try #expect(session.execute(Setting(key: key)) == [value], "\(key)")
@@ -319,7 +323,7 @@ struct PostgresSessionTests {
 
     @Test("an unknown database is told with its SQLSTATE and is not transient")
     func unknownDatabase() async throws {
-        let url = try await PostgresServer.adminURL().replacing("/postgres?", with: "/nowhere?")
+        let url = try await PostgresServer.url(ofDatabase: "nowhere")
         try await PostgresThread().run {
             let session = PostgresSession(configuration: try PostgresConfiguration(url: url))
             let error = #expect(throws: PostgresError.self) { try session.connect() }
@@ -332,7 +336,8 @@ struct PostgresSessionTests {
     @Test("nobody listening is a transient connectionFailed")
     func nobodyListens() async throws {
         try await PostgresThread().run {
-            let session = PostgresSession(configuration: try PostgresConfiguration(url: "postgresql:///x?host=/nonexistent"))
+            let session = PostgresSession(
+                configuration: try PostgresConfiguration(url: "postgresql:///x?host=/nonexistent"))
             let error = #expect(throws: PostgresError.self) { try session.connect() }
             #expect(error?.code == .connectionFailed)
             #expect(error?.sqlState == nil)

@@ -9,7 +9,7 @@ func withSession<T: Sendable>(
 ) async throws -> T {
     try await PostgresServer.withDatabase { url in
         try await PostgresThread(name: "test-session").run {
-            var configuration = try PostgresConfiguration(url: url)
+            var configuration = try patientConfiguration(url: url)
             try configure(&configuration)
             let session = PostgresSession(configuration: configuration)
             try session.connect()
@@ -35,17 +35,25 @@ actor SessionBox {
     }
 }
 
+/// For tests whose subject is not a timeout: long enough for a machine that is busy with a hundred other tests.
+let patientOptions = PostgresPool.Options(queueTimeoutMilliseconds: 60_000)
+let patientOptionsForOne = PostgresPool.Options(maximumConnections: 1, queueTimeoutMilliseconds: 60_000)
+
+func patientConfiguration(url: String) throws(PostgresError) -> PostgresConfiguration {
+    try PostgresConfiguration(url: url, connectTimeoutMilliseconds: 60_000, answerTimeoutMilliseconds: 60_000)
+}
+
 func makePool(
-    url: String, _ options: PostgresPool.Options = PostgresPool.Options(), logger: Logger = quietLogger
+    url: String, _ options: PostgresPool.Options = patientOptions, logger: Logger = quietLogger
 ) throws -> PostgresPool {
-    try PostgresPool(configuration: PostgresConfiguration(url: url), options: options, logger: logger)
+    try PostgresPool(configuration: patientConfiguration(url: url), options: options, logger: logger)
 }
 
 let quietLogger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
 /// Runs a test with a pool on a fresh database, and shuts the pool down.
 func withPool<T: Sendable>(
-    _ options: PostgresPool.Options = PostgresPool.Options(), logger: Logger = quietLogger,
+    _ options: PostgresPool.Options = patientOptions, logger: Logger = quietLogger,
     _ body: (PostgresPool) async throws -> T
 ) async throws -> T {
     try await PostgresServer.withDatabase { url in

@@ -152,16 +152,20 @@ struct ValueRoundTripTests {
     static let scalars: [EchoScalars.Row] = [
         EchoScalars.Row(),
         EchoScalars.Row(
-            bool: true, int2: .min, int4: .min, int8: .min, float8: -0.1, text: "", bytea: [], uuid: PostgresUUID(high: 0, low: 0),
+            bool: true, int2: .min, int4: .min, int8: .min, float8: -0.1, text: "", bytea: [],
+            uuid: PostgresUUID(high: 0, low: 0),
             timestamp: PostgresTimestamp(microsecondsSince1970: -1), date: PostgresDate(daysSince1970: -1), xid8: 0,
             numeric: "0", json: "{}"),
         EchoScalars.Row(
             bool: false, int2: .max, int4: .max, int8: .max, float8: .greatestFiniteMagnitude, text: "Grüße, 世界 🐘",
             bytea: Array(0...255), uuid: PostgresUUID(high: .max, low: .max),
             timestamp: PostgresTimestamp(microsecondsSince1970: 4_102_444_800_000_001),
-            date: PostgresDate(daysSince1970: 47_482), xid8: .max, numeric: "-12345678901234567890.00012300", json: #"{"a": 1}"#),
-        EchoScalars.Row(timestamp: PostgresTimestamp(microsecondsSince1970: .max), date: PostgresDate(daysSince1970: .max)),
-        EchoScalars.Row(timestamp: PostgresTimestamp(microsecondsSince1970: .min), date: PostgresDate(daysSince1970: .min)),
+            date: PostgresDate(daysSince1970: 47_482), xid8: .max, numeric: "-12345678901234567890.00012300",
+            json: #"{"a": 1}"#),
+        EchoScalars.Row(
+            timestamp: PostgresTimestamp(microsecondsSince1970: .max), date: PostgresDate(daysSince1970: .max)),
+        EchoScalars.Row(
+            timestamp: PostgresTimestamp(microsecondsSince1970: .min), date: PostgresDate(daysSince1970: .min)),
     ]
 
     @Test("every scalar type comes back as it was sent, NULL and extremes included")
@@ -208,7 +212,9 @@ struct ValueRoundTripTests {
         }
     }
 
-    @Test("decimals keep every digit", arguments: ["0", "0.00", "1", "10000", "-1", "0.0001", "123.4500", "99999999999999999999"])
+    @Test(
+        "decimals keep every digit",
+        arguments: ["0", "0.00", "1", "10000", "-1", "0.0001", "123.4500", "99999999999999999999"])
     func numeric(text: String) async throws {
         try await withSession { session in
             try #expect(session.execute(EchoScalars(row: .init(numeric: text))).first?.numeric == text)
@@ -218,7 +224,9 @@ struct ValueRoundTripTests {
     @Test("what is not a decimal is refused before it is sent", arguments: ["", "-", "1.", ".5", "1e3", "NaN", "1 "])
     func notNumeric(text: String) async throws {
         try await withSession { session in
-            let error = #expect(throws: PostgresError.self) { try session.execute(EchoScalars(row: .init(numeric: text))) }
+            let error = #expect(throws: PostgresError.self) {
+                try session.execute(EchoScalars(row: .init(numeric: text)))
+            }
             #expect(error?.code == .encoding)
         }
     }
@@ -290,7 +298,9 @@ struct ValueRoundTripTests {
         }
     }
 
-    @Test("UUID text is read and written", arguments: ["01234567-89ab-cdef-fedc-ba9876543210", "00000000-0000-0000-0000-000000000000"])
+    @Test(
+        "UUID text is read and written",
+        arguments: ["01234567-89ab-cdef-fedc-ba9876543210", "00000000-0000-0000-0000-000000000000"])
     func uuidText(text: String) {
         #expect(PostgresUUID(text)?.description == text)
         #expect(PostgresUUID(text.uppercased())?.description == text)

@@ -2,12 +2,13 @@ internal import Foundation
 internal import PostgresDriver
 internal import Synchronization
 
-/// A real PostgreSQL for tests: the one named by `WEIR_TEST_DATABASE_URL` (an administrator's URL), or a private cluster that
-/// is started once per test process and ends with it. Every test has a database of its own.
+/// A real PostgreSQL for tests: the one named by `WEIR_TEST_DATABASE_URL` (an administrator's URL), or a private
+/// cluster that is started once per test process and ends with it. Every test has a database of its own.
 public enum PostgresServer {
     /// Runs a test with the URL of a fresh database, and drops the database afterwards, whoever is still connected.
     ///
-    /// - Parameter template: a database to copy, for example one that is migrated already. Nobody may be connected to it.
+    /// - Parameter template: a database to copy, for example one that is migrated already. Nobody may be connected to
+    ///   it.
     public static func withDatabase<T: Sendable>(
         template: String? = nil, _ body: (String) async throws -> T
     ) async throws -> T {
@@ -52,10 +53,17 @@ public enum PostgresServer {
         return try await SharedCluster.shared.url()
     }
 
+    /// The URL of another database of the same server, which need not exist.
+    public static func url(ofDatabase name: String) async throws -> String {
+        replacingDatabase(of: try await adminURL(), with: name)
+    }
+
     /// Runs SQL text on a session of its own.
     public static func run(_ script: String, on url: String) async throws {
         try await PostgresThread(name: "test-admin").run {
-            let session = PostgresSession(configuration: try PostgresConfiguration(url: url))
+            let session = PostgresSession(
+                configuration: try PostgresConfiguration(
+                    url: url, connectTimeoutMilliseconds: 60_000, answerTimeoutMilliseconds: 60_000))
             try session.connect()
             defer { session.close() }
             try session.run(script: script)
@@ -70,7 +78,8 @@ public enum PostgresServer {
     }
 }
 
-/// The cluster of the whole test process. The first caller starts it; the others wait for that without blocking a thread.
+/// The cluster of the whole test process. The first caller starts it; the others wait for that without blocking a
+/// thread.
 private actor SharedCluster {
     static let shared = SharedCluster()
     private var starting: Task<PostgresCluster, any Error>?
@@ -82,7 +91,8 @@ private actor SharedCluster {
     }
 }
 
-/// A private PostgreSQL cluster in a temporary folder, reachable by its Unix socket only. Durability is off: it is thrown away.
+/// A private PostgreSQL cluster in a temporary folder, reachable by its Unix socket only. Durability is off: it is
+/// thrown away.
 ///
 /// PostgreSQL refuses to run as root, so under root it runs as the user `postgres`.
 public final class PostgresCluster: Sendable {
@@ -117,7 +127,9 @@ public final class PostgresCluster: Sendable {
         }
         LiveClusters.add(cluster)
         try await thread.run {
-            let arguments = ["-D", cluster.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
+            let arguments = [
+                "-D", cluster.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync",
+            ]
             let pid = try cluster.spawn("initdb", arguments)
             guard wait(for: pid) == 0 else { throw Failure(description: "initdb failed: \(cluster.logTail)") }
         }
