@@ -48,7 +48,9 @@ struct PasswordHashText {
     init(parsing text: String) throws(PasswordHashingError) {
         guard text.utf8.count <= Self.byteLimit, !text.utf8.contains(0) else { throw .malformedHash }
         let parts = text.split(separator: "$", omittingEmptySubsequences: false)
-        guard parts.count == 6, parts[0].isEmpty, parts[1] == "argon2id", parts[2] == "v=19" else { throw .malformedHash }
+        guard parts.count == 6, parts[0].isEmpty, parts[1] == "argon2id", parts[2] == "v=19" else {
+            throw .malformedHash
+        }
         let costs = parts[3].split(separator: ",", omittingEmptySubsequences: false)
         guard costs.count == 3, let memory = Self.number(costs[0], "m="), let iterations = Self.number(costs[1], "t="),
             let parallelism = Self.number(costs[2], "p=")

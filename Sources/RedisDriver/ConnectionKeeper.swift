@@ -72,11 +72,16 @@ final class ConnectionKeeper {
 
     /// Takes no more commands, waits for the outstanding replies within their deadlines, and closes.
     func stop() -> EventLoopFuture<Void> {
+        let wasReady = machine.state == .ready
         machine.stop()
         for timer in [heldTimer, reconnectTimer, pingTimer] { timer?.cancel() }
         failHeld()
         let closed = channel?.closeFuture ?? eventLoop.makeSucceededVoidFuture()
-        connection?.drain()
+        if wasReady {
+            connection?.drain()
+        } else {
+            connection?.abandon(.closed)
+        }
         return closed
     }
 
@@ -166,7 +171,8 @@ final class ConnectionKeeper {
     }
 
     private func logIn(on connection: RedisConnection) {
-        let steps = endpoint.loginSteps() + (subscription?.commands ?? []).map { LoginStep(kind: .required, command: $0) }
+        let steps =
+            endpoint.loginSteps() + (subscription?.commands ?? []).map { LoginStep(kind: .required, command: $0) }
         let deadline = eventLoop.now + .milliseconds(endpoint.configuration.connectTimeoutMilliseconds)
         for (index, step) in steps.enumerated() {
             let isLast = index == steps.count - 1
@@ -230,7 +236,7 @@ final class ConnectionKeeper {
         pingTimer = eventLoop.assumeIsolated().scheduleTask(in: interval) {
             guard self.connection === connection else { return }
             let deadline = self.eventLoop.now + .milliseconds(self.endpoint.configuration.connectTimeoutMilliseconds)
-            // Without a reply in time the connection ends itself, so there is nothing to do with the result but to go on.
+            // Without a reply in time the connection ends itself, so the result needs no more than to go on.
             self.reply(to: RedisCommand("PING"), on: connection, deadline: deadline) { result in
                 if case .success = result { self.schedulePing(on: connection) }
             }

@@ -6,12 +6,12 @@ import Synchronization
 /// Redis, through one pipelined connection for each event loop.
 ///
 /// Connections are made when first used and again after every loss. The very first commands wait for the first attempt
-/// within their own deadline; from then on a command that finds no connection fails at once, so an outage costs a caller
-/// no time. Nothing is ever sent twice by the client: whether to repeat is the caller's decision, and
+/// within their own deadline; from then on a command that finds no connection fails at once, so an outage costs a
+/// caller no time. Nothing is ever sent twice by the client: whether to repeat is the caller's decision, and
 /// `RedisError.mayHaveBeenExecuted` is what it needs for that.
 ///
-/// A cancelled task still waits for its reply, which is no longer away than the command timeout. Call `shutdown()` before
-/// the event loops end.
+/// A cancelled task still waits for its reply, which is no further away than the command timeout. Call `shutdown()`
+/// before the event loops end.
 public final class RedisClient: Sendable {
     private struct Slot: Sendable {
         let eventLoop: any EventLoop

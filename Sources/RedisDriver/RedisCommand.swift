@@ -81,7 +81,8 @@ public struct RedisCommand: Hashable, Sendable {
                         sizes[index] = length
                         next = next?.advanced(by: length)
                     }
-                    return redisFormatCommandArgv(&target, Int32(lengths.count), pointers.baseAddress, sizes.baseAddress)
+                    return redisFormatCommandArgv(
+                        &target, Int32(lengths.count), pointers.baseAddress, sizes.baseAddress)
                 }
             }
         }

@@ -66,7 +66,8 @@ public struct RedisConfiguration: Sendable {
         let timeouts = 1...Int64(600_000)
         try require(timeouts.contains(commandTimeoutMilliseconds), "the command timeout is not within 10 minutes")
         try require(timeouts.contains(connectTimeoutMilliseconds), "the connect timeout is not within 10 minutes")
-        try require(timeouts.contains(subscriptionPingIntervalMilliseconds), "the ping interval is not within 10 minutes")
+        try require(
+            timeouts.contains(subscriptionPingIntervalMilliseconds), "the ping interval is not within 10 minutes")
         try require((1...1_024).contains(connections ?? 1), "the number of connections is not between 1 and 1024")
         try require((1...1_048_576).contains(maximumPendingCommands), "the bound of pending commands is out of range")
         try require((2...1_048_576).contains(subscriptionBufferCount), "the subscription buffer is out of range")

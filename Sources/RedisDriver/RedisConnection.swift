@@ -1,4 +1,3 @@
-import Logging
 internal import NIOCore
 import NIOSSL
 
@@ -34,8 +33,9 @@ final class RedisConnection: ChannelInboundHandler {
     private var unsentCount = 0
     private var flushIsScheduled = false
 
-    /// One timer for all: deadlines grow along the queue, so only the first can be due.
-    private var deadlineTimer: Scheduled<Void>?
+    /// One timer for all: deadlines grow along the queue, so only the first can be due. It stays when its command is
+    /// answered and then finds out what is due next, so that most commands cost no timer.
+    private var deadlineTimer: (due: NIODeadline, task: Scheduled<Void>)?
     private var hasSeenReply = false
 
     private let metrics: RedisMetrics
@@ -105,8 +105,14 @@ final class RedisConnection: ChannelInboundHandler {
     }
 
     private func scheduleDeadline() {
-        guard deadlineTimer == nil, let context, let first = outstanding.first else { return }
-        deadlineTimer = context.eventLoop.assumeIsolated().scheduleTask(deadline: first.deadline) { self.deadlineCame() }
+        guard let context, let first = outstanding.first else { return }
+        if let deadlineTimer {
+            // It may be left over from a log-in, which has a longer deadline than the commands after it.
+            guard first.deadline < deadlineTimer.due else { return }
+            deadlineTimer.task.cancel()
+        }
+        let task = context.eventLoop.assumeIsolated().scheduleTask(deadline: first.deadline) { self.deadlineCame() }
+        deadlineTimer = (first.deadline, task)
     }
 
     private func deadlineCame() {
@@ -172,7 +178,7 @@ final class RedisConnection: ChannelInboundHandler {
     private func end(_ error: RedisError) {
         guard state != .ended else { return }
         state = .ended
-        deadlineTimer?.cancel()
+        deadlineTimer?.task.cancel()
         deadlineTimer = nil
         let waiting = outstanding
         let sentCount = waiting.count - unsentCount

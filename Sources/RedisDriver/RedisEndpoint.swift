@@ -28,7 +28,9 @@ struct RedisEndpoint: Sendable {
         }
     }
 
-    func connect(on eventLoop: any EventLoop, onMessage: (@Sendable (RedisMessage) -> Void)?) -> EventLoopFuture<any Channel> {
+    func connect(on eventLoop: any EventLoop, onMessage: (@Sendable (RedisMessage) -> Void)?) -> EventLoopFuture<
+        any Channel
+    > {
         let bootstrap = ClientBootstrap(group: eventLoop)
             .connectTimeout(.milliseconds(configuration.connectTimeoutMilliseconds))
             .channelInitializer { channel in
@@ -38,7 +40,8 @@ struct RedisEndpoint: Sendable {
                         try channel.pipeline.syncOperations.addHandler(handler)
                     }
                     let connection = try RedisConnection(
-                        maximumPendingCommands: configuration.maximumPendingCommands, metrics: metrics, onMessage: onMessage)
+                        maximumPendingCommands: configuration.maximumPendingCommands, metrics: metrics,
+                        onMessage: onMessage)
                     try channel.pipeline.syncOperations.addHandler(connection)
                 }
             }
@@ -90,7 +93,8 @@ struct LoginStep: Sendable {
         switch reply.code {
         case "NOAUTH", "WRONGPASS": return .authenticationFailed
         // Redis before 6, and Redis without a password, answer AUTH with a plain ERR.
-        case "ERR" where kind == .authenticate && (reply.message.contains("password") || reply.message.contains("AUTH")):
+        case "ERR"
+        where kind == .authenticate && (reply.message.contains("password") || reply.message.contains("AUTH")):
             return .authenticationFailed
         default: return kind == .optional ? nil : error
         }

@@ -9,7 +9,8 @@ final class RedisMetrics: Sendable {
     init() {
         let everyKind: [RedisError] = [
             .unavailable(""), .timeout, .connectionLost, .serverError(RedisServerError(code: "ERR", message: "")),
-            .protocolViolation(""), .unexpectedReply(expected: ""), .overloaded, .closed, .tls(""), .authenticationFailed,
+            .protocolViolation(""), .unexpectedReply(expected: ""), .overloaded, .closed, .tls(""),
+            .authenticationFailed,
             .invalidCommand(""), .invalidConfiguration(""),
         ]
         failures = Dictionary(

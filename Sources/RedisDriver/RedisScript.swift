@@ -17,7 +17,9 @@ public final class RedisScript: Sendable {
     fileprivate var loadCommand: RedisCommand { RedisCommand("SCRIPT", "LOAD", source) }
 
     fileprivate func learn(_ reply: RedisValue) throws(RedisError) -> String {
-        guard let text = reply.string, text.utf8.count == 40 else { throw .unexpectedReply(expected: "a script's digest") }
+        guard let text = reply.string, text.utf8.count == 40 else {
+            throw .unexpectedReply(expected: "a script's digest")
+        }
         digest.withLock { $0 = text }
         return text
     }
@@ -43,7 +45,7 @@ extension RedisClient {
         if let digest = script.knownDigest {
             do throws(RedisError) {
                 return try await send(script.call(digest, keys: keys, arguments: arguments))
-            } catch where RedisScript.isUnknown(error) {
+            } catch  where RedisScript.isUnknown(error) {
                 // Falls through to loading it again, once.
             }
         }

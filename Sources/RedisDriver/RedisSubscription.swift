@@ -49,7 +49,9 @@ public final class RedisSubscription: Sendable {
         events = buffer.stream
         self.eventLoop = eventLoop
         keeper = NIOLoopBoundBox.makeBoxSendingValue(
-            ConnectionKeeper(endpoint: endpoint, eventLoop: eventLoop, logger: logger, subscription: plan, jitter: jitter) {
+            ConnectionKeeper(
+                endpoint: endpoint, eventLoop: eventLoop, logger: logger, subscription: plan, jitter: jitter
+            ) {
                 availability.record($0)
                 if case .ready = $0 { buffer.add(.connected) }
             },

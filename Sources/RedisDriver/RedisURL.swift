@@ -9,7 +9,9 @@ extension RedisConfiguration {
     /// Source: IANA registrations of the schemes `redis` and `rediss`.
     /// - Throws: `.invalidConfiguration`; the text never contains a part of the URL, which may hold a password.
     public init(url: String) throws(RedisError) {
-        guard let separator = Self.range(of: "://", in: url) else { throw .invalidConfiguration("the URL has no scheme") }
+        guard let separator = Self.range(of: "://", in: url) else {
+            throw .invalidConfiguration("the URL has no scheme")
+        }
         let scheme = url[..<separator.lowerBound].lowercased()
         guard ["redis", "rediss", "unix"].contains(scheme) else {
             throw .invalidConfiguration("the scheme is not redis, rediss or unix")
@@ -78,7 +80,9 @@ extension RedisConfiguration {
             }
             host = authority[authority.index(after: authority.startIndex)..<end]
             let tail = authority[authority.index(after: end)...]
-            guard tail.isEmpty || tail.first == ":" else { throw .invalidConfiguration("text follows the host's bracket") }
+            guard tail.isEmpty || tail.first == ":" else {
+                throw .invalidConfiguration("text follows the host's bracket")
+            }
             port = tail.isEmpty ? nil : tail.dropFirst()
         } else if let colon = authority.firstIndex(of: ":") {
             host = authority[..<colon]
@@ -111,7 +115,8 @@ extension RedisConfiguration {
                 bytes.append(byte)
                 continue
             }
-            guard let high = rest.popFirst().flatMap(hexadecimalValue), let low = rest.popFirst().flatMap(hexadecimalValue)
+            guard let high = rest.popFirst().flatMap(hexadecimalValue),
+                let low = rest.popFirst().flatMap(hexadecimalValue)
             else { throw .invalidConfiguration("the URL has a percent sign without two hexadecimal digits") }
             bytes.append(high << 4 | low)
         }

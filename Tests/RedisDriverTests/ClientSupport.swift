@@ -17,7 +17,8 @@ func withClient<Value>(
     configuration.backoff = RedisBackoff(baseMilliseconds: 5, maximumMilliseconds: 50)
     configure(&configuration)
     let client = try RedisClient(
-        configuration: configuration, eventLoopGroup: group, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        configuration: configuration, eventLoopGroup: group,
+        logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
     do {
         let value = try await body(client)
         await client.shutdown()
@@ -29,12 +30,12 @@ func withClient<Value>(
 }
 
 /// The error of a command that has to fail.
-func failure(_ body: () async throws(RedisError) -> some Any) async -> RedisError? {
-    do throws(RedisError) {
+func failure(_ body: () async throws -> some Any) async -> RedisError? {
+    do {
         _ = try await body()
         return nil
     } catch {
-        return error
+        return error as? RedisError
     }
 }
 

@@ -10,7 +10,8 @@ import Testing
     @Test("what is set comes back byte for byte, and what is not there is nil")
     func getAndSet() async throws {
         try await withClient(try await RedisServer.sharedURL()) { client in
-            for (index, value) in [[], [0], Array("text\r\n".utf8), Array(0...255)].enumerated() as EnumeratedSequence<[[UInt8]]> {
+            let values: [[UInt8]] = [[], [0], Array("text\r\n".utf8), Array(0...255)]
+            for (index, value) in values.enumerated() {
                 try await client.set("getAndSet:\(index)", value)
                 #expect(try await client.get("getAndSet:\(index)") == value)
             }
@@ -73,8 +74,9 @@ import Testing
     func nestedReply() async throws {
         try await withClient(try await RedisServer.sharedURL()) { client in
             let script = "return {1, {'a', false, {}}, redis.error_reply('CUSTOM text'), redis.status_reply('FINE')}"
+            let reply = try await client.send(["EVAL", script, "0"])
             #expect(
-                try await client.send(["EVAL", script, "0"])
+                reply
                     == .array([
                         .integer(1), .array([.bulk([0x61]), .null, .array([])]),
                         .error(RedisServerError(code: "CUSTOM", message: "text")), .simpleString("FINE"),
@@ -86,7 +88,7 @@ import Testing
     func errorReply() async throws {
         try await withClient(try await RedisServer.sharedURL()) { client in
             try await client.set("errorReply", [1])
-            let error = await failure { () throws(RedisError) in try await client.hget("errorReply", "field") }
+            let error = await failure { try await client.hget("errorReply", "field") }
             guard case .serverError(let reply)? = error else {
                 Issue.record("not an error reply: \(String(describing: error))")
                 return
@@ -99,7 +101,7 @@ import Testing
     @Test("an empty command is refused and nothing is sent")
     func emptyCommand() async throws {
         try await withClient(try await RedisServer.sharedURL()) { client in
-            #expect(await failure { () throws(RedisError) in try await client.send([] as [String]) }?.metricLabel == "invalid_command")
+            #expect(await failure { try await client.send([] as [String]) }?.metricLabel == "invalid_command")
             try await client.ping()
         }
     }
@@ -110,7 +112,8 @@ import Testing
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for number in 0..<1_000 {
                     group.addTask {
-                        #expect(try await client.send(["ECHO", "\(number)"]).string == "\(number)")
+                        let reply = try await client.send(["ECHO", "\(number)"])
+                        #expect(reply.string == "\(number)")
                     }
                 }
                 try await group.waitForAll()
@@ -137,17 +140,30 @@ import Testing
         for connections in [nil, 1, 3] {
             try await withClient(url, configure: { $0.connections = connections }) { client in
                 for loop in MultiThreadedEventLoopGroup.singleton.makeIterator() {
-                    let isOnLoop = try await client.send(RedisCommand("PING"), on: loop).map { _ in loop.inEventLoop }.get()
+                    let isOnLoop = try await client.send(RedisCommand("PING"), on: loop).map { _ in loop.inEventLoop }
+                        .get()
                     #expect(isOnLoop)
                 }
             }
         }
     }
 
+    @Test("after warming up every loop has its connection")
+    func warmUp() async throws {
+        let server = try await RedisServer.startPrivate()
+        try await withClient(server.url, configure: { $0.connections = 3 }) { client in
+            try await client.warmUp()
+            #expect(client.isAvailable)
+            let list = try #require(try await client.send(["CLIENT", "LIST"]).string)
+            #expect(list.split(separator: "\n").count == 3)
+        }
+    }
+
     @Test("PUBLISH without subscribers reaches nobody")
     func publish() async throws {
         try await withClient(try await RedisServer.sharedURL()) { client in
-            #expect(try await client.publish("publish:nobody", [1]) == 0)
+            let count = try await client.publish("publish:nobody", [1])
+            #expect(count == 0)
         }
     }
 
@@ -160,9 +176,11 @@ import Testing
             let expected = RedisValue.array([.bulk(Array("k".utf8)), .bulk([0, 1]), .integer(2)])
             for _ in 0..<2 {
                 #expect(try await client.evaluate(script, keys: ["k"], arguments: [[0, 1], []]) == expected)
-                #expect(try await client.evaluate(script, keys: ["k"], arguments: [[0, 1], []], on: loop).get() == expected)
+                #expect(
+                    try await client.evaluate(script, keys: ["k"], arguments: [[0, 1], []], on: loop).get() == expected)
                 _ = try await client.send(["SCRIPT", "FLUSH"])
-                #expect(try await client.evaluate(script, keys: ["k"], arguments: [[0, 1], []], on: loop).get() == expected)
+                #expect(
+                    try await client.evaluate(script, keys: ["k"], arguments: [[0, 1], []], on: loop).get() == expected)
                 _ = try await client.send(["SCRIPT", "FLUSH"])
             }
             let other = RedisScript("return redis.call('INCR', KEYS[1])")
@@ -176,10 +194,10 @@ import Testing
         try await withClient(try await RedisServer.sharedURL()) { client in
             try await client.del("failingScript")
             let script = RedisScript("redis.call('INCR', KEYS[1]) return redis.error_reply('MINE no')")
-            let error = await failure { () throws(RedisError) in try await client.evaluate(script, keys: ["failingScript"]) }
+            let error = await failure { try await client.evaluate(script, keys: ["failingScript"]) }
             #expect(error == .serverError(RedisServerError(code: "MINE", message: "no")))
             #expect(try await client.get("failingScript") == Array("1".utf8))
-            let broken = await failure { () throws(RedisError) in try await client.evaluate(RedisScript("this is not Lua")) }
+            let broken = await failure { try await client.evaluate(RedisScript("this is not Lua")) }
             #expect(broken?.metricLabel == "server_error")
         }
     }
@@ -203,7 +221,7 @@ import Testing
     func missingDatabase() async throws {
         let server = try await RedisServer.startPrivate()
         try await withClient(server.url + "?db=99") { client in
-            #expect(await failure { () throws(RedisError) in try await client.ping() }?.metricLabel == "unavailable")
+            #expect(await failure { try await client.ping() }?.metricLabel == "unavailable")
             #expect(client.lastError?.metricLabel == "server_error")
             #expect(!client.isAvailable)
         }
@@ -218,7 +236,7 @@ import Testing
             let outstanding = client.send(RedisCommand("PING"), on: loop)
             await client.shutdown()
             #expect(try await outstanding.get() == .simpleString("PONG"))
-            #expect(await failure { () throws(RedisError) in try await client.ping() } == .closed)
+            #expect(await failure { try await client.ping() } == .closed)
             #expect(!client.isAvailable)
             for await _ in client.availabilityChanges() { Issue.record("a change after the end") }
         }
@@ -243,7 +261,7 @@ import Testing
         for url in [server.url.replacing(":correct@", with: ":wrong@"), server.url.replacing(":correct@", with: "")] {
             try await withClient(url) { client in
                 for _ in 0..<3 {
-                    #expect(await failure { () throws(RedisError) in try await client.ping() } == .authenticationFailed)
+                    #expect(await failure { try await client.ping() } == .authenticationFailed)
                 }
                 #expect(client.lastError == .authenticationFailed)
             }
@@ -254,7 +272,7 @@ import Testing
     func superfluousPassword() async throws {
         let server = try await RedisServer.startPrivate()
         try await withClient(server.url.replacing("unix://", with: "unix://:anything@")) { client in
-            #expect(await failure { () throws(RedisError) in try await client.ping() } == .authenticationFailed)
+            #expect(await failure { try await client.ping() } == .authenticationFailed)
         }
     }
 
@@ -265,8 +283,9 @@ import Testing
             _ = try await client.send(["ACL", "SETUSER", "reader", "on", ">pass", "~*", "+get", "-@connection"])
         }
         try await withClient(server.url.replacing("unix://", with: "unix://reader:pass@")) { client in
-            #expect(try await client.get("nothing") == nil)
-            let error = await failure { () throws(RedisError) in try await client.set("a", [1]) }
+            let nothing = try await client.get("nothing")
+            #expect(nothing == nil)
+            let error = await failure { try await client.set("a", [1]) }
             guard case .serverError(let reply)? = error else {
                 Issue.record("not an error reply: \(String(describing: error))")
                 return
@@ -294,7 +313,7 @@ import Testing
         for url in [server.url, server.url.replacing("localhost", with: "127.0.0.2") + "?ca_file=\(authority)"] {
             try await withClient(url) { client in
                 for _ in 0..<2 {
-                    #expect(await failure { () throws(RedisError) in try await client.ping() }?.metricLabel == "tls")
+                    #expect(await failure { try await client.ping() }?.metricLabel == "tls")
                 }
             }
         }

@@ -50,10 +50,12 @@ import Testing
     @Test(
         "a bad URL is refused without repeating it",
         arguments: [
-            "", "localhost:6379", "http://hunter2@host", "redis://", "redis://:6379", "redis://host:0", "redis://host:65536",
+            "", "localhost:6379", "http://hunter2@host", "redis://", "redis://:6379", "redis://host:0",
+            "redis://host:65536",
             "redis://host:+1", "redis://host:hunter2", "redis://host/x", "redis://host/-1", "redis://host/1/2",
             "redis://host/65536", "redis://hunter2@host", "redis://user:@host", "redis://:hunter2%@host",
-            "redis://:hunter2%zz@host", "redis://:hunter2%00@host", "redis://:hunter2%ff@host", "redis://:hunter2/x@host",
+            "redis://:hunter2%zz@host", "redis://:hunter2%00@host", "redis://:hunter2%ff@host",
+            "redis://:hunter2/x@host",
             "redis://[::1", "redis://[::1]x", "redis://host#hunter2", "redis://host?hunter2", "redis://host?timeout=1",
             "redis://host?ca_file=/x", "redis://ho%73t", "redis://ho st", "unix://host/path", "unix://",
             "unix:///" + String(repeating: "x", count: 107), "redis://host?client_name=a%20b",

@@ -60,6 +60,18 @@ import Testing
         #expect(throws: RedisError.timeout) { try second.wait() }
     }
 
+    @Test("a command after one with a longer deadline, such as the log-in, has its own")
+    func shorterDeadlineLater() throws {
+        let fake = try FakeConnection()
+        let login = fake.send("A", timeoutMilliseconds: 60_000)
+        try fake.receive("+OK\r\n")
+        #expect(try login.wait() == .simpleString("OK"))
+        let command = fake.send("B", timeoutMilliseconds: 100)
+        fake.channel.embeddedEventLoop.advanceTime(by: .milliseconds(100))
+        #expect(!fake.channel.isActive)
+        #expect(throws: RedisError.timeout) { try command.wait() }
+    }
+
     @Test("when the peer closes, sent commands are lost and unsent ones were never executed")
     func peerCloses() throws {
         let fake = try FakeConnection()

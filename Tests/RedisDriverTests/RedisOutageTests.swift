@@ -6,18 +6,22 @@ import Testing
 
 /// Servers that die, freeze, lie or were never there.
 @Suite(.timeLimit(.minutes(2))) struct RedisOutageTests {
-    @Test("a server that was never there fails commands at once", arguments: ["unix:///tmp/weir-nobody-here", "redis://127.0.0.1:1"])
+    @Test(
+        "a server that was never there fails commands at once",
+        arguments: ["unix:///tmp/weir-nobody-here", "redis://127.0.0.1:1"])
     func neverThere(url: String) async throws {
         try await withClient(url) { client in
             for _ in 0..<3 {
-                #expect(await failure { () throws(RedisError) in try await client.get("x") }?.metricLabel == "unavailable")
+                #expect(await failure { try await client.get("x") }?.metricLabel == "unavailable")
             }
             #expect(!client.isAvailable)
             #expect(client.lastError?.metricLabel == "unavailable")
         }
     }
 
-    @Test("a killed server is a typed error at once, and after its restart the same client works", arguments: [RedisServer.Transport.unixSocket, .tcp])
+    @Test(
+        "a killed server is a typed error at once, and after its restart the same client works",
+        arguments: [RedisServer.Transport.unixSocket, .tcp])
     func killed(transport: RedisServer.Transport) async throws {
         let server = try await RedisServer.startPrivate(transport: transport)
         try await withClient(server.url, configure: { $0.connections = 1 }) { client in
@@ -25,7 +29,7 @@ import Testing
             try await server.stop()
             await wait(for: client, toBe: false)
             for _ in 0..<20 {
-                #expect(await failure { () throws(RedisError) in try await client.get("k") }?.metricLabel == "unavailable")
+                #expect(await failure { try await client.get("k") }?.metricLabel == "unavailable")
             }
             try await server.restart()
             await wait(for: client, toBe: true)
@@ -58,7 +62,8 @@ import Testing
     func sentOnce() async throws {
         let server = try await FakeServer { nil }
         try await withClient(server.url, configure: { $0.connections = 1 }) { client in
-            #expect(await failure { () throws(RedisError) in try await client.incr("n") } == .connectionLost)
+            let error = await failure { try await client.incr("n") }
+            #expect(error == .connectionLost)
             await wait(for: client, toBe: true)
         }
         #expect(server.commands.count == 1)
@@ -70,24 +75,25 @@ import Testing
         let server = try await RedisServer.startPrivate()
         let configure: (inout RedisConfiguration) -> Void = {
             $0.connections = 1
-            $0.commandTimeoutMilliseconds = 200
-            $0.connectTimeoutMilliseconds = 3_000
+            $0.commandTimeoutMilliseconds = 500
+            $0.connectTimeoutMilliseconds = 60_000
         }
         try await withClient(server.url, configure: configure) { client in
             try await client.ping()
             server.freeze()
             let start = ContinuousClock.now
-            #expect(await failure { () throws(RedisError) in try await client.get("x") } == .timeout)
+            #expect(await failure { try await client.get("x") } == .timeout)
             let waited = ContinuousClock.now - start
-            #expect(waited >= .milliseconds(200))
-            #expect(waited < .seconds(2))
+            #expect(waited >= .milliseconds(500))
+            // The exact deadline is tested with a clock that stands still; here it only must not be the other timeout.
+            #expect(waited < .seconds(15))
 
             let downSince = ContinuousClock.now
             for _ in 0..<100 {
-                #expect(await failure { () throws(RedisError) in try await client.get("x") }?.metricLabel == "unavailable")
+                #expect(await failure { try await client.get("x") }?.metricLabel == "unavailable")
             }
-            // A hundred commands that each waited for their deadline would take twenty seconds.
-            #expect(ContinuousClock.now - downSince < .seconds(2))
+            // A hundred commands that each waited for their deadline would take fifty seconds.
+            #expect(ContinuousClock.now - downSince < .seconds(15))
             server.thaw()
             await wait(for: client, toBe: true)
             try await client.ping()
@@ -99,12 +105,12 @@ import Testing
         let server = try await RedisServer.startPrivate()
         let configure: (inout RedisConfiguration) -> Void = {
             $0.connections = 1
-            $0.commandTimeoutMilliseconds = 200
+            $0.commandTimeoutMilliseconds = 1_000
         }
         try await withClient(server.url, configure: configure) { client in
             try await client.ping()
             server.freeze()
-            #expect(await failure { () throws(RedisError) in try await client.send(["ECHO", "late"]) } == .timeout)
+            #expect(await failure { try await client.send(["ECHO", "late"]) } == .timeout)
             server.thaw()
             await wait(for: client, toBe: true)
             for number in 0..<20 {
@@ -119,9 +125,10 @@ import Testing
         let listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .bind(host: "127.0.0.1", port: 0).get()
         let port = try #require(listener.localAddress?.port)
-        try await withClient("redis://127.0.0.1:\(port)", configure: { $0.commandTimeoutMilliseconds = 100 }) { client in
+        try await withClient("redis://127.0.0.1:\(port)", configure: { $0.commandTimeoutMilliseconds = 100 }) {
+            client in
             let start = ContinuousClock.now
-            let error = await failure { () throws(RedisError) in try await client.ping() }
+            let error = await failure { try await client.ping() }
             #expect(error?.metricLabel == "unavailable")
             #expect(error?.mayHaveBeenExecuted == false)
             #expect(ContinuousClock.now - start < .seconds(5))
@@ -132,14 +139,15 @@ import Testing
     @Test(
         "garbage from the server is a protocol violation, and the client survives it",
         arguments: [
-            "HTTP/1.1 400 Bad Request\r\n\r\n", "\0\u{1}\u{2}", "$-7\r\n", "*99999999999999999999\r\n", "*2147483647\r\n",
+            "HTTP/1.1 400 Bad Request\r\n\r\n", "\0\u{1}\u{2}", "$-7\r\n", "*99999999999999999999\r\n",
+            "*2147483647\r\n",
             "$99999999999999999999\r\n", String(repeating: "*1\r\n", count: 12) + ":1\r\n", "+1\r\n+2\r\n?", ">2\r\n",
         ])
     func garbage(text: String) async throws {
         let server = try await FakeServer { Array(text.utf8) }
         try await withClient(server.url, configure: { $0.connections = 1 }) { client in
             let isLateGarbage = text.hasPrefix("+")
-            let first = await failure { () throws(RedisError) in try await client.get("x") }
+            let first = await failure { try await client.get("x") }
             #expect(first?.metricLabel == (isLateGarbage ? "unexpected_reply" : "protocol_violation"))
             await wait(for: client, toBe: true)
             #expect(client.lastError == nil)
@@ -152,11 +160,10 @@ import Testing
         let server = try await FakeServer { Array("$9223372036854775000\r\nabc".utf8) }
         let configure: (inout RedisConfiguration) -> Void = {
             $0.connections = 1
-            $0.commandTimeoutMilliseconds = 100
+            $0.commandTimeoutMilliseconds = 1_000
         }
         try await withClient(server.url, configure: configure) { client in
-            try await client.warmUp()
-            #expect(await failure { () throws(RedisError) in try await client.get("x") } == .timeout)
+            #expect(await failure { try await client.get("x") } == .timeout)
         }
         await server.stop()
     }
@@ -177,7 +184,10 @@ import Testing
                 await #expect(throws: RedisError.overloaded) { try await refused.get() }
             }
             server.thaw()
-            for answered in replies.prefix(5) { #expect(try await answered.get() == .simpleString("PONG")) }
+            for answered in replies.prefix(5) {
+                let reply = try await answered.get()
+                #expect(reply == .simpleString("PONG"))
+            }
         }
     }
 
@@ -196,7 +206,10 @@ import Testing
                 await #expect(throws: RedisError.overloaded) { try await refused.get() }
             }
             server.thaw()
-            for answered in replies.prefix(5) { #expect(try await answered.get() == .simpleString("PONG")) }
+            for answered in replies.prefix(5) {
+                let reply = try await answered.get()
+                #expect(reply == .simpleString("PONG"))
+            }
         }
     }
 
@@ -209,7 +222,7 @@ import Testing
                 _ = try await operatorClient.send(["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])
             }
             await wait(for: client, toBe: true)
-            while await failure({ () throws(RedisError) in try await client.ping() }) != nil {
+            while await failure({ try await client.ping() }) != nil {
                 await wait(for: client, toBe: true)
             }
         }

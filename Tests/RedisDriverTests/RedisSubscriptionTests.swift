@@ -14,10 +14,11 @@ import Testing
                 var events = subscription.events.makeAsyncIterator()
                 #expect(await events.next() == .connected)
                 #expect(subscription.isConnected)
-                #expect(try await client.publish("receives:a", [0, 1]) == 1)
-                #expect(try await client.publish("receives:p1", []) == 1)
-                #expect(try await client.publish("receives:other", [2]) == 0)
-                #expect(try await client.publish("receives:a", [3]) == 1)
+                let counts = [
+                    try await client.publish("receives:a", [0, 1]), try await client.publish("receives:p1", []),
+                    try await client.publish("receives:other", [2]), try await client.publish("receives:a", [3]),
+                ]
+                #expect(counts == [1, 1, 0, 1])
                 #expect(await events.next() == .message(RedisMessage(channel: "receives:a", payload: [0, 1])))
                 #expect(
                     await events.next()
@@ -53,7 +54,8 @@ import Testing
                 var events = subscription.events.makeAsyncIterator()
                 for round: UInt8 in 0..<3 {
                     #expect(await events.next() == .connected)
-                    #expect(try await client.publish("c", [round]) == 1)
+                    let count = try await client.publish("c", [round])
+                    #expect(count == 1)
                     #expect(await events.next() == .message(RedisMessage(channel: "c", payload: [round])))
                     #expect(try await client.send(["CLIENT", "KILL", "TYPE", "pubsub"]) == .integer(1))
                 }
@@ -149,14 +151,20 @@ import Testing
             let buffer = SubscriptionBuffer(count: 4)
             var events = buffer.stream.makeAsyncIterator()
             var isGapOpen = false
+            // After `.missed` the consumer reads the whole state, so any message may come next.
+            var expected: UInt8? = 1
             var last: UInt8 = 0
             func take(_ event: RedisSubscription.Event?) {
                 switch event {
                 case .message(let message):
-                    if message.payload != [last + 1] { isGapOpen = true }
                     last = message.payload.first ?? 0
-                case .missed: isGapOpen = false
-                case .connected, nil: Issue.record("neither was added")
+                    if let expected, expected != last { isGapOpen = true }
+                    expected = last + 1
+                case .missed:
+                    isGapOpen = false
+                    expected = nil
+                case .connected, nil:
+                    Issue.record("neither was added")
                 }
             }
             // The first few fill the buffer; then one is read for each `pace` that are written.

@@ -75,7 +75,8 @@ import Testing
     @Test(
         "what is not RESP2 is a protocol violation, and the reader stays failed",
         arguments: [
-            "HTTP/1.1 400 Bad Request\r\n\r\n", "\0\0\0\0", "%1\r\n+a\r\n:1\r\n", "$x\r\n", "$-2\r\n", ":12x\r\n", "*-2\r\n",
+            "HTTP/1.1 400 Bad Request\r\n\r\n", "\0\0\0\0", "%1\r\n+a\r\n:1\r\n", "$x\r\n", "$-2\r\n", ":12x\r\n",
+            "*-2\r\n",
             "*99999999999999999999\r\n", "$99999999999999999999999\r\n", "*2147483648\r\n",
             String(repeating: "*1\r\n", count: 10) + ":1\r\n",
         ])

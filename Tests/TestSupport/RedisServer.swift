@@ -58,7 +58,9 @@ public final class PrivateRedisServer: Sendable {
 
     init(transport: RedisServer.Transport, password: String?, arguments extra: [String]) throws {
         folder = try Self.makeFolder()
-        var options = ["--save", "", "--appendonly", "no", "--dir", folder, "--daemonize", "no", "--protected-mode", "no"]
+        var options = [
+            "--save", "", "--appendonly", "no", "--dir", folder, "--daemonize", "no", "--protected-mode", "no",
+        ]
         let login = password.map { ":\($0)@" } ?? ""
         switch transport {
         case .unixSocket:
@@ -71,7 +73,9 @@ public final class PrivateRedisServer: Sendable {
         case .tls:
             let port = try Self.freePort()
             try Self.makeCertificates(in: folder)
-            options += ["--bind", "127.0.0.1", "127.0.0.2", "--port", "0", "--tls-port", "\(port)", "--tls-auth-clients", "no"]
+            options += [
+                "--bind", "127.0.0.1", "127.0.0.2", "--port", "0", "--tls-port", "\(port)", "--tls-auth-clients", "no",
+            ]
             options += ["--tls-cert-file", "\(folder)/server.pem", "--tls-key-file", "\(folder)/server.key"]
             options += ["--tls-ca-cert-file", "\(folder)/ca.pem"]
             (url, self.port) = ("rediss://\(login)localhost:\(port)", port)
@@ -112,7 +116,7 @@ public final class PrivateRedisServer: Sendable {
 
     private func launch() throws {
         unlink("\(folder)/s")
-        let started = try GuardedProcess("redis-server", arguments)
+        let started = try GuardedProcess("redis-server", arguments, folder: folder)
         process.withLock { $0 = started }
         for _ in 0..<1_000 {
             if Self.isListening(port: port, socketPath: "\(folder)/s") { return }
@@ -139,7 +143,9 @@ public final class PrivateRedisServer: Sendable {
         fclose(file)
         let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
         let steps = [
-            ["req", "-x509"] + key + ["-keyout", "\(folder)/ca.key", "-out", "\(folder)/ca.pem", "-subj", "/CN=weir test CA"],
+            ["req", "-x509"] + key + [
+                "-keyout", "\(folder)/ca.key", "-out", "\(folder)/ca.pem", "-subj", "/CN=weir test CA",
+            ],
             ["req"] + key.dropLast(2)
                 + ["-keyout", "\(folder)/server.key", "-out", "\(folder)/server.csr", "-subj", "/CN=localhost"],
             [
@@ -148,7 +154,7 @@ public final class PrivateRedisServer: Sendable {
             ],
         ]
         for step in steps {
-            let openssl = try GuardedProcess("openssl", step)
+            let openssl = try GuardedProcess("openssl", step, folder: folder)
             guard openssl.exitStatus() == 0 else {
                 throw RedisServer.StartFailure(description: "openssl \(step[0]) failed")
             }
@@ -203,14 +209,15 @@ public final class PrivateRedisServer: Sendable {
 /// A child process that dies with this one, also when this one crashes.
 ///
 /// Beside it runs a shell that waits on a socket whose other end only this process holds, and then kills the child.
-/// When this process goes, the kernel closes that end. The child is not reaped before that shell is done, so its number cannot
-/// have passed to another process by then.
+/// When this process goes, the kernel closes that end. The child is not reaped before that shell is done, so its
+/// number cannot have passed to another process by then.
 private struct GuardedProcess: Sendable {
     private let child: pid_t
     private let guardian: pid_t
     private let lifeline: Int32
 
-    init(_ program: String, _ arguments: [String]) throws {
+    /// - Parameter folder: removed as well if this process goes without having ended the child.
+    init(_ program: String, _ arguments: [String], folder: String) throws {
         var ends: [Int32] = [0, 0]
         // A pair of sockets, because it can be kept from other children without a moment in between.
         let kind = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
@@ -220,7 +227,8 @@ private struct GuardedProcess: Sendable {
         defer { close(ends[0]) }
         lifeline = ends[1]
         child = try Self.spawn([program] + arguments, input: nil)
-        guardian = try Self.spawn(["sh", "-c", "read -r _; kill -9 \(child)"], input: ends[0])
+        let lastWill = "read -r _; kill -9 \(child); rm -rf \"$0\""
+        guardian = try Self.spawn(["sh", "-c", lastWill, folder], input: ends[0])
     }
 
     var isRunning: Bool {
@@ -270,6 +278,9 @@ private struct GuardedProcess: Sendable {
         for descriptor: Int32 in [1, 2] {
             posix_spawn_file_actions_addopen(&actions, descriptor, "/dev/null", O_WRONLY, 0)
         }
+        // NIO's sockets are inherited by children, and a connection whose one end a child keeps open never ends.
+        // Closing what is not open is no error here.
+        for descriptor: Int32 in 3..<1_024 { posix_spawn_file_actions_addclose(&actions, descriptor) }
         var argv: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
         defer { for word in argv { free(word) } }
         var process: pid_t = 0
