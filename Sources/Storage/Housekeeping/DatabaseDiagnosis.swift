@@ -1,5 +1,5 @@
 public import Logging
-public import PostgresDriver
+internal import PostgresDriver
 
 /// Looks into a database and says what is wrong with it and what to do, for `weir doctor`.
 public enum DatabaseDiagnosis {
