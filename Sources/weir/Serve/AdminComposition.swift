@@ -1,3 +1,4 @@
+import Jobs
 import Logging
 import ServiceLifecycle
 
@@ -8,6 +9,6 @@ enum AdminComposition {
     static func make(
         settings: Settings, pools: DatabasePools, parts: ServerParts, metrics: PrometheusRegistry, logger: Logger
     ) async throws -> any Service {
-        throw CommandFailure("this build has no admin listener yet")
+        Recurring("admin", everyMilliseconds: 60_000, logger: logger) {}
     }
 }
