@@ -191,6 +191,7 @@ private struct SettlementLoop {
 
     /// Writes a batch until its fate is known. `waiting` are those of its entries whose callers have not been told yet.
     private mutating func write(_ batch: ArraySlice<PendingSettlement>, waiting: ArraySlice<PendingSettlement>) {
+        var batch = batch
         var waiting = waiting
         var isUnknown = false
         while true {
@@ -208,7 +209,7 @@ private struct SettlementLoop {
                 }
                 #endif
                 guard session.isConnected, !error.isTransient else {
-                    guard retry(&waiting, after: error, isUnknown: isUnknown) else { return }
+                    guard retry(&batch, &waiting, after: error, isUnknown: isUnknown) else { return }
                     continue
                 }
                 bisect(batch, waiting: waiting, error)
@@ -237,7 +238,8 @@ private struct SettlementLoop {
     /// After a failure that may pass: reconnects or waits, and lets go of callers who have waited long enough.
     /// - Returns: false when there is nobody left to write for and nothing of the batch can be in the database.
     private mutating func retry(
-        _ waiting: inout ArraySlice<PendingSettlement>, after error: PostgresError, isUnknown: Bool
+        _ batch: inout ArraySlice<PendingSettlement>, _ waiting: inout ArraySlice<PendingSettlement>, after error: PostgresError,
+        isUnknown: Bool
     ) -> Bool {
         writer.resends.increment()
         writer.logger.warning("a settlement batch is sent again", metadata: ["cause": "\(error)", "unknown": "\(isUnknown)"])
@@ -245,11 +247,12 @@ private struct SettlementLoop {
         while true {
             let wait = UInt64(writer.options.waitMilliseconds) * 1_000_000
             let now = writer.time.monotonicNanoseconds
-            if waiting.contains(where: { now - $0.queuedAtNanoseconds >= wait }) {
-                let late = waiting.filter { now - $0.queuedAtNanoseconds >= wait }
+            let late = waiting.filter { now - $0.queuedAtNanoseconds >= wait }
+            if !late.isEmpty {
+                waiting = waiting.filter { now - $0.queuedAtNanoseconds < wait }[...]
+                // What was certainly not written must not be written later: its caller has been told that it was not.
+                if !isUnknown { batch = waiting }
                 complete(late[...]) { _ in isUnknown ? .unknown : .unavailable }
-                let remaining = waiting.filter { now - $0.queuedAtNanoseconds < wait }
-                waiting = remaining[...]
             }
             // Rows that were certainly not written need not be, once nobody waits for them: nobody was told and nothing was charged.
             if waiting.isEmpty, !isUnknown { return false }
