@@ -31,7 +31,9 @@ enum ServerComposition {
         services.append(SettlementService(settler: base.settler, graceMilliseconds: Int64(settings.graceSeconds) * 1_000))
         services.append(QuotaService(quota: base.quota, everyMilliseconds: Int64(settings.leaseSeconds) * 250, logger: logger))
         if settings.roles.contains(.admin) {
-            services.append(try await AdminComposition.make(settings: settings, pools: pools, parts: base, metrics: metrics, logger: logger))
+            services.append(
+                AdminComposition.make(
+                    settings: settings, pools: pools, parts: base, eventLoops: eventLoops, metrics: metrics, logger: logger))
         }
         if settings.roles.contains(.gateway) {
             services.append(try await gateway(settings: settings, base: base, eventLoops: eventLoops, logger: logger))
