@@ -170,8 +170,8 @@ final class ReplicaPool {
     }
 
     func openingFailed(for exchange: Exchange, _ failure: WorkerFailure) {
-        owner.finish(exchange, .failure(failure))
         freePlace()
+        owner.finish(exchange, .failure(failure))
     }
 
     private static func failure(of error: any Error) -> WorkerFailure {

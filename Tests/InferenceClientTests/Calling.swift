@@ -40,10 +40,10 @@ struct Calling: Sendable {
 
     /// The failure of a call, or `nil` if it was answered.
     func failure(
-        to address: WorkerAddress? = nil, deadlines: WorkerDeadlines = patient, path: String = "/predict"
+        _ body: String = "{}", to address: WorkerAddress? = nil, deadlines: WorkerDeadlines = patient, path: String = "/predict"
     ) async -> WorkerFailure? {
         do throws(WorkerFailure) {
-            _ = try await send(path: path, to: address, deadlines: deadlines)
+            _ = try await send(body, path: path, to: address, deadlines: deadlines)
             return nil
         } catch {
             return error

@@ -86,6 +86,27 @@ final class ScriptedWorker: Sendable {
         state.withLock { $0.channels[connection] }.close(promise: nil)
     }
 
+    /// Ends the TCP connection under a TLS session without ending the session.
+    func cut(connection: Int) {
+        let channel = state.withLock { $0.channels[connection] }
+        channel.eventLoop.execute {
+            let context = try? channel.pipeline.syncOperations.context(handlerType: NIOSSLServerHandler.self)
+            context?.close(promise: nil)
+        }
+    }
+
+    /// Closes so that the peer sees a reset.
+    func reset(connection: Int) {
+        let channel = state.withLock { $0.channels[connection] }
+        channel.eventLoop.execute { Self.reset(channel) }
+    }
+
+    /// Closing with a linger time of zero sends a reset. On the loop the option is set at once.
+    fileprivate static func reset(_ channel: any Channel) {
+        _ = (channel as? any SocketOptionProvider)?.setSoLinger(linger(l_onoff: 1, l_linger: 0))
+        channel.close(promise: nil)
+    }
+
     /// Returns when what the worker has seen satisfies the condition; the test's time limit is the bound.
     func wait(until condition: @escaping @Sendable (Record) -> Bool) async {
         await withCheckedContinuation { continuation in
@@ -167,11 +188,7 @@ private final class ScriptHandler: ChannelInboundHandler {
                 switch action {
                 case .send(let text): context.writeAndFlush(wrapOutboundOut(ByteBuffer(string: text)), promise: nil)
                 case .close: context.close(promise: nil)
-                case .reset:
-                    // Closing with a linger time of zero sends a reset. On the loop the option is set at once.
-                    let provider = context.channel as? any SocketOptionProvider
-                    _ = provider?.setSoLinger(linger(l_onoff: 1, l_linger: 0))
-                    context.close(promise: nil)
+                case .reset: ScriptedWorker.reset(context.channel)
                 }
             }
         }
