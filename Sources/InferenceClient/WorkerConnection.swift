@@ -3,8 +3,8 @@ internal import NIOCore
 internal import NIOSSL
 internal import NIOTLS
 
-/// One connection to a worker: carries one exchange at a time, or none. The last handler of its channel, and the only one without TLS,
-/// so that a read or write crosses no pipeline. Confined to the loop of its channel.
+/// One connection to a worker: carries one exchange at a time, or none. The last handler of its channel, and the only
+/// one without TLS, so that a read or write crosses no pipeline. Confined to the loop of its channel.
 final class WorkerConnection: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -111,7 +111,8 @@ final class WorkerConnection: ChannelInboundHandler {
         switch parser.consume(&bytes) {
         case .incomplete: break
         case .complete:
-            // A peer that has answered without reading the request to its end would be sent the rest before the next one.
+            // A peer that has answered without reading the request to its end would be sent the rest before the next
+            // one.
             let isReusable = parser.allowsReuse && bytes.readableBytes == 0 && context.channel.isWritable
             answer(exchange, isReusable: isReusable)
         case .failed(let failure):
@@ -121,7 +122,8 @@ final class WorkerConnection: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // An end after an error proves nothing: a reset, or a TLS peer that goes without saying so, may have cut the body.
+        // An end after an error proves nothing: a reset, or a TLS peer that goes without saying so, may have cut the
+        // body.
         hasError = true
         pool.note("a connection to a worker failed", error: error)
         if case .opening = state { return handshakeFailed() }
@@ -170,8 +172,8 @@ final class WorkerConnection: ChannelInboundHandler {
     private func ended(_ cut: Exchange) {
         abandon()
         if !hasResponseByte, hasAnswered, !cut.hasRetried {
-            // The worker closed an idle connection while the request was under way (RFC 9112 section 9.3.1 permits exactly this
-            // retry). The place of the old connection goes to the new one, ahead of those who wait.
+            // The worker closed an idle connection while the request was under way (RFC 9112 section 9.3.1 permits
+            // exactly this retry). The place of the old connection goes to the new one, ahead of those who wait.
             cut.hasRetried = true
             cut.connection = nil
             return pool.open(for: cut, now: .now())

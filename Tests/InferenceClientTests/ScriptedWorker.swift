@@ -5,9 +5,9 @@ import NIOSSL
 import Synchronization
 
 #if canImport(Darwin)
-import Darwin
+    import Darwin
 #else
-import Glibc
+    import Glibc
 #endif
 
 /// A worker that answers with exactly the bytes that a test wants, on 127.0.0.1.
@@ -53,8 +53,8 @@ final class ScriptedWorker: Sendable {
 
     static let group = MultiThreadedEventLoopGroup.singleton
 
-    func start(tls: NIOSSLContext? = nil, port: Int = 0) async throws {
-        let channel = try await ServerBootstrap(group: Self.group)
+    func start(tls: NIOSSLContext? = nil, on group: any EventLoopGroup = group) async throws {
+        let channel = try await ServerBootstrap(group: group)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelInitializer { channel in
@@ -63,7 +63,7 @@ final class ScriptedWorker: Sendable {
                     try channel.pipeline.syncOperations.addHandler(ScriptHandler(worker: self))
                 }
             }
-            .bind(host: "127.0.0.1", port: port).get()
+            .bind(host: "127.0.0.1", port: 0).get()
         listener.withLock { $0 = channel }
     }
 
@@ -197,7 +197,9 @@ private final class ScriptHandler: ChannelInboundHandler {
     private func nextRequest() -> ScriptedWorker.Received? {
         guard let end = bytes.utf8.firstRange(of: "\r\n\r\n".utf8) else { return nil }
         let head = String(bytes[..<end.lowerBound])
-        let length = head.split(separator: "\r\n").first { $0.hasPrefix("content-length: ") }.flatMap { Int($0.dropFirst(16)) }
+        let length = head.split(separator: "\r\n").first { $0.hasPrefix("content-length: ") }.flatMap {
+            Int($0.dropFirst(16))
+        }
         let rest = bytes.utf8[end.upperBound...]
         guard rest.count >= length ?? 0 else { return nil }
         let body = String(Substring(rest.prefix(length ?? 0)))

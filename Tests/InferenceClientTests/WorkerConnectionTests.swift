@@ -55,7 +55,9 @@ struct WorkerConnectionTests {
         }
     }
 
-    @Test("after a byte of an answer nothing is sent again", arguments: ["H", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf"])
+    @Test(
+        "after a byte of an answer nothing is sent again",
+        arguments: ["H", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf"])
     func cut(text: String) async throws {
         let script: ScriptedWorker.Script = { $0.number == 1 ? [.send(text), .close] : [.send(ok)] }
         try await withWorker(script: script) { calling in
@@ -78,7 +80,8 @@ struct WorkerConnectionTests {
 
     @Test("bytes behind an answer close its connection")
     func extraBytes() async throws {
-        try await withWorker(script: { _ in [.send(ok + "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nwrong")] }) { calling in
+        try await withWorker(script: { _ in [.send(ok + "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nwrong")] }) {
+            calling in
             for _ in 0..<3 {
                 let reply = try await calling.send()
                 #expect(String(buffer: reply.body) == "{}")
@@ -131,7 +134,8 @@ struct WorkerConnectionTests {
 
     @Test("an answer that cannot be used closes its connection and is not asked for again", arguments: unusableAnswers)
     func unusable(text: String, expected: WorkerFailure) async throws {
-        try await withWorker(configure: { $0.maximumResponseBytes = 65_536 }, script: { _ in [.send(text)] }) { calling in
+        try await withWorker(configure: { $0.maximumResponseBytes = 65_536 }, script: { _ in [.send(text)] }) {
+            calling in
             #expect(await calling.failure() == expected)
             await calling.worker.wait { $0.closedCount == 1 }
             #expect(calling.worker.record.received.count == 1)
@@ -143,7 +147,6 @@ struct WorkerConnectionTests {
     func idleTimeout() async throws {
         try await withWorker(configure: { $0.idleTimeoutMilliseconds = 50 }) { calling in
             _ = try await calling.send()
-            #expect(calling.client.statistics.idleConnections == 1)
             await calling.worker.wait { $0.closedCount == 1 }
             #expect(calling.client.statistics == .init())
         }

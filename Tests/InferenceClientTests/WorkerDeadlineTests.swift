@@ -7,16 +7,10 @@ import Testing
 
 @testable import InferenceClient
 
-#if canImport(Darwin)
-import Darwin
-#else
-import Glibc
-#endif
-
 @Suite("Deadlines, bounds and cancellation", .timeLimit(.minutes(1)))
 struct WorkerDeadlineTests {
-    /// What a call fails with and how long it took. The upper bound of a test is generous, because the machine may be busy; the lower
-    /// one is not.
+    /// What a call fails with and how long it took. The upper bound of a test is generous, because the machine may be
+    /// busy; the lower one is not.
     static func timed(_ call: () async -> WorkerFailure?) async -> (failure: WorkerFailure?, milliseconds: Int64) {
         let start = NIODeadline.now()
         let failure = await call()
@@ -26,19 +20,43 @@ struct WorkerDeadlineTests {
     @Test("no first byte within its deadline closes the connection")
     func firstByte() async throws {
         try await withWorker(script: { _ in [] }) { calling in
-            let deadlines = WorkerDeadlines(connectMilliseconds: 5_000, firstByteMilliseconds: 100, totalMilliseconds: 9_000)
+            let deadlines = WorkerDeadlines(
+                connectMilliseconds: 5_000, firstByteMilliseconds: 100, totalMilliseconds: 9_000)
             let (failure, milliseconds) = await Self.timed { await calling.failure(deadlines: deadlines) }
             #expect(failure == .firstByteTimeout)
-            #expect((100..<1_000).contains(milliseconds))
+            #expect((100..<5_000).contains(milliseconds))
             await calling.worker.wait { $0.closedCount == 1 }
             #expect(calling.client.statistics == .init())
         }
     }
 
+    @Test("a deadline is seen within 50 ms by a loop that has nothing else to do")
+    func accuracy() async throws {
+        let own = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let worker = ScriptedWorker { _ in [] }
+        try await worker.start()
+        let client = WorkerClient(eventLoops: own, logger: Logger(label: "test"))
+        let calling = Calling(client: client, worker: worker, eventLoop: own.any())
+        let deadlines = WorkerDeadlines(connectMilliseconds: 5_000, firstByteMilliseconds: 5_000, totalMilliseconds: 30)
+        // The machine may be busy although the loop is not; what it can do shows in the best of some attempts.
+        var best = Int64.max
+        for _ in 0..<20 where best >= 50 {
+            best = min(best, await Self.timed { await calling.failure(deadlines: deadlines) }.milliseconds - 30)
+        }
+        #expect((0..<50).contains(best))
+        await client.shutdown()
+        await worker.stop()
+        try await own.shutdownGracefully()
+    }
+
     @Test("a body that trickles ends at the total deadline, not at that of the first byte")
     func total() async throws {
-        try await withWorker(script: { _ in [.send("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")] }) { calling in
-            let deadlines = WorkerDeadlines(connectMilliseconds: 5_000, firstByteMilliseconds: 100, totalMilliseconds: 250)
+        // Loops of its own: on those that all tests share, the first byte might have to wait for another test.
+        let own = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+        let script: ScriptedWorker.Script = { _ in [.send("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")] }
+        try await withWorker(on: own, script: script) { calling in
+            let deadlines = WorkerDeadlines(
+                connectMilliseconds: 5_000, firstByteMilliseconds: 800, totalMilliseconds: 1_000)
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask {
                     while calling.worker.record.closedCount == 0 {
@@ -48,16 +66,18 @@ struct WorkerDeadlineTests {
                 }
                 let (failure, milliseconds) = await Self.timed { await calling.failure(deadlines: deadlines) }
                 #expect(failure == .totalTimeout)
-                #expect((250..<1_500).contains(milliseconds))
+                #expect((1_000..<5_000).contains(milliseconds))
                 try await group.waitForAll()
             }
         }
+        try await own.shutdownGracefully()
     }
 
     @Test("the total deadline counts where it is the shortest")
     func shortestTotal() async throws {
         try await withWorker(script: { _ in [] }) { calling in
-            let deadlines = WorkerDeadlines(connectMilliseconds: 5_000, firstByteMilliseconds: 5_000, totalMilliseconds: 50)
+            let deadlines = WorkerDeadlines(
+                connectMilliseconds: 5_000, firstByteMilliseconds: 5_000, totalMilliseconds: 50)
             #expect(await calling.failure(deadlines: deadlines) == .totalTimeout)
         }
     }
@@ -65,15 +85,15 @@ struct WorkerDeadlineTests {
     @Test("deadlines of calls that overlap are kept apart, also when a later call has the earlier one")
     func overlapping() async throws {
         try await withWorker(script: { _ in [] }) { calling in
-            let long = WorkerDeadlines(connectMilliseconds: 5_000, firstByteMilliseconds: 300, totalMilliseconds: 9_000)
+            let long = WorkerDeadlines(connectMilliseconds: 5_000, firstByteMilliseconds: 2_000, totalMilliseconds: 9_000)
             let short = WorkerDeadlines(connectMilliseconds: 5_000, firstByteMilliseconds: 60, totalMilliseconds: 9_000)
             async let first = Self.timed { await calling.failure(deadlines: long) }
             await calling.worker.wait { $0.received.count == 1 }
             async let second = Self.timed { await calling.failure(deadlines: short) }
             let (late, early) = await (first, second)
             #expect(late.failure == .firstByteTimeout && early.failure == .firstByteTimeout)
-            #expect(early.milliseconds >= 60 && late.milliseconds >= 300)
-            #expect(early.milliseconds < late.milliseconds)
+            #expect(early.milliseconds >= 60 && late.milliseconds >= 2_000)
+            #expect(early.milliseconds < 1_800)
         }
     }
 
@@ -89,17 +109,18 @@ struct WorkerDeadlineTests {
     @Test("the longest deadline that can be written is no overflow")
     func forever() async throws {
         try await withWorker { calling in
-            let deadlines = WorkerDeadlines(connectMilliseconds: .max, firstByteMilliseconds: .max, totalMilliseconds: .max)
+            let deadlines = WorkerDeadlines(
+                connectMilliseconds: .max, firstByteMilliseconds: .max, totalMilliseconds: .max)
             #expect(await calling.failure(deadlines: deadlines) == nil)
         }
     }
 
     @Test("a port where nobody listens refuses")
     func refused() async throws {
-        let gone = ScriptedWorker { _ in [] }
-        try await gone.start()
-        let address = gone.address
-        await gone.stop()
+        // Bound, so that nobody else can take the port, but not listening.
+        let closed = try LoopbackPort(isListening: false)
+        defer { closed.close() }
+        let address = WorkerAddress(host: "127.0.0.1", port: closed.port)
         try await withWorker { calling in
             #expect(await calling.failure(to: address) == .connectRefused)
             try await calling.settle { $0 == .init() }
@@ -108,23 +129,27 @@ struct WorkerDeadlineTests {
 
     @Test("a host that does not answer ends at the connect deadline")
     func connectTimeout() async throws {
-        let full = try FullBacklog()
+        let full = try LoopbackPort(isListening: true)
         defer { full.close() }
         try await withWorker { calling in
-            let deadlines = WorkerDeadlines(connectMilliseconds: 100, firstByteMilliseconds: 5_000, totalMilliseconds: 9_000)
+            let deadlines = WorkerDeadlines(
+                connectMilliseconds: 100, firstByteMilliseconds: 5_000, totalMilliseconds: 9_000)
             let (failure, milliseconds) = await Self.timed {
                 await calling.failure(to: WorkerAddress(host: "127.0.0.1", port: full.port), deadlines: deadlines)
             }
             #expect(failure == .connectTimeout)
-            #expect((100..<1_000).contains(milliseconds))
+            #expect((100..<5_000).contains(milliseconds))
             try await calling.settle { $0 == .init() }
         }
     }
 
     @Test("calls beyond the connections wait in turn, and those beyond the queue are refused at once")
     func bounds() async throws {
-        try await withWorker(configure: { $0.maximumConnectionsPerReplicaPerLoop = 1; $0.maximumWaitingRequests = 2 }, script: { _ in [] }) {
-            calling in
+        let configure: (inout WorkerClient.Configuration) -> Void = {
+            $0.maximumConnectionsPerReplicaPerLoop = 1
+            $0.maximumWaitingRequests = 2
+        }
+        try await withWorker(configure: configure, script: { _ in [] }) { calling in
             async let first = calling.send("first")
             await calling.worker.wait { $0.received.count == 1 }
             async let second = calling.send("second")
@@ -160,10 +185,12 @@ struct WorkerDeadlineTests {
 
     @Test("waiting for a connection ends at the connect deadline")
     func waitingTimeout() async throws {
-        try await withWorker(configure: { $0.maximumConnectionsPerReplicaPerLoop = 1 }, script: { _ in [] }) { calling in
+        try await withWorker(configure: { $0.maximumConnectionsPerReplicaPerLoop = 1 }, script: { _ in [] }) {
+            calling in
             async let first = calling.send()
             await calling.worker.wait { $0.received.count == 1 }
-            let deadlines = WorkerDeadlines(connectMilliseconds: 50, firstByteMilliseconds: 5_000, totalMilliseconds: 9_000)
+            let deadlines = WorkerDeadlines(
+                connectMilliseconds: 50, firstByteMilliseconds: 5_000, totalMilliseconds: 9_000)
             #expect(await calling.failure(deadlines: deadlines) == .overloaded)
             #expect(calling.client.statistics.waitingRequests == 0)
             calling.worker.send(ok, on: 0)
@@ -201,7 +228,8 @@ struct WorkerDeadlineTests {
 
     @Test("cancelling a call that waits leaves the queue to the others")
     func cancelledWaiting() async throws {
-        try await withWorker(configure: { $0.maximumConnectionsPerReplicaPerLoop = 1 }, script: { _ in [] }) { calling in
+        try await withWorker(configure: { $0.maximumConnectionsPerReplicaPerLoop = 1 }, script: { _ in [] }) {
+            calling in
             async let first = calling.send("first")
             await calling.worker.wait { $0.received.count == 1 }
             try await withThrowingTaskGroup(of: WorkerFailure?.self) { group in
@@ -237,57 +265,6 @@ struct WorkerDeadlineTests {
             #expect(await calling.failure() == .shutdown)
             #expect(calling.worker.record.connectionCount == 2)
             await calling.client.shutdown()
-        }
-    }
-}
-
-/// A listening socket whose queue is full: the kernel drops further attempts to connect without a word.
-struct FullBacklog {
-    struct Failure: Error {}
-
-    let port: Int
-    private let descriptors: [Int32]
-
-    init() throws {
-        #if canImport(Darwin)
-        let listener = socket(AF_INET, SOCK_STREAM, 0)
-        #else
-        let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        #endif
-        var descriptors = [listener]
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let isListening = withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-                bind(listener, address, length) == 0 && listen(listener, 0) == 0 && getsockname(listener, address, &length) == 0
-            }
-        }
-        guard isListening else { throw Failure() }
-        port = Int(UInt16(bigEndian: address.sin_port))
-        for _ in 0..<8 {
-            #if canImport(Darwin)
-            let client = socket(AF_INET, SOCK_STREAM, 0)
-            #else
-            let client = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-            #endif
-            _ = fcntl(client, F_SETFL, O_NONBLOCK)
-            withUnsafePointer(to: &address) { pointer in
-                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = connect(client, $0, length) }
-            }
-            descriptors.append(client)
-        }
-        self.descriptors = descriptors
-    }
-
-    func close() {
-        for descriptor in descriptors {
-            #if canImport(Darwin)
-            _ = Darwin.close(descriptor)
-            #else
-            _ = Glibc.close(descriptor)
-            #endif
         }
     }
 }

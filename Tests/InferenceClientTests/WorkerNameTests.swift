@@ -6,9 +6,9 @@ import Testing
 @testable import InferenceClient
 
 #if canImport(Darwin)
-import Darwin
+    import Darwin
 #else
-import Glibc
+    import Glibc
 #endif
 
 @Suite("Workers that are named", .timeLimit(.minutes(1)))
@@ -100,7 +100,8 @@ struct WorkerNameTests {
         }
         try await withWorker(configure: configure) { calling in
             let address = Self.named("slow.test", calling)
-            let deadlines = WorkerDeadlines(connectMilliseconds: 50, firstByteMilliseconds: 5_000, totalMilliseconds: 9_000)
+            let deadlines = WorkerDeadlines(
+                connectMilliseconds: 50, firstByteMilliseconds: 5_000, totalMilliseconds: 9_000)
             #expect(await calling.failure(to: address, deadlines: deadlines) == .connectTimeout)
             #expect(calling.client.statistics.openConnections == 1)
             gate.open()
@@ -114,7 +115,8 @@ struct WorkerNameTests {
     func system() throws {
         let addresses = try WorkerDirectory.systemLookup("localhost", 80)
         #expect(!addresses.isEmpty)
-        #expect(addresses.allSatisfy { IPAddress($0).map(WorkerAddressPolicy.standard.permits) == true && $0.port == 80 })
+        #expect(
+            addresses.allSatisfy { IPAddress($0).map(WorkerAddressPolicy.standard.permits) == true && $0.port == 80 })
     }
 
     @Test("an address that is not permitted is not connected to")
@@ -122,7 +124,8 @@ struct WorkerNameTests {
         let nothing = try #require(WorkerAddressPolicy(allowing: ["10.0.0.0/8"]))
         try await withWorker(configure: { $0.addressPolicy = nothing }) { calling in
             #expect(await calling.failure() == .unreachable)
-            #expect(await calling.failure(to: WorkerAddress(host: "2130706433", port: calling.worker.port)) == .unreachable)
+            #expect(
+                await calling.failure(to: WorkerAddress(host: "2130706433", port: calling.worker.port)) == .unreachable)
             #expect(calling.worker.record.connectionCount == 0)
         }
     }

@@ -8,8 +8,8 @@ import Testing
 
 @Suite("Workers that speak TLS", .timeLimit(.minutes(1)))
 struct WorkerTLSTests {
-    /// An authority of its own, a certificate of that authority for the given names, and another authority, made by openssl in a
-    /// temporary folder.
+    /// An authority of its own, a certificate of that authority for the given names, and another authority, made by
+    /// openssl in a temporary folder.
     struct Certificates {
         struct Failure: Error {}
 
@@ -32,7 +32,9 @@ struct WorkerTLSTests {
         }
 
         func serverContext() throws -> NIOSSLContext {
-            let chain = try NIOSSLCertificate.fromPEMFile(path("worker.pem")).map { NIOSSLCertificateSource.certificate($0) }
+            let chain = try NIOSSLCertificate.fromPEMFile(path("worker.pem")).map {
+                NIOSSLCertificateSource.certificate($0)
+            }
             let key = try NIOSSLPrivateKey(file: path("worker.key"), format: .pem)
             return try NIOSSLContext(
                 configuration: .makeServerConfiguration(certificateChain: chain, privateKey: .privateKey(key)))
@@ -46,7 +48,10 @@ struct WorkerTLSTests {
             let process = Process()
             process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
             process.arguments =
-                ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+                [
+                    "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-days", "2",
+                ]
                 + ["-keyout", path("\(name).key"), "-out", path("\(name).pem")] + arguments
             process.standardError = FileHandle.nullDevice
             process.standardOutput = FileHandle.nullDevice
@@ -57,7 +62,8 @@ struct WorkerTLSTests {
     }
 
     static func withTLSWorker(
-        authority: String, names: String = "DNS:worker.test,IP:127.0.0.1", script: @escaping ScriptedWorker.Script = { _ in [.send(ok)] },
+        authority: String, names: String = "DNS:worker.test,IP:127.0.0.1",
+        script: @escaping ScriptedWorker.Script = { _ in [.send(ok)] },
         _ body: @Sendable (Calling) async throws -> Void
     ) async throws {
         let certificates = try Certificates(names: names)
@@ -134,10 +140,11 @@ struct WorkerTLSTests {
     func slowHandshake() async throws {
         let silent = ScriptedWorker { _ in [] }
         try await silent.start()
+        // The system's authorities are read for the first connection; that must not be what takes the time here.
+        _ = try WorkerTrust.system.loadSystemContext()
         try await withWorker { calling in
-            let deadlines = WorkerDeadlines(connectMilliseconds: 100, firstByteMilliseconds: 5_000, totalMilliseconds: 9_000)
-            // The system's authorities are read during the first connection; that must not be what takes the time here.
-            _ = try WorkerTrust.system.loadSystemContext()
+            let deadlines = WorkerDeadlines(
+                connectMilliseconds: 100, firstByteMilliseconds: 5_000, totalMilliseconds: 9_000)
             let address = WorkerAddress(host: "127.0.0.1", port: silent.port, usesTLS: true)
             #expect(await calling.failure(to: address, deadlines: deadlines) == .connectTimeout)
             await silent.wait { $0.closedCount == 1 }
