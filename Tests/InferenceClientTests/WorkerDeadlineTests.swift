@@ -85,7 +85,8 @@ struct WorkerDeadlineTests {
     @Test("deadlines of calls that overlap are kept apart, also when a later call has the earlier one")
     func overlapping() async throws {
         try await withWorker(script: { _ in [] }) { calling in
-            let long = WorkerDeadlines(connectMilliseconds: 5_000, firstByteMilliseconds: 2_000, totalMilliseconds: 9_000)
+            let long = WorkerDeadlines(
+                connectMilliseconds: 5_000, firstByteMilliseconds: 2_000, totalMilliseconds: 9_000)
             let short = WorkerDeadlines(connectMilliseconds: 5_000, firstByteMilliseconds: 60, totalMilliseconds: 9_000)
             async let first = Self.timed { await calling.failure(deadlines: long) }
             await calling.worker.wait { $0.received.count == 1 }
