@@ -16,6 +16,7 @@ enum ServerComposition {
     /// Stops in the order in which the parts depend on each other: the listeners finish what is in flight, quota is given back, the
     /// settlement writers empty their queues, and only then the connections close.
     @concurrent
+    @inline(never)
     static func run(settings: Settings, logger: Logger, metrics: PrometheusRegistry) async throws {
         let eventLoops = MultiThreadedEventLoopGroup(numberOfThreads: settings.eventLoops)
         let pools = try DatabasePools(settings: settings, logger: logger)
