@@ -65,23 +65,35 @@ struct DevTests {
 
     @Test("the socket lies in the data folder unless its path would be too long")
     func socketFolder() throws {
-        let short = DevLayout(root: "/srv/weir") { _ in true }
+        let short = layout("/srv/weir")
         #expect(short.socketFolder == "/srv/weir/postgres/run")
         // 100 bytes with /postgres/run/.s.PGSQL.5432 behind the root.
         let behind = "/postgres/run/.s.PGSQL.5432".utf8.count
-        let fits = DevLayout(root: "/" + String(repeating: "a", count: 99 - behind)) { _ in true }
+        let fits = layout("/" + String(repeating: "a", count: 99 - behind))
         #expect(fits.socketFolder != nil)
-        let tooLong = DevLayout(root: "/" + String(repeating: "a", count: 100 - behind)) { _ in true }
+        let tooLong = layout("/" + String(repeating: "a", count: 100 - behind))
         #expect(tooLong.socketFolder == nil)
     }
 
     @Test("a cluster that PostgreSQL's user could not reach gets another place, the same one each time")
     func unreachableFolder() {
-        let layout = DevLayout(root: "/root/project/.weir") { _ in false }
-        #expect(layout.postgresFolder == DevLayout(root: "/root/project/.weir") { _ in false }.postgresFolder)
-        #expect(layout.postgresFolder.hasPrefix("/var/lib/weir-dev/"))
-        #expect(layout.postgresFolder != DevLayout(root: "/root/other/.weir") { _ in false }.postgresFolder)
-        #expect(layout.secretsPath == "/root/project/.weir/secrets.json")
+        let unreachable = layout("/root/project/.weir", mayReach: false)
+        #expect(unreachable.postgresFolder == layout("/root/project/.weir", mayReach: false).postgresFolder)
+        #expect(unreachable.postgresFolder.hasPrefix("/var/lib/weir-dev/") && unreachable.isClusterOutside)
+        #expect(unreachable.postgresFolder != layout("/root/other/.weir", mayReach: false).postgresFolder)
+        #expect(unreachable.secretsPath == "/root/project/.weir/secrets.json")
+    }
+
+    @Test("a cluster that is there is found again when the permissions have changed")
+    func foundAgain() {
+        let outside = DevLayout.outsideFolder("/d")
+        #expect(layout("/d", existing: [outside + "/data"], mayReach: true).postgresFolder == outside)
+        #expect(layout("/d", existing: ["/d/postgres/data"], mayReach: false).postgresFolder == "/d/postgres")
+        #expect(layout("/d", existing: ["/d/postgres/data", outside + "/data"], mayReach: false).postgresFolder == "/d/postgres")
+    }
+
+    private func layout(_ root: String, existing: Set<String> = [], mayReach: Bool = true) -> DevLayout {
+        DevLayout(root: root, exists: existing.contains, mayReach: { _ in mayReach })
     }
 
     @Test("Redis listens on loopback, wants its password and keeps nothing")
@@ -266,6 +278,18 @@ struct ChildProcessTests {
         #expect(reports == ["Stopping second", "Stopping first"])
         #expect(remembered.allSatisfy { !$0.isRunning })
         #expect(!FileManager.default.fileExists(atPath: record))
+    }
+
+    @Test("a child that ends by itself is handed out once")
+    func ending() async throws {
+        let folder = try TemporaryFolder()
+        let children = DevChildren(recordPath: folder.path + "/children.json")
+        let child = try children.start(ChildCommand(name: "worker", arguments: ["/bin/sleep", "100"]), logPath: folder.path + "/a.log")
+        #expect(children.takeEnded().isEmpty)
+        child.send(SIGKILL)
+        #expect(await child.waitForEnd(milliseconds: 20_000))
+        #expect(children.takeEnded().map(\.name) == ["worker"])
+        #expect(children.takeEnded().isEmpty)
     }
 
     @Test("leftovers of a killed predecessor are ended, and a process that only has the same number is not")

@@ -23,13 +23,13 @@ struct DevInstallation: Sendable {
         self.options = options
         executable = try Executables.own()
         let root = (options.dataFolder as NSString).standardizingPath
-        let candidates = ["\(root)/postgres/data", "/var/lib/weir-dev/\(DevLayout.shortHash(root))/data"]
+        let candidates = ["\(root)/postgres/data", DevLayout.outsideFolder(root) + "/data"]
         let owner = candidates.compactMap { path -> UInt32? in
             (try? FileManager.default.attributesOfItem(atPath: path))?[.ownerAccountID] as? UInt32
         }.first
         let user = try PostgresUser.choose(existingOwner: owner)
         self.user = user
-        layout = DevLayout(root: root) { user.mayReach($0) }
+        layout = DevLayout(root: root, exists: FileManager.default.fileExists(atPath:), mayReach: user.mayReach)
         self.environment = DevEnvironment.cleaned(environment)
     }
 
@@ -45,6 +45,7 @@ struct DevInstallation: Sendable {
         for name in ["postgres", "redis", "worker", "serve"] { LogRotation.rotate(layout.logPath(name)) }
         let port = try listenerPort(options.port, flag: "--port")
         let adminPort = try listenerPort(options.adminPort, flag: "--admin-port")
+        try setAsideForeignCluster(report)
         let secrets = try DevSecrets.loadOrMake(at: layout.secretsPath)
 
         let postgres = try await startPostgres(children, report)
@@ -64,6 +65,18 @@ struct DevInstallation: Sendable {
             publicURL: publicURL, adminURL: "http://127.0.0.1:\(adminPort)", customerKey: secrets.customerKey, adminKey: secrets.adminKey,
             tenantID: tenantID, databaseURL: postgres.databaseURL, redisURL: redis?.url, workerURL: workerURL, dataFolder: layout.root,
             serveEnvironment: serveEnvironment, firstPrediction: prediction)
+    }
+
+    /// A cluster outside of the data folder whose secrets are gone belongs to a data folder that was deleted to begin anew. It is moved,
+    /// not deleted: it may be the only copy of somebody's data.
+    private func setAsideForeignCluster(_ report: (String) -> Void) throws {
+        let files = FileManager.default
+        guard layout.isClusterOutside, files.fileExists(atPath: layout.clusterFolder), !files.fileExists(atPath: layout.secretsPath) else { return }
+        let aside = layout.postgresFolder + ".\(time(nil))"
+        report("The cluster of an earlier data folder of this name is moved to \(aside)")
+        guard rename(layout.postgresFolder, aside) == 0 else {
+            throw CommandFailure("cannot move \(layout.postgresFolder): \(String(cString: strerror(errno)))")
+        }
     }
 
     private func listenerPort(_ wanted: Int, flag: String) throws(CommandFailure) -> Int {
