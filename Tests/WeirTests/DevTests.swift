@@ -11,7 +11,8 @@ struct DevTests {
 
     private func launch(_ user: PostgresUser) -> PostgresLaunch {
         PostgresLaunch(
-            binaries: "/usr/lib/postgresql/15/bin", clusterFolder: "/d/postgres/data", socketFolder: "/d/postgres/run", user: user,
+            binaries: "/usr/lib/postgresql/15/bin", clusterFolder: "/d/postgres/data", socketFolder: "/d/postgres/run",
+            user: user,
             setpriv: "/usr/bin/setpriv")
     }
 
@@ -21,7 +22,10 @@ struct DevTests {
         #expect(words.prefix(3) == ["/usr/lib/postgresql/15/bin/postgres", "-D", "/d/postgres/data"])
         #expect(words.contains("listen_addresses="))
         #expect(words.contains("unix_socket_directories=/d/postgres/run"))
-        #expect(!words.contains { $0.contains("fsync=") || $0.contains("synchronous_commit") || $0.contains("full_page_writes") })
+        #expect(
+            !words.contains {
+                $0.contains("fsync=") || $0.contains("synchronous_commit") || $0.contains("full_page_writes")
+            })
     }
 
     @Test("root changes the user for every PostgreSQL program, others do not")
@@ -47,7 +51,8 @@ struct DevTests {
 
     @Test("the database's URL carries the socket folder encoded, and its own port against a PGPORT of the shell")
     func databaseURL() {
-        let launch = PostgresLaunch(binaries: "", clusterFolder: "", socketFolder: "/tmp/a b/ü", user: Self.me, setpriv: "")
+        let launch = PostgresLaunch(
+            binaries: "", clusterFolder: "", socketFolder: "/tmp/a b/ü", user: Self.me, setpriv: "")
         #expect(launch.databaseURL == "postgresql:///weir?host=%2Ftmp%2Fa%20b%2F%C3%BC&port=5432&user=weir")
         #expect(DatabaseURL(launch.databaseURL)?.text == launch.databaseURL)
     }
@@ -58,7 +63,9 @@ struct DevTests {
         #expect(PostgresBinaries.choose(requiredMajor: nil, versioned: versioned, onPath: []) == "/15")
         #expect(PostgresBinaries.choose(requiredMajor: 13, versioned: versioned, onPath: []) == "/13")
         #expect(PostgresBinaries.choose(requiredMajor: 14, versioned: versioned, onPath: []) == nil)
-        #expect(PostgresBinaries.choose(requiredMajor: nil, versioned: [], onPath: [(nil, "/usr/local/bin")]) == "/usr/local/bin")
+        #expect(
+            PostgresBinaries.choose(requiredMajor: nil, versioned: [], onPath: [(nil, "/usr/local/bin")])
+                == "/usr/local/bin")
         #expect(PostgresBinaries.major(ofClusterVersion: "15\n") == 15)
         #expect(PostgresBinaries.major(ofClusterVersion: "9.6\n") == 9)
     }
@@ -89,7 +96,9 @@ struct DevTests {
         let outside = DevLayout.outsideFolder("/d")
         #expect(layout("/d", existing: [outside + "/data"], mayReach: true).postgresFolder == outside)
         #expect(layout("/d", existing: ["/d/postgres/data"], mayReach: false).postgresFolder == "/d/postgres")
-        #expect(layout("/d", existing: ["/d/postgres/data", outside + "/data"], mayReach: false).postgresFolder == "/d/postgres")
+        #expect(
+            layout("/d", existing: ["/d/postgres/data", outside + "/data"], mayReach: false).postgresFolder
+                == "/d/postgres")
     }
 
     private func layout(_ root: String, existing: Set<String> = [], mayReach: Bool = true) -> DevLayout {
@@ -98,9 +107,13 @@ struct DevTests {
 
     @Test("Redis listens on loopback, wants its password and keeps nothing")
     func redisConfiguration() {
-        let launch = RedisLaunch(executable: "/usr/bin/redis-server", folder: "/d/re\"dis", port: 7_001, password: "secret")
+        let launch = RedisLaunch(
+            executable: "/usr/bin/redis-server", folder: "/d/re\"dis", port: 7_001, password: "secret")
         let lines = launch.configuration.split(separator: "\n").map(String.init)
-        for line in ["bind 127.0.0.1", "port 7001", "requirepass secret", "save \"\"", "appendonly no", "dir \"/d/re\\\"dis\"", "daemonize no"] {
+        for line in [
+            "bind 127.0.0.1", "port 7001", "requirepass secret", "save \"\"", "appendonly no", "dir \"/d/re\\\"dis\"",
+            "daemonize no",
+        ] {
             #expect(lines.contains(line))
         }
         #expect(launch.command == ["/usr/bin/redis-server", "/d/re\"dis/redis.conf"])
@@ -111,10 +124,15 @@ struct DevTests {
     @Test("children get nothing of another project's environment")
     func environment() {
         let cleaned = DevEnvironment.cleaned([
-            "PATH": "/bin", "PGHOST": "elsewhere", "PGPASSWORD": "x", "DATABASE_URL": "x", "DATABASE_URL_FILE": "x", "REDIS_URL": "x",
-            "WEIR_KEY_PEPPER": "x", "WEIR_PORT": "1", "WEIR_CONFIG": "x", "WEIR_LOG_LEVEL": "debug", "DB_POOL_SIZE": "3", "WEIR_FAULT": "f",
+            "PATH": "/bin", "PGHOST": "elsewhere", "PGPASSWORD": "x", "DATABASE_URL": "x", "DATABASE_URL_FILE": "x",
+            "REDIS_URL": "x",
+            "WEIR_KEY_PEPPER": "x", "WEIR_PORT": "1", "WEIR_CONFIG": "x", "WEIR_LOG_LEVEL": "debug",
+            "DB_POOL_SIZE": "3", "WEIR_FAULT": "f",
         ])
-        #expect(cleaned == ["PATH": "/bin", "WEIR_LOG_LEVEL": "debug", "DB_POOL_SIZE": "3", "WEIR_FAULT": "f", "LC_ALL": "C"])
+        #expect(
+            cleaned == [
+                "PATH": "/bin", "WEIR_LOG_LEVEL": "debug", "DB_POOL_SIZE": "3", "WEIR_FAULT": "f", "LC_ALL": "C",
+            ])
     }
 
     @Test("secrets are made once, private, and strong enough for the server that reads them")
@@ -131,7 +149,8 @@ struct DevTests {
         #expect(made.customerKey.hasPrefix("weir_live_"))
     }
 
-    @Test("a damaged secrets file is an error, not a new set of secrets", arguments: ["", "{}", "{\"pepper\":\"short\"}"])
+    @Test(
+        "a damaged secrets file is an error, not a new set of secrets", arguments: ["", "{}", "{\"pepper\":\"short\"}"])
     func damagedSecrets(text: String) throws {
         let folder = try TemporaryFolder()
         let path = folder.path + "/secrets.json"
@@ -171,14 +190,16 @@ struct DevTests {
     @Test("the JSON has exactly the announced fields, and no Redis is null")
     func reportJSON() throws {
         let report = DevReport(
-            publicURL: "http://127.0.0.1:1", adminURL: "a", customerKey: "c", adminKey: "k", tenantID: "t", databaseURL: "d", redisURL: nil,
+            publicURL: "http://127.0.0.1:1", adminURL: "a", customerKey: "c", adminKey: "k", tenantID: "t",
+            databaseURL: "d", redisURL: nil,
             workerURL: "w", dataFolder: "/d", serveEnvironment: ["DATABASE_URL": "d"], firstPrediction: "p")
         let text = try report.json()
         #expect(!text.contains("\n"))
         let object = try #require(JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
         #expect(
             object.keys.sorted() == [
-                "admin_key", "admin_url", "customer_key", "data_dir", "database_url", "public_url", "redis_url", "serve_env", "tenant_id",
+                "admin_key", "admin_url", "customer_key", "data_dir", "database_url", "public_url", "redis_url",
+                "serve_env", "tenant_id",
                 "worker_url",
             ])
         #expect(object["redis_url"] is NSNull)
@@ -188,9 +209,12 @@ struct DevTests {
     @Test("the screen has three commands, each on one line")
     func screen() {
         let report = DevReport(
-            publicURL: "http://127.0.0.1:1", adminURL: "a", customerKey: "KEY", adminKey: "k", tenantID: "t", databaseURL: "d", redisURL: "r",
+            publicURL: "http://127.0.0.1:1", adminURL: "a", customerKey: "KEY", adminKey: "k", tenantID: "t",
+            databaseURL: "d", redisURL: "r",
             workerURL: "w", dataFolder: "/d", serveEnvironment: [:], firstPrediction: "p")
-        let commands = report.screen.split(separator: "\n").map { $0.trimmingCharacters(in: .whitespaces) }.filter { $0.hasPrefix("curl ") }
+        let commands = report.screen.split(separator: "\n").map { $0.trimmingCharacters(in: .whitespaces) }.filter {
+            $0.hasPrefix("curl ")
+        }
         #expect(commands.count == 3)
         #expect(commands.allSatisfy { $0.contains("Bearer KEY") && $0.contains("http://127.0.0.1:1/") })
     }
@@ -215,7 +239,8 @@ struct ChildProcessTests {
         let folder = try TemporaryFolder()
         let log = folder.path + "/a.log"
         let child = try ChildProcess(
-            ChildCommand(name: "a", arguments: ["/bin/sh", "-c", "echo one; echo two; echo trouble >&2; exit 3"]), logPath: log, readsOutput: true)
+            ChildCommand(name: "a", arguments: ["/bin/sh", "-c", "echo one; echo two; echo trouble >&2; exit 3"]),
+            logPath: log, readsOutput: true)
         #expect(await child.waitForEnd(milliseconds: 20_000))
         #expect(child.exitCode == 3)
         #expect(await eventually { child.firstLine == "one" })
@@ -228,7 +253,11 @@ struct ChildProcessTests {
         signal(SIGHUP, SIG_IGN)
         let child = try ChildProcess(
             ChildCommand(
-                name: "a", arguments: ["/bin/sh", "-c", "echo $(cut -d' ' -f6 /proc/$$/stat) $$ \"$ONLY\" \"$HOME\" $(grep SigIgn /proc/$$/status)"],
+                name: "a",
+                arguments: [
+                    "/bin/sh", "-c",
+                    "echo $(cut -d' ' -f6 /proc/$$/stat) $$ \"$ONLY\" \"$HOME\" $(grep SigIgn /proc/$$/status)",
+                ],
                 environment: ["ONLY": "this", "PATH": "/usr/bin:/bin"]),
             logPath: folder.path + "/a.log", readsOutput: true)
         #expect(await child.waitForEnd(milliseconds: 20_000))
@@ -256,7 +285,8 @@ struct ChildProcessTests {
     func missing() throws {
         let folder = try TemporaryFolder()
         let failure = #expect(throws: CommandFailure.self) {
-            _ = try ChildProcess(ChildCommand(name: "a", arguments: ["/nowhere/program"]), logPath: folder.path + "/a.log")
+            _ = try ChildProcess(
+                ChildCommand(name: "a", arguments: ["/nowhere/program"]), logPath: folder.path + "/a.log")
         }
         #expect(failure?.message.contains("/nowhere/program") == true)
     }
@@ -270,7 +300,8 @@ struct ChildProcessTests {
             _ = try children.start(
                 ChildCommand(name: name, arguments: ["/bin/sleep", "100"]), logPath: folder.path + "/a.log")
         }
-        let remembered = try JSONDecoder().decode([RememberedChild].self, from: Data(contentsOf: URL(fileURLWithPath: record)))
+        let remembered = try JSONDecoder().decode(
+            [RememberedChild].self, from: Data(contentsOf: URL(fileURLWithPath: record)))
         #expect(remembered.map(\.name) == ["first", "second"])
         #expect(remembered.allSatisfy { $0.isRunning })
         var reports: [String] = []
@@ -284,7 +315,8 @@ struct ChildProcessTests {
     func ending() async throws {
         let folder = try TemporaryFolder()
         let children = DevChildren(recordPath: folder.path + "/children.json")
-        let child = try children.start(ChildCommand(name: "worker", arguments: ["/bin/sleep", "100"]), logPath: folder.path + "/a.log")
+        let child = try children.start(
+            ChildCommand(name: "worker", arguments: ["/bin/sleep", "100"]), logPath: folder.path + "/a.log")
         #expect(children.takeEnded().isEmpty)
         child.send(SIGKILL)
         #expect(await child.waitForEnd(milliseconds: 20_000))
@@ -296,8 +328,10 @@ struct ChildProcessTests {
     func leftovers() async throws {
         let folder = try TemporaryFolder()
         let record = folder.path + "/children.json"
-        let mine = try ChildProcess(ChildCommand(name: "redis", arguments: ["/bin/sleep", "100"]), logPath: folder.path + "/a.log")
-        let innocent = try ChildProcess(ChildCommand(name: "other", arguments: ["/bin/sleep", "100"]), logPath: folder.path + "/a.log")
+        let mine = try ChildProcess(
+            ChildCommand(name: "redis", arguments: ["/bin/sleep", "100"]), logPath: folder.path + "/a.log")
+        let innocent = try ChildProcess(
+            ChildCommand(name: "other", arguments: ["/bin/sleep", "100"]), logPath: folder.path + "/a.log")
         let known = try #require(RememberedChild(name: "redis", processID: mine.processID))
         let text = """
             [{"name":"redis","pid":\(known.processID),"start_ticks":"\(known.startTicks)"},

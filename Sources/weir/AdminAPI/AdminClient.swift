@@ -48,7 +48,9 @@ struct AdminClient: Sendable {
     private static func reason(_ error: any Error) -> String {
         if let error = error as? HTTPClientError { return error.shortDescription }
         if let error = error as? IOError { return String(cString: strerror(error.errnoCode)) }
-        if let error = error as? NIOConnectionError { return error.connectionErrors.isEmpty ? "no such host" : "connection refused" }
+        if let error = error as? NIOConnectionError {
+            return error.connectionErrors.isEmpty ? "no such host" : "connection refused"
+        }
         return "\(type(of: error))"
     }
 }

@@ -28,9 +28,9 @@ struct DevLayout: Sendable, Equatable {
     init(root: String, exists: (String) -> Bool, mayReach: (String) -> Bool) {
         self.root = root
         let inside = root + "/postgres"
-        // PostgreSQL never runs as root, and a folder below /root is closed to everybody else: there the cluster needs another place,
-        // found again by the folder's name. A cluster that is there already is used wherever it is, so that a change of permissions
-        // does not look like lost data.
+        // PostgreSQL never runs as root, and a folder below /root is closed to everybody else: there the cluster needs
+        // another place, found again by the folder's name. A cluster that is there already is used wherever it is, so
+        // that a change of permissions does not look like lost data.
         let outside = Self.outsideFolder(root)
         if exists(inside + "/data") {
             postgresFolder = inside
@@ -89,7 +89,9 @@ struct PostgresUser: Sendable, Equatable {
         for name in ["postgres", "nobody"] {
             if let entry = getpwnam(name) { return PostgresUser(entry.pointee) }
         }
-        throw CommandFailure("PostgreSQL does not run as root, and this machine has neither the user postgres nor nobody: run as another user")
+        throw CommandFailure(
+            "PostgreSQL does not run as root, and this machine has neither the user postgres nor nobody: run as another user"
+        )
     }
 
     private init(_ entry: passwd) {

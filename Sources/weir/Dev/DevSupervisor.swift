@@ -41,7 +41,8 @@ final class DevChildren: Sendable {
     }
 
     /// Stops all of them, the last one first: gateways finish and settle while PostgreSQL is still there.
-    /// - Parameter hurry: whether somebody lost patience; then nobody gets time to finish, but PostgreSQL still shuts down in order.
+    /// - Parameter hurry: whether somebody lost patience; then nobody gets time to finish, but PostgreSQL still shuts
+    ///   down in order.
     func stopAll(report: (String) -> Void, hurry: @Sendable () -> Bool) async {
         let all = state.withLock { $0.children }
         for child in all.reversed() {
@@ -90,7 +91,8 @@ struct DevSupervisor: Sendable {
         case .signalled, nil: return
         case .failed(let error): throw error
         case .ended(let name, let code, let logPath):
-            throw CommandFailure("\(name) ended unexpectedly with \(code); the end of \(logPath) says:\n\(LogTail.read(logPath))")
+            throw CommandFailure(
+                "\(name) ended unexpectedly with \(code); the end of \(logPath) says:\n\(LogTail.read(logPath))")
         }
     }
 
@@ -104,7 +106,9 @@ struct DevSupervisor: Sendable {
                     if DevChildren.indispensable.contains(child.name) {
                         return .ended(name: child.name, code: child.exitCode ?? -1, logPath: log)
                     }
-                    report("\(child.name) ended unexpectedly with \(child.exitCode ?? -1); going on without it. Its log is \(log)")
+                    report(
+                        "\(child.name) ended unexpectedly with \(child.exitCode ?? -1); going on without it. Its log is \(log)"
+                    )
                 }
             }
         } catch is CancellationError {
@@ -142,7 +146,9 @@ struct DevSupervisor: Sendable {
 /// The end of a log, for a message.
 enum LogTail {
     static func read(_ path: String, limit: Int = 2_000) -> String {
-        guard let handle = FileHandle(forReadingAtPath: path), let end = try? handle.seekToEnd() else { return "(there is no log)" }
+        guard let handle = FileHandle(forReadingAtPath: path), let end = try? handle.seekToEnd() else {
+            return "(there is no log)"
+        }
         try? handle.seek(toOffset: end > UInt64(limit) ? end - UInt64(limit) : 0)
         let text = String(decoding: (try? handle.readToEnd()) ?? Data(), as: UTF8.self)
         return text.split(separator: "\n").suffix(12).map { "  \($0)" }.joined(separator: "\n")
