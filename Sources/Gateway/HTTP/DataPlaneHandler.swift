@@ -67,8 +67,9 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func read(context: ChannelHandlerContext) {
+        // Also while the framework answers: it reads on, and what a client pipelines would pile up in `waiting`.
         switch state {
-        case .running: isReadHeld = true
+        case .running, .passing(requestEnded: true): isReadHeld = true
         default: context.read()
         }
     }
@@ -213,6 +214,10 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     private func becomeIdle(_ context: ChannelHandlerContext) {
         state = .idle
+        guard !guardian.isClosing else {
+            waiting.removeAll()
+            return
+        }
         while !waiting.isEmpty {
             switch state {
             case .running, .passing(requestEnded: true): return
