@@ -97,6 +97,7 @@ struct PredictRequest: Sendable {
         guard !rows.isEmpty, rows.count <= Self.rowLimit else {
             throw .invalid("/inputs", "must have 1 to \(Self.rowLimit) rows", fix: "Split the input into several requests.")
         }
+        var width: Int?
         for (index, row) in rows.enumerated() {
             let location = isBatch ? "/inputs/\(index)" : "/features"
             guard tape.kind(row) == .array else {
@@ -112,6 +113,10 @@ struct PredictRequest: Sendable {
             guard (1...Self.valueLimit).contains(count) else {
                 throw .invalid(location, "must have 1 to \(Self.valueLimit) numbers", fix: "Send the model's features.")
             }
+            guard count == width ?? count else {
+                throw .invalid(location, "must be as long as the rows before it", fix: "Send rows of equal length.")
+            }
+            width = count
         }
     }
 
