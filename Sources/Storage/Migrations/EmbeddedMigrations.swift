@@ -122,15 +122,25 @@ CREATE FUNCTION refuse_change_of_published_tier() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    subject uuid := CASE WHEN TG_OP = 'DELETE' THEN OLD.tier_version_id ELSE NEW.tier_version_id END;
+    subjects uuid[];
 BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        RAISE EXCEPTION '% may hold what was published', TG_TABLE_NAME USING ERRCODE = 'check_violation';
+    END IF;
+    -- A row that moves from one version to another changes both.
+    subjects := CASE TG_OP WHEN 'INSERT' THEN ARRAY[NEW.tier_version_id] WHEN 'DELETE' THEN ARRAY[OLD.tier_version_id]
+        ELSE ARRAY[OLD.tier_version_id, NEW.tier_version_id] END;
     IF TG_TABLE_NAME = 'tier_versions' THEN
         IF OLD.state <> 'draft' AND NOT (TG_OP = 'UPDATE' AND OLD.state = 'published' AND NEW.state = 'retired'
             AND to_jsonb(NEW) - 'state' = to_jsonb(OLD) - 'state') THEN
-            RAISE EXCEPTION 'tier version % is published and cannot change', subject USING ERRCODE = 'check_violation';
+            RAISE EXCEPTION 'tier version % is published and cannot change', OLD.tier_version_id USING ERRCODE = 'check_violation';
         END IF;
-    ELSIF EXISTS (SELECT FROM tier_versions v WHERE v.tier_version_id = subject AND v.state <> 'draft') THEN
-        RAISE EXCEPTION 'tier version % is published and cannot change', subject USING ERRCODE = 'check_violation';
+    ELSE
+        -- Whoever publishes waits for this change, and this change for whoever publishes. The foreign key's own lock does neither.
+        PERFORM FROM tier_versions v WHERE v.tier_version_id = ANY (subjects) ORDER BY v.tier_version_id FOR SHARE;
+        IF EXISTS (SELECT FROM tier_versions v WHERE v.tier_version_id = ANY (subjects) AND v.state <> 'draft') THEN
+            RAISE EXCEPTION 'a published tier version cannot change' USING ERRCODE = 'check_violation';
+        END IF;
     END IF;
     RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
 END
@@ -141,6 +151,12 @@ CREATE TRIGGER tier_prices_immutable BEFORE INSERT OR UPDATE OR DELETE ON tier_p
     FOR EACH ROW EXECUTE FUNCTION refuse_change_of_published_tier();
 CREATE TRIGGER tier_quotas_immutable BEFORE INSERT OR UPDATE OR DELETE ON tier_quotas
     FOR EACH ROW EXECUTE FUNCTION refuse_change_of_published_tier();
+CREATE TRIGGER tier_versions_stay BEFORE TRUNCATE ON tier_versions
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_published_tier();
+CREATE TRIGGER tier_prices_stay BEFORE TRUNCATE ON tier_prices
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_published_tier();
+CREATE TRIGGER tier_quotas_stay BEFORE TRUNCATE ON tier_quotas
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_published_tier();
 
 CREATE TABLE subscriptions (
     subscription_id  uuid PRIMARY KEY,
