@@ -300,13 +300,16 @@ CREATE TABLE ledger (
     posted_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
     tx                   xid8 NOT NULL DEFAULT pg_current_xact_id(),
     PRIMARY KEY (entry_id),
+    -- Far above any model, and low enough that the sums of the roll-up and of a lease cannot overflow: one that does would stop them.
+    CHECK (abs(requests) <= 1000000000000 AND abs(input_tokens) <= 1000000000000 AND abs(output_tokens) <= 1000000000000),
     CHECK (kind <> 'usage' OR (entry_id = request_id AND requests = 1 AND input_tokens >= 0 AND output_tokens >= 0
         AND cached_input_tokens BETWEEN 0 AND input_tokens))
 ) PARTITION BY RANGE (entry_id);
 CREATE INDEX ledger_by_transaction ON ledger (tx);
 CREATE INDEX ledger_by_lease ON ledger (lease_id) WHERE lease_id IS NOT NULL;
 
--- Append-only, also for those who could do otherwise: corrections are new entries.
+-- Append-only, also for those who could do otherwise: corrections are new entries. A trigger of the parent does not watch statements that
+-- name a partition, so each partition has its own.
 CREATE FUNCTION refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege'; END $$;
@@ -318,10 +321,12 @@ CREATE FUNCTION uuid_lower_bound(instant timestamptz) RETURNS uuid
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$ SELECT (lpad(to_hex(floor(extract(epoch FROM instant) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid $$;
 
--- Makes the monthly partitions (UTC) from the month of p_from on, p_months of them. Partitions that are there are left alone.
--- Runs with the owner's rights, because only the owner of a table may add a partition to it.
+-- Makes the monthly partitions (UTC) from the month of p_from on, p_months of them. Partitions that are there are left alone, and a month
+-- with rows in the default partition is passed over: its rows stay where they are, and the other months must not wait for that.
+-- Runs with the owner's rights, because only the owner of a table may add a partition to it. A long report that reads the default partition
+-- keeps it waiting, and whoever comes after it waits as well; so it does not wait for long.
 CREATE FUNCTION ensure_partitions(p_from timestamptz, p_months integer) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET timezone = 'UTC'
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET timezone = 'UTC' SET lock_timeout = '2s'
     AS $$
 DECLARE
     parent text;
@@ -335,9 +340,17 @@ BEGIN
         FOREACH parent IN ARRAY ARRAY['requests', 'ledger'] LOOP
             child := format('%s_y%sm%s', parent, to_char(first, 'YYYY'), to_char(first, 'MM'));
             IF to_regclass(child) IS NULL THEN
-                EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)', child, parent,
-                    uuid_lower_bound(first), uuid_lower_bound(first + interval '1 month'));
-                made := made + 1;
+                BEGIN
+                    EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)', child, parent,
+                        uuid_lower_bound(first), uuid_lower_bound(first + interval '1 month'));
+                    IF parent = 'ledger' THEN
+                        EXECUTE format('CREATE TRIGGER is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %I '
+                            'FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', child);
+                    END IF;
+                    made := made + 1;
+                EXCEPTION WHEN check_violation THEN
+                    RAISE WARNING '% cannot be made: the default partition holds rows of it', child;
+                END;
             END IF;
         END LOOP;
     END LOOP;
@@ -350,6 +363,8 @@ GRANT EXECUTE ON FUNCTION ensure_partitions TO weir_jobs, weir_admin;
 -- Catches what no month holds; a row in here raises an alarm.
 CREATE TABLE requests_default PARTITION OF requests DEFAULT;
 CREATE TABLE ledger_default PARTITION OF ledger DEFAULT;
+CREATE TRIGGER is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger_default
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 SELECT ensure_partitions(now() - interval '1 month', 5);
 
 ALTER TABLE requests ENABLE ROW LEVEL SECURITY;
