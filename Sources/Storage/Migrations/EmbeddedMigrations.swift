@@ -382,7 +382,7 @@ CREATE POLICY settlement ON ledger FOR INSERT TO weir_writer WITH CHECK (true);
 CREATE POLICY settled_keys ON requests FOR SELECT TO weir_writer USING (true);
 CREATE POLICY settled_keys ON results FOR SELECT TO weir_writer USING (true);
 CREATE POLICY settled_keys ON ledger FOR SELECT TO weir_writer USING (true);
-CREATE POLICY all_rows ON requests FOR SELECT TO weir_jobs, weir_admin, weir_reports USING (true);
+CREATE POLICY all_rows ON requests FOR SELECT TO weir_admin, weir_reports USING (true);
 CREATE POLICY all_rows ON ledger FOR SELECT TO weir_jobs, weir_admin, weir_reports USING (true);
 
 GRANT INSERT ON requests, results, ledger TO weir_writer;
@@ -390,8 +390,13 @@ GRANT SELECT (request_id) ON requests TO weir_writer;
 GRANT SELECT (result_id) ON results TO weir_writer;
 GRANT SELECT (entry_id, lease_id, requests, input_tokens, output_tokens) ON ledger TO weir_writer;
 GRANT SELECT ON requests, results, binary_results, ledger TO weir_reader;
-GRANT SELECT ON requests, ledger TO weir_jobs, weir_admin, weir_reports;
-GRANT SELECT ON requests_default, ledger_default TO weir_jobs, weir_admin;
+GRANT SELECT ON ledger TO weir_jobs, weir_admin, weir_reports;
+-- All but what the customer sent.
+GRANT SELECT (request_id, tenant_id, user_id, key_id, gateway_id, model, model_version, status, http_status, error_code, created_at,
+    completed_at, processing_us, estimated_tokens, input_tokens, output_tokens, tier_version_id, cached, result_id)
+    ON requests TO weir_admin, weir_reports;
+GRANT SELECT (request_id) ON requests_default TO weir_jobs, weir_admin;
+GRANT SELECT ON ledger_default TO weir_jobs, weir_admin;
 
 """#),
         (name: "0003_quota", sql: #"""
