@@ -493,14 +493,14 @@ BEGIN
         ORDER BY p.quota_id
         FOR UPDATE OF p
     LOOP
-        room := CASE entry.mode WHEN 'soft' THEN entry.wanted * 4 ELSE entry.amount - entry.settled - entry.held END;
-        IF room < entry.minimum THEN
+        room := entry.amount - entry.settled - entry.held;
+        IF entry.mode = 'hard' AND room < entry.minimum THEN
             RETURN QUERY SELECT entry.quota_id, NULL::bigint, entry.amount, entry.settled, entry.held;
             RETURN;
         END IF;
         quotas_in_order := quotas_in_order || entry.quota_id;
         starts_in_order := starts_in_order || entry.period_start;
-        slices := slices || greatest(entry.minimum, least(entry.wanted, room / 4));
+        slices := slices || greatest(entry.minimum, CASE entry.mode WHEN 'soft' THEN entry.wanted ELSE least(entry.wanted, room / 4) END);
         limits := limits || entry.amount;
         settled_before := settled_before || entry.settled;
         held_before := held_before || entry.held;
