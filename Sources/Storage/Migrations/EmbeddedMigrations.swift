@@ -452,8 +452,9 @@ CREATE TABLE quota_lease_slices (
     FOREIGN KEY (quota_id, period_start) REFERENCES quota_periods
 );
 
--- Every settlement of a gateway holds this lock shared; whoever closes a dead gateway's lease takes it alone, and so sums the ledger
--- when no settlement of that gateway is under way. The low half of a UUIDv7 is random.
+-- Every settlement of a gateway holds this lock shared; whoever closes a lease of the gateway takes it alone, and so sums the ledger when no
+-- settlement of that gateway is under way. A settlement that is sent again takes it alone as well, so that its first sending has ended.
+-- The low half of a UUIDv7 is random.
 CREATE FUNCTION gateway_lock(gateway uuid) RETURNS bigint
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$ SELECT ('x' || right(replace(gateway::text, '-', ''), 16))::bit(64)::bigint $$;
@@ -548,21 +549,30 @@ BEGIN
 END
 $$;
 
--- A gateway gives leases back on which it has nothing in flight.
+-- A gateway gives leases back on which it has nothing in flight. That it has stopped waiting for a settlement does not mean that the server
+-- has stopped working on it, so this waits until none of that gateway is under way.
+-- The periods of all the leases are locked first and in order, so that two gateways cannot wait for each other.
 CREATE FUNCTION close_leases(p_gateway uuid, p_leases uuid[]) RETURNS integer
     LANGUAGE plpgsql
     AS $$
 DECLARE
+    leases uuid[];
     lease uuid;
-    closed integer := 0;
 BEGIN
-    FOR lease IN SELECT l.lease_id FROM quota_leases l
-        WHERE l.lease_id = ANY (p_leases) AND l.gateway_id = p_gateway AND l.state = 'open' ORDER BY l.lease_id FOR UPDATE
-    LOOP
+    leases := ARRAY(SELECT l.lease_id FROM quota_leases l
+        WHERE l.lease_id = ANY (p_leases) AND l.gateway_id = p_gateway AND l.state = 'open' ORDER BY l.lease_id FOR UPDATE);
+    IF cardinality(leases) = 0 THEN
+        RETURN 0;
+    END IF;
+    PERFORM pg_advisory_xact_lock(gateway_lock(p_gateway));
+    PERFORM FROM quota_periods p
+        WHERE (p.quota_id, p.period_start) IN (
+            SELECT s.quota_id, s.period_start FROM quota_lease_slices s WHERE s.lease_id = ANY (leases))
+        ORDER BY p.quota_id, p.period_start FOR UPDATE;
+    FOREACH lease IN ARRAY leases LOOP
         PERFORM book_lease(lease);
-        closed := closed + 1;
     END LOOP;
-    RETURN closed;
+    RETURN cardinality(leases);
 END
 $$;
 
