@@ -29,16 +29,6 @@ struct RollUpTests {
         _ = try await harness.settle(batch)
     }
 
-    /// Rolls up until all of the ledger is in. One call does not always get there: a transaction in any database of the server holds the
-    /// watermark back, and the tests beside this one have some.
-    private func rollUpAll(_ harness: StorageHarness) async throws {
-        try await eventually("all of it is rolled up") {
-            _ = try await harness.ask("SELECT roll_up_usage()", as: "weir_jobs")
-            return try await harness.ask(
-                "SELECT (SELECT coalesce(sum(requests_count), 0) FROM usage) = (SELECT count(*) FROM ledger)") == ["true"]
-        }
-    }
-
     private func wholeTime(_ tenant: TenantID, byKey: Bool = false) -> UsageQuery {
         let now = MachineTime().now
         return UsageQuery(
@@ -79,13 +69,13 @@ struct RollUpTests {
     func rebuilt() async throws {
         try await StorageHarness.with { harness in
             try await fill(harness, count: 100)
-            try await rollUpAll(harness)
+            try await harness.rollUpAll()
             try await fill(harness, count: 50)
-            try await rollUpAll(harness)
+            try await harness.rollUpAll()
             let before = try await harness.ask(Self.usageByGroup)
             try await harness.run(
                 "DELETE FROM usage; DELETE FROM model_usage_metrics; UPDATE rollup_watermark SET position = '0'", as: "weir_jobs")
-            try await rollUpAll(harness)
+            try await harness.rollUpAll()
             try await #expect(harness.ask(Self.usageByGroup) == before)
         }
     }
@@ -108,7 +98,7 @@ struct RollUpTests {
                 other.close()
                 jobs.close()
             }
-            try await rollUpAll(harness)
+            try await harness.rollUpAll()
             try await #expect(harness.ask("SELECT model FROM usage ORDER BY 1") == ["early", "late"])
         }
     }
@@ -141,7 +131,7 @@ struct RollUpTests {
                 }
                 try await group.waitForAll()
             }
-            try await rollUpAll(harness)
+            try await harness.rollUpAll()
             try await #expect(harness.ask("SELECT sum(requests_count) FROM usage") == ["305"])
             try await #expect(harness.ask(Self.usageByGroup) == harness.ask(Self.ledgerByGroup))
         }
