@@ -9,6 +9,8 @@ public enum Entity {
     public enum Lease {}
     public enum Gateway {}
     public enum Replica {}
+    public enum Subscription {}
+    public enum Audit {}
 }
 
 /// Who pays.
@@ -27,6 +29,10 @@ public typealias QuotaID = Identifier<Entity.Quota>
 public typealias LeaseID = Identifier<Entity.Lease>
 /// One run of one gateway process.
 public typealias GatewayID = Identifier<Entity.Gateway>
+/// A tenant's stay in one tier version.
+public typealias SubscriptionID = Identifier<Entity.Subscription>
+/// An entry of the audit log.
+public typealias AuditID = Identifier<Entity.Audit>
 
 extension Identifier where Kind == Entity.TierVersion {
     /// The form customers see: `pv_` and the usual form of the UUID.

@@ -176,8 +176,13 @@ struct InferencePipeline: Sendable {
 
     /// A failed call leaves a request row and no ledger entry. That the row could not be written must not hide the failure itself.
     private func recordFailure(_ refusal: Refusal, of work: HeldRequest, on loop: LoopContext) async {
+        #if WEIR_FAULTS
+        let failure: FailureCode? = faults.mutant == .billFailed ? nil : refusal.code
+        #else
+        let failure: FailureCode? = refusal.code
+        #endif
         let record = settlement(
-            of: work, hold: nil, usage: .none, version: work.route.profile.version, reading: nil, failure: refusal.code)
+            of: work, hold: nil, usage: .none, version: work.route.profile.version, reading: nil, failure: failure)
         let result = await submit(record, on: loop)
         if result != .committed {
             logger.warning(

@@ -81,6 +81,7 @@ struct PredictRequest: Sendable {
         guard !rows.isEmpty, rows.count <= Self.rowLimit else {
             throw .invalid("/inputs", "must have 1 to \(Self.rowLimit) rows", fix: "Split the input into several requests.")
         }
+        var width: Int?
         for (index, row) in rows.enumerated() {
             let location = isBatch ? "/inputs/\(index)" : "/features"
             guard tape.kind(row) == .array else {
@@ -96,6 +97,10 @@ struct PredictRequest: Sendable {
             guard (1...Self.valueLimit).contains(count) else {
                 throw .invalid(location, "must have 1 to \(Self.valueLimit) numbers", fix: "Send the model's features.")
             }
+            if let width, width != count {
+                throw .invalid(location, "has \(count) numbers, the row before it \(width)", fix: "Send rows of equal length.")
+            }
+            width = count
         }
     }
 

@@ -43,7 +43,7 @@ struct FindKeys: PostgresStatement {
             SELECT array_agg(quota_id ORDER BY quota_id) AS ids, array_agg(unit ORDER BY quota_id) AS units,
                 array_agg(frequency ORDER BY quota_id) AS frequencies, array_agg(amount ORDER BY quota_id) AS amounts,
                 array_agg(mode ORDER BY quota_id) AS modes
-            FROM quotas WHERE quotas.tenant_id = k.tenant_id
+            FROM quotas WHERE quotas.tenant_id = k.tenant_id AND quotas.retired_at IS NULL
         ) q ON true
         WHERE k.public_id = ANY ($1)
         """

@@ -34,7 +34,7 @@ struct AdminClient: Sendable {
         }
         let answer: AdminAnswer
         do {
-            let response = try await HTTPClient.shared.execute(request, timeout: .seconds(30))
+            let response = try await CommandHTTP.client.execute(request, timeout: .seconds(30))
             let body = try await response.body.collect(upTo: Self.answerLimit)
             answer = AdminAnswer(status: Int(response.status.code), body: Data(body.readableBytesView))
         } catch {

@@ -1,4 +1,7 @@
 import ArgumentParser
+import Foundation
+import Logging
+import PostgresDriver
 
 struct MigrateCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -22,8 +25,20 @@ struct MigrateCommand: AsyncParsableCommand {
         @Flag(help: "Print JSON.") var json = false
 
         func run() async throws {
-            _ = try settingsOptions.load(required: ["DATABASE_URL"])
-            throw CommandFailure("this build has no migrations yet")
+            let migrator = try makeMigrator(settingsOptions)
+            let applied: [PostgresMigration]
+            do throws(PostgresError) {
+                applied = try await migrator.migrate()
+            } catch {
+                throw failure(error)
+            }
+            if json {
+                Terminal.say(try jsonText(["applied": applied.map(\.label)]))
+            } else if applied.isEmpty {
+                Terminal.say("The schema is up to date.")
+            } else {
+                for migration in applied { Terminal.say("applied \(migration.label)") }
+            }
         }
     }
 
@@ -34,8 +49,40 @@ struct MigrateCommand: AsyncParsableCommand {
         @Flag(help: "Print JSON.") var json = false
 
         func run() async throws {
-            _ = try settingsOptions.load(required: ["DATABASE_URL"])
-            throw CommandFailure("this build has no migrations yet")
+            let migrator = try makeMigrator(settingsOptions)
+            let lines: [PostgresMigrationStatus]
+            do throws(PostgresError) {
+                lines = try await migrator.status()
+            } catch {
+                throw failure(error)
+            }
+            if json {
+                Terminal.say(try jsonText(lines.map { Line(number: $0.number, name: $0.name, standing: "\($0.standing)") }))
+            } else {
+                for line in lines { Terminal.say("\(line.standing)  \(line.label)") }
+            }
+            if lines.contains(where: { $0.standing != .applied }) { throw ExitCode(ExitStatus.failed.rawValue) }
         }
     }
+
+    private struct Line: Encodable {
+        let number: Int
+        let name: String
+        let standing: String
+    }
+}
+
+private func makeMigrator(_ options: SettingsOptions) throws -> PostgresMigrator {
+    let settings = try options.load(required: ["DATABASE_URL"])
+    return try SchemaMigration.migrator(databaseURL: settings.databaseURL ?? "", logger: Logger(label: "weir.migrate"))
+}
+
+private func failure(_ error: PostgresError) -> CommandFailure {
+    CommandFailure("the database cannot be migrated: \(error)", status: error.isTransient ? .unavailable : .failed)
+}
+
+private func jsonText(_ value: some Encodable) throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    return String(decoding: try encoder.encode(value), as: UTF8.self)
 }

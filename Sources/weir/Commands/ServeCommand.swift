@@ -64,12 +64,32 @@ struct ServeCommand: AsyncParsableCommand {
             for route in ServerComposition.routes(of: printRoutes) { Terminal.say(route) }
             return
         }
+        if exitWithStdin { StandardInputWatch.stopProcessAtEnd() }
+        try await serve(prepare())
+    }
+
+    private struct Prepared {
+        let settings: Settings
+        let metrics: PrometheusRegistry
+        let logger: Logger
+    }
+
+    /// Reads the settings and installs logging and metrics.
+    ///
+    /// Neither this nor the next function may be inlined into `run`: the optimiser of Swift 6.3 crashes splitting the coroutine that
+    /// comes of it.
+    @inline(never)
+    private func prepare() throws -> Prepared {
         let settings = try settingsOptions.load(ownFlags, required: Settings.requiredToServe)
         let metrics = PrometheusRegistry()
         Observability.bootstrap(level: settings.logLevel, metrics: settings.metricsEnabled ? metrics : nil)
         let logger = Logger(label: "weir.serve")
         for warning in settings.warnings { logger.warning("The configuration has an oddity", metadata: ["detail": "\(warning)"]) }
-        if exitWithStdin { StandardInputWatch.stopProcessAtEnd() }
-        try await ServerComposition.run(settings: settings, logger: logger, metrics: metrics)
+        return Prepared(settings: settings, metrics: metrics, logger: logger)
+    }
+
+    @inline(never)
+    private func serve(_ prepared: Prepared) async throws {
+        try await ServerComposition.run(settings: prepared.settings, logger: prepared.logger, metrics: prepared.metrics)
     }
 }

@@ -1,6 +1,16 @@
+import Logging
+import Storage
+
 /// What `weir doctor` says about the database.
 enum DatabaseCheck {
     static func run(url: String) async -> [DoctorFinding] {
-        [.skipped("database", "this build cannot look into a database yet")]
+        await DatabaseDiagnosis.run(url: url, logger: Logger(label: "weir.doctor")).map { finding in
+            let check = "database.\(finding.check)"
+            return switch finding.state {
+            case .ok: .fine(check, finding.detail)
+            case .warning: .warning(check, finding.detail, finding.remedy)
+            case .failed: .failed(check, finding.detail, finding.remedy)
+            }
+        }
     }
 }

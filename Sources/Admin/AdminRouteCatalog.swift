@@ -1,0 +1,79 @@
+public import Domain
+
+/// Every route of the admin listener: the one list that the router, the check of scopes, the 405 answers and the test against
+/// `openapi/weir-admin.yaml` share.
+public enum AdminRouteCatalog {
+    /// What a route does; named as in OpenAPI.
+    public enum Operation: String, Sendable, CaseIterable {
+        case getMetrics
+        case listTenants
+        case createTenant
+        case getTenant
+        case changeTenant
+        case listKeys
+        case createKey
+        case revokeKey
+        case listTiers
+        case createTier
+        case listModels
+        case createModel
+        case listRoutes
+        case setRoute
+        case deleteRoute
+        case getAllUsage
+        case getTenantUsage
+        case listAudit
+    }
+
+    public struct Entry: Sendable {
+        public let operation: Operation
+        public let method: String
+        /// As in OpenAPI, parameters in braces.
+        public let path: String
+        /// One of them is needed. `admin`, which contains every other, is among them always.
+        public let scopes: Set<Scope>
+        /// The query parameters that there are.
+        public let parameters: Set<String>
+
+        init(_ operation: Operation, _ method: String, _ path: String, _ scope: Scope, _ parameters: Set<String> = []) {
+            self.operation = operation
+            self.method = method
+            self.path = path
+            scopes = [scope, .admin]
+            self.parameters = parameters
+        }
+    }
+
+    private static let paging: Set<String> = ["limit", "after", "before"]
+    private static let reporting: Set<String> = ["start", "end", "group_by", "limit"]
+
+    public static let routes: [Entry] = [
+        Entry(.getMetrics, "GET", "/metrics", .operator),
+        Entry(.listTenants, "GET", "/admin/v1/tenants", .admin, paging),
+        Entry(.createTenant, "POST", "/admin/v1/tenants", .admin),
+        Entry(.getTenant, "GET", "/admin/v1/tenants/{id}", .admin),
+        Entry(.changeTenant, "PATCH", "/admin/v1/tenants/{id}", .admin),
+        Entry(.listKeys, "GET", "/admin/v1/tenants/{id}/keys", .admin, paging),
+        Entry(.createKey, "POST", "/admin/v1/tenants/{id}/keys", .admin),
+        Entry(.revokeKey, "DELETE", "/admin/v1/keys/{key_id}", .admin),
+        Entry(.listTiers, "GET", "/admin/v1/tiers", .pricing, paging),
+        Entry(.createTier, "POST", "/admin/v1/tiers", .pricing),
+        Entry(.listModels, "GET", "/admin/v1/models", .operator, paging),
+        Entry(.createModel, "POST", "/admin/v1/models", .operator),
+        Entry(.listRoutes, "GET", "/admin/v1/routes", .operator, paging),
+        Entry(.setRoute, "PUT", "/admin/v1/routes/{model}", .operator),
+        Entry(.deleteRoute, "DELETE", "/admin/v1/routes/{model}", .operator),
+        Entry(.getAllUsage, "GET", "/admin/v1/usage", .read, reporting),
+        Entry(.getTenantUsage, "GET", "/admin/v1/tenants/{id}/usage", .read, reporting),
+        Entry(.listAudit, "GET", "/admin/v1/audit", .admin, paging.union(["tenant_id", "action"])),
+    ]
+
+    /// The methods that exist for a path, for `Allow`.
+    static func methods(for path: String) -> [String] {
+        let parts = path.split(separator: "/", omittingEmptySubsequences: true)
+        return routes.filter { entry in
+            let pattern = entry.path.split(separator: "/", omittingEmptySubsequences: true)
+            return pattern.count == parts.count && zip(pattern, parts).allSatisfy { $0 == $1 || $0.hasPrefix("{") }
+        }.map(\.method)
+    }
+}

@@ -1,0 +1,120 @@
+public import Domain
+public import Hummingbird
+public import Logging
+public import NIOCore
+
+/// The admin listener: tenants, keys, tiers, models, routes, usage, the audit log and metrics.
+public struct AdminServer: Sendable {
+    public struct Configuration: Sendable {
+        public var host = "127.0.0.1"
+        /// 0 takes any free port.
+        public var port = 8_081
+        public var idleTimeoutMilliseconds: Int64 = 75_000
+        public init() {}
+    }
+
+    /// What the listener stands on.
+    public struct Parts: Sendable {
+        public let administration: any Administration
+        public let authenticator: any AdminAuthenticator
+        public let prices: any PriceSource
+        /// The text in Prometheus' format; `nil` leaves the route out.
+        public let metrics: (@Sendable () -> String)?
+        /// Which workers a route may name.
+        public let isAllowed: @Sendable (WorkerAddress) -> Bool
+        public let time: any TimeSource
+
+        public init(
+            administration: any Administration, authenticator: any AdminAuthenticator, prices: any PriceSource,
+            metrics: (@Sendable () -> String)?, isAllowed: @escaping @Sendable (WorkerAddress) -> Bool, time: any TimeSource
+        ) {
+            self.administration = administration
+            self.authenticator = authenticator
+            self.prices = prices
+            self.metrics = metrics
+            self.isAllowed = isAllowed
+            self.time = time
+        }
+    }
+
+    private let configuration: Configuration
+    private let parts: Parts
+    private let eventLoops: any EventLoopGroup
+    private let logger: Logger
+
+    public init(configuration: Configuration, parts: Parts, eventLoops: any EventLoopGroup, logger: Logger) {
+        self.configuration = configuration
+        self.parts = parts
+        self.eventLoops = eventLoops
+        self.logger = logger
+    }
+
+    /// Builds the server as a service.
+    /// - Parameter onListening: called with the port once connections are accepted.
+    public func makeApplication(onListening: @escaping @Sendable (Int) async -> Void) -> some ApplicationProtocol {
+        Application(
+            responder: AdminRouter(parts: parts).makeResponder(),
+            server: .http1(
+                configuration: .init(
+                    idleTimeout: .milliseconds(configuration.idleTimeoutMilliseconds),
+                    httpDecoderConfiguration: .init(
+                        maxHeaderFieldSize: 16 * 1_024, maxHeaderListSize: 32 * 1_024, maxHeaderFieldCount: 100))),
+            configuration: .init(address: .hostname(configuration.host, port: configuration.port), serverName: nil),
+            onServerRunning: { channel in await onListening(channel.localAddress?.port ?? 0) },
+            eventLoopGroupProvider: .shared(eventLoops),
+            logger: logger)
+    }
+}
+
+/// Registers the catalog's routes; there is no other.
+struct AdminRouter: Sendable {
+    let parts: AdminServer.Parts
+
+    func makeResponder() -> some HTTPResponder<AdminContext> {
+        let router = Router(context: AdminContext.self)
+        router.add(middleware: ProblemMiddleware())
+        for entry in AdminRouteCatalog.routes {
+            guard let method = HTTPRequest.Method(entry.method), let handle = handler(of: entry.operation) else { continue }
+            let gate = AdminGate(authenticator: parts.authenticator, entry: entry)
+            router.on(RouterPath(entry.path), method: method) { request, context in
+                let call = try await gate.admit(request, context)
+                let response = try await handle(call)
+                AdminMetrics.answered(entry.operation)
+                return response
+            }
+        }
+        return router.buildResponder()
+    }
+
+    typealias Handler = @Sendable (AdminCall) async throws -> Response
+
+    private func handler(of operation: AdminRouteCatalog.Operation) -> Handler? {
+        let tenants = TenantsEndpoint(administration: parts.administration)
+        let keys = KeysEndpoint(administration: parts.administration, time: parts.time)
+        let tiers = TiersEndpoint(administration: parts.administration)
+        let models = ModelsEndpoint(administration: parts.administration)
+        let routes = RoutesEndpoint(administration: parts.administration, isAllowed: parts.isAllowed)
+        let usage = UsageEndpoint(administration: parts.administration, prices: parts.prices, time: parts.time)
+        let audit = AuditEndpoint(administration: parts.administration)
+        switch operation {
+        case .getMetrics: return parts.metrics.map { MetricsEndpoint(text: $0).get }
+        case .listTenants: return tenants.list
+        case .createTenant: return tenants.create
+        case .getTenant: return tenants.one
+        case .changeTenant: return tenants.change
+        case .listKeys: return keys.list
+        case .createKey: return keys.create
+        case .revokeKey: return keys.revoke
+        case .listTiers: return tiers.list
+        case .createTier: return tiers.create
+        case .listModels: return models.list
+        case .createModel: return models.create
+        case .listRoutes: return routes.list
+        case .setRoute: return routes.set
+        case .deleteRoute: return routes.delete
+        case .getAllUsage: return usage.all
+        case .getTenantUsage: return usage.ofTenant
+        case .listAudit: return audit.list
+        }
+    }
+}

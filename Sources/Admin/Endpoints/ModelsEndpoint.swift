@@ -1,0 +1,55 @@
+internal import Domain
+internal import Hummingbird
+
+/// `/admin/v1/models`: what can be asked.
+struct ModelsEndpoint: Sendable {
+    let administration: any Administration
+
+    private static let tokenLimit: Int64 = 1_000_000_000
+
+    func list(_ call: AdminCall) async throws -> Response {
+        let page = try await administration.models(try call.query.page(QueryParameters.nameCursor))
+        return try .json(ListAnswer(page, cursor: \.name, ModelAnswer.init))
+    }
+
+    func create(_ call: AdminCall) async throws -> Response {
+        let input = try await RequestBodyReader.object(
+            call, fields: ["name", "version", "feature_count", "fixed_tokens_per_request", "maximum_output_tokens"])
+        let name = input.required("name", .modelName)
+        let version = input.optional("version", .text(length: 1...64)) ?? ""
+        let featureCount = input.nullable("feature_count", .integer(1...4_096))
+        let fixedTokens = input.optional("fixed_tokens_per_request", .integer(0...Self.tokenLimit)) ?? 1
+        let outputTokens = input.optional("maximum_output_tokens", .integer(0...Self.tokenLimit)) ?? 64
+        try input.problems.check()
+        guard let name else { throw input.problems.refusal }
+        let model = try await administration.registerModel(
+            ModelProfile(
+                name: name, version: version, featureCount: featureCount.map { Int($0) }, fixedTokensPerRequest: fixedTokens,
+                maximumOutputTokens: outputTokens),
+            by: call.actor)
+        return try .json(ModelAnswer(model), status: .created)
+    }
+}
+
+private struct ModelAnswer: Encodable {
+    let name: String
+    let version: String
+    @Present var featureCount: Int?
+    let fixedTokensPerRequest: Int64
+    let maximumOutputTokens: Int64
+
+    enum CodingKeys: String, CodingKey {
+        case name, version
+        case featureCount = "feature_count"
+        case fixedTokensPerRequest = "fixed_tokens_per_request"
+        case maximumOutputTokens = "maximum_output_tokens"
+    }
+
+    init(_ model: ModelProfile) {
+        name = model.name
+        version = model.version
+        featureCount = model.featureCount
+        fixedTokensPerRequest = model.fixedTokensPerRequest
+        maximumOutputTokens = model.maximumOutputTokens
+    }
+}

@@ -1,0 +1,79 @@
+internal import Domain
+internal import Hummingbird
+
+/// `/admin/v1/tenants`: who pays.
+struct TenantsEndpoint: Sendable {
+    let administration: any Administration
+
+    func list(_ call: AdminCall) async throws -> Response {
+        let page = try await administration.tenants(try call.query.page { TenantID($0) })
+        return try .json(ListAnswer(page, cursor: \.id.description, TenantAnswer.init))
+    }
+
+    func one(_ call: AdminCall) async throws -> Response {
+        try .json(TenantAnswer(try await administration.tenant(try call.tenantID())))
+    }
+
+    func create(_ call: AdminCall) async throws -> Response {
+        let input = try await RequestBodyReader.object(call, fields: ["name", "time_zone", "state", "retention", "tier"])
+        let name = input.required("name", .name)
+        let timeZone = input.optional("time_zone", .timeZone) ?? "UTC"
+        let state = input.optional("state", .oneOf(TenantState.allCases)) ?? .active
+        let retention = input.optional("retention", .oneOf(Retention.allCases)) ?? .none
+        let tier = input.required("tier", .tierCode)
+        try input.problems.check()
+        guard let name, let tier else { throw input.problems.refusal }
+        let row = try await administration.createTenant(
+            NewTenant(name: name, timeZone: timeZone, state: state, retention: retention, tierCode: tier), by: call.actor)
+        var response = try Response.json(TenantAnswer(row), status: .created)
+        response.headers[.location] = "/admin/v1/tenants/\(row.id)"
+        return response
+    }
+
+    func change(_ call: AdminCall) async throws -> Response {
+        let id = try call.tenantID()
+        let input = try await RequestBodyReader.object(call, fields: ["name", "time_zone", "state", "retention", "tier"])
+        let change = TenantChange(
+            name: input.optional("name", .name), timeZone: input.optional("time_zone", .timeZone),
+            state: input.optional("state", .oneOf(TenantState.allCases)),
+            retention: input.optional("retention", .oneOf(Retention.allCases)), tierCode: input.optional("tier", .tierCode))
+        if input.isEmpty { input.problems.add("", "changes nothing", fix: "Send at least one field.") }
+        try input.problems.check()
+        return try .json(TenantAnswer(try await administration.changeTenant(id, change, by: call.actor)))
+    }
+}
+
+private struct TenantAnswer: Encodable {
+    let id: String
+    let object = "tenant"
+    let name: String
+    let timeZone: String
+    let state: String
+    let retention: String
+    @Present var tier: String?
+    @Present var priceVersion: String?
+    let createdAt: String
+
+    enum CodingKeys: String, CodingKey {
+        case id, object, name, state, retention, tier
+        case timeZone = "time_zone"
+        case priceVersion = "price_version"
+        case createdAt = "created_at"
+    }
+
+    init(_ row: TenantRow) {
+        id = row.id.description
+        name = row.name
+        timeZone = row.timeZone
+        state = row.state.rawValue
+        retention = row.retention.rawValue
+        tier = row.tierCode
+        priceVersion = row.tierVersionID?.priceVersion
+        createdAt = row.createdAt.description
+    }
+}
+
+extension Identifier where Kind == Entity.TierVersion {
+    /// The form in answers.
+    var priceVersion: String { "pv_\(self)" }
+}

@@ -1,0 +1,188 @@
+internal import Billing
+internal import Domain
+internal import Hummingbird
+
+/// `GET /admin/v1/usage` and `GET /admin/v1/tenants/{id}/usage`: what was used and what it costs, exact to the last commit.
+struct UsageEndpoint: Sendable {
+    let administration: any Administration
+    let prices: any PriceSource
+    let time: any TimeSource
+
+    /// Days of all time zones together.
+    private static let dayLimit = 20_000
+    /// ISO 4217's code for no currency: nothing was used, and the tenant has no tier that would name one.
+    private static let noCurrency = "XXX"
+
+    private enum Group: String, CaseIterable {
+        case tenant
+        case day
+        case model
+        case key
+    }
+
+    // MARK: One tenant
+
+    func ofTenant(_ call: AdminCall) async throws -> Response {
+        let tenant = try await administration.tenant(try call.tenantID())
+        let groups = try Self.groups(call.query, among: [.day, .model, .key])
+        let limit = try call.query.integer("limit", in: 1...1_000, default: 1_000)
+        let calendar = PeriodCalendar(timeZone: tenant.timeZone) ?? .utc
+        let (start, end) = try range(call.query, calendar)
+        let days = groups.contains(.day)
+            ? try Self.days(from: start, to: end, zones: [tenant.timeZone]) : [Day(name: "", stretch: .init(timeZone: nil, start: start, end: end))]
+        let rows = try await administration.usage(
+            TotalUsageQuery(tenantID: tenant.id, stretches: days.map(\.stretch), groupsByKey: groups.contains(.key)))
+        let sheets = try await sheets(of: rows)
+        let report: UsageReporter.Report
+        do throws(UsageReporter.Failure) {
+            report = try UsageReporter().report(
+                rows.map(\.usage), sheets: sheets, byDay: groups.contains(.day), byModel: groups.contains(.model),
+                byKey: groups.contains(.key))
+        } catch {
+            throw Self.refusal(for: error)
+        }
+        var currency = report.currency
+        if currency.isEmpty, let version = tenant.tierVersionID { currency = try await prices.sheet(version)?.currency ?? "" }
+        let names = days.map(\.name)
+        return try .json(
+            TenantUsageAnswer(
+                start: start.description, end: end.description, timeZone: tenant.timeZone,
+                currency: currency.isEmpty ? Self.noCurrency : currency,
+                data: report.lines.prefix(limit).map { UsageLine($0, days: names) }, total: UsageLine(report.total, days: []),
+                hasMore: report.lines.count > limit))
+    }
+
+    // MARK: All tenants
+
+    func all(_ call: AdminCall) async throws -> Response {
+        let groups = try Self.groups(call.query, among: Group.allCases)
+        let limit = try call.query.integer("limit", in: 1...1_000, default: 1_000)
+        let (start, end) = try range(call.query, .utc)
+        var days = [Day(name: "", stretch: .init(timeZone: nil, start: start, end: end))]
+        if groups.contains(.day) { days = try Self.days(from: start, to: end, zones: try await administration.timeZones()) }
+        let rows = try await administration.usage(
+            TotalUsageQuery(tenantID: nil, stretches: days.map(\.stretch), groupsByKey: groups.contains(.key)))
+        let sheets = try await sheets(of: rows)
+        // A day of the same name begins at another instant in another zone and is still the same line.
+        let names = Set(days.map(\.name)).sorted()
+        let indices = Dictionary(uniqueKeysWithValues: names.enumerated().map { ($1, $0) })
+        var parts: [Part: [UsageRow]] = [:]
+        for row in rows {
+            guard days.indices.contains(row.usage.day), let day = indices[days[row.usage.day].name] else { continue }
+            let part = Part(
+                currency: sheets[row.usage.tierVersionID]?.currency ?? Self.noCurrency,
+                tenantID: groups.contains(.tenant) ? row.tenantID : nil)
+            parts[part, default: []].append(row.usage.moved(toDay: day))
+        }
+        var lines: [UsageLine] = []
+        var totals: [UsageLine] = []
+        for part in parts.keys.sorted() {
+            let report: UsageReporter.Report
+            do throws(UsageReporter.Failure) {
+                report = try UsageReporter().report(
+                    parts[part] ?? [], sheets: sheets, byDay: groups.contains(.day), byModel: groups.contains(.model),
+                    byKey: groups.contains(.key))
+            } catch {
+                throw Self.refusal(for: error)
+            }
+            lines += report.lines.map { UsageLine($0, days: names, tenantID: part.tenantID, currency: part.currency) }
+            let total = UsageLine(report.total, days: [], currency: part.currency)
+            if totals.last?.currency == part.currency, let last = totals.popLast() {
+                totals.append(try last.adding(total))
+            } else {
+                totals.append(total)
+            }
+        }
+        return try .json(
+            AllUsageAnswer(
+                start: start.description, end: end.description, data: Array(lines.prefix(limit)), totals: totals,
+                hasMore: lines.count > limit))
+    }
+
+    private struct Part: Hashable, Comparable {
+        let currency: String
+        let tenantID: TenantID?
+
+        static func < (left: Part, right: Part) -> Bool {
+            guard left.currency == right.currency, let leftID = left.tenantID, let rightID = right.tenantID else {
+                return left.currency < right.currency
+            }
+            return leftID < rightID
+        }
+    }
+
+    // MARK: Parts
+
+    private struct Day {
+        let name: String
+        let stretch: TotalUsageQuery.Stretch
+    }
+
+    private func range(_ query: QueryParameters, _ calendar: PeriodCalendar) throws(Refusal) -> (Timestamp, Timestamp) {
+        let month = calendar.period(containing: time.now, frequency: .month)
+        let start = try query.instant("start") ?? month.start
+        let end = try query.instant("end") ?? month.end
+        guard start < end else {
+            throw .invalid("end", "must be later than start", fix: "The range is half-open: start <= t < end.")
+        }
+        return (start, end)
+    }
+
+    private static func groups(_ query: QueryParameters, among known: [Group]) throws(Refusal) -> Set<Group> {
+        let names = known.map(\.rawValue)
+        return try query.value(
+            "group_by", "a list of \(names.joined(separator: ", ")), each at most once", fix: "Send group_by=\(names.joined(separator: ","))."
+        ) { text in
+            var groups: Set<Group> = []
+            for part in text.split(separator: ",", omittingEmptySubsequences: false) {
+                guard let group = Group(rawValue: String(part)), known.contains(group), groups.insert(group).inserted else { return nil }
+            }
+            return groups
+        } ?? []
+    }
+
+    /// The local days of the range in each zone, cut at the range's ends.
+    private static func days(from start: Timestamp, to end: Timestamp, zones: [String]) throws(Refusal) -> [Day] {
+        var days: [Day] = []
+        for zone in zones {
+            let calendar = PeriodCalendar(timeZone: zone) ?? .utc
+            var cursor = start
+            while cursor < end {
+                guard days.count < dayLimit else {
+                    throw .invalid(
+                        "start", "spans more than \(dayLimit) days over all time zones",
+                        fix: "Ask for a shorter range, or do not group by day.")
+                }
+                let day = calendar.period(containing: cursor, frequency: .day)
+                days.append(
+                    Day(name: String(day.id.prefix(10)), stretch: .init(timeZone: zone, start: cursor, end: min(day.end, end))))
+                cursor = day.end
+            }
+        }
+        return days
+    }
+
+    private func sheets(of rows: [TenantUsageRow]) async throws(StoreUnavailable) -> [TierVersionID: PriceSheet] {
+        var sheets: [TierVersionID: PriceSheet] = [:]
+        for id in Set(rows.map(\.usage.tierVersionID)) { sheets[id] = try await prices.sheet(id) }
+        return sheets
+    }
+
+    private static func refusal(for failure: UsageReporter.Failure) -> Refusal {
+        switch failure {
+        case .mixedCurrencies:
+            Refusal(
+                .conflict, "The tenant's tiers had different currencies in this time, which cannot be added up. Ask for a shorter range.")
+        case .unknownPriceVersion, .amountTooLarge:
+            Refusal(.internalError, "The usage cannot be rated.", cause: "\(failure)")
+        }
+    }
+}
+
+extension UsageRow {
+    fileprivate func moved(toDay day: Int) -> UsageRow {
+        UsageRow(
+            day: day, model: model, tierVersionID: tierVersionID, keyID: keyID, requests: requests, inputTokens: inputTokens,
+            cachedInputTokens: cachedInputTokens, outputTokens: outputTokens)
+    }
+}

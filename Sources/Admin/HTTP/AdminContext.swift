@@ -1,0 +1,35 @@
+internal import Domain
+internal import Hummingbird
+internal import NIOCore
+
+/// What the admin listener knows of a request from the start.
+struct AdminContext: RequestContext {
+    var coreContext: CoreRequestContextStorage
+    let requestID: Domain.RequestID
+    let channel: any Channel
+
+    init(source: ApplicationRequestContextSource) {
+        coreContext = .init(source: source)
+        channel = source.channel
+        var random = SystemRandomNumberGenerator()
+        requestID = Domain.RequestID(at: WallClock.now, using: &random)
+    }
+}
+
+/// A request whose caller is known and may make it.
+struct AdminCall: Sendable {
+    let request: Request
+    let context: AdminContext
+    let principal: AdminPrincipal
+    let query: QueryParameters
+
+    var actor: AuditActor { .key(principal.publicID) }
+
+    /// A part of the path; a malformed id is unknown.
+    func tenantID() throws(Refusal) -> TenantID {
+        guard let text = context.parameters.get("id"), let id = TenantID(text) else {
+            throw Refusal(.notFound, "There is no such tenant.")
+        }
+        return id
+    }
+}

@@ -1,0 +1,332 @@
+/// Whether a tenant's keys are accepted.
+public enum TenantState: String, Sendable, CaseIterable {
+    case active
+    case suspended
+}
+
+/// A tenant to be made.
+public struct NewTenant: Hashable, Sendable {
+    /// 1 to 200 characters.
+    public let name: String
+    /// An IANA zone that ``PeriodCalendar`` knows.
+    public let timeZone: String
+    public let state: TenantState
+    public let retention: Retention
+    public let tierCode: String
+
+    public init(name: String, timeZone: String, state: TenantState, retention: Retention, tierCode: String) {
+        self.name = name
+        self.timeZone = timeZone
+        self.state = state
+        self.retention = retention
+        self.tierCode = tierCode
+    }
+}
+
+/// What becomes of a tenant; `nil` leaves a thing as it is.
+///
+/// Another time zone cuts other periods from then on: what was used in the old ones stays counted there.
+public struct TenantChange: Hashable, Sendable {
+    public let name: String?
+    public let timeZone: String?
+    public let state: TenantState?
+    public let retention: Retention?
+    public let tierCode: String?
+
+    public init(
+        name: String? = nil, timeZone: String? = nil, state: TenantState? = nil, retention: Retention? = nil, tierCode: String? = nil
+    ) {
+        self.name = name
+        self.timeZone = timeZone
+        self.state = state
+        self.retention = retention
+        self.tierCode = tierCode
+    }
+}
+
+public struct TenantRow: Hashable, Sendable {
+    public let id: TenantID
+    public let name: String
+    public let timeZone: String
+    public let state: TenantState
+    public let retention: Retention
+    /// The tier and its version in force; both `nil` for a tenant without a subscription.
+    public let tierCode: String?
+    public let tierVersionID: TierVersionID?
+    public let createdAt: Timestamp
+
+    public init(
+        id: TenantID, name: String, timeZone: String, state: TenantState, retention: Retention, tierCode: String?,
+        tierVersionID: TierVersionID?, createdAt: Timestamp
+    ) {
+        self.id = id
+        self.name = name
+        self.timeZone = timeZone
+        self.state = state
+        self.retention = retention
+        self.tierCode = tierCode
+        self.tierVersionID = tierVersionID
+        self.createdAt = createdAt
+    }
+}
+
+/// A customer's key to be made.
+public struct NewKey: Hashable, Sendable {
+    public let tenantID: TenantID
+    /// May be empty.
+    public let name: String
+    /// `live` or `test`; an admin key belongs to no tenant.
+    public let environment: APIKey.Environment
+    public let scopes: Set<Scope>
+    /// `nil` means all models.
+    public let allowedModels: Set<String>?
+    public let expiresAt: Timestamp?
+
+    public init(
+        tenantID: TenantID, name: String, environment: APIKey.Environment, scopes: Set<Scope>, allowedModels: Set<String>?,
+        expiresAt: Timestamp?
+    ) {
+        self.tenantID = tenantID
+        self.name = name
+        self.environment = environment
+        self.scopes = scopes
+        self.allowedModels = allowedModels
+        self.expiresAt = expiresAt
+    }
+}
+
+/// A key that is there, by either of its names.
+public enum KeyReference: Hashable, Sendable {
+    case id(KeyID)
+    case publicID(APIKey.PublicID)
+}
+
+/// What may be shown of a key.
+public struct KeyRow: Hashable, Sendable {
+    public let id: KeyID
+    public let publicID: String
+    /// `nil` for an admin key.
+    public let tenantID: TenantID?
+    public let name: String
+    public let environment: APIKey.Environment
+    public let lastFour: String
+    public let scopes: Set<Scope>
+    public let allowedModels: Set<String>?
+    public let createdAt: Timestamp
+    public let expiresAt: Timestamp?
+    public let revokedAt: Timestamp?
+
+    public init(
+        id: KeyID, publicID: String, tenantID: TenantID?, name: String, environment: APIKey.Environment, lastFour: String,
+        scopes: Set<Scope>, allowedModels: Set<String>?, createdAt: Timestamp, expiresAt: Timestamp?, revokedAt: Timestamp?
+    ) {
+        self.id = id
+        self.publicID = publicID
+        self.tenantID = tenantID
+        self.name = name
+        self.environment = environment
+        self.lastFour = lastFour
+        self.scopes = scopes
+        self.allowedModels = allowedModels
+        self.createdAt = createdAt
+        self.expiresAt = expiresAt
+        self.revokedAt = revokedAt
+    }
+}
+
+/// A key at the one time that it is known whole.
+public struct CreatedKey: Sendable {
+    public let row: KeyRow
+    public let key: APIKey
+
+    public init(row: KeyRow, key: APIKey) {
+        self.row = row
+        self.key = key
+    }
+}
+
+/// One limit that a tier gives to its tenants.
+public struct QuotaRule: Hashable, Sendable {
+    public let unit: QuotaUnit
+    public let frequency: Frequency
+    /// Units per period.
+    public let amount: Int64
+    public let mode: QuotaMode
+
+    public init(unit: QuotaUnit, frequency: Frequency, amount: Int64, mode: QuotaMode) {
+        self.unit = unit
+        self.frequency = frequency
+        self.amount = amount
+        self.mode = mode
+    }
+}
+
+/// A tier to be made, with its first version.
+public struct NewTier: Hashable, Sendable {
+    public let code: String
+    public let name: String
+    /// ISO 4217.
+    public let currency: String
+    /// Per month.
+    public let baseFee: Micros
+    /// At most one for each meter and model.
+    public let prices: [PriceSheet.Price]
+    /// At most one for each unit and frequency.
+    public let quotas: [QuotaRule]
+
+    public init(
+        code: String, name: String, currency: String, baseFee: Micros, prices: [PriceSheet.Price], quotas: [QuotaRule]
+    ) {
+        self.code = code
+        self.name = name
+        self.currency = currency
+        self.baseFee = baseFee
+        self.prices = prices
+        self.quotas = quotas
+    }
+}
+
+public struct TierRow: Hashable, Sendable {
+    public enum State: String, Sendable, CaseIterable {
+        case draft
+        case published
+        case retired
+    }
+
+    public struct Version: Hashable, Sendable {
+        public let id: TierVersionID
+        /// From 1 upwards within the tier.
+        public let number: Int32
+        public let state: State
+        /// ISO 4217.
+        public let currency: String
+        /// Per month.
+        public let baseFee: Micros
+        public let prices: [PriceSheet.Price]
+        public let quotas: [QuotaRule]
+        public let createdAt: Timestamp
+
+        public init(
+            id: TierVersionID, number: Int32, state: State, currency: String, baseFee: Micros, prices: [PriceSheet.Price],
+            quotas: [QuotaRule], createdAt: Timestamp
+        ) {
+            self.id = id
+            self.number = number
+            self.state = state
+            self.currency = currency
+            self.baseFee = baseFee
+            self.prices = prices
+            self.quotas = quotas
+            self.createdAt = createdAt
+        }
+    }
+
+    public let code: String
+    public let name: String
+    /// The newest published version; where there is none, the newest retired one.
+    public let version: Version
+    public let createdAt: Timestamp
+
+    public init(code: String, name: String, version: Version, createdAt: Timestamp) {
+        self.code = code
+        self.name = name
+        self.version = version
+        self.createdAt = createdAt
+    }
+}
+
+/// A model's replicas as they are registered.
+public struct RouteRow: Hashable, Sendable {
+    public let model: String
+    public let replicas: [Replica]
+    public let updatedAt: Timestamp
+
+    public init(model: String, replicas: [Replica], updatedAt: Timestamp) {
+        self.model = model
+        self.replicas = replicas
+        self.updatedAt = updatedAt
+    }
+}
+
+/// Which usage is asked for, of one tenant or of all.
+public struct TotalUsageQuery: Sendable {
+    /// A stretch of time for the tenants of one time zone, or for all.
+    public struct Stretch: Hashable, Sendable {
+        /// `nil` means tenants of every zone.
+        public let timeZone: String?
+        public let start: Timestamp
+        public let end: Timestamp
+
+        public init(timeZone: String?, start: Timestamp, end: Timestamp) {
+            self.timeZone = timeZone
+            self.start = start
+            self.end = end
+        }
+    }
+
+    /// `nil` means all.
+    public let tenantID: TenantID?
+    /// Half-open. Usage outside them is not counted, and within one zone they must not overlap.
+    public let stretches: [Stretch]
+    public let groupsByKey: Bool
+
+    public init(tenantID: TenantID?, stretches: [Stretch], groupsByKey: Bool) {
+        self.tenantID = tenantID
+        self.stretches = stretches
+        self.groupsByKey = groupsByKey
+    }
+}
+
+/// Quantities of one group of one tenant; the row's day is an index into the query's stretches.
+public struct TenantUsageRow: Hashable, Sendable {
+    public let tenantID: TenantID
+    public let usage: UsageRow
+
+    public init(tenantID: TenantID, usage: UsageRow) {
+        self.tenantID = tenantID
+        self.usage = usage
+    }
+}
+
+public struct AuditQuery: Sendable {
+    public let page: PageRequest<AuditID>
+    public let tenantID: TenantID?
+    /// As in `tenant.change`.
+    public let action: String?
+
+    public init(page: PageRequest<AuditID>, tenantID: TenantID? = nil, action: String? = nil) {
+        self.page = page
+        self.tenantID = tenantID
+        self.action = action
+    }
+}
+
+/// One entry of the audit log.
+public struct AuditRow: Hashable, Sendable {
+    public let id: AuditID
+    public let at: Timestamp
+    public let actor: String
+    public let action: String
+    public let subjectType: String
+    public let subjectID: String
+    public let tenantID: TenantID?
+    /// JSON text; `nil` for a thing that was not there.
+    public let before: String?
+    /// JSON text; `nil` for a thing that is gone.
+    public let after: String?
+
+    public init(
+        id: AuditID, at: Timestamp, actor: String, action: String, subjectType: String, subjectID: String, tenantID: TenantID?,
+        before: String?, after: String?
+    ) {
+        self.id = id
+        self.at = at
+        self.actor = actor
+        self.action = action
+        self.subjectType = subjectType
+        self.subjectID = subjectID
+        self.tenantID = tenantID
+        self.before = before
+        self.after = after
+    }
+}

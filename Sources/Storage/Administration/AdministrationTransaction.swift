@@ -1,0 +1,156 @@
+internal import Domain
+internal import PostgresDriver
+
+/// The changes themselves, on a connection with an open transaction. Whoever calls decides what else belongs to the same transaction.
+struct AdministrationTransaction {
+    let connection: PostgresConnection
+    let actor: AuditActor
+    let time: any TimeSource
+
+    func newID<Kind>() -> Identifier<Kind> {
+        var generator = SystemRandomNumberGenerator()
+        return Identifier(at: time.now, using: &generator)
+    }
+
+    func audit(
+        _ action: String, _ subjectType: String, _ subjectID: String, tenantID: TenantID? = nil, before: String?, after: String?
+    ) async throws {
+        _ = try await connection.execute(
+            WriteAudit(
+                id: newID(), actor: actor, action: action, subjectType: subjectType, subjectID: subjectID, tenantID: tenantID,
+                before: before, after: after))
+    }
+
+    // MARK: Tenants
+
+    func createTenant(_ tenant: NewTenant, id: TenantID) async throws -> TenantRow {
+        _ = try await connection.execute(InsertTenant(id: id, tenant: tenant))
+        try await subscribe(id, toTier: tenant.tierCode)
+        let after = try await connection.execute(DescribeTenant(id: id)).first
+        try await audit("tenant.create", "tenant", id.description, tenantID: id, before: nil, after: after)
+        return try await self.tenant(id)
+    }
+
+    func changeTenant(_ id: TenantID, _ change: TenantChange) async throws -> TenantRow {
+        guard try await !connection.execute(LockTenant(id: id)).isEmpty else { throw Refusal.noSuchTenant }
+        let before = try await connection.execute(DescribeTenant(id: id)).first
+        if change.name != nil || change.timeZone != nil || change.state != nil || change.retention != nil {
+            _ = try await connection.execute(UpdateTenant(id: id, change: change))
+        }
+        if let tier = change.tierCode { try await subscribe(id, toTier: tier) }
+        let after = try await connection.execute(DescribeTenant(id: id)).first
+        if before != after { try await audit("tenant.change", "tenant", id.description, tenantID: id, before: before, after: after) }
+        return try await tenant(id)
+    }
+
+    private func tenant(_ id: TenantID) async throws -> TenantRow {
+        guard let row = try await connection.execute(FindTenant(id: id)).first else { throw Refusal.noSuchTenant }
+        return row
+    }
+
+    /// Makes the published version of a tier the one in force, and its quotas the tenant's. Does nothing where it is in force already.
+    private func subscribe(_ tenantID: TenantID, toTier code: String) async throws {
+        guard let version = try await connection.execute(FindPublishedVersion(tierCode: code)).first else {
+            throw Refusal.noSuchTier(code)
+        }
+        guard try await connection.execute(FindSubscription(tenantID: tenantID)).first != version else { return }
+        let end = try await connection.execute(EndSubscription(tenantID: tenantID)).first
+        _ = try await connection.execute(
+            InsertSubscription(id: newID(), tenantID: tenantID, tierVersionID: version, startsAt: end))
+        let rules = try await connection.execute(ReadTierQuotas(tierVersionID: version))
+        _ = try await connection.execute(RetireQuotas(tenantID: tenantID, tierVersionID: version))
+        _ = try await connection.execute(
+            ApplyQuotas(tenantID: tenantID, quotas: rules.map { rule in (id: newID(), rule: rule) }))
+    }
+
+    // MARK: Keys
+
+    func createKey(_ key: NewKey, _ fresh: APIKey, digest: [UInt8]) async throws -> KeyRow {
+        guard try await !connection.execute(FindTenant(id: key.tenantID)).isEmpty else { throw Refusal.noSuchTenant }
+        return try await insertKey(
+            InsertKey(
+                id: newID(), tenantID: key.tenantID, userID: nil, key: fresh, digest: digest, name: key.name, scopes: key.scopes,
+                allowedModels: key.allowedModels, expiresAt: key.expiresAt))
+    }
+
+    func insertKey(_ statement: InsertKey) async throws -> KeyRow {
+        _ = try await connection.execute(statement)
+        guard let row = try await connection.execute(FindKey(key: .id(statement.id))).first else { throw Refusal.noSuchKey }
+        let after = try await connection.execute(DescribeKey(id: row.id)).first
+        try await audit("key.create", "key", row.id.description, tenantID: row.tenantID, before: nil, after: after)
+        return row
+    }
+
+    func revokeKey(_ key: KeyReference) async throws -> KeyRow {
+        guard let found = try await connection.execute(FindKey(key: key)).first else { throw Refusal.noSuchKey }
+        if let publicID = APIKey.PublicID(found.publicID), actor == .key(publicID) {
+            throw Refusal(.conflict, "This is the key that you are using. Revoke it with another one.")
+        }
+        guard found.revokedAt == nil else { return found }
+        let before = try await connection.execute(DescribeKey(id: found.id)).first
+        // Nobody is told of a revocation that another transaction has made meanwhile: it has its own entry.
+        guard try await connection.affectedRows(by: RevokeKey(id: found.id)) == 1 else { return try await self.key(found.id) }
+        let after = try await connection.execute(DescribeKey(id: found.id)).first
+        try await audit("key.revoke", "key", found.id.description, tenantID: found.tenantID, before: before, after: after)
+        return try await self.key(found.id)
+    }
+
+    private func key(_ id: KeyID) async throws -> KeyRow {
+        guard let row = try await connection.execute(FindKey(key: .id(id))).first else { throw Refusal.noSuchKey }
+        return row
+    }
+
+    // MARK: Tiers
+
+    func createTier(_ tier: NewTier) async throws -> TierRow {
+        guard try await connection.affectedRows(by: InsertTier(tier: tier)) == 1 else {
+            throw Refusal(.conflict, "There is a tier \(tier.code) already.")
+        }
+        let version: TierVersionID = newID()
+        _ = try await connection.execute(InsertTierVersion(id: version, tier: tier))
+        _ = try await connection.execute(InsertTierPrices(tierVersionID: version, prices: tier.prices))
+        _ = try await connection.execute(InsertTierQuotas(tierVersionID: version, quotas: tier.quotas))
+        _ = try await connection.execute(PublishTierVersion(id: version))
+        guard let row = try await connection.execute(FindTier(code: tier.code)).first else {
+            throw Refusal(.internalError, "Something failed on our side. Nothing was changed.", cause: "a new tier cannot be found")
+        }
+        let after = try await connection.execute(DescribeTierVersion(id: version)).first
+        try await audit("tier.publish", "tier", tier.code, before: nil, after: after)
+        return row
+    }
+
+    // MARK: Models and routes
+
+    func registerModel(_ model: ModelProfile) async throws -> ModelProfile {
+        guard try await connection.affectedRows(by: InsertModel(model: model)) == 1 else {
+            throw Refusal(.conflict, "There is a model \(model.name) already.")
+        }
+        let after = try await connection.execute(DescribeModel(name: model.name)).first
+        try await audit("model.register", "model", model.name, before: nil, after: after)
+        return model
+    }
+
+    func setRoute(_ model: String, _ replicas: [Replica]) async throws -> RouteRow {
+        guard try await !connection.execute(LockModel(name: model)).isEmpty else {
+            throw Refusal(.notFound, "There is no model \(model). Register it first: POST /admin/v1/models.")
+        }
+        let before = try await connection.execute(DescribeRoute(model: model)).first ?? nil
+        _ = try await connection.execute(DeleteReplicas(model: model))
+        _ = try await connection.execute(InsertReplicas(model: model, replicas: replicas))
+        let after = try await connection.execute(DescribeRoute(model: model)).first ?? nil
+        try await audit("route.set", "route", model, before: before, after: after)
+        guard let row = try await connection.execute(FindRoute(model: model)).first else {
+            throw Refusal.invalid("/replicas", "There must be at least one.", fix: "To take a route away, delete it.")
+        }
+        return row
+    }
+
+    func deleteRoute(_ model: String) async throws {
+        _ = try await connection.execute(LockModel(name: model))
+        let before = try await connection.execute(DescribeRoute(model: model)).first ?? nil
+        guard try await connection.affectedRows(by: DeleteReplicas(model: model)) > 0 else {
+            throw Refusal(.notFound, "The model \(model) has no route.")
+        }
+        try await audit("route.delete", "route", model, before: before, after: nil)
+    }
+}

@@ -1,0 +1,128 @@
+internal import Domain
+internal import PostgresDriver
+
+struct FindPublishedVersion: PostgresStatement {
+    static let sql = """
+        SELECT tier_version_id FROM tier_versions WHERE tier_code = $1 AND state = 'published' ORDER BY version DESC LIMIT 1
+        """
+    static let parameters: [PostgresType] = [.text]
+    static let columns: [PostgresType] = [.uuid]
+
+    let tierCode: String
+
+    func bind(to binds: inout PostgresBinds) { binds.append(tierCode) }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> TierVersionID { TierVersionID(try row.uuid()) }
+}
+
+/// The version in force.
+struct FindSubscription: PostgresStatement {
+    static let sql = "SELECT tier_version_id FROM subscriptions WHERE tenant_id = $1 AND ends_at IS NULL"
+    static let parameters: [PostgresType] = [.uuid]
+    static let columns: [PostgresType] = [.uuid]
+
+    let tenantID: TenantID
+
+    func bind(to binds: inout PostgresBinds) { binds.append(tenantID.postgres) }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> TierVersionID { TierVersionID(try row.uuid()) }
+}
+
+/// Ends the subscription in force and tells when, so that the next one begins at that very instant.
+struct EndSubscription: PostgresStatement {
+    static let sql = """
+        UPDATE subscriptions SET ends_at = greatest(clock_timestamp(), starts_at + interval '1 microsecond')
+        WHERE tenant_id = $1 AND ends_at IS NULL
+        RETURNING ends_at
+        """
+    static let parameters: [PostgresType] = [.uuid]
+    static let columns: [PostgresType] = [.timestamptz]
+
+    let tenantID: TenantID
+
+    func bind(to binds: inout PostgresBinds) { binds.append(tenantID.postgres) }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> Timestamp { Timestamp(try row.timestamp()) }
+}
+
+struct InsertSubscription: PostgresStatement {
+    static let sql = """
+        INSERT INTO subscriptions (subscription_id, tenant_id, tier_version_id, starts_at)
+        VALUES ($1, $2, $3, coalesce($4, clock_timestamp()))
+        """
+    static let parameters: [PostgresType] = [.uuid, .uuid, .uuid, .timestamptz]
+
+    let id: SubscriptionID
+    let tenantID: TenantID
+    let tierVersionID: TierVersionID
+    /// `nil` means now, by the database's clock.
+    let startsAt: Timestamp?
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(id.postgres)
+        binds.append(tenantID.postgres)
+        binds.append(tierVersionID.postgres)
+        binds.append(startsAt?.postgres)
+    }
+}
+
+struct ReadTierQuotas: PostgresStatement {
+    static let sql = """
+        SELECT unit, frequency, amount, mode FROM tier_quotas WHERE tier_version_id = $1 ORDER BY unit, frequency
+        """
+    static let parameters: [PostgresType] = [.uuid]
+    static let columns: [PostgresType] = [.text, .text, .int8, .text]
+
+    let tierVersionID: TierVersionID
+
+    func bind(to binds: inout PostgresBinds) { binds.append(tierVersionID.postgres) }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> QuotaRule {
+        guard let unit = QuotaUnit(rawValue: try row.text()) else { throw row.failure(0, "is no unit of a quota") }
+        guard let frequency = Frequency(rawValue: try row.text()) else { throw row.failure(1, "is no frequency") }
+        let amount = try row.int64()
+        guard let mode = QuotaMode(rawValue: try row.text()) else { throw row.failure(3, "is no mode of a quota") }
+        return QuotaRule(unit: unit, frequency: frequency, amount: amount, mode: mode)
+    }
+}
+
+/// Gives a tenant these quotas. One that it has keeps its identity, and with it what was used in the running period.
+struct ApplyQuotas: PostgresStatement {
+    static let sql = """
+        INSERT INTO quotas (quota_id, tenant_id, unit, frequency, amount, mode)
+        SELECT q.id, $1, q.unit, q.frequency, q.amount, q.mode
+        FROM unnest($2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::text[]) AS q (id, unit, frequency, amount, mode)
+        ON CONFLICT (tenant_id, unit, frequency) DO UPDATE SET amount = EXCLUDED.amount, mode = EXCLUDED.mode, retired_at = NULL
+        """
+    static let parameters: [PostgresType] = [.uuid, .uuidArray, .textArray, .textArray, .int8Array, .textArray]
+
+    let tenantID: TenantID
+    let quotas: [(id: QuotaID, rule: QuotaRule)]
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(tenantID.postgres)
+        binds.append(quotas.map(\.id.postgres))
+        binds.append(quotas.map(\.rule.unit.rawValue))
+        binds.append(quotas.map(\.rule.frequency.rawValue))
+        binds.append(quotas.map(\.rule.amount))
+        binds.append(quotas.map(\.rule.mode.rawValue))
+    }
+}
+
+/// Takes the quotas away that a tier version does not have.
+struct RetireQuotas: PostgresStatement {
+    static let sql = """
+        UPDATE quotas q SET mode = 'soft', retired_at = clock_timestamp()
+        WHERE q.tenant_id = $1 AND q.retired_at IS NULL AND NOT EXISTS (
+            SELECT FROM tier_quotas r WHERE r.tier_version_id = $2 AND r.unit = q.unit AND r.frequency = q.frequency)
+        """
+    static let parameters: [PostgresType] = [.uuid, .uuid]
+
+    let tenantID: TenantID
+    let tierVersionID: TierVersionID
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(tenantID.postgres)
+        binds.append(tierVersionID.postgres)
+    }
+}
