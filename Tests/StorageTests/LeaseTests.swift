@@ -107,7 +107,7 @@ struct LeaseTests {
         }
     }
 
-    @Test("a soft quota is always granted, whatever is spent and whatever is asked", arguments: [Int64(10), .max / 2])
+    @Test("a soft quota is always granted, whatever is spent and whatever is asked", arguments: [10, .max / 2] as [Int64])
     func softQuota(wanted: Int64) async throws {
         try await StorageHarness.with { harness in
             try await harness.run("UPDATE quotas SET amount = 0, mode = 'soft' WHERE quota_id = '\(Seed.tokensA)'")

@@ -142,7 +142,7 @@ struct RoleTests {
                 INSERT INTO users (user_id, tenant_id) VALUES (gen_random_uuid(), '\(tenant)');
                 """)
         }
-        _ = try await harness.ask("SELECT roll_up_usage()", as: "weir_jobs")
+        try await harness.rollUpAll()
     }
 
     private static let tenantTables = [

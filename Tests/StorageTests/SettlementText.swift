@@ -13,6 +13,6 @@ enum SettlementText {
 extension SettlementText {
     /// The same after an earlier sending whose fate is unknown.
     static func writeAgain(_ batch: [Settlement], gateway: GatewayID, on session: PostgresSession) throws -> [RequestID] {
-        try write(batch, gateway: gateway, on: session)
+        try session.pipeline(HoldGatewayLockAlone(gatewayID: gateway), SettleBatch(gatewayID: gateway, batch: batch[...])).1
     }
 }

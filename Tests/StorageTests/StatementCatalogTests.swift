@@ -9,7 +9,8 @@ struct StatementCatalogTests {
         let roles: [(String, [any PostgresStatement.Type])] = [
             ("weir_directory", [ReadGeneration.self, FindKeys.self, ReadRegistry.self, ReadPrices.self]),
             ("weir_writer", [
-                AcquireLease.self, RenewLeases.self, CloseLeases.self, HoldGatewayLock.self, SettleBatch.self,
+                AcquireLease.self, RenewLeases.self, CloseLeases.self, HoldGatewayLock.self,
+                HoldGatewayLockAlone.self, SettleBatch.self,
             ]),
             ("weir_reader", [
                 ActAsTenant.self, ReadUsage.self, ReadQuotaStates.self, ReadRequestsBefore.self, ReadRequestsAfter.self,

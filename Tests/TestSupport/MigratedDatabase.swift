@@ -9,7 +9,15 @@ public enum MigratedDatabase {
     /// names a role.
     public static func withDatabase<T: Sendable>(_ body: (String) async throws -> T) async throws -> T {
         let template = try await Template.shared.name()
-        return try await PostgresServer.withDatabase(template: template, body)
+        await Places.shared.enter()
+        let result: Result<T, any Error>
+        do {
+            result = .success(try await PostgresServer.withDatabase(template: template, body))
+        } catch {
+            result = .failure(error)
+        }
+        await Places.shared.leave()
+        return try result.get()
     }
 
     /// Migrates the database of this URL, as for a server of a test's own, and adds what ``DatabaseQuestion`` needs.
@@ -20,6 +28,25 @@ public enum MigratedDatabase {
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         _ = try await migrator.migrate()
         try await PostgresServer.run(DatabaseQuestion.schema, on: url)
+    }
+
+    /// Tests run all at once, and each may open a few dozen connections of the 200 that the server has.
+    private actor Places {
+        static let shared = Places()
+        private var free = 6
+        private var waiting: [CheckedContinuation<Void, Never>] = []
+
+        func enter() async {
+            guard free == 0 else {
+                free -= 1
+                return
+            }
+            await withCheckedContinuation { waiting.append($0) }
+        }
+
+        func leave() {
+            if waiting.isEmpty { free += 1 } else { waiting.removeFirst().resume() }
+        }
     }
 
     private actor Template {
