@@ -37,6 +37,7 @@ let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioHTTPTypes = Target.Dependency.product(name: "NIOHTTPTypes", package: "swift-nio-extras")
 let nioHTTPTypesHTTP1 = Target.Dependency.product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras")
+let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 
@@ -82,7 +83,7 @@ let package = Package(
         library("RedisDriver", uses: ["CHiredis"], [logging, metrics, nioCore, nioPosix, nioSSL]),
         library("PasswordHashing", uses: ["CArgon2"], [nioPosix]),
         library("Storage", uses: ["Domain", "PostgresDriver", "RedisDriver", "PasswordHashing"], [crypto, logging, metrics]),
-        library("InferenceClient", uses: ["Domain"], [nioCore, nioPosix, nioHTTP1, nioSSL, logging]),
+        library("InferenceClient", uses: ["Domain"], [nioCore, nioPosix, nioSSL, nioTLS, logging]),
         library("Billing", uses: ["Domain"]),
         library(
             "Gateway", uses: ["Domain", "Billing"],
@@ -107,7 +108,7 @@ let package = Package(
         tests("RedisDriverTests", uses: ["RedisDriver", "TestSupport"], [logging, nioCore, nioEmbedded, nioPosix]),
         tests("PasswordHashingTests", uses: ["PasswordHashing"]),
         tests("StorageTests", uses: ["Storage", "Domain", "PostgresDriver", "RedisDriver", "TestSupport"], [logging]),
-        tests("InferenceClientTests", uses: ["InferenceClient", "Domain", "TestSupport"], [logging, nioCore, nioPosix, nioHTTP1]),
+        tests("InferenceClientTests", uses: ["InferenceClient", "Domain", "TestSupport"], [logging, nioCore, nioPosix, nioHTTP1, nioSSL]),
         tests("ReferenceWorkerTests", uses: ["ReferenceWorker", "Domain"], [asyncHTTPClient, logging, nioCore, nioHTTP1]),
         tests("BillingTests", uses: ["Billing", "Domain"]),
         tests("GatewayTests", uses: ["Gateway", "Domain", "Billing", "TestSupport"], [hummingbird, hummingbirdTesting, nioCore, nioEmbedded, nioHTTPTypes]),

@@ -26,7 +26,7 @@ public struct UsageReporter: Sendable {
     public enum Failure: Error, Hashable, Sendable {
         /// The ledger names a price version that does not exist.
         case unknownPriceVersion(TierVersionID)
-        /// An amount does not fit into 64 bits of micro-units.
+        /// An amount does not fit into 64 bits of micro-units, or a quantity not into 64 bits.
         case amountTooLarge
         /// Price versions of different currencies cannot be added up.
         case mixedCurrencies
@@ -43,11 +43,11 @@ public struct UsageReporter: Sendable {
         var usage = Usage(inputTokens: 0, outputTokens: 0, source: .worker)
         var amount = ExactAmount()
 
-        mutating func add(_ row: UsageRow, at sheet: PriceSheet) {
-            requests += row.requests
-            usage.inputTokens += row.inputTokens
-            usage.cachedInputTokens += row.cachedInputTokens
-            usage.outputTokens += row.outputTokens
+        mutating func add(_ row: UsageRow, at sheet: PriceSheet) throws(Failure) {
+            requests = try UsageReporter.sum(requests, row.requests)
+            usage.inputTokens = try UsageReporter.sum(usage.inputTokens, row.inputTokens)
+            usage.cachedInputTokens = try UsageReporter.sum(usage.cachedInputTokens, row.cachedInputTokens)
+            usage.outputTokens = try UsageReporter.sum(usage.outputTokens, row.outputTokens)
             let part = Usage(
                 inputTokens: row.inputTokens, cachedInputTokens: row.cachedInputTokens, outputTokens: row.outputTokens, source: .worker)
             amount = amount + sheet.amount(requests: row.requests, usage: part, model: row.model)
@@ -68,7 +68,7 @@ public struct UsageReporter: Sendable {
             guard let sheet = sheets[row.tierVersionID] else { throw .unknownPriceVersion(row.tierVersionID) }
             currencies.insert(sheet.currency)
             let key = Key(day: byDay ? row.day : nil, model: byModel ? row.model : nil, keyID: byKey ? row.keyID : nil)
-            groups[key, default: Sums()].add(row, at: sheet)
+            try groups[key, default: Sums()].add(row, at: sheet)
         }
         guard currencies.count <= 1 else { throw .mixedCurrencies }
         var lines: [Line] = []
@@ -76,15 +76,33 @@ public struct UsageReporter: Sendable {
         lines.sort { left, right in
             if left.day != right.day { return (left.day ?? 0) < (right.day ?? 0) }
             if left.model != right.model { return (left.model ?? "") < (right.model ?? "") }
-            guard let leftKey = left.keyID, let rightKey = right.keyID else { return false }
+            // Usage without a key comes first; calling it equal to every key would be no order at all.
+            guard let leftKey = left.keyID, let rightKey = right.keyID else { return left.keyID == nil && right.keyID != nil }
             return leftKey < rightKey
         }
-        // The total adds up the rounded lines, so that what is shown adds up.
-        let total = Line(
-            day: nil, model: nil, keyID: nil, requests: lines.reduce(0) { $0 + $1.requests },
-            inputTokens: lines.reduce(0) { $0 + $1.inputTokens }, cachedInputTokens: lines.reduce(0) { $0 + $1.cachedInputTokens },
-            outputTokens: lines.reduce(0) { $0 + $1.outputTokens }, cost: lines.reduce(.zero) { $0 + $1.cost })
-        return Report(lines: lines, total: total, currency: currencies.first ?? "")
+        return Report(lines: lines, total: try total(of: lines), currency: currencies.first ?? "")
+    }
+
+    /// Adds up the rounded lines, so that what is shown adds up.
+    private func total(of lines: [Line]) throws(Failure) -> Line {
+        var total = Line(
+            day: nil, model: nil, keyID: nil, requests: 0, inputTokens: 0, cachedInputTokens: 0, outputTokens: 0, cost: .zero)
+        for line in lines {
+            total = Line(
+                day: nil, model: nil, keyID: nil, requests: try Self.sum(total.requests, line.requests),
+                inputTokens: try Self.sum(total.inputTokens, line.inputTokens),
+                cachedInputTokens: try Self.sum(total.cachedInputTokens, line.cachedInputTokens),
+                outputTokens: try Self.sum(total.outputTokens, line.outputTokens),
+                cost: Micros(try Self.sum(total.cost.value, line.cost.value)))
+        }
+        return total
+    }
+
+    /// A sum that is refused rather than trapped: a report must not be able to end the process.
+    private static func sum(_ left: Int64, _ right: Int64) throws(Failure) -> Int64 {
+        let (sum, overflow) = left.addingReportingOverflow(right)
+        guard !overflow else { throw .amountTooLarge }
+        return sum
     }
 
     private func line(_ key: Key, _ sums: Sums) throws(Failure) -> Line {

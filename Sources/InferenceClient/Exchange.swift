@@ -1,19 +1,19 @@
 internal import NIOCore
 
 #if DEBUG
-/// Checked where tests run, so that a call that is never or twice answered is reported there.
-typealias ExchangeContinuation = CheckedContinuation<Result<WorkerReply, WorkerFailure>, Never>
+    /// Checked where tests run, so that a call that is never or twice answered is reported there.
+    typealias ExchangeContinuation = CheckedContinuation<Result<WorkerReply, WorkerFailure>, Never>
 
-func withExchangeContinuation(_ body: (ExchangeContinuation) -> Void) async -> Result<WorkerReply, WorkerFailure> {
-    await withCheckedContinuation(body)
-}
+    func withExchangeContinuation(_ body: (ExchangeContinuation) -> Void) async -> Result<WorkerReply, WorkerFailure> {
+        await withCheckedContinuation(body)
+    }
 #else
-/// Saves an allocation for every call.
-typealias ExchangeContinuation = UnsafeContinuation<Result<WorkerReply, WorkerFailure>, Never>
+    /// Saves an allocation for every call.
+    typealias ExchangeContinuation = UnsafeContinuation<Result<WorkerReply, WorkerFailure>, Never>
 
-func withExchangeContinuation(_ body: (ExchangeContinuation) -> Void) async -> Result<WorkerReply, WorkerFailure> {
-    await withUnsafeContinuation(body)
-}
+    func withExchangeContinuation(_ body: (ExchangeContinuation) -> Void) async -> Result<WorkerReply, WorkerFailure> {
+        await withUnsafeContinuation(body)
+    }
 #endif
 
 /// One call from its start to its answer. Confined to the loop of its pool.

@@ -53,8 +53,11 @@ struct IPAddress: Hashable, Sendable {
     }
 
     init?(_ address: SocketAddress) {
-        // Read by offset, which is the same on Linux and macOS: `sockaddr_in` has its address at byte 4, `sockaddr_in6` at byte 8.
-        let bytes = address.withSockAddr { pointer, length in Array(UnsafeRawBufferPointer(start: pointer, count: length)) }
+        // Read by offset, which is the same on Linux and macOS: `sockaddr_in` has its address at byte 4, `sockaddr_in6`
+        // at byte 8.
+        let bytes = address.withSockAddr { pointer, length in
+            Array(UnsafeRawBufferPointer(start: pointer, count: length))
+        }
         switch address {
         case .v4 where bytes.count >= 8:
             self.init(v4: UInt32(truncatingIfNeeded: Self.number(bytes[4..<8])))
@@ -68,9 +71,9 @@ struct IPAddress: Hashable, Sendable {
         bytes.reduce(0) { $0 << 8 | UInt64($1) }
     }
 
-    /// Whether no worker can be there, whatever a policy says: "this network", link-local, multicast and broadcast addresses, and the
-    /// address of a cloud's metadata service in IPv6. An IPv4 address inside an IPv6 one (RFC 4291 compatible, RFC 6052, RFC 3056)
-    /// counts as the IPv4 address.
+    /// Whether no worker can be there, whatever a policy says: "this network", link-local, multicast and broadcast
+    /// addresses, and the address of a cloud's metadata service in IPv6. An IPv4 address inside an IPv6 one (RFC 4291
+    /// compatible, RFC 6052, RFC 3056) counts as the IPv4 address.
     var isNeverWorker: Bool {
         switch family {
         case .v4:

@@ -1,7 +1,7 @@
 internal import Synchronization
 
-/// The counts of one loop. Changed by that loop alone and read by anyone, so a plain load and store make up a change: two loops share
-/// no counter, and none needs a locked instruction.
+/// The counts of one loop. Changed by that loop alone and read by anyone, so a plain load and store make up a change:
+/// two loops share no counter, and none needs a locked instruction.
 final class LoopGauges: Sendable {
     private let open = Atomic(0)
     private let idle = Atomic(0)

@@ -2,10 +2,12 @@ internal import Domain
 internal import Logging
 internal import NIOCore
 
-/// Everything of the client that belongs to one event loop: the replicas' pools, the calls in flight and their deadlines.
+/// Everything of the client that belongs to one event loop: the replicas' pools, the calls in flight and their
+/// deadlines.
 ///
-/// Deadlines cost nothing per call. There is one timer, set to the earliest deadline that was known when it was set; nearly every call
-/// is answered long before, and when the timer fires it looks at the calls that are in flight then. It fires at most every 10 ms.
+/// Deadlines cost nothing per call. There is one timer, set to the earliest deadline that was known when it was set;
+/// nearly every call is answered long before, and when the timer fires it looks at the calls that are in flight then.
+/// It fires at most every 10 ms.
 final class LoopPool {
     /// How late a deadline may be seen.
     private static let tick = TimeAmount.milliseconds(10)
@@ -29,7 +31,8 @@ final class LoopPool {
     private var shutdownPromise: EventLoopPromise<Void>?
 
     init(
-        eventLoop: any EventLoop, configuration: WorkerClient.Configuration, directory: WorkerDirectory, gauges: LoopGauges,
+        eventLoop: any EventLoop, configuration: WorkerClient.Configuration, directory: WorkerDirectory,
+        gauges: LoopGauges,
         logger: Logger
     ) {
         self.eventLoop = eventLoop
@@ -121,8 +124,8 @@ final class LoopPool {
         if next < .distantFuture { wake(at: next) }
     }
 
-    /// The time at which a connection that is opened now has served long enough. Up to a tenth early, so that connections that were
-    /// opened together do not all close together.
+    /// The time at which a connection that is opened now has served long enough. Up to a tenth early, so that
+    /// connections that were opened together do not all close together.
     func connectionExpiry() -> NIODeadline {
         let age = configuration.maximumConnectionAge
         return .now() + age - .nanoseconds(Int64.random(in: 0...age.nanoseconds / 10))

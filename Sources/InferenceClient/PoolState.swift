@@ -1,9 +1,10 @@
 internal import NIOCore
 
-/// How many connections to one replica a loop has, which of them are idle, and who waits for one: a pure value that performs nothing.
+/// How many connections to one replica a loop has, which of them are idle, and who waits for one: a pure value that
+/// performs nothing.
 ///
-/// Idle connections are a stack. The one used last is the one whose buffers are warm and whose peer is least likely to have closed it,
-/// and the ones at the bottom grow old and are closed, so that the pool shrinks to what the load needs.
+/// Idle connections are a stack. The one used last is the one whose buffers are warm and whose peer is least likely to
+/// have closed it, and the ones at the bottom grow old and are closed, so that the pool shrinks to what the load needs.
 struct PoolState<Connection: AnyObject, Waiter: AnyObject> {
     struct Limits: Sendable {
         var connections: Int

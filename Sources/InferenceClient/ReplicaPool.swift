@@ -5,9 +5,9 @@ internal import NIOPosix
 internal import NIOSSL
 
 #if canImport(Darwin)
-internal import Darwin
+    internal import Darwin
 #else
-internal import Glibc
+    internal import Glibc
 #endif
 
 /// The connections of one loop to one replica. Performs what ``PoolState`` decides. Confined to its loop.
@@ -20,7 +20,8 @@ final class ReplicaPool {
     /// Heads by path. A replica serves a handful of paths; the bound only protects against a caller that makes them up.
     private var heads: [RequestHead] = []
     private static let headLimit = 16
-    /// Up to here a body is copied behind its head, so that both leave in one write of one buffer; a larger one is not worth copying.
+    /// Up to here a body is copied behind its head, so that both leave in one write of one buffer; a larger one is not
+    /// worth copying.
     private static let joinedBodyLimit = 16 * 1024
 
     init(address: WorkerAddress, owner: LoopPool) {
@@ -124,7 +125,8 @@ final class ReplicaPool {
         if case .numeric(let socketAddress) = target, !address.usesTLS {
             return dial([socketAddress], tls: nil, for: exchange)
         }
-        owner.directory.route(to: address, target: target, on: owner.eventLoop).assumeIsolated().whenComplete { [self] result in
+        owner.directory.route(to: address, target: target, on: owner.eventLoop).assumeIsolated().whenComplete {
+            [self] result in
             guard exchange.phase != .finished else { return freePlace() }
             switch result {
             case .success(let route): dial(route.addresses[...], tls: route.tls, for: exchange)
@@ -143,7 +145,8 @@ final class ReplicaPool {
             // An address is no name that can be indicated; then the certificate has to hold the address.
             let serverName: String? = if case .named = target { address.host } else { nil }
             let handler = try tls.map { try NIOSSLClientHandler(context: $0, serverHostname: serverName) }
-            connection = WorkerConnection(pool: self, exchange: exchange, tls: handler, expires: owner.connectionExpiry())
+            connection = WorkerConnection(
+                pool: self, exchange: exchange, tls: handler, expires: owner.connectionExpiry())
         } catch {
             note("TLS to a worker cannot be set up", error: error)
             return openingFailed(for: exchange, .tls)
@@ -170,8 +173,8 @@ final class ReplicaPool {
     }
 
     func openingFailed(for exchange: Exchange, _ failure: WorkerFailure) {
-        owner.finish(exchange, .failure(failure))
         freePlace()
+        owner.finish(exchange, .failure(failure))
     }
 
     private static func failure(of error: any Error) -> WorkerFailure {

@@ -31,8 +31,8 @@ struct ResponseFields {
         return .ignored
     }
 
-    /// Length of the field name in front of the colon; `nil` if the line is not a field. A space before the colon and a folded line
-    /// are not a name.
+    /// Length of the field name in front of the colon; `nil` if the line is not a field. A space before the colon and a
+    /// folded line are not a name.
     static func nameLength(in line: UnsafeRawBufferPointer) -> Int? {
         var index = 0
         while index < line.count {
@@ -73,8 +73,10 @@ struct ResponseFields {
     private static func isTokenByte(_ byte: UInt8) -> Bool {
         switch byte {
         case 0x61...0x7A, 0x41...0x5A, 0x30...0x39, UInt8(ascii: "-"), UInt8(ascii: "_"): true
-        case UInt8(ascii: "!"), UInt8(ascii: "#"), UInt8(ascii: "$"), UInt8(ascii: "%"), UInt8(ascii: "&"), UInt8(ascii: "'"),
-            UInt8(ascii: "*"), UInt8(ascii: "+"), UInt8(ascii: "."), UInt8(ascii: "^"), UInt8(ascii: "`"), UInt8(ascii: "|"),
+        case UInt8(ascii: "!"), UInt8(ascii: "#"), UInt8(ascii: "$"), UInt8(ascii: "%"), UInt8(ascii: "&"),
+            UInt8(ascii: "'"),
+            UInt8(ascii: "*"), UInt8(ascii: "+"), UInt8(ascii: "."), UInt8(ascii: "^"), UInt8(ascii: "`"),
+            UInt8(ascii: "|"),
             UInt8(ascii: "~"):
             true
         default: false

@@ -2,13 +2,15 @@ internal import NIOCore
 
 /// Reads HTTP/1.1 responses: bytes in, at most one reply out. A pure value that owns no socket and reads no clock.
 ///
-/// It is written for one kind of peer, a worker, and so is stricter than a browser: what RFC 9112 calls ambiguous (two lengths, a
-/// length beside a transfer coding, a bare line feed, a folded line) is malformed, because a guess about where a response ends is what
-/// request smuggling is made of. It keeps only what the gateway passes on, so that a response costs no string and no dictionary.
+/// It is written for one kind of peer, a worker, and so is stricter than a browser: what RFC 9112 calls ambiguous (two
+/// lengths, a length beside a transfer coding, a bare line feed, a folded line) is malformed, because a guess about
+/// where a response ends is what request smuggling is made of. It keeps only what the gateway passes on, so that a
+/// response costs no string and no dictionary.
 struct ResponseParser {
     struct Limits: Sendable {
         var bodyBytes: Int
-        /// Status line, fields and trailers of one response. 32 KB and 100 fields are more than twice of what real workers send.
+        /// Status line, fields and trailers of one response. 32 KB and 100 fields are more than twice of what real
+        /// workers send.
         var headBytes = 32 * 1024
         var fieldCount = 100
         /// Interim (1xx) responses before the final one.
@@ -92,7 +94,9 @@ struct ResponseParser {
                 guard let left = takeBody(&input, remaining: remaining) else { return .incomplete }
                 stage = left == 0 ? .chunkEnd : .chunk(remaining: left)
             case .bodyUntilClose:
-                guard body.readableBytes + input.readableBytes <= limits.bodyBytes else { return .failed(.responseTooLarge) }
+                guard body.readableBytes + input.readableBytes <= limits.bodyBytes else {
+                    return .failed(.responseTooLarge)
+                }
                 body.writeBuffer(&input)
                 return .incomplete
             case .complete:
@@ -119,9 +123,11 @@ struct ResponseParser {
     private mutating func takeBody(_ input: inout ByteBuffer, remaining: Int) -> Int? {
         let count = min(remaining, input.readableBytes)
         guard count > 0 else { return nil }
-        if body.readableBytes == 0, count == remaining, count * 2 >= input.storageCapacity, let slice = input.readSlice(length: count) {
-            // A whole body that fills its buffer is passed on as it is. A small one is copied: a cached answer of 200 bytes
-            // must not keep a read buffer of 64 KB alive, and the channel may then use the buffer again.
+        if body.readableBytes == 0, count == remaining, count * 2 >= input.storageCapacity,
+            let slice = input.readSlice(length: count)
+        {
+            // A whole body that fills its buffer is passed on as it is. A small one is copied: a cached answer of 200
+            // bytes must not keep a read buffer of 64 KB alive, and the channel may then use the buffer again.
             body = slice
             return 0
         }
@@ -151,8 +157,12 @@ struct ResponseParser {
                 searchedByteCount = 0
                 let line = UnsafeRawBufferPointer(rebasing: bytes[consumed..<lineFeed])
                 consumed = lineFeed + 1
-                guard line.last == UInt8(ascii: "\r"), !isOverlong(pending: line.count + 1) else { return .failure(.malformedResponse) }
-                if let failure = take(line: UnsafeRawBufferPointer(rebasing: line.dropLast())) { return .failure(failure) }
+                guard line.last == UInt8(ascii: "\r"), !isOverlong(pending: line.count + 1) else {
+                    return .failure(.malformedResponse)
+                }
+                if let failure = take(line: UnsafeRawBufferPointer(rebasing: line.dropLast())) {
+                    return .failure(failure)
+                }
                 switch stage {
                 case .statusLine, .fields, .trailers: continue
                 default: return .success(true)
@@ -196,7 +206,8 @@ struct ResponseParser {
                 return nil
             }
             fieldCount += 1
-            return fieldCount <= limits.fieldCount && ResponseFields.nameLength(in: line) != nil ? nil : .malformedResponse
+            return fieldCount <= limits.fieldCount && ResponseFields.nameLength(in: line) != nil
+                ? nil : .malformedResponse
         case .chunkSize:
             return takeChunkSize(line)
         case .chunkEnd:
@@ -230,13 +241,17 @@ struct ResponseParser {
     }
 
     private static func startsWithVersion(_ line: UnsafeRawBufferPointer) -> Bool {
-        for index in 0..<versionPrefix.utf8CodeUnitCount where line[index] != versionPrefix.utf8Start[index] { return false }
+        for index in 0..<versionPrefix.utf8CodeUnitCount where line[index] != versionPrefix.utf8Start[index] {
+            return false
+        }
         return true
     }
 
     private mutating func takeField(_ line: UnsafeRawBufferPointer) -> WorkerFailure? {
         fieldCount += 1
-        guard fieldCount <= limits.fieldCount, let nameLength = ResponseFields.nameLength(in: line) else { return .malformedResponse }
+        guard fieldCount <= limits.fieldCount, let nameLength = ResponseFields.nameLength(in: line) else {
+            return .malformedResponse
+        }
         let value = ResponseFields.trimmed(line[(nameLength + 1)...])
         guard value.allSatisfy(ResponseFields.isValueByte) else { return .malformedResponse }
         switch fields.take(name: line[..<nameLength], value: value) {
@@ -254,7 +269,8 @@ struct ResponseParser {
         if status < 200 {
             // Nothing was asked to be upgraded, and an interim response has no body.
             interimCount += 1
-            guard status != 101, fields.contentLength == nil, !fields.isChunked, interimCount <= limits.interimCount else {
+            guard status != 101, fields.contentLength == nil, !fields.isChunked, interimCount <= limits.interimCount
+            else {
                 return .malformedResponse
             }
             fields = ResponseFields()

@@ -3,9 +3,9 @@ internal import NIOCore
 
 /// Which addresses a worker may have.
 ///
-/// A registry that anybody can write an address into makes the gateway a way into its network (server-side request forgery). So only
-/// listed blocks are connected to, and some addresses never are, because what answers there is not a worker: link-local addresses hold
-/// the metadata services of clouds, and `0.0.0.0/8` reaches the gateway's own host.
+/// A registry that anybody can write an address into makes the gateway a way into its network (server-side request
+/// forgery). So only listed blocks are connected to, and some addresses never are, because what answers there is not a
+/// worker: link-local addresses hold the metadata services of clouds, and `0.0.0.0/8` reaches the gateway's own host.
 public struct WorkerAddressPolicy: Sendable {
     /// How an address is reached, as far as its text says.
     enum Target {
@@ -39,8 +39,8 @@ public struct WorkerAddressPolicy: Sendable {
         self.init(allowed: allowed)
     }
 
-    /// Whether a numeric address may be connected to. A name is not one, nor is an IPv4 address in any other notation than four decimal
-    /// numbers.
+    /// Whether a numeric address may be connected to. A name is not one, nor is an IPv4 address in any other notation
+    /// than four decimal numbers.
     public func permits(numericHost: String) -> Bool {
         IPAddress(numericHost).map(permits) ?? false
     }
@@ -52,7 +52,8 @@ public struct WorkerAddressPolicy: Sendable {
     func target(of address: WorkerAddress) -> Target {
         guard (1...65_535).contains(address.port) else { return .refused }
         if let numeric = IPAddress(address.host) {
-            guard permits(numeric), let socketAddress = try? SocketAddress(ipAddress: address.host, port: address.port) else {
+            guard permits(numeric), let socketAddress = try? SocketAddress(ipAddress: address.host, port: address.port)
+            else {
                 return .refused
             }
             return .numeric(socketAddress)
@@ -60,8 +61,8 @@ public struct WorkerAddressPolicy: Sendable {
         return Self.isName(address.host) ? .named : .refused
     }
 
-    /// A host name whose last label is not numeric: `2130706433`, `0x7f.1`, `127.1` and `0177.0.0.1` are read as IPv4 addresses by
-    /// `getaddrinfo`, and nobody writes an address like that who means well.
+    /// A host name whose last label is not numeric: `2130706433`, `0x7f.1`, `127.1` and `0177.0.0.1` are read as IPv4
+    /// addresses by `getaddrinfo`, and nobody writes an address like that who means well.
     static func isName(_ host: String) -> Bool {
         guard (1...253).contains(host.utf8.count) else { return false }
         let labels = host.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)

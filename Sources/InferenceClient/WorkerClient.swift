@@ -5,13 +5,13 @@ internal import Synchronization
 
 /// Sends requests to inference workers over HTTP/1.1 and keeps the connections.
 ///
-/// Made for one caller, the gateway's pipeline, which runs on the event loop of its own connection: a call made on a loop uses that
-/// loop's connections and is answered on that loop, so that no thread but one touches it. Every loop has its own pool for this reason,
-/// and there is no lock between them.
+/// Made for one caller, the gateway's pipeline, which runs on the event loop of its own connection: a call made on a
+/// loop uses that loop's connections and is answered on that loop, so that no thread but one touches it. Every loop has
+/// its own pool for this reason, and there is no lock between them.
 ///
-/// One attempt per call, with a single exception: if a connection that has answered before is closed without a byte of an answer,
-/// the request is sent once more on a fresh connection. Everything else is the caller's to decide; ``WorkerFailure/isSafeToRetry``
-/// says what a repetition risks.
+/// One attempt per call, with a single exception: if a connection that has answered before is closed without a byte of
+/// an answer, the request is sent once more on a fresh connection. Everything else is the caller's to decide;
+/// ``WorkerFailure/isSafeToRetry`` says what a repetition risks.
 ///
 /// Must be shut down: until then its connections keep it alive.
 public final class WorkerClient: Sendable {
@@ -32,10 +32,10 @@ public final class WorkerClient: Sendable {
 
     /// Sends a request and waits for the whole answer.
     ///
-    /// - Parameter eventLoop: a loop of the group that the client was made for. Cheapest if the calling task runs on it; from elsewhere
-    ///   the call costs two hops. With a loop of another group any loop of the client's serves.
-    /// - Throws: ``WorkerFailure``. An answer of any status but a redirect is a reply, not a failure. If the task is cancelled the
-    ///   connection is closed, which tells the worker to stop.
+    /// - Parameter eventLoop: a loop of the group that the client was made for. Cheapest if the calling task runs on
+    ///   it; from elsewhere the call costs two hops. With a loop of another group any loop of the client's serves.
+    /// - Throws: ``WorkerFailure``. An answer of any status but a redirect is a reply, not a failure. If the task is
+    ///   cancelled the connection is closed, which tells the worker to stop.
     public func send(
         _ request: WorkerRequest, to address: WorkerAddress, deadlines: WorkerDeadlines, on eventLoop: any EventLoop
     ) async throws(WorkerFailure) -> WorkerReply {
@@ -44,7 +44,8 @@ public final class WorkerClient: Sendable {
         let result: Result<WorkerReply, WorkerFailure> = await withTaskCancellationHandler {
             await withExchangeContinuation { continuation in
                 if lane.eventLoop.inEventLoop {
-                    lane.pool.value.start(request, to: address, deadlines: deadlines, token: token, continuation: continuation)
+                    lane.pool.value.start(
+                        request, to: address, deadlines: deadlines, token: token, continuation: continuation)
                 } else {
                     lane.eventLoop.execute {
                         lane.pool.value.start(
@@ -60,13 +61,14 @@ public final class WorkerClient: Sendable {
         return try result.get()
     }
 
-    /// Fails all calls, closes all connections and returns when they are closed. Later calls fail as ``WorkerFailure/shutdown``.
+    /// Fails all calls, closes all connections and returns when they are closed. Later calls fail as
+    /// ``WorkerFailure/shutdown``.
     public func shutdown() async {
         for lane in lanes {
             // Nothing to handle: the future fails only if its loop is gone, and the connections with it.
             try? await lane.eventLoop.flatSubmit { lane.pool.value.shutDown() }.get()
         }
-        await directory.shutDown()
+        directory.shutDown()
     }
 
     public var statistics: Statistics {
@@ -86,7 +88,8 @@ public final class WorkerClient: Sendable {
             self.eventLoop = eventLoop
             pool = NIOLoopBoundBox.makeBoxSendingValue(
                 LoopPool(
-                    eventLoop: eventLoop, configuration: configuration, directory: directory, gauges: gauges, logger: logger),
+                    eventLoop: eventLoop, configuration: configuration, directory: directory, gauges: gauges,
+                    logger: logger),
                 eventLoop: eventLoop)
         }
 

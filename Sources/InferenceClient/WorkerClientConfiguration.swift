@@ -7,13 +7,13 @@ extension WorkerClient {
         public var maximumConnectionsPerReplicaPerLoop = 256
         /// Connections that are kept while nobody uses them.
         public var maximumIdleConnections = 64
-        /// Calls that wait while every connection is in use; the next one fails as ``WorkerFailure/overloaded``. A call waits at most its
-        /// connect deadline.
+        /// Calls that wait while every connection is in use; the next one fails as ``WorkerFailure/overloaded``. A call
+        /// waits at most its connect deadline.
         public var maximumWaitingRequests = 1024
         /// Shorter than a worker's own: who closes first should be the one who might send next.
         public var idleTimeoutMilliseconds: Int64 = 15_000
-        /// After this a connection is closed when its answer is complete, so that load follows replicas that come and go behind one
-        /// name. Up to a tenth less, by chance.
+        /// After this a connection is closed when its answer is complete, so that load follows replicas that come and
+        /// go behind one name. Up to a tenth less, by chance.
         public var maximumConnectionAgeMilliseconds: Int64 = 600_000
         /// The longest body of an answer.
         public var maximumResponseBytes = 16 * 1024 * 1024

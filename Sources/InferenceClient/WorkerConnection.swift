@@ -1,9 +1,10 @@
 internal import Logging
 internal import NIOCore
 internal import NIOSSL
+internal import NIOTLS
 
-/// One connection to a worker: carries one exchange at a time, or none. The last handler of its channel, and the only one without TLS,
-/// so that a read or write crosses no pipeline. Confined to the loop of its channel.
+/// One connection to a worker: carries one exchange at a time, or none. The last handler of its channel, and the only
+/// one without TLS, so that a read or write crosses no pipeline. Confined to the loop of its channel.
 final class WorkerConnection: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -90,8 +91,8 @@ final class WorkerConnection: ChannelInboundHandler {
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        // The event that says that the handshake is complete is the first one that finds a verified certificate.
-        if case .opening = state, let tls, tls.peerCertificate != nil { opened() }
+        // Exactly this event says that chain and name were verified; a session that is refused has events too.
+        if case .opening = state, case .handshakeCompleted? = event as? TLSUserEvent { opened() }
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -110,31 +111,29 @@ final class WorkerConnection: ChannelInboundHandler {
         switch parser.consume(&bytes) {
         case .incomplete: break
         case .complete:
-            // A peer that has answered without reading the request to its end would be sent the rest before the next one.
+            // A peer that has answered without reading the request to its end would be sent the rest before the next
+            // one.
             let isReusable = parser.allowsReuse && bytes.readableBytes == 0 && context.channel.isWritable
             answer(exchange, isReusable: isReusable)
         case .failed(let failure):
-            self.exchange = nil
-            pool.owner.finish(exchange, .failure(failure))
             pool.retire(self)
+            pool.owner.finish(exchange, .failure(failure))
         }
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // An end after an error proves nothing: a reset, or a TLS peer that goes without saying so, may have cut the body.
+        // An end after an error proves nothing: a reset, or a TLS peer that goes without saying so, may have cut the
+        // body.
         hasError = true
         pool.note("a connection to a worker failed", error: error)
+        if case .opening = state { return handshakeFailed() }
         context.close(promise: nil)
     }
 
     func channelInactive(context: ChannelHandlerContext) {
         switch state {
         case .retired: break
-        case .opening:
-            // TCP was there, so it is the handshake that has failed.
-            guard let opening = exchange else { return abandon() }
-            abandon()
-            pool.openingFailed(for: opening, .tls)
+        case .opening: handshakeFailed()
         case .open:
             guard let exchange else {
                 state = .retired
@@ -147,6 +146,13 @@ final class WorkerConnection: ChannelInboundHandler {
 
     // MARK: -
 
+    /// TCP was there, so it is TLS that cannot be. From here on nothing is written, whatever else the session reports.
+    private func handshakeFailed() {
+        guard let opening = exchange else { return abandon() }
+        abandon()
+        pool.openingFailed(for: opening, .tls)
+    }
+
     private func opened() {
         guard let opening = exchange else { return }
         state = .open
@@ -157,21 +163,22 @@ final class WorkerConnection: ChannelInboundHandler {
         let reply = parser.takeReply()
         exchange = nil
         hasAnswered = true
-        pool.owner.finish(answered, .success(reply))
+        // First the connection, so that a caller who runs on another thread finds it free.
         if isReusable { pool.release(self) } else { pool.retire(self) }
+        pool.owner.finish(answered, .success(reply))
     }
 
     /// The connection has closed before the answer was complete.
     private func ended(_ cut: Exchange) {
         abandon()
         if !hasResponseByte, hasAnswered, !cut.hasRetried {
-            // The worker closed an idle connection while the request was under way (RFC 9112 section 9.3.1 permits exactly this
-            // retry). The place of the old connection goes to the new one, ahead of those who wait.
+            // The worker closed an idle connection while the request was under way (RFC 9112 section 9.3.1 permits
+            // exactly this retry). The place of the old connection goes to the new one, ahead of those who wait.
             cut.hasRetried = true
             cut.connection = nil
             return pool.open(for: cut, now: .now())
         }
-        pool.owner.finish(cut, .failure(hasResponseByte ? .closedMidResponse : .closedBeforeResponse))
         pool.freePlace()
+        pool.owner.finish(cut, .failure(hasResponseByte ? .closedMidResponse : .closedBeforeResponse))
     }
 }

@@ -5,13 +5,13 @@ internal import NIOSSL
 internal import Synchronization
 
 #if canImport(Darwin)
-internal import Darwin
+    internal import Darwin
 #else
-internal import Glibc
+    internal import Glibc
 #endif
 
-/// Finds the way to workers that are not simply a numeric address: looks names up and holds the TLS context. Shared by all loops; asked
-/// only when a connection is opened.
+/// Finds the way to workers that are not simply a numeric address: looks names up and holds the TLS context. Shared by
+/// all loops; asked only when a connection is opened.
 final class WorkerDirectory: Sendable {
     struct Route: Sendable {
         /// Each of them permitted by the policy.
@@ -93,7 +93,8 @@ final class WorkerDirectory: Sendable {
             state.withLock { _ = $0.entries.removeValue(forKey: name) }
         }
         let found = blocking(on: eventLoop) { [policy, lookup] in
-            // The addresses that are checked are the ones that are connected to: a second look-up could say something else.
+            // The addresses that are checked are the ones that are connected to: a second look-up could say something
+            // else.
             let permitted = try lookup(name.host, name.port).filter { IPAddress($0).map(policy.permits) ?? false }
             guard !permitted.isEmpty else { throw WorkerFailure.unreachable }
             return permitted
@@ -114,10 +115,10 @@ final class WorkerDirectory: Sendable {
         return threads.runIfActive(eventLoop: eventLoop, work)
     }
 
-    func shutDown() async {
+    /// Does not wait for the threads: one of them may sit in a look-up for as long as the system's resolver likes.
+    func shutDown() {
         state.withLock { $0.isShutDown = true }
-        // It fails only if it was never started.
-        try? await threads.shutdownGracefully()
+        threads.shutdownGracefully { _ in }
     }
 
     /// Asks the system.
@@ -126,7 +127,9 @@ final class WorkerDirectory: Sendable {
         hints.ai_family = AF_UNSPEC
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         var first: UnsafeMutablePointer<addrinfo>?
-        guard getaddrinfo(host, String(port), &hints, &first) == 0, let head = first else { throw WorkerFailure.unreachable }
+        guard getaddrinfo(host, String(port), &hints, &first) == 0, let head = first else {
+            throw WorkerFailure.unreachable
+        }
         defer { freeaddrinfo(head) }
         var addresses: [SocketAddress] = []
         var next: UnsafeMutablePointer<addrinfo>? = head

@@ -19,18 +19,21 @@ public enum WorkerFailure: Error, Sendable, Equatable, CaseIterable {
     case overloaded
     case cancelled
     case shutdown
-    /// The request must not be put on the wire: a path, identifier or content type with forbidden bytes, or a GET with a body.
+    /// The request must not be put on the wire: a path, identifier or content type with forbidden bytes, or a GET with
+    /// a body.
     case invalidRequest
 
-    /// Whether the same request may be sent again, to this or another replica, with no risk that a worker does the work twice.
+    /// Whether the same request may be sent again, to this or another replica, with no risk that a worker does the work
+    /// twice.
     ///
-    /// True where nothing of the request reached a worker. A reused connection that a worker closed without a byte is not among them:
-    /// the client has already answered that with its own attempt on a fresh connection, so ``closedBeforeResponse`` always means that
-    /// a worker that was alive took the request and died with it or on it.
+    /// True where nothing of the request reached a worker. A reused connection that a worker closed without a byte is
+    /// not among them: the client has already answered that with its own attempt on a fresh connection, so
+    /// ``closedBeforeResponse`` always means that a worker that was alive took the request and died with it or on it.
     public var isSafeToRetry: Bool {
         switch self {
         case .connectRefused, .connectTimeout, .unreachable, .tls, .overloaded: true
-        case .firstByteTimeout, .totalTimeout, .closedBeforeResponse, .closedMidResponse, .malformedResponse, .responseTooLarge,
+        case .firstByteTimeout, .totalTimeout, .closedBeforeResponse, .closedMidResponse, .malformedResponse,
+            .responseTooLarge,
             .redirect, .cancelled, .shutdown, .invalidRequest:
             false
         }

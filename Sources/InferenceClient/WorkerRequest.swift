@@ -9,8 +9,8 @@ public struct WorkerRequest: Sendable {
 
     /// `get` is for health and metadata and carries no body.
     public var method: Method
-    /// The request target: starts with `/` and is visible ASCII. ``isValid(path:)`` says whether it may be sent; the client checks it
-    /// once for each replica and path and remembers the head that it built.
+    /// The request target: starts with `/` and is visible ASCII. ``isValid(path:)`` says whether it may be sent; the
+    /// client checks it once for each replica and path and remembers the head that it built.
     public var path: String
     /// The bytes that are forwarded as they are.
     public var body: ByteBuffer
@@ -66,7 +66,8 @@ public struct WorkerDeadlines: Sendable, Hashable {
     }
 }
 
-/// A whole answer. Header fields other than these stay here: what a worker says about its connection is no one else's business.
+/// A whole answer. Header fields other than these stay here: what a worker says about its connection is no one else's
+/// business.
 public struct WorkerReply: Sendable {
     /// 200 to 299, or 400 to 599: a redirect is a failure.
     public let status: Int

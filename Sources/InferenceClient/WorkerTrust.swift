@@ -6,14 +6,16 @@ public struct WorkerTrust: Sendable {
     private static let systemContext = Mutex<NIOSSLContext?>(nil)
     private let ownContext: NIOSSLContext?
 
-    /// The certificate authorities that the operating system trusts; read when the first worker with TLS is connected to.
+    /// The certificate authorities that the operating system trusts; read when the first worker with TLS is connected
+    /// to.
     public static let system = WorkerTrust(ownContext: nil)
 
     private init(ownContext: NIOSSLContext?) {
         self.ownContext = ownContext
     }
 
-    /// Trusts the authorities in a PEM file and no others. Reads the file now, so that a wrong one stops the start and not a request.
+    /// Trusts the authorities in a PEM file and no others. Reads the file now, so that a wrong one stops the start and
+    /// not a request.
     ///
     /// - Throws: ``WorkerFailure/tls`` if the file cannot be read or holds no certificate.
     public init(certificateAuthorityFile path: String) throws(WorkerFailure) {
@@ -28,13 +30,14 @@ public struct WorkerTrust: Sendable {
     /// `nil` if it has to be loaded first.
     var context: NIOSSLContext? { ownContext ?? Self.systemContext.withLock { $0 } }
 
-    /// Blocks while the system's roots are read.
+    /// Blocks while the system's roots are read, but not with the lock: ``context`` is asked on event loops.
     func loadSystemContext() throws -> NIOSSLContext {
-        try Self.systemContext.withLock { context in
-            if let context { return context }
-            let loaded = try Self.makeContext(roots: .default)
-            context = loaded
-            return loaded
+        if let context { return context }
+        let loaded = try Self.makeContext(roots: .default)
+        return Self.systemContext.withLock { context in
+            let kept = context ?? loaded
+            context = kept
+            return kept
         }
     }
 

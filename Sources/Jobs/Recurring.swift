@@ -27,9 +27,9 @@ public struct Recurring: Service {
             while !Task.isCancelled {
                 do {
                     try await work()
-                } catch is CancellationError {
-                    return
                 } catch {
+                    // Whatever work that was stopped in the middle says, it has not failed.
+                    guard !Task.isCancelled else { return }
                     failures.increment()
                     logger.warning("a job failed and is tried again", metadata: ["job": "\(name)", "cause": "\(Self.cause(error))"])
                 }

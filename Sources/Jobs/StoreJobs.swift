@@ -33,11 +33,12 @@ public enum StoreJobs {
     private static func partitions(_ store: any Housekeeping, _ logger: Logger) -> Recurring {
         let stray = Gauge(label: "weir_stray_partition_rows")
         return Recurring("partitions", everyMilliseconds: 3_600_000, logger: logger) {
-            let made = try await store.ensurePartitions()
-            if made > 0 { logger.notice("partitions were made", metadata: ["count": "\(made)"]) }
+            // First, because stray rows can be the reason why a partition cannot be made.
             let hasStrayRows = try await store.hasStrayRows()
             stray.record(hasStrayRows ? 1 : 0)
             if hasStrayRows { logger.error("rows lie in a default partition: a month's partition was missing") }
+            let made = try await store.ensurePartitions()
+            if made > 0 { logger.notice("partitions were made", metadata: ["count": "\(made)"]) }
         }
     }
 }

@@ -31,7 +31,8 @@ struct Calling: Sendable {
     let eventLoop: any EventLoop
 
     func send(
-        _ body: String = "{}", path: String = "/predict", to address: WorkerAddress? = nil, deadlines: WorkerDeadlines = patient,
+        _ body: String = "{}", path: String = "/predict", to address: WorkerAddress? = nil,
+        deadlines: WorkerDeadlines = patient,
         requestID: String = "request-1"
     ) async throws(WorkerFailure) -> WorkerReply {
         let request = WorkerRequest(path: path, body: ByteBuffer(string: body), requestID: requestID)
@@ -40,10 +41,11 @@ struct Calling: Sendable {
 
     /// The failure of a call, or `nil` if it was answered.
     func failure(
-        to address: WorkerAddress? = nil, deadlines: WorkerDeadlines = patient, path: String = "/predict"
+        _ body: String = "{}", to address: WorkerAddress? = nil, deadlines: WorkerDeadlines = patient,
+        path: String = "/predict"
     ) async -> WorkerFailure? {
         do throws(WorkerFailure) {
-            _ = try await send(path: path, to: address, deadlines: deadlines)
+            _ = try await send(body, path: path, to: address, deadlines: deadlines)
             return nil
         } catch {
             return error
@@ -62,18 +64,19 @@ struct Calling: Sendable {
 
 /// Starts a worker with the script and a client, runs the body on the client's loop, and takes both down again.
 func withWorker(
+    on group: any EventLoopGroup = ScriptedWorker.group,
     tls: NIOSSLContext? = nil,
     configure: (inout WorkerClient.Configuration) -> Void = { _ in },
     script: @escaping ScriptedWorker.Script = { _ in [.send(ok)] },
     _ body: @Sendable (Calling) async throws -> Void
 ) async throws {
     let worker = ScriptedWorker(script)
-    try await worker.start(tls: tls)
+    try await worker.start(tls: tls, on: group)
     var configuration = WorkerClient.Configuration()
     configure(&configuration)
     let client = WorkerClient(
-        eventLoops: ScriptedWorker.group, configuration: configuration, logger: Logger(label: "test"))
-    let eventLoop = ScriptedWorker.group.any()
+        eventLoops: group, configuration: configuration, logger: Logger(label: "test"))
+    let eventLoop = group.any()
     let calling = Calling(client: client, worker: worker, eventLoop: eventLoop)
     do {
         try await withTaskExecutorPreference(LoopExecutor(eventLoop)) { try await body(calling) }

@@ -5,9 +5,9 @@ import NIOSSL
 import Synchronization
 
 #if canImport(Darwin)
-import Darwin
+    import Darwin
 #else
-import Glibc
+    import Glibc
 #endif
 
 /// A worker that answers with exactly the bytes that a test wants, on 127.0.0.1.
@@ -53,8 +53,8 @@ final class ScriptedWorker: Sendable {
 
     static let group = MultiThreadedEventLoopGroup.singleton
 
-    func start(tls: NIOSSLContext? = nil, port: Int = 0) async throws {
-        let channel = try await ServerBootstrap(group: Self.group)
+    func start(tls: NIOSSLContext? = nil, on group: any EventLoopGroup = group) async throws {
+        let channel = try await ServerBootstrap(group: group)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelInitializer { channel in
@@ -63,7 +63,7 @@ final class ScriptedWorker: Sendable {
                     try channel.pipeline.syncOperations.addHandler(ScriptHandler(worker: self))
                 }
             }
-            .bind(host: "127.0.0.1", port: port).get()
+            .bind(host: "127.0.0.1", port: 0).get()
         listener.withLock { $0 = channel }
     }
 
@@ -84,6 +84,27 @@ final class ScriptedWorker: Sendable {
 
     func close(connection: Int) {
         state.withLock { $0.channels[connection] }.close(promise: nil)
+    }
+
+    /// Ends the TCP connection under a TLS session without ending the session.
+    func cut(connection: Int) {
+        let channel = state.withLock { $0.channels[connection] }
+        channel.eventLoop.execute {
+            let context = try? channel.pipeline.syncOperations.context(handlerType: NIOSSLServerHandler.self)
+            context?.close(promise: nil)
+        }
+    }
+
+    /// Closes so that the peer sees a reset.
+    func reset(connection: Int) {
+        let channel = state.withLock { $0.channels[connection] }
+        channel.eventLoop.execute { Self.reset(channel) }
+    }
+
+    /// Closing with a linger time of zero sends a reset. On the loop the option is set at once.
+    fileprivate static func reset(_ channel: any Channel) {
+        _ = (channel as? any SocketOptionProvider)?.setSoLinger(linger(l_onoff: 1, l_linger: 0))
+        channel.close(promise: nil)
     }
 
     /// Returns when what the worker has seen satisfies the condition; the test's time limit is the bound.
@@ -167,11 +188,7 @@ private final class ScriptHandler: ChannelInboundHandler {
                 switch action {
                 case .send(let text): context.writeAndFlush(wrapOutboundOut(ByteBuffer(string: text)), promise: nil)
                 case .close: context.close(promise: nil)
-                case .reset:
-                    // Closing with a linger time of zero sends a reset. On the loop the option is set at once.
-                    let provider = context.channel as? any SocketOptionProvider
-                    _ = provider?.setSoLinger(linger(l_onoff: 1, l_linger: 0))
-                    context.close(promise: nil)
+                case .reset: ScriptedWorker.reset(context.channel)
                 }
             }
         }
@@ -180,7 +197,9 @@ private final class ScriptHandler: ChannelInboundHandler {
     private func nextRequest() -> ScriptedWorker.Received? {
         guard let end = bytes.utf8.firstRange(of: "\r\n\r\n".utf8) else { return nil }
         let head = String(bytes[..<end.lowerBound])
-        let length = head.split(separator: "\r\n").first { $0.hasPrefix("content-length: ") }.flatMap { Int($0.dropFirst(16)) }
+        let length = head.split(separator: "\r\n").first { $0.hasPrefix("content-length: ") }.flatMap {
+            Int($0.dropFirst(16))
+        }
         let rest = bytes.utf8[end.upperBound...]
         guard rest.count >= length ?? 0 else { return nil }
         let body = String(Substring(rest.prefix(length ?? 0)))

@@ -8,7 +8,9 @@ import Testing
 struct WorkerRequestTests {
     static let address = WorkerAddress(host: "127.0.0.1", port: 9000)
 
-    static func written(_ request: WorkerRequest, includingBody: Bool = true, to address: WorkerAddress = address) -> String? {
+    static func written(_ request: WorkerRequest, includingBody: Bool = true, to address: WorkerAddress = address)
+        -> String?
+    {
         let head = RequestHead(
             method: request.method, path: request.path, contentType: request.contentType, address: address)
         guard let head, head.accepts(request) else { return nil }
@@ -19,7 +21,8 @@ struct WorkerRequestTests {
 
     @Test("head and body are one piece with nothing in it that was not asked for")
     func post() {
-        var request = WorkerRequest(path: "/v2/models/iris/infer", body: ByteBuffer(string: "{\"a\":1}"), requestID: "r-1")
+        var request = WorkerRequest(
+            path: "/v2/models/iris/infer", body: ByteBuffer(string: "{\"a\":1}"), requestID: "r-1")
         #expect(
             Self.written(request) == """
                 POST /v2/models/iris/infer HTTP/1.1\r
@@ -83,7 +86,9 @@ struct WorkerRequestTests {
         #expect(Self.written(WorkerRequest(path: path, requestID: "r"))?.hasPrefix("POST \(path) HTTP/1.1\r\n") == true)
     }
 
-    @Test("an identifier that could end its line is refused", arguments: ["", "a b", "a\r\nx: y", "ä", String(repeating: "a", count: 257)])
+    @Test(
+        "an identifier that could end its line is refused",
+        arguments: ["", "a b", "a\r\nx: y", "ä", String(repeating: "a", count: 257)])
     func badIdentifier(requestID: String) {
         #expect(Self.written(WorkerRequest(path: "/", requestID: requestID)) == nil)
     }
@@ -103,7 +108,8 @@ struct WorkerRequestTests {
 
     @Test("a GET with a body is refused")
     func getWithBody() {
-        #expect(Self.written(WorkerRequest(method: .get, path: "/", body: ByteBuffer(string: "x"), requestID: "r")) == nil)
+        #expect(
+            Self.written(WorkerRequest(method: .get, path: "/", body: ByteBuffer(string: "x"), requestID: "r")) == nil)
     }
 
     @Test("labels of failures are distinct, and what may have been worked on is not safe to retry")

@@ -75,7 +75,8 @@ class QuotaBalance:
 def quota_balances(database: psycopg.Connection, tenant_id: str) -> list[QuotaBalance]:
     rows = database.execute(
         "SELECT q.unit, coalesce(sum(p.settled), 0)::bigint, coalesce(sum(p.held), 0)::bigint, (SELECT"
-        " coalesce(sum(CASE q.unit WHEN 'requests' THEN l.requests ELSE l.input_tokens + l.output_tokens END), 0)::bigint"
+        " coalesce(sum(CASE q.unit WHEN 'requests' THEN l.requests"
+        " ELSE l.input_tokens + l.output_tokens END), 0)::bigint"
         " FROM ledger l WHERE l.tenant_id = q.tenant_id)"
         " FROM quotas q LEFT JOIN quota_periods p USING (quota_id) WHERE q.tenant_id = %s"
         " GROUP BY q.quota_id, q.unit, q.tenant_id",

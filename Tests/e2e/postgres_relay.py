@@ -13,8 +13,8 @@ import threading
 from enum import Enum
 from pathlib import Path
 
-# Batches carry arrays; a bare COMMIT, a keep-alive or a setting is smaller.
-SMALLEST_BATCH_BYTES = 256
+# What a statement has in its text if it settles.
+SETTLING = b"INSERT INTO ledger"
 READ_BYTES = 1 << 18
 
 
@@ -134,6 +134,7 @@ class _RelayedConnection:
         self._is_ready = False
         self._withholds = False
         self._messages = _ServerMessages()
+        self._statements = _ClientStatements()
 
     async def start(self, client_in: asyncio.StreamReader) -> None:
         """Forwards the start-up packet and learns from it whose connection this is."""
@@ -144,7 +145,7 @@ class _RelayedConnection:
 
     async def forward(self, client_in: asyncio.StreamReader) -> None:
         while data := await client_in.read(READ_BYTES):
-            if self.is_settlement and self._is_ready and len(data) >= SMALLEST_BATCH_BYTES:
+            if self.is_settlement and self._is_ready and self._statements.settles(data):
                 if self._relay._stalled:
                     self._relay.stalled_batches += 1
                     await self._relay._released.wait()
@@ -180,6 +181,32 @@ class _RelayedConnection:
     def end(self) -> None:
         self._server_out.close()
         self._client_out.close()
+
+
+class _ClientStatements:
+    """Tells the bursts that write settlements from everything else that a writer sends: it knows which prepared statements
+    insert into the ledger."""
+
+    def __init__(self) -> None:
+        self._settling: set[bytes] = set()
+
+    def settles(self, burst: bytes) -> bool:
+        """Whether the burst, which begins with a message, executes such a statement."""
+        position, found = 0, False
+        while position + 5 <= len(burst):
+            kind = burst[position : position + 1]
+            size = struct.unpack_from("!I", burst, position + 1)[0] + 1
+            body = burst[position + 5 : position + size]
+            if kind == b"P":
+                name, _, rest = body.partition(b"\0")
+                if SETTLING in rest:
+                    self._settling.add(name)
+            elif kind == b"B":
+                found = found or body.split(b"\0", 2)[1] in self._settling
+            elif kind == b"Q":
+                found = found or SETTLING in body
+            position += size
+        return found
 
 
 class _ServerMessages:

@@ -14,11 +14,11 @@ from wire import Wire
 def refuse(
     installation: Installation, key: str, body: bytes, status: int, code: str, headers: dict[str, str] | None = None
 ) -> dict:
-    """The body is refused with this code, and the connection can be used again."""
+    """The body is refused with this code, and the connection is closed where the answer says so, and usable if not."""
     with Wire(installation.public_url) as wire:
         answer = wire.request("POST", "/predict/", {**predict_headers(key), **(headers or {})}, body)
         problem = assert_problem(answer, status, code)
-        assert wire.still_serves(), "the connection cannot be used again"
+        assert wire.is_as_promised(answer), "the connection is not as the answer says"
         return problem
 
 
@@ -326,7 +326,7 @@ def test_no_content_type(installation: Installation, key: str) -> None:
     with Wire(installation.public_url) as wire:
         answer = wire.request("POST", "/predict/", {"Authorization": f"Bearer {key}"}, predict_body())
         assert_problem(answer, 415, "unsupported_media_type")
-        assert wire.still_serves()
+        assert wire.is_as_promised(answer)
 
 
 @pytest.mark.parametrize(

@@ -122,14 +122,14 @@ def test_a_new_key_works_on_the_other_gateway_at_once(
 
 
 def test_a_hard_quota_holds_over_two_gateways(installation: Installation, second_gateway: Gateway) -> None:
-    """Seven requests are allowed; of twenty over both gateways exactly seven are served, and the rest say why."""
+    """Seven requests are allowed; of twenty over both gateways no more are served, and the rest say why."""
     code = unique("seven")
     make_tier(installation, code, [{"unit": "requests", "frequency": "month", "amount": 7, "mode": "hard"}])
     tenant = make_tenant(installation, code)
     answers = [predict([installation, second_gateway][number % 2].public_url, tenant.key) for number in range(20)]
     served = [answer for answer in answers if answer.status == 200]
     refused = [answer for answer in answers if answer.status != 200]
-    assert len(served) <= 7
+    assert 4 <= len(served) <= 7
     for answer in refused:
         problem = assert_problem(answer, 429, "quota_exceeded")
         assert problem["type"] == "https://iana.org/assignments/http-problem-types#quota-exceeded"

@@ -93,7 +93,7 @@ def test_a_gateway_that_answers_before_the_commit_is_caught(stage: tuple[Install
 def test_a_gateway_that_writes_without_on_conflict_is_caught(stage: tuple[Installation, list[Worker]]) -> None:
     installation, workers = stage
     with CrashTrial(installation, make_tenant(installation), workers, "conflict", mutant="no-on-conflict") as trial:
-        trial.lose_connections(Cut.AFTER_COMMIT, 3)
+        trial.lose_connections(Cut.AFTER_COMMIT, 5)
         result = trial.finish()
     assert result.faults() & {Fault.REFUSED_BUT_BILLED, Fault.DOUBLE, Fault.UNEXPLAINED}, str(result)
 
@@ -109,6 +109,6 @@ def test_a_gateway_that_bills_failures_is_caught(stage: tuple[Installation, list
 def test_a_gateway_that_takes_a_lost_commit_for_a_commit_is_caught(stage: tuple[Installation, list[Worker]]) -> None:
     installation, workers = stage
     with CrashTrial(installation, make_tenant(installation), workers, "loss", mutant="ignore-commit-loss") as trial:
-        trial.lose_connections(Cut.BEFORE_COMMIT, 3)
+        trial.lose_connections(Cut.BEFORE_COMMIT, 5)
         result = trial.finish()
     assert Fault.LOST in result.faults(), str(result)

@@ -148,6 +148,10 @@ class Wire:
         self._buffer += data
         return data == b""
 
+    def is_as_promised(self, answer: Answer) -> bool:
+        """Closed where the answer said so, and usable where it did not."""
+        return self.ended() if answer.says_close else self.still_serves()
+
     def still_serves(self) -> bool:
         """Whether the connection answers another request."""
         try:

@@ -1,5 +1,8 @@
 /// Everything that is written durably about one finished request, in one transaction, before its answer leaves.
-public struct Settlement: Sendable {
+///
+/// An immutable object: it passes through a queue, a batch and perhaps a second sending, and a copy of the structure would count every
+/// one of its texts.
+public final class Settlement: Sendable {
     public enum Outcome: String, Sendable {
         case completed
         case failed
@@ -24,7 +27,7 @@ public struct Settlement: Sendable {
     public let tierVersionID: TierVersionID
     /// The lease that the usage is spent on; `nil` for a request that costs nothing. A settlement on a lease that is no longer open is
     /// refused.
-    public var leaseID: LeaseID?
+    public let leaseID: LeaseID?
     /// What the tenant lets us keep, already cut to its retention.
     public let prompt: [UInt8]?
     /// SHA-256 of the prompt, where the tenant lets us keep no more.

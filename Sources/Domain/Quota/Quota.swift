@@ -33,6 +33,8 @@ public struct Quota: Hashable, Sendable {
     /// Units per period.
     public let amount: Int64
     public let mode: QuotaMode
+    /// The name in `RateLimit-Policy` and in answers, as in `tokens-month`. Kept, because every answer carries it.
+    public let policy: String
 
     public init(id: QuotaID, unit: QuotaUnit, frequency: Frequency, amount: Int64, mode: QuotaMode) {
         self.id = id
@@ -40,8 +42,6 @@ public struct Quota: Hashable, Sendable {
         self.frequency = frequency
         self.amount = amount
         self.mode = mode
+        policy = "\(unit.rawValue)-\(frequency.rawValue)"
     }
-
-    /// The name in `RateLimit-Policy` and in answers, as in `tokens-month`.
-    public var policy: String { "\(unit.rawValue)-\(frequency.rawValue)" }
 }

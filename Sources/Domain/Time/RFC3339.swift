@@ -2,7 +2,9 @@ extension Timestamp: CustomStringConvertible {
     /// RFC 3339 in UTC with microseconds, `2026-03-01T12:00:00.000000Z`; whole seconds are written without a fraction.
     public var description: String {
         let seconds = floorDivision(microsecondsSince1970, 1_000_000)
-        let fraction = microsecondsSince1970 - seconds * 1_000_000
+        // Not by subtracting the seconds: near the lower end of the range their microseconds do not fit.
+        let remainder = microsecondsSince1970 % 1_000_000
+        let fraction = remainder < 0 ? remainder + 1_000_000 : remainder
         let days = floorDivision(seconds, 86_400)
         let date = CivilDate(daysSince1970: days)
         let secondOfDay = Int(seconds - days * 86_400)

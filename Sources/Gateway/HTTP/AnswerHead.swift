@@ -86,25 +86,48 @@ enum AnswerHead {
     /// (draft-ietf-httpapi-ratelimit-headers), tightest policy first.
     private static func writeLimits(_ readings: [LimitReading], to buffer: inout ByteBuffer) {
         guard !readings.isEmpty else { return }
-        for unit in QuotaUnit.allCases {
-            guard let tightest = readings.filter({ $0.quota.unit == unit }).min(by: { $0.remaining < $1.remaining }) else { continue }
-            buffer.writeString("\r\nx-ratelimit-limit-\(unit.rawValue): ")
-            buffer.writeDecimal(tightest.quota.amount)
-            buffer.writeString("\r\nx-ratelimit-remaining-\(unit.rawValue): ")
-            buffer.writeDecimal(tightest.remaining)
-            buffer.writeString("\r\nx-ratelimit-reset-\(unit.rawValue): \(durationText(seconds: tightest.resetSeconds))")
-        }
-        let sorted = readings.sorted { $0.remaining < $1.remaining }
-        buffer.writeStaticString("\r\nRateLimit-Policy: ")
+        writeTightest(readings, of: .requests, "requests", to: &buffer)
+        writeTightest(readings, of: .tokens, "tokens", to: &buffer)
+        let sorted = readings.count == 1 ? readings : readings.sorted { $0.remaining < $1.remaining }
+        buffer.writeStaticString("\r\nRateLimit-Policy: \"")
         for (index, reading) in sorted.enumerated() {
-            buffer.writeString(
-                "\(index == 0 ? "" : ", ")\"\(reading.quota.policy)\";q=\(reading.quota.amount);w=\(reading.windowSeconds)"
-                    + (reading.quota.unit == .tokens ? ";qu=\"tokens\"" : ""))
+            if index > 0 { buffer.writeStaticString(", \"") }
+            buffer.writeString(reading.quota.policy)
+            buffer.writeStaticString("\";q=")
+            buffer.writeDecimal(reading.quota.amount)
+            buffer.writeStaticString(";w=")
+            buffer.writeDecimal(reading.windowSeconds)
+            if reading.quota.unit == .tokens { buffer.writeStaticString(";qu=\"tokens\"") }
         }
-        buffer.writeStaticString("\r\nRateLimit: ")
+        buffer.writeStaticString("\r\nRateLimit: \"")
         for (index, reading) in sorted.enumerated() {
-            buffer.writeString("\(index == 0 ? "" : ", ")\"\(reading.quota.policy)\";r=\(reading.remaining);t=\(reading.resetSeconds)")
+            if index > 0 { buffer.writeStaticString(", \"") }
+            buffer.writeString(reading.quota.policy)
+            buffer.writeStaticString("\";r=")
+            buffer.writeDecimal(reading.remaining)
+            buffer.writeStaticString(";t=")
+            buffer.writeDecimal(reading.resetSeconds)
         }
+    }
+
+    private static func writeTightest(
+        _ readings: [LimitReading], of unit: QuotaUnit, _ name: StaticString, to buffer: inout ByteBuffer
+    ) {
+        var tightest: LimitReading?
+        for reading in readings where reading.quota.unit == unit && reading.remaining < tightest?.remaining ?? .max { tightest = reading }
+        guard let tightest else { return }
+        buffer.writeStaticString("\r\nx-ratelimit-limit-")
+        buffer.writeStaticString(name)
+        buffer.writeStaticString(": ")
+        buffer.writeDecimal(tightest.quota.amount)
+        buffer.writeStaticString("\r\nx-ratelimit-remaining-")
+        buffer.writeStaticString(name)
+        buffer.writeStaticString(": ")
+        buffer.writeDecimal(tightest.remaining)
+        buffer.writeStaticString("\r\nx-ratelimit-reset-")
+        buffer.writeStaticString(name)
+        buffer.writeStaticString(": ")
+        buffer.writeDuration(seconds: tightest.resetSeconds)
     }
 
     private static func writeTimings(_ timings: StageTimings, to buffer: inout ByteBuffer) {
@@ -150,9 +173,9 @@ enum AnswerHead {
 
 /// A duration as the OpenAI API writes it: `1s`, `6m0s`, `26h0m5s`.
 func durationText(seconds: Int64) -> String {
-    let (hours, minutes, rest) = (seconds / 3_600, seconds / 60 % 60, seconds % 60)
-    if hours > 0 { return "\(hours)h\(minutes)m\(rest)s" }
-    return minutes > 0 ? "\(minutes)m\(rest)s" : "\(rest)s"
+    var buffer = ByteBuffer()
+    buffer.writeDuration(seconds: seconds)
+    return String(buffer: buffer)
 }
 
 extension Refusal {
@@ -192,6 +215,21 @@ extension Refusal {
 }
 
 extension ByteBuffer {
+    /// See ``durationText(seconds:)``.
+    fileprivate mutating func writeDuration(seconds: Int64) {
+        let (hours, minutes, rest) = (seconds / 3_600, seconds / 60 % 60, seconds % 60)
+        if hours > 0 {
+            writeDecimal(hours)
+            writeStaticString("h")
+        }
+        if hours > 0 || minutes > 0 {
+            writeDecimal(minutes)
+            writeStaticString("m")
+        }
+        writeDecimal(rest)
+        writeStaticString("s")
+    }
+
     /// Milliseconds with three places.
     fileprivate mutating func writeMilliseconds(_ nanoseconds: UInt64) {
         let microseconds = Int64(clamping: nanoseconds / 1_000)

@@ -6,8 +6,9 @@ internal import NIOHTTP1
 /// Takes the metered routes off the connection and runs them through the pipeline on the connection's own event loop; everything else goes
 /// on to the framework behind it.
 ///
-/// One request of a connection is under way at a time, answered in order. While one is, nothing more is read from the socket: what a
-/// client pipelines waits in the kernel, and what was read already waits here, at most one read's worth.
+/// One request of a connection is under way at a time, answered in order. What a client pipelines behind it waits here, at most two reads'
+/// worth; after that nothing more is read from the socket. Reading goes on until then, because turning it off and on would cost two calls
+/// of the kernel for each request of all those clients that never pipeline.
 final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias InboundOut = HTTPServerRequestPart
@@ -67,8 +68,9 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func read(context: ChannelHandlerContext) {
+        // Also while the framework answers: it reads on, and what a client pipelines would pile up in `waiting`.
         switch state {
-        case .running: isReadHeld = true
+        case .running where !waiting.isEmpty, .passing(requestEnded: true) where !waiting.isEmpty: isReadHeld = true
         default: context.read()
         }
     }
@@ -213,6 +215,10 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     private func becomeIdle(_ context: ChannelHandlerContext) {
         state = .idle
+        guard !guardian.isClosing else {
+            waiting.removeAll()
+            return
+        }
         while !waiting.isEmpty {
             switch state {
             case .running, .passing(requestEnded: true): return

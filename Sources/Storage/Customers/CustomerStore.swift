@@ -90,19 +90,24 @@ struct ReadUsage: PostgresStatement {
     }
 }
 
-/// Settled is what closed leases booked and what the ledger says of open ones; held is the rest of the open leases.
+/// Settled is what closed leases booked and what the ledger says of open ones; held is the rest of the open leases. More can be spent on a
+/// lease of a soft quota than it holds; then the rest is nothing.
 struct ReadQuotaStates: PostgresStatement {
     static let sql = """
-        SELECT q.quota_id, q.unit, q.frequency, q.amount, q.mode, coalesce(p.settled, 0) + open.spent, coalesce(p.held, 0) - open.spent
+        SELECT q.quota_id, q.unit, q.frequency, q.amount, q.mode, coalesce(p.settled, 0) + open.spent, coalesce(p.held, 0) - open.used
         FROM unnest($2, $3) AS w (quota_id, period_start)
         JOIN quotas q ON q.quota_id = w.quota_id AND q.tenant_id = $1
         LEFT JOIN quota_periods p ON p.quota_id = w.quota_id AND p.period_start = w.period_start
         CROSS JOIN LATERAL (
-            SELECT coalesce(sum(CASE q.unit WHEN 'requests' THEN e.requests ELSE e.input_tokens + e.output_tokens END), 0)::bigint AS spent
-            FROM quota_leases l
-            JOIN quota_lease_slices s ON s.lease_id = l.lease_id
-            JOIN ledger e ON e.lease_id = l.lease_id
-            WHERE l.tenant_id = $1 AND l.state = 'open' AND s.quota_id = q.quota_id AND s.period_start = w.period_start
+            SELECT coalesce(sum(o.spent), 0)::bigint AS spent, coalesce(sum(least(o.spent, o.granted)), 0)::bigint AS used
+            FROM (
+                SELECT s.granted, sum(CASE q.unit WHEN 'requests' THEN e.requests ELSE e.input_tokens + e.output_tokens END) AS spent
+                FROM quota_leases l
+                JOIN quota_lease_slices s ON s.lease_id = l.lease_id
+                JOIN ledger e ON e.lease_id = l.lease_id
+                WHERE l.tenant_id = $1 AND l.state = 'open' AND s.quota_id = q.quota_id AND s.period_start = w.period_start
+                GROUP BY l.lease_id, s.granted
+            ) o
         ) open
         """
     static let parameters: [PostgresType] = [.uuid, .uuidArray, .timestamptzArray]

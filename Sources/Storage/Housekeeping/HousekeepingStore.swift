@@ -53,7 +53,7 @@ struct FindStrayRows: PostgresStatement {
 public enum StatementCatalog {
     public static let all: [any PostgresStatement.Type] = [
         ReadGeneration.self, FindKeys.self, AcquireLease.self, RenewLeases.self, CloseLeases.self, HoldGatewayLock.self,
-        SettleBatch.self, ReadRegistry.self, ActAsTenant.self, ReadUsage.self, ReadQuotaStates.self, ReadRequestsBefore.self,
+        HoldGatewayLockAlone.self, SettleBatch.self, ReadRegistry.self, ActAsTenant.self, ReadUsage.self, ReadQuotaStates.self, ReadRequestsBefore.self,
         ReadRequestsAfter.self, ReadRequest.self, ReadPrices.self, RollUpUsage.self, ReapLease.self, EnsurePartitions.self,
         FindStrayRows.self, InspectServer.self, InspectSchema.self,
     ]

@@ -11,10 +11,23 @@ struct HoldGatewayLock: PostgresStatement {
     func bind(to binds: inout PostgresBinds) { binds.append(Int64(bitPattern: gatewayID.low)) }
 }
 
+/// Taken before a batch is sent again whose fate is unknown: waits until its first sending has ended, in whatever way.
+///
+/// Without that, the second sending could find the lease expired and no entry, and tell the caller that nothing was written, while the first
+/// one is still on its way to its commit.
+struct HoldGatewayLockAlone: PostgresStatement {
+    static let sql = "SELECT pg_advisory_xact_lock($1)"
+    static let parameters: [PostgresType] = [.int8]
+
+    let gatewayID: GatewayID
+
+    func bind(to binds: inout PostgresBinds) { binds.append(Int64(bitPattern: gatewayID.low)) }
+}
+
 /// Writes a batch of settlements: request rows, ledger entries and kept results, in one statement over arrays.
 ///
-/// Rows whose lease is closed or past its end by the database's clock are left out and named in the answer; a row that is in the ledger
-/// already, because its first commit's answer was lost, is not. `ON CONFLICT DO NOTHING` lets the same batch be sent again.
+/// Billed rows whose lease is closed or past its end by the database's clock are left out and named in the answer; a row that is in the
+/// ledger already, because its first commit's answer was lost, is not. `ON CONFLICT DO NOTHING` lets the same batch be sent again.
 struct SettleBatch: PostgresStatement {
     static let sql = """
         WITH batch AS MATERIALIZED (
@@ -27,7 +40,7 @@ struct SettleBatch: PostgresStatement {
             WHERE lease_id = ANY ($20) AND state = 'open' AND expires_at > clock_timestamp()
         ), suspects AS MATERIALIZED (
             SELECT request_id FROM batch
-            WHERE lease_id IS NOT NULL AND lease_id NOT IN (SELECT lease_id FROM open_leases)
+            WHERE is_completed AND lease_id IS NOT NULL AND lease_id NOT IN (SELECT lease_id FROM open_leases)
         ), refused AS MATERIALIZED (
             SELECT request_id FROM suspects s WHERE NOT EXISTS (SELECT FROM ledger e WHERE e.entry_id = s.request_id)
         ), accepted AS MATERIALIZED (

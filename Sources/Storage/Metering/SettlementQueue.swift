@@ -25,6 +25,9 @@ struct SettlementQueue {
 
     init(limit: Int) { self.limit = limit }
 
+    /// Whether one more would be taken.
+    var hasRoom: Bool { !isClosed && pending.count < limit }
+
     mutating func add(_ entry: PendingSettlement) -> Admission {
         if isClosed { return .closed }
         guard pending.count < limit else { return .overloaded }
@@ -59,4 +62,54 @@ struct SettlementQueue {
     }
 
     mutating func close() { isClosed = true }
+}
+
+/// Who waits for the batch that is being written: a value; the writer keeps it behind a lock, because two threads tell callers.
+struct BatchUnderWay {
+    private var waiting: [PendingSettlement] = []
+    private var size = 0
+    /// Whether a row of the batch may be in the database without our knowing.
+    var mayBeWritten = false
+
+    mutating func begin(_ batch: [PendingSettlement]) {
+        waiting = batch
+        size = batch.count
+        mayBeWritten = false
+    }
+
+    /// From now on rows may be in the database.
+    /// - Returns: those of `part` whose callers have not been told.
+    mutating func startSending(_ part: ArraySlice<PendingSettlement>) -> ArraySlice<PendingSettlement> {
+        mayBeWritten = true
+        guard part.count != waiting.count || part.count != size else { return part }
+        let ids = Set(waiting.map(\.settlement.requestID))
+        return part.filter { ids.contains($0.settlement.requestID) }[...]
+    }
+
+    /// Those of `part` whose callers have not been told. They are told now.
+    mutating func take(_ part: ArraySlice<PendingSettlement>) -> [PendingSettlement] {
+        var taken: [PendingSettlement] = []
+        if part.count == size {
+            swap(&taken, &waiting)
+            return taken
+        }
+        let ids = Set(part.map(\.settlement.requestID))
+        taken = waiting.filter { ids.contains($0.settlement.requestID) }
+        waiting.removeAll { ids.contains($0.settlement.requestID) }
+        return taken
+    }
+
+    /// Those who have waited since before `nanoseconds`.
+    mutating func takeOlder(than nanoseconds: UInt64) -> [PendingSettlement] {
+        guard waiting.contains(where: { $0.queuedAtNanoseconds < nanoseconds }) else { return [] }
+        let taken = waiting.filter { $0.queuedAtNanoseconds < nanoseconds }
+        waiting.removeAll { $0.queuedAtNanoseconds < nanoseconds }
+        return taken
+    }
+
+    func isWaited(for part: ArraySlice<PendingSettlement>) -> Bool {
+        guard part.count != size else { return !waiting.isEmpty }
+        let ids = Set(part.map(\.settlement.requestID))
+        return waiting.contains { ids.contains($0.settlement.requestID) }
+    }
 }

@@ -1,4 +1,5 @@
 public import Domain
+internal import Glibc
 public import Logging
 internal import Metrics
 public import PostgresDriver
@@ -10,7 +11,8 @@ internal import Synchronization
 /// the pace. After the commit one wake-up per event loop releases all the answers of a batch.
 ///
 /// A connection that is lost after a batch was sent leaves its fate unknown: the same rows are sent again until it is known, whoever still
-/// waits or not. Callers do not wait longer than `waitMilliseconds`.
+/// waits or not. Callers do not wait longer than `waitMilliseconds`: the writer's thread may be waiting for the server then, so a second
+/// thread keeps that promise.
 public final class SettlementWriter: Settler {
     public struct Options: Sendable {
         public var queueLimit = 20_000
@@ -26,10 +28,11 @@ public final class SettlementWriter: Settler {
     fileprivate let time: any TimeSource
     fileprivate let logger: Logger
     fileprivate let queue: Mutex<SettlementQueue>
+    fileprivate let underWay = Mutex(BatchUnderWay())
     fileprivate let signal = WakeSignal()
     /// False while the connection is down.
     fileprivate let isUp = Atomic(false)
-    /// When the batch under way was sent, by the monotonic clock; 0 while none is.
+    /// When the batch under way was first sent, by the monotonic clock; 0 while none is.
     fileprivate let sentAt = Atomic<UInt64>(0)
     fileprivate let isFinished = Atomic(false)
     fileprivate let batchSizes = Recorder(label: "weir_settlement_batch_rows")
@@ -58,6 +61,7 @@ public final class SettlementWriter: Settler {
 
     public var isAccepting: Bool {
         guard isUp.load(ordering: .relaxed) else { return false }
+        guard queue.withLock({ $0.hasRoom }) else { return false }
         let sent = sentAt.load(ordering: .relaxed)
         // A batch that is out for so long means a database that has stopped answering: refuse before the worker is called.
         return sent == 0 || time.monotonicNanoseconds &- sent < UInt64(options.waitMilliseconds) * 500_000
@@ -71,15 +75,20 @@ public final class SettlementWriter: Settler {
         switch queue.withLock({ $0.add(entry) }) {
         case .queuedAndWake: signal.signal()
         case .queued: break
-        case .overloaded: completion(.overloaded)
-        case .closed: completion(.unavailable)
+        case .overloaded: lane.run { completion(.overloaded) }
+        case .closed: lane.run { completion(.unavailable) }
         }
         pass(.settlementQueued)
     }
 
-    /// Starts the writer's thread. Call once.
+    /// Starts the writer's threads. Call once.
     public func start() throws(PostgresError) {
+        let watch = try PostgresThread(name: "weir-settle-due")
         let thread = try PostgresThread(name: "weir-settle")
+        watch.submit { [self] in
+            _ = watch
+            refuseOverdueUntilFinished()
+        }
         thread.submit { [self] in
             // The loop owns the thread until it has ended; `thread` is kept alive by this closure.
             _ = thread
@@ -94,6 +103,39 @@ public final class SettlementWriter: Settler {
         let deadline = time.monotonicNanoseconds + UInt64(graceMilliseconds) * 1_000_000
         while !isFinished.load(ordering: .acquiring), time.monotonicNanoseconds < deadline {
             try? await Task.sleep(nanoseconds: 5_000_000)
+        }
+    }
+
+    /// Tells whoever has waited long enough, whatever the writer's thread is waiting for.
+    private func refuseOverdueUntilFinished() {
+        let wait = UInt64(options.waitMilliseconds) * 1_000_000
+        let pauseMilliseconds = UInt32(clamping: min(max(options.waitMilliseconds / 20, 1), 100))
+        while !isFinished.load(ordering: .acquiring) {
+            usleep(pauseMilliseconds * 1_000)
+            let now = time.monotonicNanoseconds
+            guard now > wait else { continue }
+            let (late, mayBeWritten) = underWay.withLock { ($0.takeOlder(than: now - wait), $0.mayBeWritten) }
+            complete(late) { _ in mayBeWritten ? .unknown : .unavailable }
+            complete(queue.withLock { $0.takeOlder(than: now - wait) }) { _ in .unavailable }
+        }
+    }
+
+    /// Tells the callers, with one wake-up for each event loop.
+    fileprivate func complete(_ entries: [PendingSettlement], _ result: (PendingSettlement) -> SettlementResult) {
+        guard !entries.isEmpty else { return }
+        var groups: [(lane: any CompletionLane, work: [(completion: @Sendable (SettlementResult) -> Void, result: SettlementResult)])] = []
+        for entry in entries {
+            let item = (completion: entry.completion, result: result(entry))
+            if let index = groups.firstIndex(where: { $0.lane === entry.lane }) {
+                groups[index].work.append(item)
+            } else {
+                groups.append((entry.lane, [item]))
+            }
+        }
+        pass(.commitKnown)
+        for group in groups {
+            let work = group.work
+            group.lane.run { for item in work { item.completion(item.result) } }
         }
     }
 
@@ -147,10 +189,13 @@ private struct SettlementLoop {
                 if (try? loop.session.checkAlive()) == nil { loop.lost() }
                 continue
             }
-            loop.write(batch[...], waiting: batch[...])
+            writer.underWay.withLock { $0.begin(batch) }
+            writer.sentAt.store(writer.time.monotonicNanoseconds, ordering: .relaxed)
+            loop.write(batch[...])
+            writer.sentAt.store(0, ordering: .relaxed)
         }
         loop.session.close()
-        for entry in writer.queue.withLock({ $0.take(.max) }) { entry.lane.run { entry.completion(.unavailable) } }
+        writer.complete(writer.queue.withLock { $0.take(.max) }) { _ in .unavailable }
         writer.isFinished.store(true, ordering: .releasing)
     }
 
@@ -169,7 +214,6 @@ private struct SettlementLoop {
         } catch {
             writer.isUp.store(false, ordering: .relaxed)
             writer.logger.warning("settlement cannot reach the database", metadata: ["cause": "\(error)"])
-            refuseOverdue()
             writer.signal.wait(milliseconds: Int32.random(in: backoffMilliseconds / 2...backoffMilliseconds))
             backoffMilliseconds = min(backoffMilliseconds * 2, 1_000)
             return false
@@ -181,47 +225,43 @@ private struct SettlementLoop {
         writer.isUp.store(false, ordering: .relaxed)
     }
 
-    /// Whoever has waited long enough and was never sent is told so.
-    private func refuseOverdue() {
-        let wait = UInt64(writer.options.waitMilliseconds) * 1_000_000
-        let now = writer.time.monotonicNanoseconds
-        guard now > wait else { return }
-        complete(writer.queue.withLock { $0.takeOlder(than: now - wait) }[...]) { _ in .unavailable }
-    }
-
-    /// Writes a batch until its fate is known. `waiting` are those of its entries whose callers have not been told yet.
-    private mutating func write(_ batch: ArraySlice<PendingSettlement>, waiting: ArraySlice<PendingSettlement>) {
-        var batch = batch
-        var waiting = waiting
-        var isUnknown = false
+    /// Writes a batch, or a part of one, until its fate is known. `isUnknown` says that an earlier sending may have been committed.
+    private mutating func write(_ part: ArraySlice<PendingSettlement>, isUnknown wasUnknown: Bool = false) {
+        var batch = part
+        var isUnknown = wasUnknown
+        var attempt = 0
         while true {
+            attempt += 1
+            // Whoever was told that nothing was written must not be written after all.
+            if !isUnknown { batch = writer.underWay.withLock { $0.startSending(batch) } }
+            guard !batch.isEmpty else { return }
             do throws(PostgresError) {
-                let refused = try send(batch)
+                let refused = try send(batch, isUnknown: isUnknown)
                 writer.pass(.batchCommitted)
-                complete(waiting) { refused.contains($0.settlement.requestID) ? .leaseLost : .committed }
+                tell(batch) { refused.contains($0.settlement.requestID) ? .leaseLost : .committed }
                 return
             } catch {
-                isUnknown = isUnknown || error.outcomeUnknown
+                // An answer that cannot be read comes after the commit.
+                isUnknown = isUnknown || error.outcomeUnknown || error.code == .decoding
                 #if WEIR_FAULTS
                 if error.outcomeUnknown, writer.faults.mutant == .ignoreCommitLoss {
-                    complete(waiting) { _ in .committed }
+                    tell(batch) { _ in .committed }
                     return lost()
                 }
                 #endif
-                guard session.isConnected, !error.isTransient else {
-                    guard retry(&batch, &waiting, after: error, isUnknown: isUnknown) else { return }
+                writer.underWay.withLock { $0.mayBeWritten = isUnknown }
+                guard session.isConnected, error.blamesRows else {
+                    guard retry(batch, after: error, isUnknown: isUnknown, attempt: attempt) else { return }
                     continue
                 }
-                bisect(batch, waiting: waiting, error)
+                bisect(batch, isUnknown: isUnknown, error)
                 return
             }
         }
     }
 
-    private func send(_ batch: ArraySlice<PendingSettlement>) throws(PostgresError) -> Set<RequestID> {
+    private func send(_ batch: ArraySlice<PendingSettlement>, isUnknown: Bool) throws(PostgresError) -> Set<RequestID> {
         let start = writer.time.monotonicNanoseconds
-        writer.sentAt.store(start, ordering: .relaxed)
-        defer { writer.sentAt.store(0, ordering: .relaxed) }
         let statement = SettleBatch(gatewayID: writer.gatewayID, batch: batch.map(\.settlement)[...])
         writer.pass(.batchSent)
         #if WEIR_FAULTS
@@ -229,37 +269,29 @@ private struct SettlementLoop {
             return Set(try session.pipeline(HoldGatewayLock(gatewayID: writer.gatewayID), SettleBatchOnce(inner: statement)).1)
         }
         #endif
-        let (_, refused) = try session.pipeline(HoldGatewayLock(gatewayID: writer.gatewayID), statement)
+        let refused =
+            isUnknown
+            ? try session.pipeline(HoldGatewayLockAlone(gatewayID: writer.gatewayID), statement).1
+            : try session.pipeline(HoldGatewayLock(gatewayID: writer.gatewayID), statement).1
         writer.batchSizes.record(batch.count)
         writer.commitTimes.recordNanoseconds(Int64(clamping: writer.time.monotonicNanoseconds &- start))
         return refused.isEmpty ? [] : Set(refused)
     }
 
-    /// After a failure that may pass: reconnects or waits, and lets go of callers who have waited long enough.
+    /// After a failure that is not the rows' own: reconnects or waits.
     /// - Returns: false when there is nobody left to write for and nothing of the batch can be in the database.
     private mutating func retry(
-        _ batch: inout ArraySlice<PendingSettlement>, _ waiting: inout ArraySlice<PendingSettlement>, after error: PostgresError,
-        isUnknown: Bool
+        _ batch: ArraySlice<PendingSettlement>, after error: PostgresError, isUnknown: Bool, attempt: Int
     ) -> Bool {
         writer.resends.increment()
         writer.logger.warning("a settlement batch is sent again", metadata: ["cause": "\(error)", "unknown": "\(isUnknown)"])
         if !session.isConnected { lost() }
         while true {
-            let wait = UInt64(writer.options.waitMilliseconds) * 1_000_000
-            let now = writer.time.monotonicNanoseconds
-            let late = waiting.filter { now - $0.queuedAtNanoseconds >= wait }
-            if !late.isEmpty {
-                waiting = waiting.filter { now - $0.queuedAtNanoseconds < wait }[...]
-                // What was certainly not written must not be written later: its caller has been told that it was not.
-                if !isUnknown { batch = waiting }
-                complete(late[...]) { _ in isUnknown ? .unknown : .unavailable }
-            }
             // Rows that were certainly not written need not be, once nobody waits for them: nobody was told and nothing was charged.
-            if waiting.isEmpty, !isUnknown { return false }
-            if waiting.isEmpty, mustEnd { return false }
+            if !isUnknown || mustEnd, !writer.underWay.withLock({ $0.isWaited(for: batch) }) { return false }
             if session.isConnected {
-                refuseOverdue()
-                writer.signal.wait(milliseconds: Int32.random(in: 5...25))
+                let ceiling = Int32(20) << Int32(min(attempt, 5))
+                writer.signal.wait(milliseconds: Int32.random(in: 5...ceiling))
                 return true
             }
             if connect() { return true }
@@ -267,9 +299,7 @@ private struct SettlementLoop {
     }
 
     /// One row that the database refuses takes its neighbours with it: halves are written apart until it stands alone.
-    private mutating func bisect(
-        _ batch: ArraySlice<PendingSettlement>, waiting: ArraySlice<PendingSettlement>, _ error: PostgresError
-    ) {
+    private mutating func bisect(_ batch: ArraySlice<PendingSettlement>, isUnknown: Bool, _ error: PostgresError) {
         guard batch.count > 1 else {
             writer.rejections.increment()
             writer.logger.error(
@@ -277,35 +307,26 @@ private struct SettlementLoop {
                 metadata: [
                     "request_id": "\(batch.first?.settlement.requestID.publicText ?? "")", "cause": "\(error)",
                 ])
-            complete(waiting) { _ in .rejected }
+            tell(batch) { _ in .rejected }
             return
         }
         let middle = batch.startIndex + batch.count / 2
-        for half in [batch[..<middle], batch[middle...]] {
-            let ids = Set(half.map(\.settlement.requestID))
-            let stillWaiting = waiting.filter { ids.contains($0.settlement.requestID) }
-            write(half, waiting: stillWaiting[...])
-        }
+        write(batch[..<middle], isUnknown: isUnknown)
+        write(batch[middle...], isUnknown: isUnknown)
     }
 
-    /// Tells the callers, with one wake-up for each event loop.
-    private func complete(
-        _ entries: ArraySlice<PendingSettlement>, _ result: (PendingSettlement) -> SettlementResult
-    ) {
-        guard !entries.isEmpty else { return }
-        var groups: [(lane: any CompletionLane, work: [(completion: @Sendable (SettlementResult) -> Void, result: SettlementResult)])] = []
-        for entry in entries {
-            let item = (completion: entry.completion, result: result(entry))
-            if let index = groups.firstIndex(where: { $0.lane === entry.lane }) {
-                groups[index].work.append(item)
-            } else {
-                groups.append((entry.lane, [item]))
-            }
-        }
-        writer.pass(.commitKnown)
-        for group in groups {
-            let work = group.work
-            group.lane.run { for item in work { item.completion(item.result) } }
-        }
+    /// Tells those of a batch who still wait.
+    private func tell(_ batch: ArraySlice<PendingSettlement>, _ result: (PendingSettlement) -> SettlementResult) {
+        writer.complete(writer.underWay.withLock { $0.take(batch) }, result)
+    }
+}
+
+extension PostgresError {
+    /// Whether a row of the batch is to blame, so that the others can be written without it: a value that cannot be sent, and the SQLSTATE
+    /// classes of data (22), integrity (23), limits of one row (54), and what a trigger raises (P0). Everything else, a time limit or a
+    /// missing right for example, befalls every row alike and may pass.
+    fileprivate var blamesRows: Bool {
+        guard let sqlState else { return code == .encoding }
+        return ["22", "23", "54", "P0"].contains { sqlState.hasPrefix($0) }
     }
 }

@@ -122,15 +122,25 @@ CREATE FUNCTION refuse_change_of_published_tier() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    subject uuid := CASE WHEN TG_OP = 'DELETE' THEN OLD.tier_version_id ELSE NEW.tier_version_id END;
+    subjects uuid[];
 BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        RAISE EXCEPTION '% may hold what was published', TG_TABLE_NAME USING ERRCODE = 'check_violation';
+    END IF;
+    -- A row that moves from one version to another changes both.
+    subjects := CASE TG_OP WHEN 'INSERT' THEN ARRAY[NEW.tier_version_id] WHEN 'DELETE' THEN ARRAY[OLD.tier_version_id]
+        ELSE ARRAY[OLD.tier_version_id, NEW.tier_version_id] END;
     IF TG_TABLE_NAME = 'tier_versions' THEN
         IF OLD.state <> 'draft' AND NOT (TG_OP = 'UPDATE' AND OLD.state = 'published' AND NEW.state = 'retired'
             AND to_jsonb(NEW) - 'state' = to_jsonb(OLD) - 'state') THEN
-            RAISE EXCEPTION 'tier version % is published and cannot change', subject USING ERRCODE = 'check_violation';
+            RAISE EXCEPTION 'tier version % is published and cannot change', OLD.tier_version_id USING ERRCODE = 'check_violation';
         END IF;
-    ELSIF EXISTS (SELECT FROM tier_versions v WHERE v.tier_version_id = subject AND v.state <> 'draft') THEN
-        RAISE EXCEPTION 'tier version % is published and cannot change', subject USING ERRCODE = 'check_violation';
+    ELSE
+        -- Whoever publishes waits for this change, and this change for whoever publishes. The foreign key's own lock does neither.
+        PERFORM FROM tier_versions v WHERE v.tier_version_id = ANY (subjects) ORDER BY v.tier_version_id FOR SHARE;
+        IF EXISTS (SELECT FROM tier_versions v WHERE v.tier_version_id = ANY (subjects) AND v.state <> 'draft') THEN
+            RAISE EXCEPTION 'a published tier version cannot change' USING ERRCODE = 'check_violation';
+        END IF;
     END IF;
     RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
 END
@@ -141,6 +151,12 @@ CREATE TRIGGER tier_prices_immutable BEFORE INSERT OR UPDATE OR DELETE ON tier_p
     FOR EACH ROW EXECUTE FUNCTION refuse_change_of_published_tier();
 CREATE TRIGGER tier_quotas_immutable BEFORE INSERT OR UPDATE OR DELETE ON tier_quotas
     FOR EACH ROW EXECUTE FUNCTION refuse_change_of_published_tier();
+CREATE TRIGGER tier_versions_stay BEFORE TRUNCATE ON tier_versions
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_published_tier();
+CREATE TRIGGER tier_prices_stay BEFORE TRUNCATE ON tier_prices
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_published_tier();
+CREATE TRIGGER tier_quotas_stay BEFORE TRUNCATE ON tier_quotas
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_published_tier();
 
 CREATE TABLE subscriptions (
     subscription_id  uuid PRIMARY KEY,
@@ -284,13 +300,16 @@ CREATE TABLE ledger (
     posted_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
     tx                   xid8 NOT NULL DEFAULT pg_current_xact_id(),
     PRIMARY KEY (entry_id),
+    -- Far above any model, and low enough that the sums of the roll-up and of a lease cannot overflow: one that does would stop them.
+    CHECK (abs(requests) <= 1000000000000 AND abs(input_tokens) <= 1000000000000 AND abs(output_tokens) <= 1000000000000),
     CHECK (kind <> 'usage' OR (entry_id = request_id AND requests = 1 AND input_tokens >= 0 AND output_tokens >= 0
         AND cached_input_tokens BETWEEN 0 AND input_tokens))
 ) PARTITION BY RANGE (entry_id);
 CREATE INDEX ledger_by_transaction ON ledger (tx);
 CREATE INDEX ledger_by_lease ON ledger (lease_id) WHERE lease_id IS NOT NULL;
 
--- Append-only, also for those who could do otherwise: corrections are new entries.
+-- Append-only, also for those who could do otherwise: corrections are new entries. A trigger of the parent does not watch statements that
+-- name a partition, so each partition has its own.
 CREATE FUNCTION refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege'; END $$;
@@ -302,10 +321,12 @@ CREATE FUNCTION uuid_lower_bound(instant timestamptz) RETURNS uuid
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$ SELECT (lpad(to_hex(floor(extract(epoch FROM instant) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid $$;
 
--- Makes the monthly partitions (UTC) from the month of p_from on, p_months of them. Partitions that are there are left alone.
--- Runs with the owner's rights, because only the owner of a table may add a partition to it.
+-- Makes the monthly partitions (UTC) from the month of p_from on, p_months of them. Partitions that are there are left alone, and a month
+-- with rows in the default partition is passed over: its rows stay where they are, and the other months must not wait for that.
+-- Runs with the owner's rights, because only the owner of a table may add a partition to it. A long report that reads the default partition
+-- keeps it waiting, and whoever comes after it waits as well; so it does not wait for long.
 CREATE FUNCTION ensure_partitions(p_from timestamptz, p_months integer) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET timezone = 'UTC'
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET timezone = 'UTC' SET lock_timeout = '2s'
     AS $$
 DECLARE
     parent text;
@@ -319,9 +340,17 @@ BEGIN
         FOREACH parent IN ARRAY ARRAY['requests', 'ledger'] LOOP
             child := format('%s_y%sm%s', parent, to_char(first, 'YYYY'), to_char(first, 'MM'));
             IF to_regclass(child) IS NULL THEN
-                EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)', child, parent,
-                    uuid_lower_bound(first), uuid_lower_bound(first + interval '1 month'));
-                made := made + 1;
+                BEGIN
+                    EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)', child, parent,
+                        uuid_lower_bound(first), uuid_lower_bound(first + interval '1 month'));
+                    IF parent = 'ledger' THEN
+                        EXECUTE format('CREATE TRIGGER is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %I '
+                            'FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', child);
+                    END IF;
+                    made := made + 1;
+                EXCEPTION WHEN check_violation THEN
+                    RAISE WARNING '% cannot be made: the default partition holds rows of it', child;
+                END;
             END IF;
         END LOOP;
     END LOOP;
@@ -334,6 +363,8 @@ GRANT EXECUTE ON FUNCTION ensure_partitions TO weir_jobs, weir_admin;
 -- Catches what no month holds; a row in here raises an alarm.
 CREATE TABLE requests_default PARTITION OF requests DEFAULT;
 CREATE TABLE ledger_default PARTITION OF ledger DEFAULT;
+CREATE TRIGGER is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger_default
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 SELECT ensure_partitions(now() - interval '1 month', 5);
 
 ALTER TABLE requests ENABLE ROW LEVEL SECURITY;
@@ -351,7 +382,7 @@ CREATE POLICY settlement ON ledger FOR INSERT TO weir_writer WITH CHECK (true);
 CREATE POLICY settled_keys ON requests FOR SELECT TO weir_writer USING (true);
 CREATE POLICY settled_keys ON results FOR SELECT TO weir_writer USING (true);
 CREATE POLICY settled_keys ON ledger FOR SELECT TO weir_writer USING (true);
-CREATE POLICY all_rows ON requests FOR SELECT TO weir_jobs, weir_admin, weir_reports USING (true);
+CREATE POLICY all_rows ON requests FOR SELECT TO weir_admin, weir_reports USING (true);
 CREATE POLICY all_rows ON ledger FOR SELECT TO weir_jobs, weir_admin, weir_reports USING (true);
 
 GRANT INSERT ON requests, results, ledger TO weir_writer;
@@ -359,8 +390,13 @@ GRANT SELECT (request_id) ON requests TO weir_writer;
 GRANT SELECT (result_id) ON results TO weir_writer;
 GRANT SELECT (entry_id, lease_id, requests, input_tokens, output_tokens) ON ledger TO weir_writer;
 GRANT SELECT ON requests, results, binary_results, ledger TO weir_reader;
-GRANT SELECT ON requests, ledger TO weir_jobs, weir_admin, weir_reports;
-GRANT SELECT ON requests_default, ledger_default TO weir_jobs, weir_admin;
+GRANT SELECT ON ledger TO weir_jobs, weir_admin, weir_reports;
+-- All but what the customer sent.
+GRANT SELECT (request_id, tenant_id, user_id, key_id, gateway_id, model, model_version, status, http_status, error_code, created_at,
+    completed_at, processing_us, estimated_tokens, input_tokens, output_tokens, tier_version_id, cached, result_id)
+    ON requests TO weir_admin, weir_reports;
+GRANT SELECT (request_id) ON requests_default TO weir_jobs, weir_admin;
+GRANT SELECT ON ledger_default TO weir_jobs, weir_admin;
 
 """#),
         (name: "0003_quota", sql: #"""
@@ -416,8 +452,9 @@ CREATE TABLE quota_lease_slices (
     FOREIGN KEY (quota_id, period_start) REFERENCES quota_periods
 );
 
--- Every settlement of a gateway holds this lock shared; whoever closes a dead gateway's lease takes it alone, and so sums the ledger
--- when no settlement of that gateway is under way. The low half of a UUIDv7 is random.
+-- Every settlement of a gateway holds this lock shared; whoever closes a lease of the gateway takes it alone, and so sums the ledger when no
+-- settlement of that gateway is under way. A settlement that is sent again takes it alone as well, so that its first sending has ended.
+-- The low half of a UUIDv7 is random.
 CREATE FUNCTION gateway_lock(gateway uuid) RETURNS bigint
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$ SELECT ('x' || right(replace(gateway::text, '-', ''), 16))::bit(64)::bigint $$;
@@ -457,14 +494,14 @@ BEGIN
         ORDER BY p.quota_id
         FOR UPDATE OF p
     LOOP
-        room := CASE entry.mode WHEN 'soft' THEN entry.wanted * 4 ELSE entry.amount - entry.settled - entry.held END;
-        IF room < entry.minimum THEN
+        room := entry.amount - entry.settled - entry.held;
+        IF entry.mode = 'hard' AND room < entry.minimum THEN
             RETURN QUERY SELECT entry.quota_id, NULL::bigint, entry.amount, entry.settled, entry.held;
             RETURN;
         END IF;
         quotas_in_order := quotas_in_order || entry.quota_id;
         starts_in_order := starts_in_order || entry.period_start;
-        slices := slices || greatest(entry.minimum, least(entry.wanted, room / 4));
+        slices := slices || greatest(entry.minimum, CASE entry.mode WHEN 'soft' THEN entry.wanted ELSE least(entry.wanted, room / 4) END);
         limits := limits || entry.amount;
         settled_before := settled_before || entry.settled;
         held_before := held_before || entry.held;
@@ -512,21 +549,30 @@ BEGIN
 END
 $$;
 
--- A gateway gives leases back on which it has nothing in flight.
+-- A gateway gives leases back on which it has nothing in flight. That it has stopped waiting for a settlement does not mean that the server
+-- has stopped working on it, so this waits until none of that gateway is under way.
+-- The periods of all the leases are locked first and in order, so that two gateways cannot wait for each other.
 CREATE FUNCTION close_leases(p_gateway uuid, p_leases uuid[]) RETURNS integer
     LANGUAGE plpgsql
     AS $$
 DECLARE
+    leases uuid[];
     lease uuid;
-    closed integer := 0;
 BEGIN
-    FOR lease IN SELECT l.lease_id FROM quota_leases l
-        WHERE l.lease_id = ANY (p_leases) AND l.gateway_id = p_gateway AND l.state = 'open' ORDER BY l.lease_id FOR UPDATE
-    LOOP
+    leases := ARRAY(SELECT l.lease_id FROM quota_leases l
+        WHERE l.lease_id = ANY (p_leases) AND l.gateway_id = p_gateway AND l.state = 'open' ORDER BY l.lease_id FOR UPDATE);
+    IF cardinality(leases) = 0 THEN
+        RETURN 0;
+    END IF;
+    PERFORM pg_advisory_xact_lock(gateway_lock(p_gateway));
+    PERFORM FROM quota_periods p
+        WHERE (p.quota_id, p.period_start) IN (
+            SELECT s.quota_id, s.period_start FROM quota_lease_slices s WHERE s.lease_id = ANY (leases))
+        ORDER BY p.quota_id, p.period_start FOR UPDATE;
+    FOREACH lease IN ARRAY leases LOOP
         PERFORM book_lease(lease);
-        closed := closed + 1;
     END LOOP;
-    RETURN closed;
+    RETURN cardinality(leases);
 END
 $$;
 

@@ -77,7 +77,13 @@ public final class RouteStore: RouteSource {
                     logger.warning("a route in redis is unusable", metadata: ["model": "\(name.prefix(64))"])
                     continue
                 }
-                entries[name] = replicas.filter { isAllowed($0.address) }
+                let allowed = replicas.filter { isAllowed($0.address) }
+                // Only an empty list says that a model has no replicas. An entry whose every address is forbidden must not take them away.
+                guard !allowed.isEmpty || replicas.isEmpty else {
+                    logger.warning("a route in redis has no address that may be called", metadata: ["model": "\(name.prefix(64))"])
+                    continue
+                }
+                entries[name] = allowed
             }
             last.withLock { $0.redis = entries }
             return (entries, .available)
@@ -105,9 +111,10 @@ enum RouteEntry {
 
     /// - Returns: `nil` for a value that is neither; a part that is wrong makes the whole value unusable.
     static func parse(_ value: String) -> [Replica]? {
-        let text = value.trimmingCharacters(in: .whitespaces)
-        guard text.hasPrefix("[") else {
-            return WorkerAddress(text).map { [Replica(address: $0, workerProtocol: .predict, weight: 1, version: "")] }
+        let text = value.trimmingCharacters(in: .whitespacesAndNewlines)
+        // First, because `[::1]:9000` begins like an array.
+        if let address = WorkerAddress(text) {
+            return [Replica(address: address, workerProtocol: .predict, weight: 1, version: "")]
         }
         guard text.utf8.count <= 65_536, let items = try? JSONDecoder().decode([Item].self, from: Data(text.utf8)) else { return nil }
         var replicas: [Replica] = []

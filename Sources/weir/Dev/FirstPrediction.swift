@@ -1,13 +1,13 @@
 import AsyncHTTPClient
 import Foundation
 import NIOCore
-import NIOHTTP1
 
 /// Small requests to our own listeners.
 enum LocalHTTP {
     /// The status of a GET; `nil` if nobody answers.
     static func status(of url: String) async -> Int? {
-        guard let response = try? await HTTPClient.shared.execute(HTTPClientRequest(url: url), timeout: .seconds(5)) else { return nil }
+        guard let response = try? await CommandHTTP.client.execute(HTTPClientRequest(url: url), timeout: .seconds(5))
+        else { return nil }
         // The connection goes back to the pool only when the body is read.
         _ = try? await response.body.collect(upTo: 1_048_576)
         return Int(response.status.code)
@@ -45,7 +45,7 @@ enum FirstPrediction {
         request.headers.add(name: "authorization", value: "Bearer \(key)")
         request.headers.add(name: "content-type", value: "application/json")
         request.body = .bytes(ByteBuffer(string: body))
-        let response = try await HTTPClient.shared.execute(request, timeout: .seconds(30))
+        let response = try await CommandHTTP.client.execute(request, timeout: .seconds(30))
         let text = String(buffer: try await response.body.collect(upTo: 1_048_576))
         guard response.status == .ok, let answer = try? JSONDecoder().decode(Answer.self, from: Data(text.utf8)) else {
             throw CommandFailure("the first prediction was answered with \(response.status.code): \(text.prefix(500))")

@@ -1,14 +1,32 @@
-import Jobs
+import Admin
 import Logging
+import NIOPosix
 import ServiceLifecycle
+import Storage
 
 /// The admin listener.
 enum AdminComposition {
-    static var routes: [String] { [] }
+    /// One line for each route: method, path.
+    static var routes: [String] { AdminRouteCatalog.routes.map { "\($0.method) \($0.path)" } }
 
     static func make(
-        settings: Settings, pools: DatabasePools, parts: ServerParts, metrics: PrometheusRegistry, logger: Logger
-    ) async throws -> any Service {
-        Recurring("admin", everyMilliseconds: 60_000, logger: logger) {}
+        settings: Settings, pools: DatabasePools, parts: ServerParts, eventLoops: MultiThreadedEventLoopGroup,
+        metrics: PrometheusRegistry, logger: Logger
+    ) -> any Service {
+        var configuration = AdminServer.Configuration()
+        configuration.host = settings.adminHost
+        configuration.port = settings.adminPort
+        configuration.idleTimeoutMilliseconds = Int64(settings.idleTimeoutMilliseconds)
+        let administration = AdministrationStore(
+            pool: pools.admin, reports: pools.reports, pepper: settings.keyPepper ?? [], time: parts.time)
+        var renderMetrics: (@Sendable () -> String)?
+        if settings.metricsEnabled { renderMetrics = { metrics.render() } }
+        let adminParts = AdminServer.Parts(
+            administration: administration, authenticator: parts.keys, prices: PriceStore(pool: pools.directory),
+            metrics: renderMetrics, isAllowed: parts.isAllowedWorker, time: parts.time)
+        let server = AdminServer(configuration: configuration, parts: adminParts, eventLoops: eventLoops, logger: logger)
+        return server.makeApplication { port in
+            logger.notice("serving", metadata: ["listener": "admin", "host": "\(settings.adminHost)", "port": "\(port)"])
+        }
     }
 }

@@ -16,6 +16,7 @@ enum ServerComposition {
     /// Stops in the order in which the parts depend on each other: the listeners finish what is in flight, quota is given back, the
     /// settlement writers empty their queues, and only then the connections close.
     @concurrent
+    @inline(never)
     static func run(settings: Settings, logger: Logger, metrics: PrometheusRegistry) async throws {
         let eventLoops = MultiThreadedEventLoopGroup(numberOfThreads: settings.eventLoops)
         let pools = try DatabasePools(settings: settings, logger: logger)
@@ -31,7 +32,9 @@ enum ServerComposition {
         services.append(SettlementService(settler: base.settler, graceMilliseconds: Int64(settings.graceSeconds) * 1_000))
         services.append(QuotaService(quota: base.quota, everyMilliseconds: Int64(settings.leaseSeconds) * 250, logger: logger))
         if settings.roles.contains(.admin) {
-            services.append(try await AdminComposition.make(settings: settings, pools: pools, parts: base, metrics: metrics, logger: logger))
+            services.append(
+                AdminComposition.make(
+                    settings: settings, pools: pools, parts: base, eventLoops: eventLoops, metrics: metrics, logger: logger))
         }
         if settings.roles.contains(.gateway) {
             services.append(try await gateway(settings: settings, base: base, eventLoops: eventLoops, logger: logger))

@@ -1,0 +1,112 @@
+import Domain
+import Jobs
+import ServiceLifecycle
+import Synchronization
+import Testing
+
+@Suite("the jobs that keep the store in order")
+struct StoreJobsTests {
+    private func run(_ store: FakeStore, until condition: (FakeStore) async -> Void) async throws {
+        let group = ServiceGroup(
+            configuration: ServiceGroupConfiguration(services: StoreJobs.all(store, logger: store.log.logger), logger: quietLogger))
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            tasks.addTask { try await group.run() }
+            await condition(store)
+            await group.triggerGracefulShutdown()
+            try await tasks.waitForAll()
+        }
+    }
+
+    @Test("all that is overdue is reaped in one pass")
+    func reapsAll() async throws {
+        let store = FakeStore(overdue: 25)
+        try await run(store) { await $0.reaps.reach(26) }
+        #expect(store.overdue == 0)
+    }
+
+    @Test("usage is rolled up, and partitions are made, from the start")
+    func startsAtOnce() async throws {
+        let store = FakeStore()
+        try await run(store) {
+            await $0.rollUps.reach(1)
+            await $0.partitions.reach(1)
+            await $0.strayChecks.reach(1)
+        }
+        #expect(store.log.errors == 0)
+    }
+
+    @Test("rows in a default partition are an error in the log")
+    func strayRows() async throws {
+        let store = FakeStore(hasStrayRows: true)
+        try await run(store) { await $0.strayChecks.reach(1) }
+        await store.log.reachErrors(1)
+    }
+
+    @Test("that partitions cannot be made does not hide that rows have strayed, which may be the cause")
+    func strayRowsWithFailure() async throws {
+        let store = FakeStore(hasStrayRows: true, failsPartitions: true)
+        try await run(store) {
+            await $0.strayChecks.reach(1)
+            await $0.partitions.reach(1)
+        }
+        #expect(store.log.errors == 1)
+    }
+
+    @Test("a failing job leaves the others at work, and goes on itself")
+    func failingRollUp() async throws {
+        let store = FakeStore(overdue: 3, failsRollUp: true)
+        try await run(store) {
+            await $0.rollUps.reach(2)
+            await $0.reaps.reach(4)
+        }
+        #expect(store.overdue == 0)
+    }
+}
+
+/// A store that counts.
+private final class FakeStore: Housekeeping {
+    let rollUps = Attempts()
+    let reaps = Attempts()
+    let partitions = Attempts()
+    let strayChecks = Attempts()
+    let log = CountedLog()
+    private let left: Mutex<Int>
+    private let hasStray: Bool
+    private let failsPartitions: Bool
+    private let failsRollUp: Bool
+
+    init(overdue: Int = 0, hasStrayRows: Bool = false, failsPartitions: Bool = false, failsRollUp: Bool = false) {
+        left = Mutex(overdue)
+        hasStray = hasStrayRows
+        self.failsPartitions = failsPartitions
+        self.failsRollUp = failsRollUp
+    }
+
+    var overdue: Int { left.withLock { $0 } }
+
+    func rollUpUsage() async throws(StoreUnavailable) -> Int64 {
+        _ = rollUps.next()
+        if failsRollUp { throw StoreUnavailable(cause: "away") }
+        return 1
+    }
+
+    func reapLease() async throws(StoreUnavailable) -> LeaseID? {
+        defer { _ = reaps.next() }
+        return left.withLock { left in
+            guard left > 0 else { return nil }
+            left -= 1
+            return LeaseID(high: 1, low: UInt64(left))
+        }
+    }
+
+    func ensurePartitions() async throws(StoreUnavailable) -> Int {
+        _ = partitions.next()
+        if failsPartitions { throw StoreUnavailable(cause: "away") }
+        return 0
+    }
+
+    func hasStrayRows() async throws(StoreUnavailable) -> Bool {
+        _ = strayChecks.next()
+        return hasStray
+    }
+}

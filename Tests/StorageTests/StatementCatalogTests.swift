@@ -1,0 +1,61 @@
+import PostgresDriver
+@testable import Storage
+import Testing
+
+@Suite("the statements of the product")
+struct StatementCatalogTests {
+    /// Whose statement it is; those of the administration are the rest.
+    private static func role(of statement: any PostgresStatement.Type) -> String {
+        let roles: [(String, [any PostgresStatement.Type])] = [
+            ("weir_directory", [ReadGeneration.self, FindKeys.self, ReadRegistry.self, ReadPrices.self]),
+            ("weir_writer", [
+                AcquireLease.self, RenewLeases.self, CloseLeases.self, HoldGatewayLock.self,
+                HoldGatewayLockAlone.self, SettleBatch.self,
+            ]),
+            ("weir_reader", [
+                ActAsTenant.self, ReadUsage.self, ReadQuotaStates.self, ReadRequestsBefore.self, ReadRequestsAfter.self,
+                ReadRequest.self,
+            ]),
+            ("weir_jobs", [RollUpUsage.self, ReapLease.self, EnsurePartitions.self, FindStrayRows.self]),
+        ]
+        return roles.first { $0.1.contains { ObjectIdentifier($0) == ObjectIdentifier(statement) } }?.0 ?? "weir_admin"
+    }
+
+    @Test("every statement prepares on the migrated schema as its role, with the types that it declares")
+    func prepares() async throws {
+        try await StorageHarness.with { harness in
+            for statement in StatementCatalog.all {
+                let described = try await harness.onSession(Self.role(of: statement)) { try describe(statement, on: $0) }
+                #expect(described.parameterTypes == statement.parameters.map(\.rawValue), "parameters of \(statement)")
+                if !statement.columns.isEmpty {
+                    #expect(described.columnTypes == statement.columns.map(\.rawValue), "columns of \(statement)")
+                }
+            }
+        }
+    }
+
+    /// Preparing checks no rights; planning for execution does.
+    @Test("every statement may be executed by its role", arguments: StatementCatalog.all.indices)
+    func isPermitted(index: Int) async throws {
+        let statement = StatementCatalog.all[index]
+        let types = statement.parameters.map { String(describing: $0).replacing("Array", with: "[]") }
+        let script =
+            "PREPARE subject\(types.isEmpty ? "" : "(\(types.joined(separator: ", ")))") AS \(statement.sql);"
+            + "EXPLAIN EXECUTE subject\(types.isEmpty ? "" : "(\(types.map { _ in "NULL" }.joined(separator: ", ")))")"
+        try await StorageHarness.with { harness in
+            let state = try await harness.sqlState(of: script, as: Self.role(of: statement))
+            #expect(state == nil, "\(statement)")
+        }
+    }
+
+    @Test("the names of the statements are distinct, so that a log names one")
+    func names() {
+        let names = StatementCatalog.all.map { $0.name }
+        #expect(Set(names).count == names.count)
+        #expect(names.count >= 19)
+    }
+}
+
+private func describe<S: PostgresStatement>(_ statement: S.Type, on session: PostgresSession) throws -> PostgresDescription {
+    try session.describe(statement)
+}
