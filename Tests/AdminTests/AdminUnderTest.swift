@@ -1,9 +1,10 @@
-@testable import Admin
 import Domain
 import Hummingbird
 import HummingbirdTesting
 import Synchronization
 import Testing
+
+@testable import Admin
 
 /// The admin listener with everything around it made up.
 struct AdminUnderTest: Sendable {
@@ -19,7 +20,8 @@ struct AdminUnderTest: Sendable {
     /// Sends one request through the router, without a server around it.
     @discardableResult
     func send(
-        _ method: String, _ path: String, key: String? = "admin", body: String? = nil, contentType: String? = "application/json",
+        _ method: String, _ path: String, key: String? = "admin", body: String? = nil,
+        contentType: String? = "application/json",
         headers: HTTPFields = [:]
     ) async throws -> Answer {
         var headers = headers
@@ -96,7 +98,8 @@ struct FakeAuthenticator: AdminAuthenticator {
         let text = String(decoding: key, as: UTF8.self)
         switch text {
         case "customer": throw Refusal(.wrongPlane, "A customer's key cannot administrate.")
-        case "away": throw Refusal(.meteringUnavailable, "Usage cannot be recorded.", retryAfterSeconds: 2, cause: "down")
+        case "away":
+            throw Refusal(.meteringUnavailable, "Usage cannot be recorded.", retryAfterSeconds: 2, cause: "down")
         case "none": return principal([])
         default:
             guard let scope = Scope(rawValue: text) else { throw Refusal(.invalidAPIKey, "The key is not valid.") }

@@ -1,7 +1,8 @@
-@testable import Admin
 import Domain
 import Hummingbird
 import Testing
+
+@testable import Admin
 
 @Suite("Tenants and keys on the admin listener")
 struct TenantAndKeyRouteTests {
@@ -10,7 +11,8 @@ struct TenantAndKeyRouteTests {
 
     @Test("a tenant is made with what was sent, and with defaults for the rest")
     func createTenant() async throws {
-        let answer = try await admin.send("POST", "/admin/v1/tenants", body: #"{"name": "Bäckerei 🥐", "tier": "basic"}"#)
+        let answer = try await admin.send(
+            "POST", "/admin/v1/tenants", body: #"{"name": "Bäckerei 🥐", "tier": "basic"}"#)
         #expect(
             admin.administration.last.newTenant
                 == NewTenant(name: "Bäckerei 🥐", timeZone: "UTC", state: .active, retention: .none, tierCode: "basic"))
@@ -21,10 +23,13 @@ struct TenantAndKeyRouteTests {
         #expect(answer.json["price_version"].text == "pv_\(FakePrices.euro)")
         try await admin.send(
             "POST", "/admin/v1/tenants",
-            body: #"{"name": "a", "tier": "b", "time_zone": "Asia/Kathmandu", "state": "suspended", "retention": "hashed"}"#)
+            body:
+                #"{"name": "a", "tier": "b", "time_zone": "Asia/Kathmandu", "state": "suspended", "retention": "hashed"}"#
+        )
         #expect(
             admin.administration.last.newTenant
-                == NewTenant(name: "a", timeZone: "Asia/Kathmandu", state: .suspended, retention: .hashed, tierCode: "b"))
+                == NewTenant(
+                    name: "a", timeZone: "Asia/Kathmandu", state: .suspended, retention: .hashed, tierCode: "b"))
     }
 
     @Test(
@@ -50,7 +55,8 @@ struct TenantAndKeyRouteTests {
     func longName() async throws {
         for (count, status) in [(200, 201), (201, 422)] {
             let answer = try await admin.send(
-                "POST", "/admin/v1/tenants", body: #"{"name": "\#(String(repeating: "ä", count: count))", "tier": "b"}"#)
+                "POST", "/admin/v1/tenants", body: #"{"name": "\#(String(repeating: "ä", count: count))", "tier": "b"}"#
+            )
             #expect(answer.status == status)
         }
     }
@@ -65,10 +71,13 @@ struct TenantAndKeyRouteTests {
         #expect(admin.administration.last.calls == ["changeTenant"])
     }
 
-    @Test("a malformed id is an unknown one", arguments: ["x", "0195", "0195000000007000800000000000000a", "..%2Ftenants"])
+    @Test(
+        "a malformed id is an unknown one",
+        arguments: ["x", "0195", "0195000000007000800000000000000a", "..%2Ftenants"])
     func malformedID(id: String) async throws {
         for (method, path, body) in [
-            ("GET", "", nil), ("PATCH", "", #"{"name": "a"}"#), ("GET", "/keys", nil), ("POST", "/keys", #"{"scopes": ["read"]}"#),
+            ("GET", "", nil), ("PATCH", "", #"{"name": "a"}"#), ("GET", "/keys", nil),
+            ("POST", "/keys", #"{"scopes": ["read"]}"#),
             ("GET", "/usage", nil),
         ] as [(String, String, String?)] {
             let answer = try await admin.send(method, "/admin/v1/tenants/\(id)\(path)", body: body)
@@ -82,7 +91,9 @@ struct TenantAndKeyRouteTests {
     func createKey() async throws {
         let answer = try await admin.send(
             "POST", keys,
-            body: #"{"name": "ci", "environment": "test", "scopes": ["read", "predict"], "allowed_models": ["iris"], "expires_at": "2026-04-01T00:00:00+02:00"}"#)
+            body:
+                #"{"name": "ci", "environment": "test", "scopes": ["read", "predict"], "allowed_models": ["iris"], "expires_at": "2026-04-01T00:00:00+02:00"}"#
+        )
         let made = try #require(admin.administration.last.newKey)
         #expect(made.tenantID == FakeAdministration.tenantID)
         #expect(made.environment == .test)
@@ -104,7 +115,8 @@ struct TenantAndKeyRouteTests {
 
     @Test("a key has defaults: live, all models, never expiring, without a name")
     func keyDefaults() async throws {
-        let answer = try await admin.send("POST", keys, body: #"{"scopes": ["read"], "name": null, "allowed_models": null, "expires_at": null}"#)
+        let answer = try await admin.send(
+            "POST", keys, body: #"{"scopes": ["read"], "name": null, "allowed_models": null, "expires_at": null}"#)
         let made = try #require(admin.administration.last.newKey)
         #expect(made.environment == .live)
         #expect(made.name.isEmpty)
@@ -148,7 +160,8 @@ struct TierModelAndRouteTests {
     private let admin = AdminUnderTest()
 
     private func tier(
-        code: String = "plain", currency: String = #""EUR""#, fee: String = "0", prices: String = "", quotas: String = ""
+        code: String = "plain", currency: String = #""EUR""#, fee: String = "0", prices: String = "",
+        quotas: String = ""
     ) -> String {
         """
         {"code": "\(code)", "name": "Plain", "version": {"currency": \(currency), "base_fee_micros": \(fee),
@@ -162,7 +175,8 @@ struct TierModelAndRouteTests {
             "POST", "/admin/v1/tiers", key: "pricing",
             body: tier(
                 fee: "49000000",
-                prices: #"{"meter": "request", "model": "*", "unit_price": "0.0001"}, {"meter": "output_token", "model": "iris", "unit_price": "0.000000000001"}"#,
+                prices:
+                    #"{"meter": "request", "model": "*", "unit_price": "0.0001"}, {"meter": "output_token", "model": "iris", "unit_price": "0.000000000001"}"#,
                 quotas: #"{"unit": "tokens", "frequency": "month", "amount": 9223372036854775807, "mode": "soft"}"#))
         #expect(answer.status == 201)
         let made = try #require(admin.administration.last.newTier)
@@ -178,12 +192,14 @@ struct TierModelAndRouteTests {
     @Test(
         "a price that is no exact decimal as text is refused",
         arguments: [
-            "0.0001", "1e-6", #""1e-6""#, #""-1""#, #""+1""#, #""0.0000000000001""#, #""12345678""#, #"".5""#, #""1.""#, #""""#, "null",
+            "0.0001", "1e-6", #""1e-6""#, #""-1""#, #""+1""#, #""0.0000000000001""#, #""12345678""#, #"".5""#, #""1.""#,
+            #""""#, "null",
             #"" 1""#, #""9999999.999999999999""#,
         ])
     func badPrice(price: String) async throws {
         let answer = try await admin.send(
-            "POST", "/admin/v1/tiers", body: tier(prices: #"{"meter": "request", "model": "*", "unit_price": \#(price)}"#))
+            "POST", "/admin/v1/tiers",
+            body: tier(prices: #"{"meter": "request", "model": "*", "unit_price": \#(price)}"#))
         #expect(answer.status == 422)
         #expect(answer.locations == ["/version/prices/0/unit_price"])
     }
@@ -193,10 +209,12 @@ struct TierModelAndRouteTests {
         let price = #"{"meter": "request", "model": "*", "unit_price": "1"}"#
         let quota = #"{"unit": "requests", "frequency": "month", "amount": 1, "mode": "hard"}"#
         for (body, location) in [
-            (tier(code: "Plain"), "/code"), (tier(code: "-a"), "/code"), (tier(code: String(repeating: "a", count: 65)), "/code"),
+            (tier(code: "Plain"), "/code"), (tier(code: "-a"), "/code"),
+            (tier(code: String(repeating: "a", count: 65)), "/code"),
             (tier(currency: #""eur""#), "/version/currency"), (tier(currency: "null"), "/version/currency"),
             (tier(fee: "-1"), "/version/base_fee_micros"), (tier(fee: "1.5"), "/version/base_fee_micros"),
-            (tier(fee: #""1""#), "/version/base_fee_micros"), (tier(fee: "9223372036854775808"), "/version/base_fee_micros"),
+            (tier(fee: #""1""#), "/version/base_fee_micros"),
+            (tier(fee: "9223372036854775808"), "/version/base_fee_micros"),
             (tier(prices: "\(price), \(price)"), "/version/prices/1/meter"),
             (tier(prices: price.replacing("request", with: "gpu")), "/version/prices/0/meter"),
             (tier(prices: price.replacing("*", with: "A b")), "/version/prices/0/model"),
@@ -204,7 +222,10 @@ struct TierModelAndRouteTests {
             (tier(quotas: quota.replacing("month", with: "decade")), "/version/quotas/0/frequency"),
             (tier(quotas: quota.replacing("1", with: "-1")), "/version/quotas/0/amount"),
             (tier(quotas: quota.replacing("hard", with: "maybe")), "/version/quotas/0/mode"),
-            (tier(quotas: quota.replacing(#""unit""#, with: #""tenant_id": 1, "unit""#)), "/version/quotas/0/tenant_id"),
+            (
+                tier(quotas: quota.replacing(#""unit""#, with: #""tenant_id": 1, "unit""#)),
+                "/version/quotas/0/tenant_id"
+            ),
             (#"{"code": "a", "name": "a"}"#, "/version"), (#"{"code": "a", "name": "a", "version": []}"#, "/version"),
         ] {
             let answer = try await admin.send("POST", "/admin/v1/tiers", body: body)
@@ -219,22 +240,28 @@ struct TierModelAndRouteTests {
         try await admin.send("POST", "/admin/v1/models", key: "operator", body: #"{"name": "iris"}"#)
         #expect(
             admin.administration.last.model
-                == ModelProfile(name: "iris", version: "", featureCount: nil, fixedTokensPerRequest: 1, maximumOutputTokens: 64))
+                == ModelProfile(
+                    name: "iris", version: "", featureCount: nil, fixedTokensPerRequest: 1, maximumOutputTokens: 64))
         let answer = try await admin.send(
             "POST", "/admin/v1/models", key: "operator",
-            body: #"{"name": "a.b-c_1", "version": "3", "feature_count": 12, "fixed_tokens_per_request": 0, "maximum_output_tokens": 0}"#)
+            body:
+                #"{"name": "a.b-c_1", "version": "3", "feature_count": 12, "fixed_tokens_per_request": 0, "maximum_output_tokens": 0}"#
+        )
         #expect(answer.json["feature_count"] == .number("12"))
         #expect(
             admin.administration.last.model
-                == ModelProfile(name: "a.b-c_1", version: "3", featureCount: 12, fixedTokensPerRequest: 0, maximumOutputTokens: 0))
+                == ModelProfile(
+                    name: "a.b-c_1", version: "3", featureCount: 12, fixedTokensPerRequest: 0, maximumOutputTokens: 0))
     }
 
     @Test(
         "a model that cannot be is refused",
         arguments: [
-            (#"{"name": "../iris"}"#, "/name"), (#"{"name": "a..b"}"#, "/name"), (#"{"name": "Iris"}"#, "/name"), (#"{}"#, "/name"),
+            (#"{"name": "../iris"}"#, "/name"), (#"{"name": "a..b"}"#, "/name"), (#"{"name": "Iris"}"#, "/name"),
+            (#"{}"#, "/name"),
             (#"{"name": "a", "version": ""}"#, "/version"), (#"{"name": "a", "feature_count": 0}"#, "/feature_count"),
-            (#"{"name": "a", "feature_count": 4.5}"#, "/feature_count"), (#"{"name": "a", "feature_count": 4097}"#, "/feature_count"),
+            (#"{"name": "a", "feature_count": 4.5}"#, "/feature_count"),
+            (#"{"name": "a", "feature_count": 4097}"#, "/feature_count"),
             (#"{"name": "a", "fixed_tokens_per_request": -1}"#, "/fixed_tokens_per_request"),
             (#"{"name": "a", "maximum_output_tokens": 1000000001}"#, "/maximum_output_tokens"),
         ])
@@ -248,12 +275,18 @@ struct TierModelAndRouteTests {
     func setRoute() async throws {
         let answer = try await admin.send(
             "PUT", "/admin/v1/routes/iris", key: "operator",
-            body: #"{"replicas": [{"address": "127.0.0.1:9000", "protocol": "oip", "weight": 3, "version": "1"}, {"address": "https://[::1]:9001", "protocol": "predict"}]}"#)
+            body:
+                #"{"replicas": [{"address": "127.0.0.1:9000", "protocol": "oip", "weight": 3, "version": "1"}, {"address": "https://[::1]:9001", "protocol": "predict"}]}"#
+        )
         #expect(answer.status == 200)
         #expect(
             admin.administration.last.replicas == [
-                Replica(address: WorkerAddress(host: "127.0.0.1", port: 9_000), workerProtocol: .oip, weight: 3, version: "1"),
-                Replica(address: WorkerAddress(host: "::1", port: 9_001, usesTLS: true), workerProtocol: .predict, weight: 1, version: ""),
+                Replica(
+                    address: WorkerAddress(host: "127.0.0.1", port: 9_000), workerProtocol: .oip, weight: 3,
+                    version: "1"),
+                Replica(
+                    address: WorkerAddress(host: "::1", port: 9_001, usesTLS: true), workerProtocol: .predict,
+                    weight: 1, version: ""),
             ])
         #expect(answer.json["replicas"][1]["address"].text == "https://[::1]:9001")
     }
@@ -261,7 +294,8 @@ struct TierModelAndRouteTests {
     @Test(
         "a route to somewhere else than a worker is refused",
         arguments: [
-            "10.0.0.1:9000", "169.254.169.254:80", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "http://127.0.0.1:9000/path",
+            "10.0.0.1:9000", "169.254.169.254:80", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536",
+            "http://127.0.0.1:9000/path",
             "http://u:p@127.0.0.1:9000", "file:///etc/passwd", "127.0.0.1:9000?x", "", "gopher://127.0.0.1:1",
         ])
     func badAddress(address: String) async throws {

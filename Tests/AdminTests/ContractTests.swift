@@ -1,7 +1,8 @@
-@testable import Admin
 import Domain
 import Foundation
 import Testing
+
+@testable import Admin
 
 @Suite("The written contract of the admin listener")
 struct ContractTests {
@@ -14,13 +15,17 @@ struct ContractTests {
     /// `METHOD path` and what the document says of it. Reads the one layout that the document has, two spaces a level.
     private func described() throws -> [String: Operation] {
         let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../openapi/weir-admin.yaml")
-        let names = ["Limit": "limit", "After": "after", "Before": "before", "UsageLimit": "limit", "Start": "start", "End": "end",
+        let names = [
+            "Limit": "limit", "After": "after", "Before": "before", "UsageLimit": "limit", "Start": "start",
+            "End": "end",
             "Groups": "group_by", "AllGroups": "group_by", "TenantFilter": "tenant_id", "ActionFilter": "action",
         ]
         var operations: [String: Operation] = [:]
         var path = ""
         var key = ""
-        for line in try String(contentsOf: file, encoding: .utf8).split(separator: "\n", omittingEmptySubsequences: false) {
+        for line in try String(contentsOf: file, encoding: .utf8).split(
+            separator: "\n", omittingEmptySubsequences: false)
+        {
             if line.hasPrefix("components:") { break }
             if let match = line.wholeMatch(of: /\ \ (\/\S*):/) {
                 path = String(match.1)
@@ -46,7 +51,8 @@ struct ContractTests {
         for entry in AdminRouteCatalog.routes {
             registered["\(entry.method) \(entry.path)"] = Operation(
                 id: entry.operation.rawValue,
-                scope: (entry.scopes.count == 1 ? entry.scopes : entry.scopes.subtracting([.admin])).first?.rawValue ?? "",
+                scope: (entry.scopes.count == 1 ? entry.scopes : entry.scopes.subtracting([.admin])).first?.rawValue
+                    ?? "",
                 parameters: entry.parameters)
         }
         let described = try described()

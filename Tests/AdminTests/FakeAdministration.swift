@@ -35,7 +35,9 @@ final class FakeAdministration: Administration {
     func fail(with failure: AdministrationFailure?) { state.withLock { $0.failure = failure } }
     func set(_ change: (inout State) -> Void) { state.withLock { change(&$0) } }
 
-    private func note(_ call: String, _ actor: AuditActor? = nil, _ change: (inout State) -> Void = { _ in }) throws(AdministrationFailure) {
+    private func note(_ call: String, _ actor: AuditActor? = nil, _ change: (inout State) -> Void = { _ in })
+        throws(AdministrationFailure)
+    {
         let failure = state.withLock { state in
             state.calls.append(call)
             if let actor { state.actors.append(actor) }
@@ -45,7 +47,9 @@ final class FakeAdministration: Administration {
         if let failure { throw failure }
     }
 
-    private func page<Row, Cursor>(_ call: String, _ page: PageRequest<Cursor>, _ row: Row) throws(AdministrationFailure) -> Page<Row> {
+    private func page<Row, Cursor>(_ call: String, _ page: PageRequest<Cursor>, _ row: Row)
+        throws(AdministrationFailure) -> Page<Row>
+    {
         let text = "\(page.limit) \(page.after.map { "\($0)" } ?? "-") \(page.before.map { "\($0)" } ?? "-")"
         try note(call) { $0.page = text }
         let (count, hasMore) = state.withLock { ($0.count, $0.hasMore) }
@@ -60,7 +64,8 @@ final class FakeAdministration: Administration {
 
     static func keyRow(tenantID: TenantID? = tenantID, name: String = "") -> KeyRow {
         KeyRow(
-            id: keyID, publicID: "ABCDabcd0123", tenantID: tenantID, name: name, environment: .live, lastFour: "9xyz", scopes: [.read, .predict],
+            id: keyID, publicID: "ABCDabcd0123", tenantID: tenantID, name: name, environment: .live, lastFour: "9xyz",
+            scopes: [.read, .predict],
             allowedModels: nil, createdAt: instant, expiresAt: nil, revokedAt: nil)
     }
 
@@ -68,7 +73,8 @@ final class FakeAdministration: Administration {
         TierRow(
             code: tier?.code ?? "plain", name: tier?.name ?? "Plain",
             version: TierRow.Version(
-                id: FakePrices.euro, number: 1, state: .published, currency: tier?.currency ?? "EUR", baseFee: tier?.baseFee ?? .zero,
+                id: FakePrices.euro, number: 1, state: .published, currency: tier?.currency ?? "EUR",
+                baseFee: tier?.baseFee ?? .zero,
                 prices: tier?.prices ?? [], quotas: tier?.quotas ?? [], createdAt: instant),
             createdAt: instant)
     }
@@ -87,7 +93,9 @@ final class FakeAdministration: Administration {
         return Self.tenantRow()
     }
 
-    func changeTenant(_ id: TenantID, _ change: TenantChange, by actor: AuditActor) async throws(AdministrationFailure) -> TenantRow {
+    func changeTenant(_ id: TenantID, _ change: TenantChange, by actor: AuditActor) async throws(AdministrationFailure)
+        -> TenantRow
+    {
         try note("changeTenant", actor) { $0.tenantChange = change }
         return Self.tenantRow(state: change.state ?? .active)
     }
@@ -95,7 +103,8 @@ final class FakeAdministration: Administration {
     func createKey(_ key: NewKey, by actor: AuditActor) async throws(AdministrationFailure) -> CreatedKey {
         try note("createKey", actor) { $0.newKey = key }
         var generator = SystemRandomNumberGenerator()
-        return CreatedKey(row: Self.keyRow(name: key.name), key: APIKey(environment: key.environment, using: &generator))
+        return CreatedKey(
+            row: Self.keyRow(name: key.name), key: APIKey(environment: key.environment, using: &generator))
     }
 
     func keys(of tenantID: TenantID, _ page: PageRequest<KeyID>) async throws(AdministrationFailure) -> Page<KeyRow> {
@@ -116,7 +125,8 @@ final class FakeAdministration: Administration {
         try self.page("tiers", page, Self.tierRow(nil))
     }
 
-    func registerModel(_ model: ModelProfile, by actor: AuditActor) async throws(AdministrationFailure) -> ModelProfile {
+    func registerModel(_ model: ModelProfile, by actor: AuditActor) async throws(AdministrationFailure) -> ModelProfile
+    {
         try note("registerModel", actor) { $0.model = model }
         return model
     }
@@ -124,10 +134,13 @@ final class FakeAdministration: Administration {
     func models(_ page: PageRequest<String>) async throws(AdministrationFailure) -> Page<ModelProfile> {
         try self.page(
             "models", page,
-            ModelProfile(name: "iris", version: "1", featureCount: nil, fixedTokensPerRequest: 1, maximumOutputTokens: 64))
+            ModelProfile(
+                name: "iris", version: "1", featureCount: nil, fixedTokensPerRequest: 1, maximumOutputTokens: 64))
     }
 
-    func setRoute(_ model: String, _ replicas: [Replica], by actor: AuditActor) async throws(AdministrationFailure) -> RouteRow {
+    func setRoute(_ model: String, _ replicas: [Replica], by actor: AuditActor) async throws(AdministrationFailure)
+        -> RouteRow
+    {
         try note("setRoute \(model)", actor) { $0.replicas = replicas }
         return RouteRow(model: model, replicas: replicas, updatedAt: Self.instant)
     }
@@ -155,8 +168,10 @@ final class FakeAdministration: Administration {
         return try page(
             "audit", query.page,
             AuditRow(
-                id: Self.auditID, at: Self.instant, actor: "key:ADMINadmin01", action: "tenant.change", subjectType: "tenant",
-                subjectID: Self.tenantID.description, tenantID: Self.tenantID, before: #"{"state": "active", "amount": 9007199254740993}"#,
+                id: Self.auditID, at: Self.instant, actor: "key:ADMINadmin01", action: "tenant.change",
+                subjectType: "tenant",
+                subjectID: Self.tenantID.description, tenantID: Self.tenantID,
+                before: #"{"state": "active", "amount": 9007199254740993}"#,
                 after: nil))
     }
 }

@@ -1,6 +1,7 @@
-@testable import Admin
 import Domain
 import Testing
+
+@testable import Admin
 
 @Suite("The JSON reader of the admin listener")
 struct JSONDocumentTests {
@@ -12,7 +13,8 @@ struct JSONDocumentTests {
         #expect(
             value
                 == .object([
-                    "a": .array([.null, .bool(true), .bool(false), .number("-0.5e+10"), .string("x")]), "b": .object([:]), "c": .array([]),
+                    "a": .array([.null, .bool(true), .bool(false), .number("-0.5e+10"), .string("x")]),
+                    "b": .object([:]), "c": .array([]),
                     "": .string(""),
                 ]))
     }
@@ -25,8 +27,10 @@ struct JSONDocumentTests {
     @Test(
         "what is not JSON is refused",
         arguments: [
-            "", " ", "nul", "truex", "+1", ".5", "1.", "1e", "1e+", "-", "00", "0x1", "[1 2]", "[1,]", "[,1]", "{,}", #"{"a"}"#, #"{"a":}"#,
-            #"{"a":1 "b":2}"#, "{1:2}", #"""#, #""\x""#, #""\u12""#, #""\u12G4""#, #""\udc00""#, #""\ud800x""#, #""\ud800\u0041""#, "\"\n\"",
+            "", " ", "nul", "truex", "+1", ".5", "1.", "1e", "1e+", "-", "00", "0x1", "[1 2]", "[1,]", "[,1]", "{,}",
+            #"{"a"}"#, #"{"a":}"#,
+            #"{"a":1 "b":2}"#, "{1:2}", #"""#, #""\x""#, #""\u12""#, #""\u12G4""#, #""\udc00""#, #""\ud800x""#,
+            #""\ud800\u0041""#, "\"\n\"",
             "[", "{", #"{"a":1"#, "1 1", "/* */ 1", "\u{FEFF}{}",
         ])
     func malformed(text: String) {
@@ -38,7 +42,9 @@ struct JSONDocumentTests {
         }
     }
 
-    @Test("bytes that are not UTF-8 are refused", arguments: [[0xFF], [0x22, 0xC3, 0x22], [0x22, 0xED, 0xA0, 0x80, 0x22], [0x22, 0xC0, 0x80, 0x22]])
+    @Test(
+        "bytes that are not UTF-8 are refused",
+        arguments: [[0xFF], [0x22, 0xC3, 0x22], [0x22, 0xED, 0xA0, 0x80, 0x22], [0x22, 0xC0, 0x80, 0x22]])
     func notUTF8(bytes: [UInt8]) {
         #expect(throws: Refusal.self) { _ = try JSONDocument.parse(bytes) }
     }

@@ -1,8 +1,9 @@
-@testable import Admin
 import Domain
 import Hummingbird
 import HummingbirdTesting
 import Testing
+
+@testable import Admin
 
 @Suite("The admin listener over a real socket")
 struct LiveServerTests {
@@ -12,7 +13,8 @@ struct LiveServerTests {
         // The framework's own threads, which live as long as the process.
         let defaults = Application(responder: AdminRouter(parts: admin.parts).makeResponder())
         let server = AdminServer(
-            configuration: AdminServer.Configuration(), parts: admin.parts, eventLoops: defaults.eventLoopGroup, logger: defaults.logger)
+            configuration: AdminServer.Configuration(), parts: admin.parts, eventLoops: defaults.eventLoopGroup,
+            logger: defaults.logger)
         return try await server.makeApplication { _ in }.test(.live) { client in try await body(client) }
     }
 
@@ -24,7 +26,8 @@ struct LiveServerTests {
                 answers.append(
                     Answer(
                         try await client.executeRequest(
-                            uri: "/admin/v1/tenants", method: .get, headers: [.authorization: "Bearer admin"], body: nil)))
+                            uri: "/admin/v1/tenants", method: .get, headers: [.authorization: "Bearer admin"], body: nil
+                        )))
             }
             return answers
         }

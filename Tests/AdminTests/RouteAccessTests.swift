@@ -1,7 +1,8 @@
-@testable import Admin
 import Domain
 import Hummingbird
 import Testing
+
+@testable import Admin
 
 /// One request that each route accepts, and what it answers.
 struct SampleRequest: Sendable, CustomTestStringConvertible {
@@ -21,7 +22,8 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
         case .createTenant: #"{"name": "Example", "tier": "plain"}"#
         case .changeTenant: #"{"state": "suspended"}"#
         case .createKey: #"{"scopes": ["predict"]}"#
-        case .createTier: #"{"code": "plain", "name": "Plain", "version": {"currency": "EUR", "prices": [], "quotas": []}}"#
+        case .createTier:
+            #"{"code": "plain", "name": "Plain", "version": {"currency": "EUR", "prices": [], "quotas": []}}"#
         case .createModel: #"{"name": "iris"}"#
         case .setRoute: #"{"replicas": [{"address": "127.0.0.1:9000", "protocol": "oip"}]}"#
         default: nil
@@ -75,11 +77,13 @@ struct RouteAccessTests {
         "scopes are as written down",
         arguments: [
             ("operator", ["getMetrics", "listModels", "createModel", "listRoutes", "setRoute", "deleteRoute"]),
-            ("pricing", ["listTiers", "createTier"]), ("read", ["getAllUsage", "getTenantUsage"]), ("predict", []), ("billing", []),
+            ("pricing", ["listTiers", "createTier"]), ("read", ["getAllUsage", "getTenantUsage"]), ("predict", []),
+            ("billing", []),
             ("admin", Set(AdminRouteCatalog.Operation.allCases.map(\.rawValue))),
         ] as [(String, Set<String>)])
     func duties(scope: String, operations: Set<String>) {
-        let allowed = AdminRouteCatalog.routes.filter { $0.scopes.contains { $0.rawValue == scope } }.map(\.operation.rawValue)
+        let allowed = AdminRouteCatalog.routes.filter { $0.scopes.contains { $0.rawValue == scope } }.map(
+            \.operation.rawValue)
         #expect(Set(allowed) == operations)
     }
 
@@ -103,9 +107,11 @@ struct RouteAccessTests {
     @Test("another scheme than Bearer is no key, and the scheme's case does not matter")
     func scheme() async throws {
         let admin = AdminUnderTest()
-        let basic = try await admin.send("GET", "/admin/v1/tenants", key: nil, headers: [.authorization: "Basic YWRtaW46"])
+        let basic = try await admin.send(
+            "GET", "/admin/v1/tenants", key: nil, headers: [.authorization: "Basic YWRtaW46"])
         #expect(basic.code == "invalid_api_key")
-        let lower = try await admin.send("GET", "/admin/v1/tenants", key: nil, headers: [.authorization: "bearer admin"])
+        let lower = try await admin.send(
+            "GET", "/admin/v1/tenants", key: nil, headers: [.authorization: "bearer admin"])
         #expect(lower.status == 200)
     }
 
@@ -133,7 +139,9 @@ struct RouteAccessTests {
     @Test("what the store refuses reaches the caller with its status", arguments: SampleRequest.all)
     func storeRefuses(_ sample: SampleRequest) async throws {
         guard sample.asksStore else { return }
-        for (code, status) in [(FailureCode.notFound, 404), (.conflict, 409), (.validationFailed, 422), (.internalError, 500)] {
+        for (code, status) in [
+            (FailureCode.notFound, 404), (.conflict, 409), (.validationFailed, 422), (.internalError, 500),
+        ] {
             let admin = AdminUnderTest()
             admin.administration.fail(with: .refused(Refusal(code, "What the store said.", cause: "a secret cause")))
             let answer = try await sample.send(to: admin)
@@ -155,7 +163,10 @@ struct RouteAccessTests {
 
     @Test("a path that is not there is 404, with and without a key")
     func unknownPath() async throws {
-        for path in ["/", "/admin/v1", "/admin/v1/nothing", "/admin/v1/tenants/a/b", "/admin/v2/tenants", "/api/v1/usage", "/health"] {
+        for path in [
+            "/", "/admin/v1", "/admin/v1/nothing", "/admin/v1/tenants/a/b", "/admin/v2/tenants", "/api/v1/usage",
+            "/health",
+        ] {
             for key in ["admin", nil] {
                 let answer = try await AdminUnderTest().send("GET", path, key: key)
                 #expect(answer.status == 404, "\(path)")
@@ -168,8 +179,10 @@ struct RouteAccessTests {
     @Test("a method that a path does not have is 405 with those that it has")
     func wrongMethod() async throws {
         for (method, path, allow) in [
-            ("DELETE", "/admin/v1/tenants", "GET, POST"), ("POST", "/metrics", "GET"), ("GET", "/admin/v1/routes/iris", "PUT, DELETE"),
-            ("PUT", "/admin/v1/tenants/\(FakeAdministration.tenantID)", "GET, PATCH"), ("TRACE", "/admin/v1/audit", "GET"),
+            ("DELETE", "/admin/v1/tenants", "GET, POST"), ("POST", "/metrics", "GET"),
+            ("GET", "/admin/v1/routes/iris", "PUT, DELETE"),
+            ("PUT", "/admin/v1/tenants/\(FakeAdministration.tenantID)", "GET, PATCH"),
+            ("TRACE", "/admin/v1/audit", "GET"),
             ("HEAD", "/admin/v1/tiers", "GET, POST"), ("GET", "/admin/v1/keys/x", "DELETE"),
         ] {
             let answer = try await AdminUnderTest().send(method, path)

@@ -1,7 +1,8 @@
-@testable import Admin
 import Domain
 import Hummingbird
 import Testing
+
+@testable import Admin
 
 @Suite("Input of the admin listener is read strictly")
 struct StrictInputTests {
@@ -10,8 +11,10 @@ struct StrictInputTests {
     @Test(
         "a body that is not one JSON object is refused on every route that reads one",
         arguments: [
-            ("", 400, "invalid_json"), ("{", 400, "invalid_json"), ("{} {}", 400, "invalid_json"), (#"{"a": 1,}"#, 400, "invalid_json"),
-            ("{'a': 1}", 400, "invalid_json"), (#"{"a": 01}"#, 400, "invalid_json"), (#"{"a": NaN}"#, 400, "invalid_json"),
+            ("", 400, "invalid_json"), ("{", 400, "invalid_json"), ("{} {}", 400, "invalid_json"),
+            (#"{"a": 1,}"#, 400, "invalid_json"),
+            ("{'a': 1}", 400, "invalid_json"), (#"{"a": 01}"#, 400, "invalid_json"),
+            (#"{"a": NaN}"#, 400, "invalid_json"),
             (#"{"a": "\ud800"}"#, 400, "invalid_json"), (#"{"name": "a", "name": "b"}"#, 400, "duplicate_key"),
             (#"{"name": "a", "\u006eame": "b"}"#, 400, "duplicate_key"),
             (#"{"a": "# + String(repeating: "[", count: 20) + String(repeating: "]", count: 20) + "}", 400, "too_deep"),
@@ -79,7 +82,8 @@ struct StrictInputTests {
         #expect(unknown.status == 422)
         #expect(unknown.locations == ["verbose"])
         for name in sample.entry.parameters {
-            let twice = try await admin.send(sample.entry.method, sample.path + "?\(name)=1&\(name)=1", body: sample.body)
+            let twice = try await admin.send(
+                sample.entry.method, sample.path + "?\(name)=1&\(name)=1", body: sample.body)
             #expect(twice.status == 422, "\(name)")
             #expect(twice.errors == ["\(name) is given twice"])
         }
@@ -129,7 +133,8 @@ struct StrictInputTests {
     @Test("everything that is wrong is told at once, up to a bound")
     func manyErrors() async throws {
         let some = try await AdminUnderTest().send(
-            "POST", "/admin/v1/tenants", body: #"{"name": "", "time_zone": "Europe/Bonn", "state": "deleted", "tier": 7, "x/y~z": 1}"#)
+            "POST", "/admin/v1/tenants",
+            body: #"{"name": "", "time_zone": "Europe/Bonn", "state": "deleted", "tier": 7, "x/y~z": 1}"#)
         #expect(some.locations == ["/x~1y~0z", "/name", "/time_zone", "/state", "/tier"])
         #expect(some.json["detail"].text == "5 values are not acceptable.")
         let prices = Array(repeating: "1", count: 100).joined(separator: ",")

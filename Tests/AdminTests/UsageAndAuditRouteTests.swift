@@ -1,7 +1,8 @@
-@testable import Admin
 import Domain
 import Hummingbird
 import Testing
+
+@testable import Admin
 
 @Suite("Usage and the audit log on the admin listener")
 struct UsageAndAuditRouteTests {
@@ -10,13 +11,15 @@ struct UsageAndAuditRouteTests {
     private let other = TenantID(high: 0x0195_0000_0000_7000, low: 0x8000_0000_0000_00FF)
 
     private func row(
-        _ tenantID: TenantID = FakeAdministration.tenantID, day: Int = 0, version: TierVersionID = FakePrices.euro, requests: Int64 = 1,
+        _ tenantID: TenantID = FakeAdministration.tenantID, day: Int = 0, version: TierVersionID = FakePrices.euro,
+        requests: Int64 = 1,
         model: String = "iris"
     ) -> TenantUsageRow {
         TenantUsageRow(
             tenantID: tenantID,
             usage: UsageRow(
-                day: day, model: model, tierVersionID: version, keyID: nil, requests: requests, inputTokens: 10, cachedInputTokens: 0,
+                day: day, model: model, tierVersionID: version, keyID: nil, requests: requests, inputTokens: 10,
+                cachedInputTokens: 0,
                 outputTokens: 5))
     }
 
@@ -74,7 +77,8 @@ struct UsageAndAuditRouteTests {
         "a query that makes no sense is refused",
         arguments: [
             ("start=2026-03-01", "start"), ("start=2026-03-02T00:00:00Z&end=2026-03-01T00:00:00Z", "end"),
-            ("start=2026-03-01T00:00:00Z&end=2026-03-01T00:00:00Z", "end"), ("group_by=week", "group_by"), ("group_by=", "group_by"),
+            ("start=2026-03-01T00:00:00Z&end=2026-03-01T00:00:00Z", "end"), ("group_by=week", "group_by"),
+            ("group_by=", "group_by"),
             ("group_by=day,day", "group_by"), ("group_by=day,", "group_by"), ("limit=1001", "limit"),
             ("group_by=day&start=1970-01-01T00:00:00Z&end=2100-01-01T00:00:00Z", "start"),
         ])
@@ -138,7 +142,10 @@ struct UsageAndAuditRouteTests {
             "GET", "/admin/v1/usage?group_by=day&start=2026-03-01T00:00:00Z&end=2026-03-02T12:00:00Z")
         let stretches = try #require(admin.administration.last.usageQuery).stretches
         #expect(stretches.map(\.timeZone) == ["Asia/Tokyo", "Asia/Tokyo", "UTC", "UTC"])
-        #expect(stretches.map(\.start.description).dropFirst() == ["2026-03-01T15:00:00Z", "2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z"])
+        #expect(
+            stretches.map(\.start.description).dropFirst() == [
+                "2026-03-01T15:00:00Z", "2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z",
+            ])
         #expect(answer.json["data"].count == 2)
         #expect(answer.json["data"][0]["day"].text == "2026-03-01")
         #expect(answer.json["data"][1]["day"].text == "2026-03-02")
@@ -157,10 +164,14 @@ struct UsageAndAuditRouteTests {
         #expect(entry["before"]["amount"] == .number("9007199254740993"))
         #expect(entry["after"] == .null)
         #expect(
-            entry.keys == ["id", "object", "at", "actor", "action", "subject_type", "subject_id", "tenant_id", "before", "after"])
+            entry.keys == [
+                "id", "object", "at", "actor", "action", "subject_type", "subject_id", "tenant_id", "before", "after",
+            ])
     }
 
-    @Test("a filter that no entry can fit is refused", arguments: ["tenant_id=x", "action=tenant", "action=Tenant.Change", "action=a.b.c", "action=.a"])
+    @Test(
+        "a filter that no entry can fit is refused",
+        arguments: ["tenant_id=x", "action=tenant", "action=Tenant.Change", "action=a.b.c", "action=.a"])
     func badFilter(query: String) async throws {
         #expect(try await admin.send("GET", "/admin/v1/audit?\(query)").status == 422)
     }

@@ -22,7 +22,8 @@ struct AdministrationAuditTests {
         try #require(try JSONSerialization.jsonObject(with: Data((text ?? "").utf8)) as? NSDictionary)
     }
 
-    private let model = ModelProfile(name: "iris", version: "1", featureCount: nil, fixedTokensPerRequest: 1, maximumOutputTokens: 64)
+    private let model = ModelProfile(
+        name: "iris", version: "1", featureCount: nil, fixedTokensPerRequest: 1, maximumOutputTokens: 64)
 
     private func replica(_ port: Int) -> Replica {
         Replica(address: WorkerAddress(host: "127.0.0.1", port: port), workerProtocol: .predict, weight: 1, version: "")
@@ -37,7 +38,9 @@ struct AdministrationAuditTests {
             let tenant = try await harness.makeTenant()
             _ = try await store.changeTenant(tenant.id, TenantChange(state: .suspended), by: actor)
             let key = try await store.createKey(
-                NewKey(tenantID: tenant.id, name: "", environment: .live, scopes: [.read], allowedModels: nil, expiresAt: nil), by: actor)
+                NewKey(
+                    tenantID: tenant.id, name: "", environment: .live, scopes: [.read], allowedModels: nil,
+                    expiresAt: nil), by: actor)
             _ = try await store.revokeKey(.id(key.row.id), by: actor)
             _ = try await store.registerModel(model, by: actor)
             _ = try await store.setRoute("iris", [replica(1)], by: actor)
@@ -46,11 +49,15 @@ struct AdministrationAuditTests {
             #expect(
                 entries.reversed().map { "\($0.action) \($0.subjectType) \($0.subjectID)" } == [
                     "tier.publish tier plain", "tenant.create tenant \(tenant.id)", "tenant.change tenant \(tenant.id)",
-                    "key.create key \(key.row.id)", "key.revoke key \(key.row.id)", "model.register model iris", "route.set route iris",
+                    "key.create key \(key.row.id)", "key.revoke key \(key.row.id)", "model.register model iris",
+                    "route.set route iris",
                     "route.delete route iris",
                 ])
             #expect(entries.allSatisfy { $0.actor == actor.text })
-            #expect(entries.reversed().map { $0.tenantID == tenant.id } == [false, true, true, true, true, false, false, false])
+            #expect(
+                entries.reversed().map { $0.tenantID == tenant.id } == [
+                    false, true, true, true, true, false, false, false,
+                ])
             #expect(entries.reversed().map { $0.before == nil } == [true, true, false, true, false, true, true, false])
             #expect(entries.map { $0.after == nil } == [true] + Array(repeating: false, count: 7))
         }
@@ -64,7 +71,8 @@ struct AdministrationAuditTests {
             let tenant = try await harness.makeTenant()
             _ = try await harness.store.changeTenant(
                 tenant.id, TenantChange(name: "Other \"quoted\" 🥐", state: .suspended, tierCode: "large"), by: .system)
-            let entry = try #require(try await harness.store.audit(AuditQuery(page: PageRequest(limit: 1))).elements.first)
+            let entry = try #require(
+                try await harness.store.audit(AuditQuery(page: PageRequest(limit: 1))).elements.first)
             #expect(entry.actor == "system")
             let before = try document(entry.before)
             let after = try document(entry.after)
@@ -87,12 +95,14 @@ struct AdministrationAuditTests {
             _ = try await harness.store.setRoute("iris", [replica(1)], by: .system)
             _ = try await harness.store.setRoute("iris", [replica(2)], by: .system)
             let route = try #require(
-                try await harness.store.audit(AuditQuery(page: PageRequest(limit: 1), action: "route.set")).elements.first)
+                try await harness.store.audit(AuditQuery(page: PageRequest(limit: 1), action: "route.set")).elements
+                    .first)
             #expect(route.before?.contains("127.0.0.1:1") == true)
             #expect(route.after?.contains("127.0.0.1:2") == true)
             #expect(route.after?.contains("127.0.0.1:1\"") == false)
             let tier = try #require(
-                try await harness.store.audit(AuditQuery(page: PageRequest(limit: 1), action: "tier.publish")).elements.first)
+                try await harness.store.audit(AuditQuery(page: PageRequest(limit: 1), action: "tier.publish")).elements
+                    .first)
             #expect(tier.after?.contains("\"0.000000000001\"") == true)
         }
     }
@@ -111,11 +121,14 @@ struct AdministrationAuditTests {
             #expect(page.elements.count == 2)
             #expect(page.hasMore)
             let rest = try await harness.store.audit(
-                AuditQuery(page: PageRequest(limit: 2, after: page.elements[1].id), tenantID: one.id, action: "tenant.change"))
+                AuditQuery(
+                    page: PageRequest(limit: 2, after: page.elements[1].id), tenantID: one.id, action: "tenant.change"))
             #expect(rest.elements.count == 1)
             #expect(!rest.hasMore)
             let back = try await harness.store.audit(
-                AuditQuery(page: PageRequest(limit: 2, before: rest.elements[0].id), tenantID: one.id, action: "tenant.change"))
+                AuditQuery(
+                    page: PageRequest(limit: 2, before: rest.elements[0].id), tenantID: one.id, action: "tenant.change")
+            )
             #expect(back.elements == page.elements)
             let ofTwo = try await harness.store.audit(AuditQuery(page: PageRequest(limit: 10), tenantID: two.id))
             #expect(ofTwo.elements.map(\.action) == ["tenant.create"])

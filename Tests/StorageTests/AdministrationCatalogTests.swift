@@ -10,7 +10,8 @@ struct AdministrationCatalogTests {
     }
 
     private struct AddQuota: PostgresStatement {
-        static let sql = "INSERT INTO tier_quotas SELECT tier_version_id, 'tokens', 'year', 1, 'hard' FROM tier_versions"
+        static let sql =
+            "INSERT INTO tier_quotas SELECT tier_version_id, 'tokens', 'year', 1, 'hard' FROM tier_versions"
     }
 
     private struct DropPrices: PostgresStatement {
@@ -40,7 +41,9 @@ struct AdministrationCatalogTests {
             #expect(made.version.quotas == [QuotaRule(unit: .requests, frequency: .month, amount: 1_000, mode: .hard)])
             let page = try await harness.store.tiers(PageRequest(limit: 10))
             #expect(page.elements == [made])
-            let sheet = try await harness.asRole("weir_directory") { pool in try await PriceStore(pool: pool).sheet(made.version.id) }
+            let sheet = try await harness.asRole("weir_directory") { pool in
+                try await PriceStore(pool: pool).sheet(made.version.id)
+            }
             #expect(sheet?.currency == "EUR")
             #expect(sheet?.price(of: .inputToken, model: "iris") == UnitPrice(picos: 1))
             #expect(sheet?.price(of: .request, model: "other") == UnitPrice(picos: 100_000_000))
@@ -69,8 +72,12 @@ struct AdministrationCatalogTests {
     func immutable() async throws {
         try await AdministrationHarness.with { harness in
             try await harness.makeTier()
-            for change in [ChangePrice(), AddQuota(), DropPrices(), ChangeVersion(), Unpublish()] as [any PostgresStatement] {
-                let error = await #expect(throws: PostgresError.self) { _ = try await harness.pool.affectedRows(by: change) }
+            for change in [ChangePrice(), AddQuota(), DropPrices(), ChangeVersion(), Unpublish()]
+                as [any PostgresStatement]
+            {
+                let error = await #expect(throws: PostgresError.self) {
+                    _ = try await harness.pool.affectedRows(by: change)
+                }
                 #expect(error?.sqlState == "23514", "\(type(of: change))")
             }
             let retired = try await harness.pool.affectedRows(by: Retire())
@@ -94,7 +101,8 @@ struct AdministrationCatalogTests {
     func emptyTier() async throws {
         try await AdministrationHarness.with { harness in
             let made = try await harness.store.createTier(
-                NewTier(code: "free", name: "Free", currency: "USD", baseFee: .zero, prices: [], quotas: []), by: .system)
+                NewTier(code: "free", name: "Free", currency: "USD", baseFee: .zero, prices: [], quotas: []),
+                by: .system)
             #expect(made.version.prices.isEmpty)
             #expect(made.version.quotas.isEmpty)
         }
@@ -111,8 +119,10 @@ struct AdministrationCatalogTests {
             }
             let pages: [(PageRequest<String>, [String], Bool)] = [
                 (PageRequest(limit: 2), ["a", "b"], true), (PageRequest(limit: 2, after: "b"), ["c", "d"], true),
-                (PageRequest(limit: 2, after: "d"), ["e"], false), (PageRequest(limit: 2, before: "d"), ["b", "c"], true),
-                (PageRequest(limit: 3, before: "d"), ["a", "b", "c"], false), (PageRequest(limit: 2, after: "z"), [], false),
+                (PageRequest(limit: 2, after: "d"), ["e"], false),
+                (PageRequest(limit: 2, before: "d"), ["b", "c"], true),
+                (PageRequest(limit: 3, before: "d"), ["a", "b", "c"], false),
+                (PageRequest(limit: 2, after: "z"), [], false),
             ]
             for (page, expected, hasMore) in pages {
                 let tiers = try await harness.store.tiers(page)
@@ -134,7 +144,8 @@ struct AdministrationCatalogTests {
 
     private func replica(_ port: Int, usesTLS: Bool = false) -> Replica {
         Replica(
-            address: WorkerAddress(host: "127.0.0.1", port: port, usesTLS: usesTLS), workerProtocol: .oip, weight: port % 10 + 1, version: "1")
+            address: WorkerAddress(host: "127.0.0.1", port: port, usesTLS: usesTLS), workerProtocol: .oip,
+            weight: port % 10 + 1, version: "1")
     }
 
     @Test("a model is registered once")
@@ -157,7 +168,8 @@ struct AdministrationCatalogTests {
             let set = try await harness.store.setRoute("iris", [replica(9_003, usesTLS: true)], by: .system)
             #expect(set.replicas == [replica(9_003, usesTLS: true)])
             let snapshot = try await harness.asRole("weir_directory") { pool in
-                await RouteStore(pool: pool, redis: nil, isAllowed: { _ in true }, logger: AdministrationHarness.logger).load()
+                await RouteStore(pool: pool, redis: nil, isAllowed: { _ in true }, logger: AdministrationHarness.logger)
+                    .load()
             }
             #expect(snapshot.table["iris"] == ModelRoute(profile: model(), replicas: [replica(9_003, usesTLS: true)]))
         }
@@ -166,7 +178,9 @@ struct AdministrationCatalogTests {
     @Test("a route needs a registered model, and is deleted once")
     func routeRefusals() async throws {
         try await AdministrationHarness.with { harness in
-            let unregistered = await refusal { _ = try await harness.store.setRoute("iris", [replica(9_000)], by: .system) }
+            let unregistered = await refusal {
+                _ = try await harness.store.setRoute("iris", [replica(9_000)], by: .system)
+            }
             #expect(unregistered?.code == .notFound)
             _ = try await harness.store.registerModel(model(), by: .system)
             let missing = await refusal { try await harness.store.deleteRoute("iris", by: .system) }

@@ -33,7 +33,9 @@ struct AdministrationIsolationTests {
         let two = try await harness.makeTenant("two")
         for tenant in [one, two, two] {
             _ = try await harness.store.createKey(
-                NewKey(tenantID: tenant.id, name: "", environment: .live, scopes: [.read], allowedModels: nil, expiresAt: nil),
+                NewKey(
+                    tenantID: tenant.id, name: "", environment: .live, scopes: [.read], allowedModels: nil,
+                    expiresAt: nil),
                 by: .system)
         }
         return (one, two)
@@ -44,9 +46,11 @@ struct AdministrationIsolationTests {
         try await AdministrationHarness.with { harness in
             let (one, two) = try await fill(harness)
             try await harness.asRole("weir_reader") { pool in
-                let ofOne = try await pool.pipeline(PostgresLocalSetting("weir.tenant_id", one.id.description), Seen()).1
+                let ofOne = try await pool.pipeline(PostgresLocalSetting("weir.tenant_id", one.id.description), Seen())
+                    .1
                 #expect(ofOne == ["1 1 1 1 2 one"])
-                let ofTwo = try await pool.pipeline(PostgresLocalSetting("weir.tenant_id", two.id.description), Seen()).1
+                let ofTwo = try await pool.pipeline(PostgresLocalSetting("weir.tenant_id", two.id.description), Seen())
+                    .1
                 #expect(ofTwo == ["1 2 1 1 3 two"])
             }
         }
@@ -60,7 +64,8 @@ struct AdministrationIsolationTests {
                 let nobody = try await pool.execute(Seen())
                 #expect(nobody == ["0 0 0 0 0"])
                 let stranger = try await pool.pipeline(
-                    PostgresLocalSetting("weir.tenant_id", TenantID(high: 1, low: 1).description), Seen()).1
+                    PostgresLocalSetting("weir.tenant_id", TenantID(high: 1, low: 1).description), Seen()
+                ).1
                 #expect(stranger == ["0 0 0 0 0"])
             }
         }
@@ -72,7 +77,9 @@ struct AdministrationIsolationTests {
             _ = try await fill(harness)
             try await harness.asRole(role) { pool in
                 for statement in [ReadDigest(), MakeTenant(), WriteAudit()] as [any PostgresStatement] {
-                    let error = await #expect(throws: PostgresError.self) { _ = try await pool.affectedRows(by: statement) }
+                    let error = await #expect(throws: PostgresError.self) {
+                        _ = try await pool.affectedRows(by: statement)
+                    }
                     #expect(error?.sqlState == "42501", "\(type(of: statement))")
                 }
             }

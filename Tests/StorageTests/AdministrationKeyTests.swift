@@ -9,7 +9,8 @@ struct AdministrationKeyTests {
         _ tenantID: TenantID, name: String = "ci", models: Set<String>? = ["iris"], expiresAt: Timestamp? = nil
     ) -> NewKey {
         NewKey(
-            tenantID: tenantID, name: name, environment: .test, scopes: [.predict, .read], allowedModels: models, expiresAt: expiresAt)
+            tenantID: tenantID, name: name, environment: .test, scopes: [.predict, .read], allowedModels: models,
+            expiresAt: expiresAt)
     }
 
     @Test("a new key is what the gateway's directory finds, with the digest under the pepper")
@@ -53,7 +54,9 @@ struct AdministrationKeyTests {
             #expect(everything.contains(made.row.publicID))
             #expect(!everything.contains(String(made.key.revealed.dropFirst(23).prefix(32))))
             let audit = try await harness.store.audit(AuditQuery(page: PageRequest(limit: 10)))
-            #expect(!audit.elements.contains { ($0.before ?? "").contains("digest") || ($0.after ?? "").contains("digest") })
+            #expect(
+                !audit.elements.contains { ($0.before ?? "").contains("digest") || ($0.after ?? "").contains("digest") }
+            )
         }
     }
 
@@ -63,7 +66,9 @@ struct AdministrationKeyTests {
             try await harness.makeTier()
             let tenant = try await harness.makeTenant("one")
             let other = try await harness.makeTenant("two")
-            for name in ["a", "b", "c"] { _ = try await harness.store.createKey(newKey(tenant.id, name: name, models: nil), by: .system) }
+            for name in ["a", "b", "c"] {
+                _ = try await harness.store.createKey(newKey(tenant.id, name: name, models: nil), by: .system)
+            }
             _ = try await harness.store.createKey(newKey(other.id, name: "x"), by: .system)
             let page = try await harness.store.keys(of: tenant.id, PageRequest(limit: 2))
             #expect(page.elements.map(\.name) == ["c", "b"])
@@ -121,10 +126,13 @@ struct AdministrationKeyTests {
                 databaseURL: harness.url, pepper: AdministrationHarness.pepper, customerKey: customer.revealed,
                 adminKey: administrator.revealed, workerAddress: WorkerAddress(host: "127.0.0.1", port: 1),
                 logger: AdministrationHarness.logger)
-            let unknown = await refusal { _ = try await harness.store.revokeKey(.id(KeyID(high: 1, low: 1)), by: .system) }
+            let unknown = await refusal {
+                _ = try await harness.store.revokeKey(.id(KeyID(high: 1, low: 1)), by: .system)
+            }
             #expect(unknown?.code == .notFound)
             let own = await refusal {
-                _ = try await harness.store.revokeKey(.publicID(administrator.publicID), by: .key(administrator.publicID))
+                _ = try await harness.store.revokeKey(
+                    .publicID(administrator.publicID), by: .key(administrator.publicID))
             }
             #expect(own?.code == .conflict)
             let other = try await harness.store.revokeKey(.publicID(administrator.publicID), by: .system)

@@ -69,11 +69,15 @@ struct AdministrationTenantTests {
         try await AdministrationHarness.with { harness in
             let id = TenantID(high: 1, low: 1)
             let found = await refusal { _ = try await harness.store.tenant(id) }
-            let changed = await refusal { _ = try await harness.store.changeTenant(id, TenantChange(name: "x"), by: .system) }
+            let changed = await refusal {
+                _ = try await harness.store.changeTenant(id, TenantChange(name: "x"), by: .system)
+            }
             let keys = await refusal { _ = try await harness.store.keys(of: id, PageRequest(limit: 1)) }
             let key = await refusal {
                 _ = try await harness.store.createKey(
-                    NewKey(tenantID: id, name: "", environment: .live, scopes: [.read], allowedModels: nil, expiresAt: nil), by: .system)
+                    NewKey(
+                        tenantID: id, name: "", environment: .live, scopes: [.read], allowedModels: nil, expiresAt: nil),
+                    by: .system)
             }
             #expect([found, changed, keys, key].map { $0?.code } == [.notFound, .notFound, .notFound, .notFound])
         }
@@ -112,7 +116,8 @@ struct AdministrationTenantTests {
             #expect(suspended.name == made.name)
             #expect(suspended.tierVersionID == made.tierVersionID)
             let renamed = try await harness.store.changeTenant(
-                made.id, TenantChange(name: "Other", timeZone: "Asia/Tokyo", state: .active, retention: .full), by: .system)
+                made.id, TenantChange(name: "Other", timeZone: "Asia/Tokyo", state: .active, retention: .full),
+                by: .system)
             #expect(renamed.name == "Other")
             #expect(renamed.timeZone == "Asia/Tokyo")
             #expect(renamed.state == .active)
@@ -163,7 +168,8 @@ struct AdministrationTenantTests {
         try await AdministrationHarness.with { harness in
             try await harness.makeTier()
             let made = try await harness.makeTenant()
-            let changed = try await harness.store.changeTenant(made.id, TenantChange(name: made.name, tierCode: "plain"), by: .system)
+            let changed = try await harness.store.changeTenant(
+                made.id, TenantChange(name: made.name, tierCode: "plain"), by: .system)
             #expect(changed == made)
             let subscriptions = try await harness.texts(Subscriptions())
             #expect(subscriptions == ["plain t"])
@@ -178,7 +184,8 @@ struct AdministrationTenantTests {
             try await harness.makeTier()
             let made = try await harness.makeTenant()
             let failure = await refusal {
-                _ = try await harness.store.changeTenant(made.id, TenantChange(name: "Other", tierCode: "nothing"), by: .system)
+                _ = try await harness.store.changeTenant(
+                    made.id, TenantChange(name: "Other", tierCode: "nothing"), by: .system)
             }
             #expect(failure?.code == .validationFailed)
             let found = try await harness.store.tenant(made.id)
@@ -195,7 +202,8 @@ struct AdministrationTenantTests {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for index in 0..<12 {
                     group.addTask {
-                        _ = try await harness.store.changeTenant(made.id, TenantChange(tierCode: codes[index % 4]), by: .system)
+                        _ = try await harness.store.changeTenant(
+                            made.id, TenantChange(tierCode: codes[index % 4]), by: .system)
                     }
                 }
                 try await group.waitForAll()

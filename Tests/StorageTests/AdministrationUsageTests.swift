@@ -39,14 +39,19 @@ struct AdministrationUsageTests {
     private var end: Timestamp { start.advanced(byMilliseconds: 86_400_000) }
     private let keyID = KeyID(high: 7, low: 7)
 
-    private func post(_ harness: AdministrationHarness, _ tenant: TenantRow, model: String = "iris", hours: Int64 = 12) async throws {
+    private func post(_ harness: AdministrationHarness, _ tenant: TenantRow, model: String = "iris", hours: Int64 = 12)
+        async throws
+    {
         var generator = SystemRandomNumberGenerator()
         let at = start.advanced(byMilliseconds: hours * 3_600_000)
-        let statement = Post(id: RequestID(at: at, using: &generator), tenant: tenant, keyID: keyID, model: model, at: at)
+        let statement = Post(
+            id: RequestID(at: at, using: &generator), tenant: tenant, keyID: keyID, model: model, at: at)
         _ = try await harness.asRole(nil) { pool in try await pool.execute(statement) }
     }
 
-    private func day(_ timeZone: String? = nil) -> TotalUsageQuery.Stretch { .init(timeZone: timeZone, start: start, end: end) }
+    private func day(_ timeZone: String? = nil) -> TotalUsageQuery.Stretch {
+        .init(timeZone: timeZone, start: start, end: end)
+    }
 
     @Test("usage is the same before, between and after roll-ups, of one tenant and of all")
     func rollUp() async throws {
@@ -69,7 +74,8 @@ struct AdministrationUsageTests {
             let mixed = try await harness.store.usage(all)
             #expect(mixed.map(\.usage.requests) == [2, 1])
             #expect(mixed.map(\.usage.outputTokens) == [10, 5])
-            let ofTwo = try await harness.store.usage(TotalUsageQuery(tenantID: two.id, stretches: [day()], groupsByKey: true))
+            let ofTwo = try await harness.store.usage(
+                TotalUsageQuery(tenantID: two.id, stretches: [day()], groupsByKey: true))
             #expect(ofTwo.map(\.usage.requests) == [1])
             #expect(ofTwo.map(\.usage.keyID) == [keyID])
         }
@@ -89,7 +95,9 @@ struct AdministrationUsageTests {
             let zones = try await harness.store.timeZones()
             #expect(zones == ["Asia/Tokyo", "Europe/Berlin"])
             let rows = try await harness.store.usage(
-                TotalUsageQuery(tenantID: nil, stretches: [day("Asia/Tokyo"), day("UTC"), day("Europe/Berlin")], groupsByKey: false))
+                TotalUsageQuery(
+                    tenantID: nil, stretches: [day("Asia/Tokyo"), day("UTC"), day("Europe/Berlin")], groupsByKey: false)
+            )
             #expect(rows.map(\.tenantID) == [berlin.id, tokyo.id])
             #expect(rows.map(\.usage.day) == [2, 0])
             #expect(rows.map(\.usage.requests) == [1, 1])
@@ -106,9 +114,12 @@ struct AdministrationUsageTests {
             try await post(harness, tenant, model: "b")
             let moved = try await harness.store.changeTenant(tenant.id, TenantChange(tierCode: "large"), by: .system)
             try await post(harness, moved, model: "a")
-            let rows = try await harness.store.usage(TotalUsageQuery(tenantID: tenant.id, stretches: [day()], groupsByKey: false))
+            let rows = try await harness.store.usage(
+                TotalUsageQuery(tenantID: tenant.id, stretches: [day()], groupsByKey: false))
             #expect(rows.map(\.usage.model) == ["a", "a", "b"])
-            #expect(Set(rows.prefix(2).map(\.usage.tierVersionID)) == Set([tenant.tierVersionID, moved.tierVersionID].compactMap(\.self)))
+            #expect(
+                Set(rows.prefix(2).map(\.usage.tierVersionID))
+                    == Set([tenant.tierVersionID, moved.tierVersionID].compactMap(\.self)))
         }
     }
 }
@@ -118,10 +129,12 @@ struct AdministrationOutageTests {
     @Test("a database that is away is told as such and not as a refusal")
     func away() async throws {
         let pool = try PostgresPool(
-            configuration: PostgresConfiguration(url: "postgresql://nobody@127.0.0.1:1/none", connectTimeoutMilliseconds: 500),
+            configuration: PostgresConfiguration(
+                url: "postgresql://nobody@127.0.0.1:1/none", connectTimeoutMilliseconds: 500),
             options: PostgresPool.Options(name: "away", maximumConnections: 1, queueTimeoutMilliseconds: 300),
             logger: AdministrationHarness.logger)
-        let store = AdministrationStore(pool: pool, reports: pool, pepper: AdministrationHarness.pepper, time: HeldTime())
+        let store = AdministrationStore(
+            pool: pool, reports: pool, pepper: AdministrationHarness.pepper, time: HeldTime())
         for verb in [
             { _ = try await store.tenants(PageRequest(limit: 1)) },
             { _ = try await store.changeTenant(TenantID(high: 1, low: 1), TenantChange(name: "x"), by: .system) },
