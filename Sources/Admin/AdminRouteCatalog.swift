@@ -1,7 +1,7 @@
 public import Domain
 
-/// Every route of the admin listener: the one list that the router, the check of scopes, the 405 answers and the test against
-/// `openapi/weir-admin.yaml` share.
+/// Every route of the admin listener: the one list that the router, the check of scopes, the 405 answers and the test
+/// against `openapi/weir-admin.yaml` share.
 public enum AdminRouteCatalog {
     /// What a route does; named as in OpenAPI.
     public enum Operation: String, Sendable, CaseIterable {

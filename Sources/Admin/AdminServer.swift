@@ -26,7 +26,8 @@ public struct AdminServer: Sendable {
 
         public init(
             administration: any Administration, authenticator: any AdminAuthenticator, prices: any PriceSource,
-            metrics: (@Sendable () -> String)?, isAllowed: @escaping @Sendable (WorkerAddress) -> Bool, time: any TimeSource
+            metrics: (@Sendable () -> String)?, isAllowed: @escaping @Sendable (WorkerAddress) -> Bool,
+            time: any TimeSource
         ) {
             self.administration = administration
             self.authenticator = authenticator
@@ -74,7 +75,9 @@ struct AdminRouter: Sendable {
         let router = Router(context: AdminContext.self)
         router.add(middleware: ProblemMiddleware())
         for entry in AdminRouteCatalog.routes {
-            guard let method = HTTPRequest.Method(entry.method), let handle = handler(of: entry.operation) else { continue }
+            guard let method = HTTPRequest.Method(entry.method), let handle = handler(of: entry.operation) else {
+                continue
+            }
             let gate = AdminGate(authenticator: parts.authenticator, entry: entry)
             router.on(RouterPath(entry.path), method: method) { request, context in
                 let call = try await gate.admit(request, context)

@@ -3,9 +3,11 @@ internal import Glibc
 public import Logging
 internal import PostgresDriver
 
-/// What `weir dev` begins with: three tiers, a tenant with a key, an administrator's key, and the iris model with its worker.
+/// What `weir dev` begins with: three tiers, a tenant with a key, an administrator's key, and the iris model with its
+/// worker.
 ///
-/// Whatever is there already stays as it is, except the route, which follows the worker. A key that was revoked stays revoked.
+/// Whatever is there already stays as it is, except the route, which follows the worker. A key that was revoked stays
+/// revoked.
 public enum DemoInstallation {
     public struct Result: Hashable, Sendable {
         public let tenantID: TenantID
@@ -39,21 +41,28 @@ public enum DemoInstallation {
     ///   - workerAddress: where the iris model is served by plain JSON.
     /// - Throws: ``Failure``; ``AdministrationFailure``; the driver's error for a URL that cannot be used.
     public static func ensure(
-        databaseURL: String, pepper: [UInt8], customerKey: String, adminKey: String, workerAddress: WorkerAddress, logger: Logger
+        databaseURL: String, pepper: [UInt8], customerKey: String, adminKey: String, workerAddress: WorkerAddress,
+        logger: Logger
     ) async throws -> Result {
         let digest = KeyDigest(pepper: pepper)
         let keys = [
-            try Key(customerKey, .live, digest, tenantID: tenantID, scopes: [.predict, .read, .billing, .keys], name: "demo"),
+            try Key(
+                customerKey, .live, digest, tenantID: tenantID, scopes: [.predict, .read, .billing, .keys], name: "demo"
+            ),
             try Key(adminKey, .admin, digest, tenantID: nil, scopes: [.admin], name: "demo administrator"),
         ]
         let pool = try PostgresPool(
             configuration: PostgresConfiguration(
-                url: databaseURL, role: "weir_admin", statementTimeoutMilliseconds: 10_000, lockTimeoutMilliseconds: 5_000),
-            options: PostgresPool.Options(name: "demo", maximumConnections: 1, queueTimeoutMilliseconds: 10_000), logger: logger)
+                url: databaseURL, role: "weir_admin", statementTimeoutMilliseconds: 10_000,
+                lockTimeoutMilliseconds: 5_000),
+            options: PostgresPool.Options(name: "demo", maximumConnections: 1, queueTimeoutMilliseconds: 10_000),
+            logger: logger)
         let outcome: Swift.Result<Void, PostgresTransactionError>
         do throws(PostgresTransactionError) {
             try await pool.transaction { connection in
-                try await fill(AdministrationTransaction(connection: connection, actor: .system, time: WallClock()), keys, workerAddress)
+                try await fill(
+                    AdministrationTransaction(connection: connection, actor: .system, time: WallClock()), keys,
+                    workerAddress)
             }
             outcome = .success(())
         } catch {
@@ -87,11 +96,14 @@ public enum DemoInstallation {
             } else {
                 _ = try await transaction.insertKey(
                     InsertKey(
-                        id: transaction.newID(), tenantID: key.tenantID, userID: key.tenantID == nil ? nil : userID, key: key.key,
+                        id: transaction.newID(), tenantID: key.tenantID, userID: key.tenantID == nil ? nil : userID,
+                        key: key.key,
                         digest: key.digest, name: key.name, scopes: key.scopes, allowedModels: nil, expiresAt: nil))
             }
         }
-        if try await connection.execute(LockModel(name: iris.name)).isEmpty { _ = try await transaction.registerModel(iris) }
+        if try await connection.execute(LockModel(name: iris.name)).isEmpty {
+            _ = try await transaction.registerModel(iris)
+        }
         _ = try await transaction.setRoute(
             iris.name, [Replica(address: workerAddress, workerProtocol: .predict, weight: 1, version: iris.version)])
     }
@@ -101,7 +113,9 @@ public enum DemoInstallation {
 
     private static let tiers = [
         tier("basic", "Basic", fee: 0, prices: (100_000_000, 500_000, 1_500_000), requests: 10_000, tokens: 1_000_000),
-        tier("standard", "Standard", fee: 49_000_000, prices: (50_000_000, 250_000, 750_000), requests: 1_000_000, tokens: 100_000_000),
+        tier(
+            "standard", "Standard", fee: 49_000_000, prices: (50_000_000, 250_000, 750_000), requests: 1_000_000,
+            tokens: 100_000_000),
         tier(
             "premium", "Premium", fee: 499_000_000, prices: (20_000_000, 100_000, 300_000), requests: 100_000_000,
             tokens: 100_000_000_000),
@@ -133,7 +147,8 @@ public enum DemoInstallation {
         let name: String
 
         init(
-            _ text: String, _ environment: APIKey.Environment, _ digest: KeyDigest, tenantID: TenantID?, scopes: Set<Scope>, name: String
+            _ text: String, _ environment: APIKey.Environment, _ digest: KeyDigest, tenantID: TenantID?,
+            scopes: Set<Scope>, name: String
         ) throws(Failure) {
             guard let key = APIKey(parsing: Array(text.utf8)), key.environment == environment else {
                 throw .unusableKey(environment)

@@ -138,8 +138,10 @@ struct AdministrationDemoTests {
             for (customer, admin) in [("weir_live_x", adminKey.revealed), (adminKey.revealed, customerKey.revealed)] {
                 await #expect(throws: DemoInstallation.Failure.unusableKey(.live)) {
                     _ = try await DemoInstallation.ensure(
-                        databaseURL: harness.url, pepper: AdministrationHarness.pepper, customerKey: customer, adminKey: admin,
-                        workerAddress: WorkerAddress(host: "127.0.0.1", port: 9_000), logger: AdministrationHarness.logger)
+                        databaseURL: harness.url, pepper: AdministrationHarness.pepper, customerKey: customer,
+                        adminKey: admin,
+                        workerAddress: WorkerAddress(host: "127.0.0.1", port: 9_000),
+                        logger: AdministrationHarness.logger)
                 }
             }
         }

@@ -43,7 +43,8 @@ struct AdministrationHarness: Sendable {
     static func pool(_ url: String, role: String?) throws -> PostgresPool {
         try PostgresPool(
             configuration: PostgresConfiguration(url: url, role: role),
-            options: PostgresPool.Options(name: role ?? "owner", maximumConnections: 4, queueTimeoutMilliseconds: 30_000), logger: logger)
+            options: PostgresPool.Options(
+                name: role ?? "owner", maximumConnections: 4, queueTimeoutMilliseconds: 30_000), logger: logger)
     }
 
     /// Runs a body with a pool of a role, which is closed afterwards.
@@ -82,7 +83,8 @@ struct AdministrationHarness: Sendable {
 
     func makeTenant(_ name: String = "Example", tier: String = "plain") async throws -> TenantRow {
         try await store.createTenant(
-            NewTenant(name: name, timeZone: "Europe/Berlin", state: .active, retention: .none, tierCode: tier), by: Self.actor)
+            NewTenant(name: name, timeZone: "Europe/Berlin", state: .active, retention: .none, tierCode: tier),
+            by: Self.actor)
     }
 }
 
@@ -91,7 +93,8 @@ func publicID(_ text: String) -> APIKey.PublicID {
     return id
 }
 
-/// A clock that a test moves. Every reading is a millisecond later, so that identifiers come in the order in which they are made.
+/// A clock that a test moves. Every reading is a millisecond later, so that identifiers come in the order in which they
+/// are made.
 final class HeldTime: TimeSource {
     private let milliseconds = AtomicCounter()
 
@@ -108,14 +111,17 @@ private actor MigratedTemplate {
     private var making: Task<String, any Error>?
 
     func name() async throws -> String {
-        let task = making ?? Task {
-            let name = "administration_template_\(getpid())"
-            let url = try await PostgresServer.makeDatabase(named: name)
-            let migrator = PostgresMigrator(
-                configuration: try PostgresConfiguration(url: url), migrations: StorageMigrations.all, logger: AdministrationHarness.logger)
-            _ = try await migrator.migrate()
-            return name
-        }
+        let task =
+            making
+            ?? Task {
+                let name = "administration_template_\(getpid())"
+                let url = try await PostgresServer.makeDatabase(named: name)
+                let migrator = PostgresMigrator(
+                    configuration: try PostgresConfiguration(url: url), migrations: StorageMigrations.all,
+                    logger: AdministrationHarness.logger)
+                _ = try await migrator.migrate()
+                return name
+            }
         making = task
         return try await task.value
     }

@@ -7,15 +7,20 @@ struct AuditEndpoint: Sendable {
 
     func list(_ call: AdminCall) async throws -> Response {
         let page = try call.query.page { AuditID($0) }
-        let tenantID = try call.query.value("tenant_id", "a tenant's id", fix: "Take it from GET /admin/v1/tenants.") { TenantID($0) }
-        let action = try call.query.value("action", "an action such as tenant.change", fix: "Take it from an entry.", Self.action)
+        let tenantID = try call.query.value("tenant_id", "a tenant's id", fix: "Take it from GET /admin/v1/tenants.") {
+            TenantID($0)
+        }
+        let action = try call.query.value(
+            "action", "an action such as tenant.change", fix: "Take it from an entry.", Self.action)
         let entries = try await administration.audit(AuditQuery(page: page, tenantID: tenantID, action: action))
         return try .json(ListAnswer(entries, cursor: \.id.description, AuditAnswer.init))
     }
 
     private static func action(_ text: String) -> String? {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-        let isWord = { (part: Substring) in !part.isEmpty && part.utf8.allSatisfy { (0x61...0x7A).contains($0) || $0 == UInt8(ascii: "_") } }
+        let isWord = { (part: Substring) in
+            !part.isEmpty && part.utf8.allSatisfy { (0x61...0x7A).contains($0) || $0 == UInt8(ascii: "_") }
+        }
         return parts.count == 2 && parts.allSatisfy(isWord) && text.utf8.count <= 64 ? text : nil
     }
 }

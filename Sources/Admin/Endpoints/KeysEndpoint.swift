@@ -17,20 +17,25 @@ struct KeysEndpoint: Sendable {
 
     func create(_ call: AdminCall) async throws -> Response {
         let tenantID = try call.tenantID()
-        let input = try await RequestBodyReader.object(call, fields: ["name", "environment", "scopes", "allowed_models", "expires_at"])
+        let input = try await RequestBodyReader.object(
+            call, fields: ["name", "environment", "scopes", "allowed_models", "expires_at"])
         let name = input.nullable("name", .name) ?? ""
         let environment = input.optional("environment", .oneOf(Self.environments)) ?? .live
-        let scopes = input.required("scopes", InputRule<Scope>.set(of: .oneOf(Self.scopes), count: 1...Self.scopes.count))
+        let scopes = input.required(
+            "scopes", InputRule<Scope>.set(of: .oneOf(Self.scopes), count: 1...Self.scopes.count))
         let models = input.nullable("allowed_models", InputRule<String>.set(of: .modelName, count: 1...1_000))
         let expiresAt = input.nullable("expires_at", .instant)
         if let expiresAt, expiresAt <= time.now {
-            input.note("expires_at", "has passed already", fix: "Send a later time, or leave it out for a key that does not expire.")
+            input.note(
+                "expires_at", "has passed already",
+                fix: "Send a later time, or leave it out for a key that does not expire.")
         }
         try input.problems.check()
         guard let scopes else { throw input.problems.refusal }
         let created = try await administration.createKey(
             NewKey(
-                tenantID: tenantID, name: name, environment: environment, scopes: scopes, allowedModels: models, expiresAt: expiresAt),
+                tenantID: tenantID, name: name, environment: environment, scopes: scopes, allowedModels: models,
+                expiresAt: expiresAt),
             by: call.actor)
         var response = try Response.json(KeyAnswer(created.row, key: created.key.revealed), status: .created)
         response.headers[.cacheControl] = "no-store"

@@ -24,7 +24,8 @@ struct ModelsEndpoint: Sendable {
         guard let name else { throw input.problems.refusal }
         let model = try await administration.registerModel(
             ModelProfile(
-                name: name, version: version, featureCount: featureCount.map { Int($0) }, fixedTokensPerRequest: fixedTokens,
+                name: name, version: version, featureCount: featureCount.map { Int($0) },
+                fixedTokensPerRequest: fixedTokens,
                 maximumOutputTokens: outputTokens),
             by: call.actor)
         return try .json(ModelAnswer(model), status: .created)

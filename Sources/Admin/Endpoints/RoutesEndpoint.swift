@@ -23,12 +23,15 @@ struct RoutesEndpoint: Sendable {
             let version = item.optional("version", .text(length: 0...64)) ?? ""
             guard let address, let workerProtocol else { continue }
             if !isAllowed(address) {
-                item.note("address", "is outside the networks that workers may be in", fix: "See the setting WEIR_WORKER_NETWORKS.")
+                item.note(
+                    "address", "is outside the networks that workers may be in",
+                    fix: "See the setting WEIR_WORKER_NETWORKS.")
             }
             if replicas.contains(where: { $0.address == address }) {
                 item.note("address", "is there twice", fix: "Send it once, with a greater weight.")
             }
-            replicas.append(Replica(address: address, workerProtocol: workerProtocol, weight: Int(weight), version: version))
+            replicas.append(
+                Replica(address: address, workerProtocol: workerProtocol, weight: Int(weight), version: version))
         }
         try input.problems.check()
         return try .json(RouteAnswer(try await administration.setRoute(model, replicas, by: call.actor)))

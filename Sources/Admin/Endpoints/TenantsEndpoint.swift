@@ -15,7 +15,8 @@ struct TenantsEndpoint: Sendable {
     }
 
     func create(_ call: AdminCall) async throws -> Response {
-        let input = try await RequestBodyReader.object(call, fields: ["name", "time_zone", "state", "retention", "tier"])
+        let input = try await RequestBodyReader.object(
+            call, fields: ["name", "time_zone", "state", "retention", "tier"])
         let name = input.required("name", .name)
         let timeZone = input.optional("time_zone", .timeZone) ?? "UTC"
         let state = input.optional("state", .oneOf(TenantState.allCases)) ?? .active
@@ -24,7 +25,8 @@ struct TenantsEndpoint: Sendable {
         try input.problems.check()
         guard let name, let tier else { throw input.problems.refusal }
         let row = try await administration.createTenant(
-            NewTenant(name: name, timeZone: timeZone, state: state, retention: retention, tierCode: tier), by: call.actor)
+            NewTenant(name: name, timeZone: timeZone, state: state, retention: retention, tierCode: tier),
+            by: call.actor)
         var response = try Response.json(TenantAnswer(row), status: .created)
         response.headers[.location] = "/admin/v1/tenants/\(row.id)"
         return response
@@ -32,11 +34,13 @@ struct TenantsEndpoint: Sendable {
 
     func change(_ call: AdminCall) async throws -> Response {
         let id = try call.tenantID()
-        let input = try await RequestBodyReader.object(call, fields: ["name", "time_zone", "state", "retention", "tier"])
+        let input = try await RequestBodyReader.object(
+            call, fields: ["name", "time_zone", "state", "retention", "tier"])
         let change = TenantChange(
             name: input.optional("name", .name), timeZone: input.optional("time_zone", .timeZone),
             state: input.optional("state", .oneOf(TenantState.allCases)),
-            retention: input.optional("retention", .oneOf(Retention.allCases)), tierCode: input.optional("tier", .tierCode))
+            retention: input.optional("retention", .oneOf(Retention.allCases)),
+            tierCode: input.optional("tier", .tierCode))
         if input.isEmpty { input.problems.add("", "changes nothing", fix: "Send at least one field.") }
         try input.problems.check()
         return try .json(TenantAnswer(try await administration.changeTenant(id, change, by: call.actor)))

@@ -22,7 +22,8 @@ struct TiersEndpoint: Sendable {
         try input.problems.check()
         guard let code, let name, let currency else { throw input.problems.refusal }
         let row = try await administration.createTier(
-            NewTier(code: code, name: name, currency: currency, baseFee: Micros(baseFee), prices: prices, quotas: quotas),
+            NewTier(
+                code: code, name: name, currency: currency, baseFee: Micros(baseFee), prices: prices, quotas: quotas),
             by: call.actor)
         return try .json(TierAnswer(row), status: .created)
     }
@@ -36,7 +37,8 @@ struct TiersEndpoint: Sendable {
             let unitPrice = item.required("unit_price", .unitPrice)
             guard let meter, let model, let unitPrice else { continue }
             if !seen.insert([meter.rawValue, model]).inserted {
-                item.note("meter", "has a price for this model already", fix: "Send one price for each meter and model.")
+                item.note(
+                    "meter", "has a price for this model already", fix: "Send one price for each meter and model.")
             }
             prices.append(PriceSheet.Price(meter: meter, model: model, unitPrice: unitPrice))
         }
@@ -53,7 +55,8 @@ struct TiersEndpoint: Sendable {
             let mode = item.required("mode", .oneOf(QuotaMode.allCases))
             guard let unit, let frequency, let amount, let mode else { continue }
             if !seen.insert([unit.rawValue, frequency.rawValue]).inserted {
-                item.note("unit", "has a quota of this frequency already", fix: "Send one quota for each unit and frequency.")
+                item.note(
+                    "unit", "has a quota of this frequency already", fix: "Send one quota for each unit and frequency.")
             }
             quotas.append(QuotaRule(unit: unit, frequency: frequency, amount: amount, mode: mode))
         }
@@ -114,9 +117,12 @@ private struct TierAnswer: Encodable {
         version = Version(
             id: row.version.id.priceVersion, number: row.version.number, state: row.version.state.rawValue,
             currency: row.version.currency, baseFeeMicros: row.version.baseFee.value,
-            prices: row.version.prices.map { Price(meter: $0.meter.rawValue, model: $0.model, unitPrice: $0.unitPrice.description) },
+            prices: row.version.prices.map {
+                Price(meter: $0.meter.rawValue, model: $0.model, unitPrice: $0.unitPrice.description)
+            },
             quotas: row.version.quotas.map {
-                Rule(unit: $0.unit.rawValue, frequency: $0.frequency.rawValue, amount: $0.amount, mode: $0.mode.rawValue)
+                Rule(
+                    unit: $0.unit.rawValue, frequency: $0.frequency.rawValue, amount: $0.amount, mode: $0.mode.rawValue)
             },
             createdAt: row.version.createdAt.description)
         createdAt = row.createdAt.description

@@ -40,7 +40,9 @@ struct UsageLine: Encodable {
     private init(currency: String?, _ sums: [Int64]) {
         (tenantID, day, model, keyID) = (nil, nil, nil, nil)
         self.currency = currency
-        (requests, inputTokens, cachedInputTokens, outputTokens, costMicros) = (sums[0], sums[1], sums[2], sums[3], sums[4])
+        (requests, inputTokens, cachedInputTokens, outputTokens, costMicros) = (
+            sums[0], sums[1], sums[2], sums[3], sums[4]
+        )
     }
 
     /// The sum of two totals of one currency.
@@ -49,7 +51,9 @@ struct UsageLine: Encodable {
         var sums: [Int64] = []
         for path in [\UsageLine.requests, \.inputTokens, \.cachedInputTokens, \.outputTokens, \.costMicros] {
             let (sum, overflow) = self[keyPath: path].addingReportingOverflow(other[keyPath: path])
-            guard !overflow else { throw Refusal(.internalError, "The usage cannot be added up.", cause: "a total does not fit") }
+            guard !overflow else {
+                throw Refusal(.internalError, "The usage cannot be added up.", cause: "a total does not fit")
+            }
             sums.append(sum)
         }
         return UsageLine(currency: currency, sums)

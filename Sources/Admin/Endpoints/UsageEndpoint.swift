@@ -2,7 +2,8 @@ internal import Billing
 internal import Domain
 internal import Hummingbird
 
-/// `GET /admin/v1/usage` and `GET /admin/v1/tenants/{id}/usage`: what was used and what it costs, exact to the last commit.
+/// `GET /admin/v1/usage` and `GET /admin/v1/tenants/{id}/usage`: what was used and what it costs, exact to the last
+/// commit.
 struct UsageEndpoint: Sendable {
     let administration: any Administration
     let prices: any PriceSource
@@ -28,8 +29,10 @@ struct UsageEndpoint: Sendable {
         let limit = try call.query.integer("limit", in: 1...1_000, default: 1_000)
         let calendar = PeriodCalendar(timeZone: tenant.timeZone) ?? .utc
         let (start, end) = try range(call.query, calendar)
-        let days = groups.contains(.day)
-            ? try Self.days(from: start, to: end, zones: [tenant.timeZone]) : [Day(name: "", stretch: .init(timeZone: nil, start: start, end: end))]
+        let days =
+            groups.contains(.day)
+            ? try Self.days(from: start, to: end, zones: [tenant.timeZone])
+            : [Day(name: "", stretch: .init(timeZone: nil, start: start, end: end))]
         let rows = try await administration.usage(
             TotalUsageQuery(tenantID: tenant.id, stretches: days.map(\.stretch), groupsByKey: groups.contains(.key)))
         let sheets = try await sheets(of: rows)
@@ -42,13 +45,16 @@ struct UsageEndpoint: Sendable {
             throw Self.refusal(for: error)
         }
         var currency = report.currency
-        if currency.isEmpty, let version = tenant.tierVersionID { currency = try await prices.sheet(version)?.currency ?? "" }
+        if currency.isEmpty, let version = tenant.tierVersionID {
+            currency = try await prices.sheet(version)?.currency ?? ""
+        }
         let names = days.map(\.name)
         return try .json(
             TenantUsageAnswer(
                 start: start.description, end: end.description, timeZone: tenant.timeZone,
                 currency: currency.isEmpty ? Self.noCurrency : currency,
-                data: report.lines.prefix(limit).map { UsageLine($0, days: names) }, total: UsageLine(report.total, days: []),
+                data: report.lines.prefix(limit).map { UsageLine($0, days: names) },
+                total: UsageLine(report.total, days: []),
                 hasMore: report.lines.count > limit))
     }
 
@@ -59,7 +65,9 @@ struct UsageEndpoint: Sendable {
         let limit = try call.query.integer("limit", in: 1...1_000, default: 1_000)
         let (start, end) = try range(call.query, .utc)
         var days = [Day(name: "", stretch: .init(timeZone: nil, start: start, end: end))]
-        if groups.contains(.day) { days = try Self.days(from: start, to: end, zones: try await administration.timeZones()) }
+        if groups.contains(.day) {
+            days = try Self.days(from: start, to: end, zones: try await administration.timeZones())
+        }
         let rows = try await administration.usage(
             TotalUsageQuery(tenantID: nil, stretches: days.map(\.stretch), groupsByKey: groups.contains(.key)))
         let sheets = try await sheets(of: rows)
@@ -131,11 +139,13 @@ struct UsageEndpoint: Sendable {
     private static func groups(_ query: QueryParameters, among known: [Group]) throws(Refusal) -> Set<Group> {
         let names = known.map(\.rawValue)
         return try query.value(
-            "group_by", "a list of \(names.joined(separator: ", ")), each at most once", fix: "Send group_by=\(names.joined(separator: ","))."
+            "group_by", "a list of \(names.joined(separator: ", ")), each at most once",
+            fix: "Send group_by=\(names.joined(separator: ","))."
         ) { text in
             var groups: Set<Group> = []
             for part in text.split(separator: ",", omittingEmptySubsequences: false) {
-                guard let group = Group(rawValue: String(part)), known.contains(group), groups.insert(group).inserted else { return nil }
+                guard let group = Group(rawValue: String(part)), known.contains(group), groups.insert(group).inserted
+                else { return nil }
             }
             return groups
         } ?? []
@@ -155,7 +165,9 @@ struct UsageEndpoint: Sendable {
                 }
                 let day = calendar.period(containing: cursor, frequency: .day)
                 days.append(
-                    Day(name: String(day.id.prefix(10)), stretch: .init(timeZone: zone, start: cursor, end: min(day.end, end))))
+                    Day(
+                        name: String(day.id.prefix(10)),
+                        stretch: .init(timeZone: zone, start: cursor, end: min(day.end, end))))
                 cursor = day.end
             }
         }
@@ -172,7 +184,9 @@ struct UsageEndpoint: Sendable {
         switch failure {
         case .mixedCurrencies:
             Refusal(
-                .conflict, "The tenant's tiers had different currencies in this time, which cannot be added up. Ask for a shorter range.")
+                .conflict,
+                "The tenant's tiers had different currencies in this time, which cannot be added up. Ask for a shorter range."
+            )
         case .unknownPriceVersion, .amountTooLarge:
             Refusal(.internalError, "The usage cannot be rated.", cause: "\(failure)")
         }
@@ -182,7 +196,8 @@ struct UsageEndpoint: Sendable {
 extension UsageRow {
     fileprivate func moved(toDay day: Int) -> UsageRow {
         UsageRow(
-            day: day, model: model, tierVersionID: tierVersionID, keyID: keyID, requests: requests, inputTokens: inputTokens,
+            day: day, model: model, tierVersionID: tierVersionID, keyID: keyID, requests: requests,
+            inputTokens: inputTokens,
             cachedInputTokens: cachedInputTokens, outputTokens: outputTokens)
     }
 }

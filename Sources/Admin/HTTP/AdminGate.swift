@@ -1,7 +1,8 @@
 internal import Domain
 internal import Hummingbird
 
-/// Lets a request through to its route: the key first, so that nobody learns anything without one, then the scope, then the query.
+/// Lets a request through to its route: the key first, so that nobody learns anything without one, then the scope, then
+/// the query.
 struct AdminGate: Sendable {
     let authenticator: any AdminAuthenticator
     let entry: AdminRouteCatalog.Entry
@@ -12,7 +13,8 @@ struct AdminGate: Sendable {
         do throws(Refusal) {
             principal = try await authenticator.administrator(presenting: key)
         } catch {
-            // The authenticator is the gateway's, where nothing may be served that cannot be recorded. Here it is simply the database.
+            // The authenticator is the gateway's, where nothing may be served that cannot be recorded. Here it is
+            // simply the database.
             guard error.code == .meteringUnavailable else { throw error }
             throw .storageUnavailable(cause: error.cause ?? "key lookup failed")
         }
@@ -33,7 +35,9 @@ struct AdminGate: Sendable {
             throw Refusal(.badRequest, "The header Authorization is there more than once. Send it once.")
         }
         let scheme = "bearer "
-        guard value.utf8.count > scheme.utf8.count, value.prefix(scheme.count).lowercased() == scheme else { return Array(value.utf8) }
+        guard value.utf8.count > scheme.utf8.count, value.prefix(scheme.count).lowercased() == scheme else {
+            return Array(value.utf8)
+        }
         return Array(value.utf8.dropFirst(scheme.utf8.count))
     }
 }
@@ -41,7 +45,8 @@ struct AdminGate: Sendable {
 extension Refusal {
     static func storageUnavailable(cause: String) -> Refusal {
         Refusal(
-            .storageUnavailable, "The database cannot be reached at the moment. Try again in a few seconds.", retryAfterSeconds: 2,
+            .storageUnavailable, "The database cannot be reached at the moment. Try again in a few seconds.",
+            retryAfterSeconds: 2,
             cause: cause)
     }
 }

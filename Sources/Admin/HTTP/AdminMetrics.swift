@@ -5,11 +5,19 @@ internal import Metrics
 enum AdminMetrics {
     private static let succeeded = Dictionary(
         uniqueKeysWithValues: AdminRouteCatalog.Operation.allCases.map { operation in
-            (operation, Counter(label: "weir_admin_requests_total", dimensions: [("operation", operation.rawValue), ("code", "ok")]))
+            (
+                operation,
+                Counter(
+                    label: "weir_admin_requests_total", dimensions: [("operation", operation.rawValue), ("code", "ok")])
+            )
         })
     private static let refused = Dictionary(
         uniqueKeysWithValues: FailureCode.allCases.map { code in
-            (code, Counter(label: "weir_admin_requests_total", dimensions: [("operation", "refused"), ("code", code.rawValue)]))
+            (
+                code,
+                Counter(
+                    label: "weir_admin_requests_total", dimensions: [("operation", "refused"), ("code", code.rawValue)])
+            )
         })
 
     static func answered(_ operation: AdminRouteCatalog.Operation) { succeeded[operation]?.increment() }

@@ -4,8 +4,8 @@ internal import Hummingbird
 internal import Logging
 internal import NIOCore
 
-/// Outermost: gives every answer its identifier and turns every error into problem details. Nothing of an error that we did not write
-/// ourselves reaches the caller.
+/// Outermost: gives every answer its identifier and turns every error into problem details. Nothing of an error that we
+/// did not write ourselves reaches the caller.
 struct ProblemMiddleware: RouterMiddleware {
     typealias Context = AdminContext
 
@@ -60,10 +60,12 @@ struct ProblemMiddleware: RouterMiddleware {
             context.logger.warning(
                 "admin request failed",
                 metadata: [
-                    "request_id": "\(context.requestID.publicText)", "code": "\(refusal.code.rawValue)", "cause": "\(refusal.cause ?? "")",
+                    "request_id": "\(context.requestID.publicText)", "code": "\(refusal.code.rawValue)",
+                    "cause": "\(refusal.cause ?? "")",
                 ])
         }
-        var response = try Response.json(Problem(refusal, context.requestID), status: .init(code: refusal.code.httpStatus))
+        var response = try Response.json(
+            Problem(refusal, context.requestID), status: .init(code: refusal.code.httpStatus))
         response.headers[.contentType] = "application/problem+json"
         response.headers[.weirError] = refusal.code.rawValue
         if refusal.code.httpStatus == 401 { response.headers[.wwwAuthenticate] = "Bearer" }
@@ -72,7 +74,9 @@ struct ProblemMiddleware: RouterMiddleware {
         if hasUnreadBody(request) {
             response.headers[.connection] = "close"
             // Closing at once would reset the connection and could take the answer with it.
-            context.channel.eventLoop.scheduleTask(in: lingering) { [channel = context.channel] in channel.close(promise: nil) }
+            context.channel.eventLoop.scheduleTask(in: lingering) { [channel = context.channel] in
+                channel.close(promise: nil)
+            }
         }
         return response
     }

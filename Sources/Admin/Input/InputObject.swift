@@ -13,7 +13,8 @@ final class InputProblems {
 
     var refusal: Refusal {
         Refusal(
-            .validationFailed, list.count == 1 ? "One value is not acceptable." : "\(list.count) values are not acceptable.", errors: list)
+            .validationFailed,
+            list.count == 1 ? "One value is not acceptable." : "\(list.count) values are not acceptable.", errors: list)
     }
 
     /// - Throws: `validation_failed` if anything was wrong.
@@ -34,7 +35,8 @@ struct InputObject {
         self.problems = problems
         for name in members.keys.sorted() where !fields.contains(name) {
             problems.add(
-                location(name), "is not a field of this object", fix: "The fields are \(fields.sorted().joined(separator: ", ")).")
+                location(name), "is not a field of this object",
+                fix: "The fields are \(fields.sorted().joined(separator: ", ")).")
         }
     }
 

@@ -15,7 +15,8 @@ extension InputRule where Value == String {
             expectation: "a text of \(length.lowerBound) to \(length.upperBound) characters without control characters",
             fix: "Send a text of that length."
         ) { value in
-            guard case .string(let text) = value, length.contains(text.unicodeScalars.count), !hasControlCharacter(text) else { return nil }
+            guard case .string(let text) = value, length.contains(text.unicodeScalars.count), !hasControlCharacter(text)
+            else { return nil }
             return text
         }
     }
@@ -28,7 +29,9 @@ extension InputRule where Value == String {
 
     static var timeZone: InputRule {
         InputRule(expectation: "an IANA time zone", fix: "Send a name such as Europe/Berlin.") { value in
-            guard case .string(let text) = value, (1...64).contains(text.utf8.count), PeriodCalendar(timeZone: text) != nil else {
+            guard case .string(let text) = value, (1...64).contains(text.utf8.count),
+                PeriodCalendar(timeZone: text) != nil
+            else {
                 return nil
             }
             return text
@@ -37,10 +40,14 @@ extension InputRule where Value == String {
 
     static var tierCode: InputRule {
         InputRule(
-            expectation: "a code of lower-case letters, digits and hyphens", fix: "Send a code such as standard, of at most 64 characters."
+            expectation: "a code of lower-case letters, digits and hyphens",
+            fix: "Send a code such as standard, of at most 64 characters."
         ) { value in
-            guard case .string(let text) = value, (1...64).contains(text.utf8.count), text.utf8.first != UInt8(ascii: "-"),
-                text.utf8.allSatisfy({ (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == UInt8(ascii: "-") })
+            guard case .string(let text) = value, (1...64).contains(text.utf8.count),
+                text.utf8.first != UInt8(ascii: "-"),
+                text.utf8.allSatisfy({
+                    (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == UInt8(ascii: "-")
+                })
             else { return nil }
             return text
         }
@@ -48,7 +55,8 @@ extension InputRule where Value == String {
 
     static var modelName: InputRule {
         InputRule(
-            expectation: "a model's name", fix: "Send lower-case letters, digits, dots, hyphens and underscores, at most 128 of them."
+            expectation: "a model's name",
+            fix: "Send lower-case letters, digits, dots, hyphens and underscores, at most 128 of them."
         ) { value in
             guard case .string(let text) = value, ModelName.isValid(text.utf8) else { return nil }
             return text
@@ -56,7 +64,8 @@ extension InputRule where Value == String {
     }
 
     static var modelNameOrAny: InputRule {
-        InputRule(expectation: "a model's name or *", fix: "Send * for every model that has no price of its own.") { value in
+        InputRule(expectation: "a model's name or *", fix: "Send * for every model that has no price of its own.") {
+            value in
             if value == .string(PriceSheet.anyModel) { return PriceSheet.anyModel }
             return modelName.read(value)
         }
@@ -64,7 +73,9 @@ extension InputRule where Value == String {
 
     static var currency: InputRule {
         InputRule(expectation: "an ISO 4217 code", fix: "Send three capital letters such as EUR.") { value in
-            guard case .string(let text) = value, text.utf8.count == 3, text.utf8.allSatisfy({ (0x41...0x5A).contains($0) }) else {
+            guard case .string(let text) = value, text.utf8.count == 3,
+                text.utf8.allSatisfy({ (0x41...0x5A).contains($0) })
+            else {
                 return nil
             }
             return text
@@ -75,7 +86,8 @@ extension InputRule where Value == String {
 extension InputRule where Value == Int64 {
     static func integer(_ range: ClosedRange<Int64>) -> InputRule {
         InputRule(
-            expectation: "a whole number from \(range.lowerBound) to \(range.upperBound)", fix: "Send it without a fraction or an exponent."
+            expectation: "a whole number from \(range.lowerBound) to \(range.upperBound)",
+            fix: "Send it without a fraction or an exponent."
         ) { value in
             guard case .number(let text) = value, let number = Int64(text), range.contains(number) else { return nil }
             return number
@@ -102,8 +114,11 @@ extension InputRule where Value == Timestamp {
     }
 
     static var instant: InputRule {
-        InputRule(expectation: "a time with an offset, from 1970 to 9999", fix: "Send it as 2026-03-01T00:00:00Z.") { value in
-            guard case .string(let text) = value, let instant = Timestamp(rfc3339: text), range.contains(instant) else { return nil }
+        InputRule(expectation: "a time with an offset, from 1970 to 9999", fix: "Send it as 2026-03-01T00:00:00Z.") {
+            value in
+            guard case .string(let text) = value, let instant = Timestamp(rfc3339: text), range.contains(instant) else {
+                return nil
+            }
             return instant
         }
     }
@@ -113,7 +128,8 @@ extension InputRule {
     /// One of the words of an enumeration.
     static func oneOf<Word>(_ words: [Word]) -> InputRule<Word> where Word: RawRepresentable<String> {
         let names = words.map(\.rawValue)
-        return InputRule<Word>(expectation: "one of \(names.joined(separator: ", "))", fix: "Send one of these words.") { value in
+        return InputRule<Word>(expectation: "one of \(names.joined(separator: ", "))", fix: "Send one of these words.")
+        { value in
             guard case .string(let text) = value, names.contains(text) else { return nil }
             return Word(rawValue: text)
         }
@@ -124,7 +140,9 @@ extension InputRule {
         of rule: InputRule<Element>, count: ClosedRange<Int>
     ) -> InputRule<Set<Element>> {
         InputRule<Set<Element>>(
-            expectation: "a list of \(count.lowerBound) to \(count.upperBound) different values, each \(rule.expectation)", fix: rule.fix
+            expectation:
+                "a list of \(count.lowerBound) to \(count.upperBound) different values, each \(rule.expectation)",
+            fix: rule.fix
         ) { value in
             guard case .array(let elements) = value, count.contains(elements.count) else { return nil }
             var set: Set<Element> = []

@@ -19,7 +19,9 @@ struct JSONDocument {
 
     /// - Throws: `invalid_json`, `duplicate_key`, `too_deep`.
     static func parse(_ bytes: [UInt8]) throws(Refusal) -> JSONValue {
-        guard String(validating: bytes, as: UTF8.self) != nil else { throw Refusal(.invalidJSON, "The body is not UTF-8.") }
+        guard String(validating: bytes, as: UTF8.self) != nil else {
+            throw Refusal(.invalidJSON, "The body is not UTF-8.")
+        }
         var reader = JSONDocument(bytes: bytes)
         let value = try reader.value(depth: 0)
         reader.skipSpace()
@@ -34,7 +36,10 @@ struct JSONDocument {
     private func failure(_ what: String) -> Refusal {
         Refusal(
             .invalidJSON, "\(what), at byte \(position).",
-            errors: [Refusal.FieldError(location: "", message: "\(what), at byte \(position).", fix: "Send one JSON object in UTF-8.")])
+            errors: [
+                Refusal.FieldError(
+                    location: "", message: "\(what), at byte \(position).", fix: "Send one JSON object in UTF-8.")
+            ])
     }
 
     private mutating func skipSpace() {
@@ -165,7 +170,9 @@ struct JSONDocument {
         let unit = try hexadecimal()
         var code = UInt32(unit)
         if (0xD800..<0xDC00).contains(unit) {
-            guard bytes[position...].starts(with: "\\u".utf8) else { throw failure("Half of a surrogate pair stands alone") }
+            guard bytes[position...].starts(with: "\\u".utf8) else {
+                throw failure("Half of a surrogate pair stands alone")
+            }
             position += 2
             let low = try hexadecimal()
             guard (0xDC00..<0xE000).contains(low) else { throw failure("Half of a surrogate pair stands alone") }
@@ -179,7 +186,9 @@ struct JSONDocument {
         guard position + 4 <= bytes.count else { throw failure("A string does not end") }
         var unit: UInt16 = 0
         for byte in bytes[position..<position + 4] {
-            guard let digit = Character(Unicode.Scalar(byte)).hexDigitValue, byte < 0x80 else { throw failure("Four digits must follow") }
+            guard let digit = Character(Unicode.Scalar(byte)).hexDigitValue, byte < 0x80 else {
+                throw failure("Four digits must follow")
+            }
             unit = unit << 4 | UInt16(digit)
         }
         position += 4
@@ -188,13 +197,15 @@ struct JSONDocument {
 }
 
 extension JSONValue: Encodable {
-    /// For what we wrote ourselves, whose numbers are integers: any other goes out as text, because it would pass through floating point.
+    /// For what we wrote ourselves, whose numbers are integers: any other goes out as text, because it would pass
+    /// through floating point.
     func encode(to encoder: any Encoder) throws {
         var container = encoder.singleValueContainer()
         switch self {
         case .null: try container.encodeNil()
         case .bool(let value): try container.encode(value)
-        case .number(let text): if let number = Int64(text) { try container.encode(number) } else { try container.encode(text) }
+        case .number(let text):
+            if let number = Int64(text) { try container.encode(number) } else { try container.encode(text) }
         case .string(let value): try container.encode(value)
         case .array(let value): try container.encode(value)
         case .object(let value): try container.encode(value)

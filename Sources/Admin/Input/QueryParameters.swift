@@ -1,8 +1,8 @@
 internal import Domain
 internal import Hummingbird
 
-/// The query of a request, read strictly: an unknown or a repeated name is an error, because a misspelt filter would silently show too
-/// much.
+/// The query of a request, read strictly: an unknown or a repeated name is an error, because a misspelt filter would
+/// silently show too much.
 struct QueryParameters: Sendable {
     private var values: [String: String] = [:]
 
@@ -11,7 +11,8 @@ struct QueryParameters: Sendable {
             guard allowed.contains(String(name)) else {
                 throw .invalid(
                     String(name.prefix(64)), "is not a parameter of this route",
-                    fix: allowed.isEmpty ? "Leave it out." : "The parameters are \(allowed.sorted().joined(separator: ", ")).")
+                    fix: allowed.isEmpty
+                        ? "Leave it out." : "The parameters are \(allowed.sorted().joined(separator: ", ")).")
             }
             guard values.updateValue(String(value), forKey: String(name)) == nil else {
                 throw .invalid(String(name), "is given twice", fix: "Send it once.")
@@ -22,24 +23,32 @@ struct QueryParameters: Sendable {
     func text(_ name: String) -> String? { values[name] }
 
     /// A value that `read` makes of the text; `nil` where there is none.
-    func value<Value>(_ name: String, _ expectation: String, fix: String, _ read: (String) -> Value?) throws(Refusal) -> Value? {
+    func value<Value>(_ name: String, _ expectation: String, fix: String, _ read: (String) -> Value?) throws(Refusal)
+        -> Value?
+    {
         guard let text = values[name] else { return nil }
         guard let value = read(text) else { throw .invalid(name, "must be \(expectation)", fix: fix) }
         return value
     }
 
     func integer(_ name: String, in range: ClosedRange<Int>, default fallback: Int) throws(Refusal) -> Int {
-        try value(name, "a number from \(range.lowerBound) to \(range.upperBound)", fix: "Leave it out for \(fallback).") { text in
-            guard text.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let number = Int(text), range.contains(number) else { return nil }
+        try value(
+            name, "a number from \(range.lowerBound) to \(range.upperBound)", fix: "Leave it out for \(fallback)."
+        ) { text in
+            guard text.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let number = Int(text), range.contains(number)
+            else { return nil }
             return number
         } ?? fallback
     }
 
     func instant(_ name: String) throws(Refusal) -> Timestamp? {
         try value(
-            name, "a time with an offset, from 1970 to 9999", fix: "Send it as 2026-03-01T00:00:00Z; write a plus sign as %2B."
+            name, "a time with an offset, from 1970 to 9999",
+            fix: "Send it as 2026-03-01T00:00:00Z; write a plus sign as %2B."
         ) { text in
-            guard let instant = Timestamp(rfc3339: text), InputRule<Timestamp>.range.contains(instant) else { return nil }
+            guard let instant = Timestamp(rfc3339: text), InputRule<Timestamp>.range.contains(instant) else {
+                return nil
+            }
             return instant
         }
     }

@@ -1,5 +1,5 @@
-/// Everything that the operator of an installation changes or lists. Each verb is one transaction; a change and its entry in the audit log
-/// are written together or not at all.
+/// Everything that the operator of an installation changes or lists. Each verb is one transaction; a change and its
+/// entry in the audit log are written together or not at all.
 public protocol Administration: Sendable {
     /// Makes a tenant and subscribes it to the published version of a tier, whose quotas become the tenant's.
     /// - Throws: `validation_failed` for an unknown tier.
@@ -8,10 +8,11 @@ public protocol Administration: Sendable {
     func tenants(_ page: PageRequest<TenantID>) async throws(AdministrationFailure) -> Page<TenantRow>
     /// - Throws: `not_found`.
     func tenant(_ id: TenantID) async throws(AdministrationFailure) -> TenantRow
-    /// Changes what the change names. A change of tier ends the subscription and begins another; quotas that the new tier does not have
-    /// are retired.
+    /// Changes what the change names. A change of tier ends the subscription and begins another; quotas that the new
+    /// tier does not have are retired.
     /// - Throws: `not_found`; `validation_failed` for an unknown tier.
-    func changeTenant(_ id: TenantID, _ change: TenantChange, by actor: AuditActor) async throws(AdministrationFailure) -> TenantRow
+    func changeTenant(_ id: TenantID, _ change: TenantChange, by actor: AuditActor) async throws(AdministrationFailure)
+        -> TenantRow
 
     /// Makes a key of a tenant. Only a digest of it is stored: this answer is the one time that it is there.
     /// - Throws: `not_found` for an unknown tenant.
@@ -36,7 +37,8 @@ public protocol Administration: Sendable {
 
     /// Replaces a model's replicas whole.
     /// - Throws: `not_found` for a model that is not registered.
-    func setRoute(_ model: String, _ replicas: [Replica], by actor: AuditActor) async throws(AdministrationFailure) -> RouteRow
+    func setRoute(_ model: String, _ replicas: [Replica], by actor: AuditActor) async throws(AdministrationFailure)
+        -> RouteRow
     /// - Throws: `not_found` where the model has no route.
     func deleteRoute(_ model: String, by actor: AuditActor) async throws(AdministrationFailure)
     /// By the model's name; models without a replica are left out.

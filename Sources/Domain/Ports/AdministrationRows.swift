@@ -34,7 +34,8 @@ public struct TenantChange: Hashable, Sendable {
     public let tierCode: String?
 
     public init(
-        name: String? = nil, timeZone: String? = nil, state: TenantState? = nil, retention: Retention? = nil, tierCode: String? = nil
+        name: String? = nil, timeZone: String? = nil, state: TenantState? = nil, retention: Retention? = nil,
+        tierCode: String? = nil
     ) {
         self.name = name
         self.timeZone = timeZone
@@ -83,7 +84,8 @@ public struct NewKey: Hashable, Sendable {
     public let expiresAt: Timestamp?
 
     public init(
-        tenantID: TenantID, name: String, environment: APIKey.Environment, scopes: Set<Scope>, allowedModels: Set<String>?,
+        tenantID: TenantID, name: String, environment: APIKey.Environment, scopes: Set<Scope>,
+        allowedModels: Set<String>?,
         expiresAt: Timestamp?
     ) {
         self.tenantID = tenantID
@@ -117,8 +119,10 @@ public struct KeyRow: Hashable, Sendable {
     public let revokedAt: Timestamp?
 
     public init(
-        id: KeyID, publicID: String, tenantID: TenantID?, name: String, environment: APIKey.Environment, lastFour: String,
-        scopes: Set<Scope>, allowedModels: Set<String>?, createdAt: Timestamp, expiresAt: Timestamp?, revokedAt: Timestamp?
+        id: KeyID, publicID: String, tenantID: TenantID?, name: String, environment: APIKey.Environment,
+        lastFour: String,
+        scopes: Set<Scope>, allowedModels: Set<String>?, createdAt: Timestamp, expiresAt: Timestamp?,
+        revokedAt: Timestamp?
     ) {
         self.id = id
         self.publicID = publicID
@@ -207,7 +211,8 @@ public struct TierRow: Hashable, Sendable {
         public let createdAt: Timestamp
 
         public init(
-            id: TierVersionID, number: Int32, state: State, currency: String, baseFee: Micros, prices: [PriceSheet.Price],
+            id: TierVersionID, number: Int32, state: State, currency: String, baseFee: Micros,
+            prices: [PriceSheet.Price],
             quotas: [QuotaRule], createdAt: Timestamp
         ) {
             self.id = id
@@ -316,7 +321,8 @@ public struct AuditRow: Hashable, Sendable {
     public let after: String?
 
     public init(
-        id: AuditID, at: Timestamp, actor: String, action: String, subjectType: String, subjectID: String, tenantID: TenantID?,
+        id: AuditID, at: Timestamp, actor: String, action: String, subjectType: String, subjectID: String,
+        tenantID: TenantID?,
         before: String?, after: String?
     ) {
         self.id = id

@@ -5,12 +5,15 @@ public enum AdministrationStatements {
     public static var all: [any PostgresStatement.Type] {
         [
             WriteAudit.self, ListAudit.self,
-            ListTenants.self, FindTenant.self, LockTenant.self, DescribeTenant.self, InsertTenant.self, UpdateTenant.self,
+            ListTenants.self, FindTenant.self, LockTenant.self, DescribeTenant.self, InsertTenant.self,
+            UpdateTenant.self,
             InsertUser.self,
-            FindPublishedVersion.self, FindSubscription.self, EndSubscription.self, InsertSubscription.self, ReadTierQuotas.self,
+            FindPublishedVersion.self, FindSubscription.self, EndSubscription.self, InsertSubscription.self,
+            ReadTierQuotas.self,
             ApplyQuotas.self, RetireQuotas.self,
             ListKeys.self, FindKey.self, InsertKey.self, ReplaceKeyDigest.self, RevokeKey.self, DescribeKey.self,
-            ListTiers.self, FindTier.self, InsertTier.self, InsertTierVersion.self, InsertTierPrices.self, InsertTierQuotas.self,
+            ListTiers.self, FindTier.self, InsertTier.self, InsertTierVersion.self, InsertTierPrices.self,
+            InsertTierQuotas.self,
             PublishTierVersion.self, DescribeTierVersion.self,
             ListModels.self, InsertModel.self, LockModel.self, DescribeModel.self,
             ListRoutes.self, FindRoute.self, DeleteReplicas.self, InsertReplicas.self, DescribeRoute.self,

@@ -21,7 +21,8 @@ public struct AdministrationStore: Administration {
 
     // MARK: Tenants
 
-    public func createTenant(_ tenant: NewTenant, by actor: AuditActor) async throws(AdministrationFailure) -> TenantRow {
+    public func createTenant(_ tenant: NewTenant, by actor: AuditActor) async throws(AdministrationFailure) -> TenantRow
+    {
         try await change(actor) { change in try await change.createTenant(tenant, id: change.newID()) }
     }
 
@@ -49,7 +50,9 @@ public struct AdministrationStore: Administration {
         return CreatedKey(row: row, key: fresh)
     }
 
-    public func keys(of tenantID: TenantID, _ page: PageRequest<KeyID>) async throws(AdministrationFailure) -> Page<KeyRow> {
+    public func keys(of tenantID: TenantID, _ page: PageRequest<KeyID>) async throws(AdministrationFailure) -> Page<
+        KeyRow
+    > {
         _ = try await tenant(tenantID)
         return try await list(ListKeys(tenantID: tenantID, page: page), page)
     }
@@ -70,7 +73,9 @@ public struct AdministrationStore: Administration {
 
     // MARK: Models and routes
 
-    public func registerModel(_ model: ModelProfile, by actor: AuditActor) async throws(AdministrationFailure) -> ModelProfile {
+    public func registerModel(_ model: ModelProfile, by actor: AuditActor) async throws(AdministrationFailure)
+        -> ModelProfile
+    {
         try await change(actor) { change in try await change.registerModel(model) }
     }
 
@@ -159,9 +164,11 @@ extension AdministrationFailure {
         let isOutOfTime = error.sqlState == "57014"
         switch error.code {
         case .serverError where error.sqlState == "23505":
-            self = .refused(Refusal(.conflict, "Somebody made the same thing at the same moment.", cause: error.description))
+            self = .refused(
+                Refusal(.conflict, "Somebody made the same thing at the same moment.", cause: error.description))
         case .serverError where !error.isTransient && !isOutOfTime, .encoding, .decoding, .protocolViolation:
-            self = .refused(Refusal(.internalError, "Something failed on our side. Nothing was changed.", cause: error.description))
+            self = .refused(
+                Refusal(.internalError, "Something failed on our side. Nothing was changed.", cause: error.description))
         default:
             self = .unavailable(StoreUnavailable(error))
         }
@@ -173,6 +180,7 @@ extension Refusal {
     static let noSuchKey = Refusal(.notFound, "There is no such key.")
 
     static func noSuchTier(_ code: String) -> Refusal {
-        .invalid("/tier", "There is no tier \(code) with a published version.", fix: "Take a code from GET /admin/v1/tiers.")
+        .invalid(
+            "/tier", "There is no tier \(code) with a published version.", fix: "Take a code from GET /admin/v1/tiers.")
     }
 }

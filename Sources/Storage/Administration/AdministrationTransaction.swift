@@ -1,7 +1,8 @@
 internal import Domain
 internal import PostgresDriver
 
-/// The changes themselves, on a connection with an open transaction. Whoever calls decides what else belongs to the same transaction.
+/// The changes themselves, on a connection with an open transaction. Whoever calls decides what else belongs to the
+/// same transaction.
 struct AdministrationTransaction {
     let connection: PostgresConnection
     let actor: AuditActor
@@ -13,11 +14,13 @@ struct AdministrationTransaction {
     }
 
     func audit(
-        _ action: String, _ subjectType: String, _ subjectID: String, tenantID: TenantID? = nil, before: String?, after: String?
+        _ action: String, _ subjectType: String, _ subjectID: String, tenantID: TenantID? = nil, before: String?,
+        after: String?
     ) async throws {
         _ = try await connection.execute(
             WriteAudit(
-                id: newID(), actor: actor, action: action, subjectType: subjectType, subjectID: subjectID, tenantID: tenantID,
+                id: newID(), actor: actor, action: action, subjectType: subjectType, subjectID: subjectID,
+                tenantID: tenantID,
                 before: before, after: after))
     }
 
@@ -39,7 +42,9 @@ struct AdministrationTransaction {
         }
         if let tier = change.tierCode { try await subscribe(id, toTier: tier) }
         let after = try await connection.execute(DescribeTenant(id: id)).first
-        if before != after { try await audit("tenant.change", "tenant", id.description, tenantID: id, before: before, after: after) }
+        if before != after {
+            try await audit("tenant.change", "tenant", id.description, tenantID: id, before: before, after: after)
+        }
         return try await tenant(id)
     }
 
@@ -48,7 +53,8 @@ struct AdministrationTransaction {
         return row
     }
 
-    /// Makes the published version of a tier the one in force, and its quotas the tenant's. Does nothing where it is in force already.
+    /// Makes the published version of a tier the one in force, and its quotas the tenant's. Does nothing where it is in
+    /// force already.
     private func subscribe(_ tenantID: TenantID, toTier code: String) async throws {
         guard let version = try await connection.execute(FindPublishedVersion(tierCode: code)).first else {
             throw Refusal.noSuchTier(code)
@@ -69,13 +75,16 @@ struct AdministrationTransaction {
         guard try await !connection.execute(FindTenant(id: key.tenantID)).isEmpty else { throw Refusal.noSuchTenant }
         return try await insertKey(
             InsertKey(
-                id: newID(), tenantID: key.tenantID, userID: nil, key: fresh, digest: digest, name: key.name, scopes: key.scopes,
+                id: newID(), tenantID: key.tenantID, userID: nil, key: fresh, digest: digest, name: key.name,
+                scopes: key.scopes,
                 allowedModels: key.allowedModels, expiresAt: key.expiresAt))
     }
 
     func insertKey(_ statement: InsertKey) async throws -> KeyRow {
         _ = try await connection.execute(statement)
-        guard let row = try await connection.execute(FindKey(key: .id(statement.id))).first else { throw Refusal.noSuchKey }
+        guard let row = try await connection.execute(FindKey(key: .id(statement.id))).first else {
+            throw Refusal.noSuchKey
+        }
         let after = try await connection.execute(DescribeKey(id: row.id)).first
         try await audit("key.create", "key", row.id.description, tenantID: row.tenantID, before: nil, after: after)
         return row
@@ -89,9 +98,12 @@ struct AdministrationTransaction {
         guard found.revokedAt == nil else { return found }
         let before = try await connection.execute(DescribeKey(id: found.id)).first
         // Nobody is told of a revocation that another transaction has made meanwhile: it has its own entry.
-        guard try await connection.affectedRows(by: RevokeKey(id: found.id)) == 1 else { return try await self.key(found.id) }
+        guard try await connection.affectedRows(by: RevokeKey(id: found.id)) == 1 else {
+            return try await self.key(found.id)
+        }
         let after = try await connection.execute(DescribeKey(id: found.id)).first
-        try await audit("key.revoke", "key", found.id.description, tenantID: found.tenantID, before: before, after: after)
+        try await audit(
+            "key.revoke", "key", found.id.description, tenantID: found.tenantID, before: before, after: after)
         return try await self.key(found.id)
     }
 
@@ -112,7 +124,9 @@ struct AdministrationTransaction {
         _ = try await connection.execute(InsertTierQuotas(tierVersionID: version, quotas: tier.quotas))
         _ = try await connection.execute(PublishTierVersion(id: version))
         guard let row = try await connection.execute(FindTier(code: tier.code)).first else {
-            throw Refusal(.internalError, "Something failed on our side. Nothing was changed.", cause: "a new tier cannot be found")
+            throw Refusal(
+                .internalError, "Something failed on our side. Nothing was changed.",
+                cause: "a new tier cannot be found")
         }
         let after = try await connection.execute(DescribeTierVersion(id: version)).first
         try await audit("tier.publish", "tier", tier.code, before: nil, after: after)

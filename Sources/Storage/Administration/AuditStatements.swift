@@ -60,8 +60,10 @@ struct ListAudit: PostgresStatement {
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> AuditRow {
         AuditRow(
-            id: AuditID(try row.uuid()), at: Timestamp(try row.timestamp()), actor: try row.text(), action: try row.text(),
-            subjectType: try row.text(), subjectID: try row.text(), tenantID: try row.optionalUUID().map { TenantID($0) },
+            id: AuditID(try row.uuid()), at: Timestamp(try row.timestamp()), actor: try row.text(),
+            action: try row.text(),
+            subjectType: try row.text(), subjectID: try row.text(),
+            tenantID: try row.optionalUUID().map { TenantID($0) },
             before: try row.optionalJSONText(), after: try row.optionalJSONText())
     }
 }

@@ -10,12 +10,16 @@ private func keyRow(_ row: inout PostgresRow) throws(PostgresError) -> KeyRow {
     let publicID = try row.text()
     let tenantID = try row.optionalUUID().map { TenantID($0) }
     let name = try row.text()
-    guard let environment = APIKey.Environment(rawValue: try row.text()) else { throw row.failure(4, "is no environment of a key") }
+    guard let environment = APIKey.Environment(rawValue: try row.text()) else {
+        throw row.failure(4, "is no environment of a key")
+    }
     return KeyRow(
         id: id, publicID: publicID, tenantID: tenantID, name: name, environment: environment, lastFour: try row.text(),
         scopes: Set(try row.array(of: String.self).compactMap { Scope(rawValue: $0) }),
-        allowedModels: try row.optionalArray(of: String.self).map { Set($0) }, createdAt: Timestamp(try row.timestamp()),
-        expiresAt: try row.optionalTimestamp().map { Timestamp($0) }, revokedAt: try row.optionalTimestamp().map { Timestamp($0) })
+        allowedModels: try row.optionalArray(of: String.self).map { Set($0) },
+        createdAt: Timestamp(try row.timestamp()),
+        expiresAt: try row.optionalTimestamp().map { Timestamp($0) },
+        revokedAt: try row.optionalTimestamp().map { Timestamp($0) })
 }
 
 struct ListKeys: PostgresStatement {

@@ -12,11 +12,15 @@ private func routeRow(_ row: inout PostgresRow) throws(PostgresError) -> RouteRo
     let updatedAt = Timestamp(try row.timestamp())
     var replicas: [Replica] = []
     for index in addresses.indices {
-        guard let address = WorkerAddress(addresses[index]), let workerProtocol = WorkerProtocol(rawValue: protocols[index]) else {
+        guard let address = WorkerAddress(addresses[index]),
+            let workerProtocol = WorkerProtocol(rawValue: protocols[index])
+        else {
             throw row.failure(1, "holds a replica that this build cannot read")
         }
         replicas.append(
-            Replica(address: address, workerProtocol: workerProtocol, weight: Int(weights[index]), version: versions[index]))
+            Replica(
+                address: address, workerProtocol: workerProtocol, weight: Int(weights[index]), version: versions[index])
+        )
     }
     return RouteRow(model: model, replicas: replicas, updatedAt: updatedAt)
 }

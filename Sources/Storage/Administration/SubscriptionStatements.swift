@@ -12,7 +12,9 @@ struct FindPublishedVersion: PostgresStatement {
 
     func bind(to binds: inout PostgresBinds) { binds.append(tierCode) }
 
-    static func row(from row: inout PostgresRow) throws(PostgresError) -> TierVersionID { TierVersionID(try row.uuid()) }
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> TierVersionID {
+        TierVersionID(try row.uuid())
+    }
 }
 
 /// The version in force.
@@ -25,7 +27,9 @@ struct FindSubscription: PostgresStatement {
 
     func bind(to binds: inout PostgresBinds) { binds.append(tenantID.postgres) }
 
-    static func row(from row: inout PostgresRow) throws(PostgresError) -> TierVersionID { TierVersionID(try row.uuid()) }
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> TierVersionID {
+        TierVersionID(try row.uuid())
+    }
 }
 
 /// Ends the subscription in force and tells when, so that the next one begins at that very instant.

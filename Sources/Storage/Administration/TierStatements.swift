@@ -2,7 +2,8 @@ internal import Domain
 internal import PostgresDriver
 
 private let tierColumns: [PostgresType] = [
-    .text, .text, .timestamptz, .uuid, .int4, .text, .text, .int8, .timestamptz, .textArray, .textArray, .textArray, .textArray,
+    .text, .text, .timestamptz, .uuid, .int4, .text, .text, .int8, .timestamptz, .textArray, .textArray, .textArray,
+    .textArray,
     .textArray, .int8Array, .textArray,
 ]
 
@@ -12,7 +13,9 @@ private func tierRow(_ row: inout PostgresRow) throws(PostgresError) -> TierRow 
     let createdAt = Timestamp(try row.timestamp())
     let id = TierVersionID(try row.uuid())
     let number = try row.int32()
-    guard let state = TierRow.State(rawValue: try row.text()) else { throw row.failure(5, "is no state of a tier version") }
+    guard let state = TierRow.State(rawValue: try row.text()) else {
+        throw row.failure(5, "is no state of a tier version")
+    }
     let currency = try row.text()
     let baseFee = Micros(try row.int64())
     let versionCreatedAt = Timestamp(try row.timestamp())

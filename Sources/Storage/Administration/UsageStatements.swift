@@ -1,7 +1,8 @@
 internal import Domain
 internal import PostgresDriver
 
-/// Roll-up and the ledger's tail in one snapshot: what the watermark has passed comes from the one, the rest from the other.
+/// Roll-up and the ledger's tail in one snapshot: what the watermark has passed comes from the one, the rest from the
+/// other.
 struct ReadTotalUsage: PostgresStatement {
     static let sql = """
         WITH stretches AS (
@@ -50,7 +51,8 @@ struct ReadTotalUsage: PostgresStatement {
             tenantID: TenantID(try row.uuid()),
             usage: UsageRow(
                 day: Int(try row.int64()), model: try row.text(), tierVersionID: TierVersionID(try row.uuid()),
-                keyID: try row.optionalUUID().map { KeyID($0) }, requests: try row.int64(), inputTokens: try row.int64(),
+                keyID: try row.optionalUUID().map { KeyID($0) }, requests: try row.int64(),
+                inputTokens: try row.int64(),
                 cachedInputTokens: try row.int64(), outputTokens: try row.int64()))
     }
 }

@@ -1,0 +1,177 @@
+import Domain
+import Synchronization
+
+/// Answers every verb with a made-up row and remembers what it was asked.
+final class FakeAdministration: Administration {
+    struct State: Sendable {
+        var failure: AdministrationFailure?
+        var calls: [String] = []
+        var actors: [AuditActor] = []
+        var newTenant: NewTenant?
+        var tenantChange: TenantChange?
+        var newKey: NewKey?
+        var newTier: NewTier?
+        var model: ModelProfile?
+        var replicas: [Replica] = []
+        var page = "none"
+        var usageQuery: TotalUsageQuery?
+        var auditQuery: AuditQuery?
+        var usage: [TenantUsageRow] = []
+        var timeZones = ["UTC"]
+        var revoked: KeyReference?
+        var hasMore = false
+        var count = 1
+    }
+
+    let state = Mutex(State())
+
+    static let tenantID = TenantID(high: 0x0195_0000_0000_7000, low: 0x8000_0000_0000_000A)
+    static let keyID = KeyID(high: 0x0195_0000_0000_7000, low: 0x8000_0000_0000_000B)
+    static let auditID = AuditID(high: 0x0195_0000_0000_7000, low: 0x8000_0000_0000_000C)
+    static let instant = Timestamp(microsecondsSince1970: 1_772_366_400_000_000)
+
+    var last: State { state.withLock { $0 } }
+
+    func fail(with failure: AdministrationFailure?) { state.withLock { $0.failure = failure } }
+    func set(_ change: (inout State) -> Void) { state.withLock { change(&$0) } }
+
+    private func note(_ call: String, _ actor: AuditActor? = nil, _ change: (inout State) -> Void = { _ in })
+        throws(AdministrationFailure)
+    {
+        let failure = state.withLock { state in
+            state.calls.append(call)
+            if let actor { state.actors.append(actor) }
+            change(&state)
+            return state.failure
+        }
+        if let failure { throw failure }
+    }
+
+    private func page<Row, Cursor>(_ call: String, _ page: PageRequest<Cursor>, _ row: Row)
+        throws(AdministrationFailure) -> Page<Row>
+    {
+        let text = "\(page.limit) \(page.after.map { "\($0)" } ?? "-") \(page.before.map { "\($0)" } ?? "-")"
+        try note(call) { $0.page = text }
+        let (count, hasMore) = state.withLock { ($0.count, $0.hasMore) }
+        return Page(Array(repeating: row, count: count), hasMore: hasMore)
+    }
+
+    static func tenantRow(state: TenantState = .active, timeZone: String = "Europe/Berlin") -> TenantRow {
+        TenantRow(
+            id: tenantID, name: "Example", timeZone: timeZone, state: state, retention: .none, tierCode: "plain",
+            tierVersionID: FakePrices.euro, createdAt: instant)
+    }
+
+    static func keyRow(tenantID: TenantID? = tenantID, name: String = "") -> KeyRow {
+        KeyRow(
+            id: keyID, publicID: "ABCDabcd0123", tenantID: tenantID, name: name, environment: .live, lastFour: "9xyz",
+            scopes: [.read, .predict],
+            allowedModels: nil, createdAt: instant, expiresAt: nil, revokedAt: nil)
+    }
+
+    static func tierRow(_ tier: NewTier?) -> TierRow {
+        TierRow(
+            code: tier?.code ?? "plain", name: tier?.name ?? "Plain",
+            version: TierRow.Version(
+                id: FakePrices.euro, number: 1, state: .published, currency: tier?.currency ?? "EUR",
+                baseFee: tier?.baseFee ?? .zero,
+                prices: tier?.prices ?? [], quotas: tier?.quotas ?? [], createdAt: instant),
+            createdAt: instant)
+    }
+
+    func createTenant(_ tenant: NewTenant, by actor: AuditActor) async throws(AdministrationFailure) -> TenantRow {
+        try note("createTenant", actor) { $0.newTenant = tenant }
+        return Self.tenantRow(state: tenant.state, timeZone: tenant.timeZone)
+    }
+
+    func tenants(_ page: PageRequest<TenantID>) async throws(AdministrationFailure) -> Page<TenantRow> {
+        try self.page("tenants", page, Self.tenantRow())
+    }
+
+    func tenant(_ id: TenantID) async throws(AdministrationFailure) -> TenantRow {
+        try note("tenant")
+        return Self.tenantRow()
+    }
+
+    func changeTenant(_ id: TenantID, _ change: TenantChange, by actor: AuditActor) async throws(AdministrationFailure)
+        -> TenantRow
+    {
+        try note("changeTenant", actor) { $0.tenantChange = change }
+        return Self.tenantRow(state: change.state ?? .active)
+    }
+
+    func createKey(_ key: NewKey, by actor: AuditActor) async throws(AdministrationFailure) -> CreatedKey {
+        try note("createKey", actor) { $0.newKey = key }
+        var generator = SystemRandomNumberGenerator()
+        return CreatedKey(
+            row: Self.keyRow(name: key.name), key: APIKey(environment: key.environment, using: &generator))
+    }
+
+    func keys(of tenantID: TenantID, _ page: PageRequest<KeyID>) async throws(AdministrationFailure) -> Page<KeyRow> {
+        try self.page("keys", page, Self.keyRow())
+    }
+
+    func revokeKey(_ key: KeyReference, by actor: AuditActor) async throws(AdministrationFailure) -> KeyRow {
+        try note("revokeKey", actor) { $0.revoked = key }
+        return Self.keyRow()
+    }
+
+    func createTier(_ tier: NewTier, by actor: AuditActor) async throws(AdministrationFailure) -> TierRow {
+        try note("createTier", actor) { $0.newTier = tier }
+        return Self.tierRow(tier)
+    }
+
+    func tiers(_ page: PageRequest<String>) async throws(AdministrationFailure) -> Page<TierRow> {
+        try self.page("tiers", page, Self.tierRow(nil))
+    }
+
+    func registerModel(_ model: ModelProfile, by actor: AuditActor) async throws(AdministrationFailure) -> ModelProfile
+    {
+        try note("registerModel", actor) { $0.model = model }
+        return model
+    }
+
+    func models(_ page: PageRequest<String>) async throws(AdministrationFailure) -> Page<ModelProfile> {
+        try self.page(
+            "models", page,
+            ModelProfile(
+                name: "iris", version: "1", featureCount: nil, fixedTokensPerRequest: 1, maximumOutputTokens: 64))
+    }
+
+    func setRoute(_ model: String, _ replicas: [Replica], by actor: AuditActor) async throws(AdministrationFailure)
+        -> RouteRow
+    {
+        try note("setRoute \(model)", actor) { $0.replicas = replicas }
+        return RouteRow(model: model, replicas: replicas, updatedAt: Self.instant)
+    }
+
+    func deleteRoute(_ model: String, by actor: AuditActor) async throws(AdministrationFailure) {
+        try note("deleteRoute \(model)", actor)
+    }
+
+    func routes(_ page: PageRequest<String>) async throws(AdministrationFailure) -> Page<RouteRow> {
+        try self.page("routes", page, RouteRow(model: "iris", replicas: [], updatedAt: Self.instant))
+    }
+
+    func usage(_ query: TotalUsageQuery) async throws(AdministrationFailure) -> [TenantUsageRow] {
+        try note("usage") { $0.usageQuery = query }
+        return last.usage
+    }
+
+    func timeZones() async throws(AdministrationFailure) -> [String] {
+        try note("timeZones")
+        return last.timeZones
+    }
+
+    func audit(_ query: AuditQuery) async throws(AdministrationFailure) -> Page<AuditRow> {
+        state.withLock { $0.auditQuery = query }
+        return try page(
+            "audit", query.page,
+            AuditRow(
+                id: Self.auditID, at: Self.instant, actor: "key:ADMINadmin01", action: "tenant.change",
+                subjectType: "tenant",
+                subjectID: Self.tenantID.description, tenantID: Self.tenantID,
+                before: #"{"state": "active", "amount": 9007199254740993}"#,
+                after: nil))
+    }
+}

@@ -1,0 +1,206 @@
+import Domain
+import Hummingbird
+import Testing
+
+@testable import Admin
+
+/// One request that each route accepts, and what it answers.
+struct SampleRequest: Sendable, CustomTestStringConvertible {
+    let entry: AdminRouteCatalog.Entry
+
+    var testDescription: String { "\(entry.method) \(entry.path)" }
+
+    static let all = AdminRouteCatalog.routes.map(SampleRequest.init)
+
+    var path: String {
+        entry.path.replacing("{id}", with: FakeAdministration.tenantID.description)
+            .replacing("{key_id}", with: FakeAdministration.keyID.description).replacing("{model}", with: "iris")
+    }
+
+    var body: String? {
+        switch entry.operation {
+        case .createTenant: #"{"name": "Example", "tier": "plain"}"#
+        case .changeTenant: #"{"state": "suspended"}"#
+        case .createKey: #"{"scopes": ["predict"]}"#
+        case .createTier:
+            #"{"code": "plain", "name": "Plain", "version": {"currency": "EUR", "prices": [], "quotas": []}}"#
+        case .createModel: #"{"name": "iris"}"#
+        case .setRoute: #"{"replicas": [{"address": "127.0.0.1:9000", "protocol": "oip"}]}"#
+        default: nil
+        }
+    }
+
+    var status: Int {
+        switch entry.operation {
+        case .createTenant, .createKey, .createTier, .createModel: 201
+        case .deleteRoute: 204
+        default: 200
+        }
+    }
+
+    /// Whether the route reads a body.
+    var takesBody: Bool { body != nil }
+    /// Whether the route asks the store for anything.
+    var asksStore: Bool { entry.operation != .getMetrics }
+
+    func send(to admin: AdminUnderTest, key: String? = "admin") async throws -> Answer {
+        try await admin.send(entry.method, path, key: key, body: body)
+    }
+}
+
+@Suite("Who may do what on the admin listener")
+struct RouteAccessTests {
+    @Test("every route answers an administrator", arguments: SampleRequest.all)
+    func success(_ sample: SampleRequest) async throws {
+        let answer = try await sample.send(to: AdminUnderTest())
+        #expect(answer.status == sample.status, "\(answer.text)")
+        #expect(answer.headers[.requestID]?.hasPrefix("req_") == true)
+        #expect(answer.headers[.cacheControl] == "no-store")
+    }
+
+    @Test("a key does what its scope says and nothing else", arguments: SampleRequest.all)
+    func scopes(_ sample: SampleRequest) async throws {
+        for scope in Scope.allCases {
+            let admin = AdminUnderTest()
+            let answer = try await sample.send(to: admin, key: scope.rawValue)
+            if sample.entry.scopes.contains(scope) {
+                #expect(answer.status == sample.status, "\(scope)")
+            } else {
+                #expect(answer.status == 403, "\(scope)")
+                #expect(answer.code == "insufficient_scope")
+                #expect(admin.administration.last.calls.isEmpty, "\(scope)")
+            }
+        }
+    }
+
+    @Test(
+        "scopes are as written down",
+        arguments: [
+            ("operator", ["getMetrics", "listModels", "createModel", "listRoutes", "setRoute", "deleteRoute"]),
+            ("pricing", ["listTiers", "createTier"]), ("read", ["getAllUsage", "getTenantUsage"]), ("predict", []),
+            ("billing", []),
+            ("admin", Set(AdminRouteCatalog.Operation.allCases.map(\.rawValue))),
+        ] as [(String, Set<String>)])
+    func duties(scope: String, operations: Set<String>) {
+        let allowed = AdminRouteCatalog.routes.filter { $0.scopes.contains { $0.rawValue == scope } }.map(
+            \.operation.rawValue)
+        #expect(Set(allowed) == operations)
+    }
+
+    @Test("without a key, with a bad one and with a customer's, nothing is done", arguments: SampleRequest.all)
+    func keys(_ sample: SampleRequest) async throws {
+        for (key, status, code) in [
+            (nil, 401, "missing_key"), ("nonsense", 401, "invalid_api_key"), ("customer", 403, "wrong_plane"),
+            ("none", 403, "insufficient_scope"), ("away", 503, "storage_unavailable"),
+        ] as [(String?, Int, String)] {
+            let admin = AdminUnderTest()
+            let answer = try await sample.send(to: admin, key: key)
+            #expect(answer.status == status, "\(code)")
+            #expect(answer.code == code)
+            #expect(answer.headers[.contentType] == "application/problem+json")
+            #expect((answer.headers[.wwwAuthenticate] == "Bearer") == (status == 401))
+            #expect((answer.headers[.retryAfter] == nil) == (status != 503))
+            #expect(admin.administration.last.calls.isEmpty)
+        }
+    }
+
+    @Test("another scheme than Bearer is no key, and the scheme's case does not matter")
+    func scheme() async throws {
+        let admin = AdminUnderTest()
+        let basic = try await admin.send(
+            "GET", "/admin/v1/tenants", key: nil, headers: [.authorization: "Basic YWRtaW46"])
+        #expect(basic.code == "invalid_api_key")
+        let lower = try await admin.send(
+            "GET", "/admin/v1/tenants", key: nil, headers: [.authorization: "bearer admin"])
+        #expect(lower.status == 200)
+    }
+
+    @Test("two headers Authorization are refused")
+    func twoKeys() async throws {
+        var headers: HTTPFields = [.authorization: "Bearer admin"]
+        headers.append(.init(name: .authorization, value: "Bearer read"))
+        let answer = try await AdminUnderTest().send("GET", "/admin/v1/tenants", key: nil, headers: headers)
+        #expect(answer.status == 400)
+        #expect(answer.code == "bad_request")
+    }
+
+    @Test("a store that is away is 503 with a time to wait, on every route", arguments: SampleRequest.all)
+    func storeAway(_ sample: SampleRequest) async throws {
+        guard sample.asksStore else { return }
+        let admin = AdminUnderTest()
+        admin.administration.fail(with: .unavailable(StoreUnavailable(cause: "connection refused to db-7")))
+        let answer = try await sample.send(to: admin)
+        #expect(answer.status == 503)
+        #expect(answer.code == "storage_unavailable")
+        #expect(answer.headers[.retryAfter] == "2")
+        #expect(!answer.text.contains("db-7"))
+    }
+
+    @Test("what the store refuses reaches the caller with its status", arguments: SampleRequest.all)
+    func storeRefuses(_ sample: SampleRequest) async throws {
+        guard sample.asksStore else { return }
+        for (code, status) in [
+            (FailureCode.notFound, 404), (.conflict, 409), (.validationFailed, 422), (.internalError, 500),
+        ] {
+            let admin = AdminUnderTest()
+            admin.administration.fail(with: .refused(Refusal(code, "What the store said.", cause: "a secret cause")))
+            let answer = try await sample.send(to: admin)
+            #expect(answer.status == status)
+            #expect(answer.code == code.rawValue)
+            #expect(answer.json["detail"].text == "What the store said.")
+            #expect(!answer.text.contains("secret cause"))
+        }
+    }
+
+    @Test("a change is made in the name of the key")
+    func actor() async throws {
+        for sample in SampleRequest.all where !["GET"].contains(sample.entry.method) {
+            let admin = AdminUnderTest()
+            _ = try await sample.send(to: admin)
+            #expect(admin.administration.last.actors == [.key(FakeAuthenticator.publicID)], "\(sample.entry.operation)")
+        }
+    }
+
+    @Test("a path that is not there is 404, with and without a key")
+    func unknownPath() async throws {
+        for path in [
+            "/", "/admin/v1", "/admin/v1/nothing", "/admin/v1/tenants/a/b", "/admin/v2/tenants", "/api/v1/usage",
+            "/health",
+        ] {
+            for key in ["admin", nil] {
+                let answer = try await AdminUnderTest().send("GET", path, key: key)
+                #expect(answer.status == 404, "\(path)")
+                #expect(answer.code == "not_found")
+                #expect(answer.headers[.requestID] != nil)
+            }
+        }
+    }
+
+    @Test("a method that a path does not have is 405 with those that it has")
+    func wrongMethod() async throws {
+        for (method, path, allow) in [
+            ("DELETE", "/admin/v1/tenants", "GET, POST"), ("POST", "/metrics", "GET"),
+            ("GET", "/admin/v1/routes/iris", "PUT, DELETE"),
+            ("PUT", "/admin/v1/tenants/\(FakeAdministration.tenantID)", "GET, PATCH"),
+            ("TRACE", "/admin/v1/audit", "GET"),
+            ("HEAD", "/admin/v1/tiers", "GET, POST"), ("GET", "/admin/v1/keys/x", "DELETE"),
+        ] {
+            let answer = try await AdminUnderTest().send(method, path)
+            #expect(answer.status == 405, "\(method) \(path)")
+            #expect(answer.headers[.allow] == allow)
+            if method != "HEAD" { #expect(answer.code == "method_not_allowed") }
+        }
+    }
+
+    @Test("metrics are text, and not there where they are switched off")
+    func metrics() async throws {
+        var admin = AdminUnderTest()
+        let answer = try await admin.send("GET", "/metrics", key: "operator")
+        #expect(answer.text == "weir_up 1\n")
+        #expect(answer.headers[.contentType] == "text/plain; version=0.0.4; charset=utf-8")
+        admin.metrics = nil
+        let off = try await admin.send("GET", "/metrics", key: "operator")
+        #expect(off.status == 404)
+        #expect(off.code == "not_found")
+    }
+}
