@@ -13,8 +13,6 @@ let strictBase: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
     // Crash points and seeded defects exist in debug builds only; a release build contains neither.
     .define("WEIR_FAULTS", .when(configuration: .debug)),
-    // Debug builds, and so all tests, check exclusive access while they run; a release build has the compiler's own checks alone.
-    .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release)),
 ]
 
 let strict = strictBase + [.enableUpcomingFeature("MemberImportVisibility")]

@@ -132,7 +132,7 @@ struct ControlPlane: Sendable {
     let contract: String
 
     func makeRouter() -> Router<ControlContext> {
-        let router = Router(context: ControlContext.self)
+        let router = Router(context: ControlContext.self, options: .autoGenerateHeadEndpoints)
         router.add(middleware: ProblemMiddleware())
         let health = HealthEndpoint(health: parts.health, contract: contract)
         router.get("/", use: health.root)

@@ -10,18 +10,24 @@ struct Weir: AsyncParsableCommand {
         commandName: "weir",
         abstract: "A metered gateway in front of inference workers.",
         discussion: """
-            Start with `weir dev`: it brings up everything that a prediction needs in a folder of its own and prints what to try.
+            Start with `weir dev`: it brings up everything that a prediction needs in a folder of its own and prints \
+            what to try.
 
-            Exit codes: 0 done, 1 refused or failed, 64 wrong usage, 69 a service cannot be reached, 78 wrong configuration.
+            Exit codes: 0 done, 1 refused or failed, 64 wrong usage, 69 a service cannot be reached, 78 wrong \
+            configuration.
             """,
         version: version,
         groupedSubcommands: [
             CommandGroup(
-                name: "Running", subcommands: [DevCommand.self, ServeCommand.self, WorkerCommand.self, MigrateCommand.self, DoctorCommand.self]),
+                name: "Running",
+                subcommands: [
+                    DevCommand.self, ServeCommand.self, WorkerCommand.self, MigrateCommand.self, DoctorCommand.self,
+                ]),
             CommandGroup(
                 name: "Administration",
                 subcommands: [
-                    TenantsCommand.self, KeysCommand.self, TiersCommand.self, RoutesCommand.self, ModelsCommand.self, UsageCommand.self,
+                    TenantsCommand.self, KeysCommand.self, TiersCommand.self, RoutesCommand.self, ModelsCommand.self,
+                    UsageCommand.self,
                 ]),
         ])
 

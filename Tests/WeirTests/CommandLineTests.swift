@@ -9,8 +9,10 @@ struct CommandLineTests {
     @Test(
         "every command has help with an explanation",
         arguments: [
-            "dev", "serve", "worker", "migrate", "migrate up", "migrate status", "doctor", "tenants list", "tenants create", "tenants show",
-            "tenants suspend", "tenants resume", "keys list", "keys create", "keys revoke", "tiers list", "tiers create", "routes list",
+            "dev", "serve", "worker", "migrate", "migrate up", "migrate status", "doctor", "tenants list",
+            "tenants create", "tenants show",
+            "tenants suspend", "tenants resume", "keys list", "keys create", "keys revoke", "tiers list",
+            "tiers create", "routes list",
             "routes set", "routes delete", "models list", "models create", "usage report",
         ])
     func help(command: String) throws {
@@ -18,7 +20,11 @@ struct CommandLineTests {
         #expect(text.contains("OVERVIEW:") && text.contains("USAGE: weir \(command)"))
     }
 
-    @Test("the commands that run things show examples", arguments: ["dev", "serve", "worker", "migrate", "doctor", "tenants", "keys", "tiers", "routes", "models", "usage"])
+    @Test(
+        "the commands that run things show examples",
+        arguments: [
+            "dev", "serve", "worker", "migrate", "doctor", "tenants", "keys", "tiers", "routes", "models", "usage",
+        ])
     func examples(command: String) throws {
         let text = try helpText([command])
         let behind = try #require(text.range(of: "Examples:")).upperBound
@@ -38,13 +44,16 @@ struct CommandLineTests {
     @Test(
         "wrong usage exits with 64",
         arguments: [
-            ["serve", "--nonsense"], ["cook"], ["dev", "--port", "70000"], ["dev", "--port", "1", "--admin-port", "1"], ["worker", "--port", "-1"],
+            ["serve", "--nonsense"], ["cook"], ["dev", "--port", "70000"], ["dev", "--port", "1", "--admin-port", "1"],
+            ["worker", "--port", "-1"],
             ["worker", "--delay-ms", "x"], ["serve", "--set", "WEIR_PORT"], ["serve", "--set", "WEIR_PROT=1"],
             ["serve", "--set", "WEIR_KEY_PEPPER=x"], ["routes", "set", "iris"], ["routes", "set", "iris", "nowhere"],
             ["routes", "set", "iris", "127.0.0.1:1*0"], ["routes", "set", "iris", "127.0.0.1:1", "--protocol", "smtp"],
             ["tiers", "create", "t", "--price", "smile=1"], ["tiers", "create", "t", "--price", "request=1e-5"],
-            ["tiers", "create", "t", "--quota", "requests=5"], ["models", "create", "Iris"], ["usage", "report", "--group-by", "mood"],
-            ["usage", "report", "--tenant", "x", "--group-by", "tenant"], ["tenants", "list", "--limit", "0"], ["keys", "create"],
+            ["tiers", "create", "t", "--quota", "requests=5"], ["models", "create", "Iris"],
+            ["usage", "report", "--group-by", "mood"],
+            ["usage", "report", "--tenant", "x", "--group-by", "tenant"], ["tenants", "list", "--limit", "0"],
+            ["keys", "create"],
         ])
     func usageErrors(words: [String]) throws {
         let error = #expect(throws: (any Error).self) { try Weir.parseAsRoot(words) }
@@ -55,10 +64,14 @@ struct CommandLineTests {
     func serveFlags() throws {
         let command = try #require(
             Weir.parseAsRoot([
-                "serve", "--port", "9000", "--roles", "gateway", "--set", "WEIR_PORT=1", "--set", "DB_POOL_SIZE=5", "--config", "/etc/weir.conf",
+                "serve", "--port", "9000", "--roles", "gateway", "--set", "WEIR_PORT=1", "--set", "DB_POOL_SIZE=5",
+                "--config", "/etc/weir.conf",
             ]) as? ServeCommand)
         #expect(command.ownFlags == ["WEIR_PORT": "9000", "WEIR_ROLES": "gateway"])
-        #expect(try command.settingsOptions.flags() == ["WEIR_PORT": "1", "DB_POOL_SIZE": "5", "WEIR_CONFIG": "/etc/weir.conf"])
+        #expect(
+            try command.settingsOptions.flags() == [
+                "WEIR_PORT": "1", "DB_POOL_SIZE": "5", "WEIR_CONFIG": "/etc/weir.conf",
+            ])
     }
 
     @Test("--print-routes stands alone for the public listener")
@@ -71,14 +84,17 @@ struct CommandLineTests {
     @Test("the defaults of dev are those of the manual")
     func devDefaults() throws {
         let command = try #require(Weir.parseAsRoot(["dev"]) as? DevCommand)
-        #expect(command.dataDir == ".weir" && command.port == 8080 && command.adminPort == 8081 && !command.noRedis && !command.json)
+        #expect(
+            command.dataDir == ".weir" && command.port == 8080 && command.adminPort == 8081 && !command.noRedis
+                && !command.json)
     }
 
     @Test("a tier's prices and quotas are read from their short forms")
     func tierWords() throws {
         let command = try #require(
             Weir.parseAsRoot([
-                "tiers", "create", "standard", "--price", "request=0.00001", "--price", "input_token:iris=0.000000150000", "--quota",
+                "tiers", "create", "standard", "--price", "request=0.00001", "--price",
+                "input_token:iris=0.000000150000", "--quota",
                 "requests/minute=600", "--quota", "tokens/month=1000000:soft",
             ]) as? TiersCommand.Create)
         let body = try command.body()
@@ -98,7 +114,8 @@ struct CommandLineTests {
     @Test("workers of a route may carry weights, and may be IPv6")
     func routeWords() throws {
         let command = try #require(
-            Weir.parseAsRoot(["routes", "set", "iris", "127.0.0.1:9000*3", "[::1]:9001", "--protocol", "predict"]) as? RoutesCommand.Set)
+            Weir.parseAsRoot(["routes", "set", "iris", "127.0.0.1:9000*3", "[::1]:9001", "--protocol", "predict"])
+                as? RoutesCommand.Set)
         #expect(
             try command.replicas() == [
                 AdminReplica(address: "127.0.0.1:9000", protocol: "predict", weight: 3, version: nil),
@@ -118,17 +135,23 @@ struct AdminClientTests {
 
     @Test("bodies have the contract's names and leave out what is not given")
     func bodies() throws {
-        let tenant = try AdminRequest(.post, ["tenants"], body: TenantsCommand.Create.Body(name: "A", tier: "basic", timeZone: nil))
+        let tenant = try AdminRequest(
+            .post, ["tenants"], body: TenantsCommand.Create.Body(name: "A", tier: "basic", timeZone: nil))
         #expect(String(decoding: tenant.body ?? Data(), as: UTF8.self) == #"{"name":"A","tier":"basic"}"#)
         let model = try AdminRequest(
             .post, ["models"],
-            body: ModelsCommand.NewModel(name: "m", version: "1", featureCount: nil, fixedTokensPerRequest: 2, maximumOutputTokens: 3))
+            body: ModelsCommand.NewModel(
+                name: "m", version: "1", featureCount: nil, fixedTokensPerRequest: 2, maximumOutputTokens: 3))
         #expect(
             String(decoding: model.body ?? Data(), as: UTF8.self)
-                == #"{"feature_count":null,"fixed_tokens_per_request":2,"maximum_output_tokens":3,"name":"m","version":"1"}"#)
+                == #"{"feature_count":null,"fixed_tokens_per_request":2,"maximum_output_tokens":3,"name":"m","version":"1"}"#
+        )
         let route = try AdminRequest(
-            .put, ["routes", "m"], body: ["replicas": [AdminReplica(address: "h:1", protocol: "oip", weight: 1, version: nil)]])
-        #expect(String(decoding: route.body ?? Data(), as: UTF8.self) == #"{"replicas":[{"address":"h:1","protocol":"oip","weight":1}]}"#)
+            .put, ["routes", "m"],
+            body: ["replicas": [AdminReplica(address: "h:1", protocol: "oip", weight: 1, version: nil)]])
+        #expect(
+            String(decoding: route.body ?? Data(), as: UTF8.self)
+                == #"{"replicas":[{"address":"h:1","protocol":"oip","weight":1}]}"#)
     }
 
     @Test("a problem becomes one line, harmless for a terminal")
@@ -137,18 +160,25 @@ struct AdminClientTests {
             {"type":"about:blank","title":"Validation failed","status":422,"detail":"The input is \\u001b[31mbad.","code":"validation_failed",
             "request_id":"req_1","errors":[{"location":"body.name","message":"is empty","fix":"give it one"}]}
             """
-        let failure = #expect(throws: CommandFailure.self) { try AdminAnswer(status: 422, body: Data(body.utf8)).checked() }
+        let failure = #expect(throws: CommandFailure.self) {
+            try AdminAnswer(status: 422, body: Data(body.utf8)).checked()
+        }
         #expect(
             failure?.message
-                == "Validation failed: The input is  [31mbad.; body.name: is empty (give it one) [validation_failed, req_1]")
+                == "Validation failed: The input is  [31mbad.; body.name: is empty (give it one) [validation_failed, req_1]"
+        )
         #expect(failure?.status == .failed)
     }
 
     @Test("an unavailable server exits with 69, an answer that is no problem with 1")
     func statuses() {
-        let gone = #expect(throws: CommandFailure.self) { try AdminAnswer(status: 503, body: Data("{\"title\":\"Gone\"}".utf8)).checked() }
+        let gone = #expect(throws: CommandFailure.self) {
+            try AdminAnswer(status: 503, body: Data("{\"title\":\"Gone\"}".utf8)).checked()
+        }
         #expect(gone?.status == .unavailable)
-        let odd = #expect(throws: CommandFailure.self) { try AdminAnswer(status: 404, body: Data("<html>".utf8)).checked() }
+        let odd = #expect(throws: CommandFailure.self) {
+            try AdminAnswer(status: 404, body: Data("<html>".utf8)).checked()
+        }
         #expect(odd?.status == .failed && odd?.message.contains("WEIR_ADMIN_URL") == true)
     }
 
@@ -156,9 +186,13 @@ struct AdminClientTests {
     func refused() async throws {
         let port = try FreePort.any()
         let client = AdminClient(baseURL: "http://127.0.0.1:\(port)", key: "k")
-        let failure = await #expect(throws: CommandFailure.self) { try await client.send(AdminRequest(.get, ["tenants"])) }
+        let failure = await #expect(throws: CommandFailure.self) {
+            try await client.send(AdminRequest(.get, ["tenants"]))
+        }
         #expect(failure?.status == .unavailable)
-        #expect(failure?.message.contains("http://127.0.0.1:\(port)") == true && failure?.message.contains("weir serve") == true)
+        #expect(
+            failure?.message.contains("http://127.0.0.1:\(port)") == true
+                && failure?.message.contains("weir serve") == true)
     }
 
     @Test("a table aligns words to the left and numbers to the right")
@@ -170,7 +204,9 @@ struct AdminClientTests {
         #expect(table.text == "NAME   REQUESTS\niris          7\na [2J     12345\n-             -")
     }
 
-    @Test("micro-units are shown as decimals", arguments: [(0, "0.000000"), (1, "0.000001"), (-2_500_000, "-2.500000"), (Int64.min, "-9223372036854.775808")])
+    @Test(
+        "micro-units are shown as decimals",
+        arguments: [(0, "0.000000"), (1, "0.000001"), (-2_500_000, "-2.500000"), (Int64.min, "-9223372036854.775808")])
     func micros(value: Int64, expected: String) {
         #expect(MicrosText.decimal(value) == expected)
     }
@@ -216,7 +252,11 @@ struct DoctorTests {
         #expect(findings.first { $0.check == "admin" }?.status == .skipped)
     }
 
-    @Test("addresses in disguise are no names", arguments: [("worker.internal", true), ("127.1", false), ("2130706433", false), ("0x7f.0x1", false), ("::1", false)])
+    @Test(
+        "addresses in disguise are no names",
+        arguments: [
+            ("worker.internal", true), ("127.1", false), ("2130706433", false), ("0x7f.0x1", false), ("::1", false),
+        ])
     func names(host: String, expected: Bool) {
         #expect(NetworkName.isName(host) == expected)
     }

@@ -11,7 +11,8 @@ struct DevTests {
 
     private func launch(_ user: PostgresUser) -> PostgresLaunch {
         PostgresLaunch(
-            binaries: "/usr/lib/postgresql/15/bin", clusterFolder: "/d/postgres/data", socketFolder: "/d/postgres/run", user: user,
+            binaries: "/usr/lib/postgresql/15/bin", clusterFolder: "/d/postgres/data", socketFolder: "/d/postgres/run",
+            user: user,
             setpriv: "/usr/bin/setpriv")
     }
 
@@ -21,7 +22,10 @@ struct DevTests {
         #expect(words.prefix(3) == ["/usr/lib/postgresql/15/bin/postgres", "-D", "/d/postgres/data"])
         #expect(words.contains("listen_addresses="))
         #expect(words.contains("unix_socket_directories=/d/postgres/run"))
-        #expect(!words.contains { $0.contains("fsync=") || $0.contains("synchronous_commit") || $0.contains("full_page_writes") })
+        #expect(
+            !words.contains {
+                $0.contains("fsync=") || $0.contains("synchronous_commit") || $0.contains("full_page_writes")
+            })
     }
 
     @Test("root changes the user for every PostgreSQL program, others do not")
@@ -47,7 +51,8 @@ struct DevTests {
 
     @Test("the database's URL carries the socket folder encoded, and its own port against a PGPORT of the shell")
     func databaseURL() {
-        let launch = PostgresLaunch(binaries: "", clusterFolder: "", socketFolder: "/tmp/a b/ü", user: Self.me, setpriv: "")
+        let launch = PostgresLaunch(
+            binaries: "", clusterFolder: "", socketFolder: "/tmp/a b/ü", user: Self.me, setpriv: "")
         #expect(launch.databaseURL == "postgresql:///weir?host=%2Ftmp%2Fa%20b%2F%C3%BC&port=5432&user=weir")
         #expect(DatabaseURL(launch.databaseURL)?.text == launch.databaseURL)
     }
@@ -58,37 +63,57 @@ struct DevTests {
         #expect(PostgresBinaries.choose(requiredMajor: nil, versioned: versioned, onPath: []) == "/15")
         #expect(PostgresBinaries.choose(requiredMajor: 13, versioned: versioned, onPath: []) == "/13")
         #expect(PostgresBinaries.choose(requiredMajor: 14, versioned: versioned, onPath: []) == nil)
-        #expect(PostgresBinaries.choose(requiredMajor: nil, versioned: [], onPath: [(nil, "/usr/local/bin")]) == "/usr/local/bin")
+        #expect(
+            PostgresBinaries.choose(requiredMajor: nil, versioned: [], onPath: [(nil, "/usr/local/bin")])
+                == "/usr/local/bin")
         #expect(PostgresBinaries.major(ofClusterVersion: "15\n") == 15)
         #expect(PostgresBinaries.major(ofClusterVersion: "9.6\n") == 9)
     }
 
     @Test("the socket lies in the data folder unless its path would be too long")
     func socketFolder() throws {
-        let short = DevLayout(root: "/srv/weir") { _ in true }
+        let short = layout("/srv/weir")
         #expect(short.socketFolder == "/srv/weir/postgres/run")
         // 100 bytes with /postgres/run/.s.PGSQL.5432 behind the root.
         let behind = "/postgres/run/.s.PGSQL.5432".utf8.count
-        let fits = DevLayout(root: "/" + String(repeating: "a", count: 99 - behind)) { _ in true }
+        let fits = layout("/" + String(repeating: "a", count: 99 - behind))
         #expect(fits.socketFolder != nil)
-        let tooLong = DevLayout(root: "/" + String(repeating: "a", count: 100 - behind)) { _ in true }
+        let tooLong = layout("/" + String(repeating: "a", count: 100 - behind))
         #expect(tooLong.socketFolder == nil)
     }
 
     @Test("a cluster that PostgreSQL's user could not reach gets another place, the same one each time")
     func unreachableFolder() {
-        let layout = DevLayout(root: "/root/project/.weir") { _ in false }
-        #expect(layout.postgresFolder == DevLayout(root: "/root/project/.weir") { _ in false }.postgresFolder)
-        #expect(layout.postgresFolder.hasPrefix("/var/lib/weir-dev/"))
-        #expect(layout.postgresFolder != DevLayout(root: "/root/other/.weir") { _ in false }.postgresFolder)
-        #expect(layout.secretsPath == "/root/project/.weir/secrets.json")
+        let unreachable = layout("/root/project/.weir", mayReach: false)
+        #expect(unreachable.postgresFolder == layout("/root/project/.weir", mayReach: false).postgresFolder)
+        #expect(unreachable.postgresFolder.hasPrefix("/var/lib/weir-dev/") && unreachable.isClusterOutside)
+        #expect(unreachable.postgresFolder != layout("/root/other/.weir", mayReach: false).postgresFolder)
+        #expect(unreachable.secretsPath == "/root/project/.weir/secrets.json")
+    }
+
+    @Test("a cluster that is there is found again when the permissions have changed")
+    func foundAgain() {
+        let outside = DevLayout.outsideFolder("/d")
+        #expect(layout("/d", existing: [outside + "/data"], mayReach: true).postgresFolder == outside)
+        #expect(layout("/d", existing: ["/d/postgres/data"], mayReach: false).postgresFolder == "/d/postgres")
+        #expect(
+            layout("/d", existing: ["/d/postgres/data", outside + "/data"], mayReach: false).postgresFolder
+                == "/d/postgres")
+    }
+
+    private func layout(_ root: String, existing: Set<String> = [], mayReach: Bool = true) -> DevLayout {
+        DevLayout(root: root, exists: existing.contains, mayReach: { _ in mayReach })
     }
 
     @Test("Redis listens on loopback, wants its password and keeps nothing")
     func redisConfiguration() {
-        let launch = RedisLaunch(executable: "/usr/bin/redis-server", folder: "/d/re\"dis", port: 7_001, password: "secret")
+        let launch = RedisLaunch(
+            executable: "/usr/bin/redis-server", folder: "/d/re\"dis", port: 7_001, password: "secret")
         let lines = launch.configuration.split(separator: "\n").map(String.init)
-        for line in ["bind 127.0.0.1", "port 7001", "requirepass secret", "save \"\"", "appendonly no", "dir \"/d/re\\\"dis\"", "daemonize no"] {
+        for line in [
+            "bind 127.0.0.1", "port 7001", "requirepass secret", "save \"\"", "appendonly no", "dir \"/d/re\\\"dis\"",
+            "daemonize no",
+        ] {
             #expect(lines.contains(line))
         }
         #expect(launch.command == ["/usr/bin/redis-server", "/d/re\"dis/redis.conf"])
@@ -99,10 +124,15 @@ struct DevTests {
     @Test("children get nothing of another project's environment")
     func environment() {
         let cleaned = DevEnvironment.cleaned([
-            "PATH": "/bin", "PGHOST": "elsewhere", "PGPASSWORD": "x", "DATABASE_URL": "x", "DATABASE_URL_FILE": "x", "REDIS_URL": "x",
-            "WEIR_KEY_PEPPER": "x", "WEIR_PORT": "1", "WEIR_CONFIG": "x", "WEIR_LOG_LEVEL": "debug", "DB_POOL_SIZE": "3", "WEIR_FAULT": "f",
+            "PATH": "/bin", "PGHOST": "elsewhere", "PGPASSWORD": "x", "DATABASE_URL": "x", "DATABASE_URL_FILE": "x",
+            "REDIS_URL": "x",
+            "WEIR_KEY_PEPPER": "x", "WEIR_PORT": "1", "WEIR_CONFIG": "x", "WEIR_LOG_LEVEL": "debug",
+            "DB_POOL_SIZE": "3", "WEIR_FAULT": "f",
         ])
-        #expect(cleaned == ["PATH": "/bin", "WEIR_LOG_LEVEL": "debug", "DB_POOL_SIZE": "3", "WEIR_FAULT": "f", "LC_ALL": "C"])
+        #expect(
+            cleaned == [
+                "PATH": "/bin", "WEIR_LOG_LEVEL": "debug", "DB_POOL_SIZE": "3", "WEIR_FAULT": "f", "LC_ALL": "C",
+            ])
     }
 
     @Test("secrets are made once, private, and strong enough for the server that reads them")
@@ -119,7 +149,8 @@ struct DevTests {
         #expect(made.customerKey.hasPrefix("weir_live_"))
     }
 
-    @Test("a damaged secrets file is an error, not a new set of secrets", arguments: ["", "{}", "{\"pepper\":\"short\"}"])
+    @Test(
+        "a damaged secrets file is an error, not a new set of secrets", arguments: ["", "{}", "{\"pepper\":\"short\"}"])
     func damagedSecrets(text: String) throws {
         let folder = try TemporaryFolder()
         let path = folder.path + "/secrets.json"
@@ -159,14 +190,16 @@ struct DevTests {
     @Test("the JSON has exactly the announced fields, and no Redis is null")
     func reportJSON() throws {
         let report = DevReport(
-            publicURL: "http://127.0.0.1:1", adminURL: "a", customerKey: "c", adminKey: "k", tenantID: "t", databaseURL: "d", redisURL: nil,
+            publicURL: "http://127.0.0.1:1", adminURL: "a", customerKey: "c", adminKey: "k", tenantID: "t",
+            databaseURL: "d", redisURL: nil,
             workerURL: "w", dataFolder: "/d", serveEnvironment: ["DATABASE_URL": "d"], firstPrediction: "p")
         let text = try report.json()
         #expect(!text.contains("\n"))
         let object = try #require(JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
         #expect(
             object.keys.sorted() == [
-                "admin_key", "admin_url", "customer_key", "data_dir", "database_url", "public_url", "redis_url", "serve_env", "tenant_id",
+                "admin_key", "admin_url", "customer_key", "data_dir", "database_url", "public_url", "redis_url",
+                "serve_env", "tenant_id",
                 "worker_url",
             ])
         #expect(object["redis_url"] is NSNull)
@@ -176,9 +209,12 @@ struct DevTests {
     @Test("the screen has three commands, each on one line")
     func screen() {
         let report = DevReport(
-            publicURL: "http://127.0.0.1:1", adminURL: "a", customerKey: "KEY", adminKey: "k", tenantID: "t", databaseURL: "d", redisURL: "r",
+            publicURL: "http://127.0.0.1:1", adminURL: "a", customerKey: "KEY", adminKey: "k", tenantID: "t",
+            databaseURL: "d", redisURL: "r",
             workerURL: "w", dataFolder: "/d", serveEnvironment: [:], firstPrediction: "p")
-        let commands = report.screen.split(separator: "\n").map { $0.trimmingCharacters(in: .whitespaces) }.filter { $0.hasPrefix("curl ") }
+        let commands = report.screen.split(separator: "\n").map { $0.trimmingCharacters(in: .whitespaces) }.filter {
+            $0.hasPrefix("curl ")
+        }
         #expect(commands.count == 3)
         #expect(commands.allSatisfy { $0.contains("Bearer KEY") && $0.contains("http://127.0.0.1:1/") })
     }
@@ -203,7 +239,8 @@ struct ChildProcessTests {
         let folder = try TemporaryFolder()
         let log = folder.path + "/a.log"
         let child = try ChildProcess(
-            ChildCommand(name: "a", arguments: ["/bin/sh", "-c", "echo one; echo two; echo trouble >&2; exit 3"]), logPath: log, readsOutput: true)
+            ChildCommand(name: "a", arguments: ["/bin/sh", "-c", "echo one; echo two; echo trouble >&2; exit 3"]),
+            logPath: log, readsOutput: true)
         #expect(await child.waitForEnd(milliseconds: 20_000))
         #expect(child.exitCode == 3)
         #expect(await eventually { child.firstLine == "one" })
@@ -216,7 +253,11 @@ struct ChildProcessTests {
         signal(SIGHUP, SIG_IGN)
         let child = try ChildProcess(
             ChildCommand(
-                name: "a", arguments: ["/bin/sh", "-c", "echo $(cut -d' ' -f6 /proc/$$/stat) $$ \"$ONLY\" \"$HOME\" $(grep SigIgn /proc/$$/status)"],
+                name: "a",
+                arguments: [
+                    "/bin/sh", "-c",
+                    "echo $(cut -d' ' -f6 /proc/$$/stat) $$ \"$ONLY\" \"$HOME\" $(grep SigIgn /proc/$$/status)",
+                ],
                 environment: ["ONLY": "this", "PATH": "/usr/bin:/bin"]),
             logPath: folder.path + "/a.log", readsOutput: true)
         #expect(await child.waitForEnd(milliseconds: 20_000))
@@ -244,7 +285,8 @@ struct ChildProcessTests {
     func missing() throws {
         let folder = try TemporaryFolder()
         let failure = #expect(throws: CommandFailure.self) {
-            _ = try ChildProcess(ChildCommand(name: "a", arguments: ["/nowhere/program"]), logPath: folder.path + "/a.log")
+            _ = try ChildProcess(
+                ChildCommand(name: "a", arguments: ["/nowhere/program"]), logPath: folder.path + "/a.log")
         }
         #expect(failure?.message.contains("/nowhere/program") == true)
     }
@@ -258,7 +300,8 @@ struct ChildProcessTests {
             _ = try children.start(
                 ChildCommand(name: name, arguments: ["/bin/sleep", "100"]), logPath: folder.path + "/a.log")
         }
-        let remembered = try JSONDecoder().decode([RememberedChild].self, from: Data(contentsOf: URL(fileURLWithPath: record)))
+        let remembered = try JSONDecoder().decode(
+            [RememberedChild].self, from: Data(contentsOf: URL(fileURLWithPath: record)))
         #expect(remembered.map(\.name) == ["first", "second"])
         #expect(remembered.allSatisfy { $0.isRunning })
         var reports: [String] = []
@@ -268,12 +311,27 @@ struct ChildProcessTests {
         #expect(!FileManager.default.fileExists(atPath: record))
     }
 
+    @Test("a child that ends by itself is handed out once")
+    func ending() async throws {
+        let folder = try TemporaryFolder()
+        let children = DevChildren(recordPath: folder.path + "/children.json")
+        let child = try children.start(
+            ChildCommand(name: "worker", arguments: ["/bin/sleep", "100"]), logPath: folder.path + "/a.log")
+        #expect(children.takeEnded().isEmpty)
+        child.send(SIGKILL)
+        #expect(await child.waitForEnd(milliseconds: 20_000))
+        #expect(children.takeEnded().map(\.name) == ["worker"])
+        #expect(children.takeEnded().isEmpty)
+    }
+
     @Test("leftovers of a killed predecessor are ended, and a process that only has the same number is not")
     func leftovers() async throws {
         let folder = try TemporaryFolder()
         let record = folder.path + "/children.json"
-        let mine = try ChildProcess(ChildCommand(name: "redis", arguments: ["/bin/sleep", "100"]), logPath: folder.path + "/a.log")
-        let innocent = try ChildProcess(ChildCommand(name: "other", arguments: ["/bin/sleep", "100"]), logPath: folder.path + "/a.log")
+        let mine = try ChildProcess(
+            ChildCommand(name: "redis", arguments: ["/bin/sleep", "100"]), logPath: folder.path + "/a.log")
+        let innocent = try ChildProcess(
+            ChildCommand(name: "other", arguments: ["/bin/sleep", "100"]), logPath: folder.path + "/a.log")
         let known = try #require(RememberedChild(name: "redis", processID: mine.processID))
         let text = """
             [{"name":"redis","pid":\(known.processID),"start_ticks":"\(known.startTicks)"},

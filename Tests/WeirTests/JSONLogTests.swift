@@ -19,7 +19,9 @@ struct JSONLogTests {
         let collected = Collected()
         let sink = LogSink { collected.append($0) }
         var logger = Logger(label: "weir.test") { label in
-            JSONLogHandler(label: label, level: level, sink: sink) { Timestamp(microsecondsSince1970: 1_772_366_400_000_250) }
+            JSONLogHandler(label: label, level: level, sink: sink) {
+                Timestamp(microsecondsSince1970: 1_772_366_400_000_250)
+            }
         }
         body(&logger)
         sink.flush()
@@ -60,7 +62,9 @@ struct JSONLogTests {
         let text = written { $0.info("real", metadata: ["message": "fake", "level": "critical", "time": "0"]) }
         let object = try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: String]
         #expect(object?["message"] == "real" && object?["level"] == "info")
-        #expect(object?["metadata.message"] == "fake" && object?["metadata.level"] == "critical" && object?["metadata.time"] == "0")
+        #expect(
+            object?["metadata.message"] == "fake" && object?["metadata.level"] == "critical"
+                && object?["metadata.time"] == "0")
     }
 
     @Test("a huge event gives a bounded line that is still JSON and says so")

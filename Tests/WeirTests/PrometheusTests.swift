@@ -8,7 +8,8 @@ struct PrometheusTests {
     @Test("the page is rendered as the format asks")
     func golden() {
         let registry = PrometheusRegistry(help: ["weir_requests_total": "Requests\nby \\ code."])
-        registry.makeCounter(label: "weir.requests", dimensions: [("code", "200"), ("area", "a\"b\\c\nd")]).increment(by: 3)
+        registry.makeCounter(label: "weir.requests", dimensions: [("code", "200"), ("area", "a\"b\\c\nd")]).increment(
+            by: 3)
         registry.makeCounter(label: "weir.requests", dimensions: [("code", "429"), ("area", "x")]).increment(by: 1)
         registry.makeMeter(label: "weir_holds_open", dimensions: []).set(Int64(7))
         let gauge = registry.makeRecorder(label: "queue depth", dimensions: [], aggregate: false)
@@ -31,7 +32,9 @@ struct PrometheusTests {
     func timer() {
         let registry = PrometheusRegistry()
         let timer = registry.makeTimer(label: "gen_ai.server.request.duration", dimensions: [("model", "iris")])
-        for nanoseconds: Int64 in [400_000, 500_000, 3_000_000, 120_000_000_000] { timer.recordNanoseconds(nanoseconds) }
+        for nanoseconds: Int64 in [400_000, 500_000, 3_000_000, 120_000_000_000] {
+            timer.recordNanoseconds(nanoseconds)
+        }
         let lines = registry.render().split(separator: "\n").map(String.init)
         #expect(lines.first == "# TYPE gen_ai_server_request_duration_seconds histogram")
         #expect(lines.contains("gen_ai_server_request_duration_seconds_bucket{model=\"iris\",le=\"0.0005\"} 2"))
@@ -107,7 +110,9 @@ struct PrometheusTests {
         #expect(registry.render() == "# TYPE x gauge\nx 1\n")
     }
 
-    @Test("names are cleaned", arguments: [("a.b-c", "a_b_c"), ("9lives", "_9lives"), ("", "_"), ("größe", "gr____e"), ("a:b", "a:b")])
+    @Test(
+        "names are cleaned",
+        arguments: [("a.b-c", "a_b_c"), ("9lives", "_9lives"), ("", "_"), ("größe", "gr____e"), ("a:b", "a:b")])
     func names(given: String, expected: String) {
         #expect(PrometheusNames.metric(given) == expected)
     }
@@ -120,7 +125,10 @@ struct PrometheusTests {
 
     @Test(
         "nanoseconds become decimal seconds",
-        arguments: [(0, "0"), (1, "0.000000001"), (1_500_000_000, "1.5"), (-2_000_000_000, "-2"), (Int64.min, "-9223372036.854775808")])
+        arguments: [
+            (0, "0"), (1, "0.000000001"), (1_500_000_000, "1.5"), (-2_000_000_000, "-2"),
+            (Int64.min, "-9223372036.854775808"),
+        ])
     func seconds(nanoseconds: Int64, expected: String) {
         #expect(PrometheusNames.seconds(nanoseconds: nanoseconds) == expected)
     }

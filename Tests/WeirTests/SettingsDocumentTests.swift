@@ -13,7 +13,8 @@ struct SettingsDocumentTests {
     }
 
     private static func text(of path: String) throws -> String {
-        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
         return try String(contentsOf: root.appendingPathComponent(path), encoding: .utf8)
     }
 
@@ -31,8 +32,10 @@ struct SettingsDocumentTests {
     @Test("the table in docs/configuration.md has every setting once, with its default and whether it is secret")
     func table() throws {
         let rows = try Self.rows().sorted { $0.name < $1.name }
-        let expected = SettingsCatalog.all.map { Row(name: $0.name, isSecret: $0.isSecret, defaultText: $0.defaultText) }
-            .sorted { $0.name < $1.name }
+        let expected = SettingsCatalog.all.map {
+            Row(name: $0.name, isSecret: $0.isSecret, defaultText: $0.defaultText)
+        }
+        .sorted { $0.name < $1.name }
         #expect(rows.map(\.name) == expected.map(\.name))
         for (row, setting) in zip(rows, expected) { #expect(row == setting) }
     }
@@ -50,7 +53,9 @@ struct SettingsDocumentTests {
         var shown: [String: String] = [:]
         for line in try Self.text(of: ".env.example").split(separator: "\n") {
             let assignment = line.hasPrefix("#") ? line.dropFirst() : line
-            guard let equals = assignment.firstIndex(of: "="), assignment[..<equals].allSatisfy({ $0.isUppercase || $0 == "_" }) else { continue }
+            guard let equals = assignment.firstIndex(of: "="),
+                assignment[..<equals].allSatisfy({ $0.isUppercase || $0 == "_" })
+            else { continue }
             let name = String(assignment[..<equals])
             #expect(shown[name] == nil, "\(name) stands there twice")
             shown[name] = String(assignment[assignment.index(after: equals)...])
@@ -63,8 +68,10 @@ struct SettingsDocumentTests {
 
     @Test(".env.example is itself a file that WEIR_CONFIG can name")
     func exampleIsReadable() throws {
-        let text = try Self.text(of: ".env.example").split(separator: "\n", omittingEmptySubsequences: false).map { line in
-            line.hasPrefix("#") && line.dropFirst().first?.isUppercase == true && line.contains("=") ? String(line.dropFirst()) : String(line)
+        let text = try Self.text(of: ".env.example").split(separator: "\n", omittingEmptySubsequences: false).map {
+            line in
+            line.hasPrefix("#") && line.dropFirst().first?.isUppercase == true && line.contains("=")
+                ? String(line.dropFirst()) : String(line)
         }.filter { !$0.hasPrefix("WEIR_CONFIG") }.joined(separator: "\n")
         let source = SettingsSource(environment: ["WEIR_CONFIG": "/x"]) { _ in text }
         #expect(try Settings.load(source).warnings.isEmpty)

@@ -55,15 +55,19 @@ struct ConnectionDeadlines: Sendable {
         since = now
     }
 
-    func expiry(now: UInt64) -> Expiry {
-        let limit: UInt64
+    /// When the present wait is over; `nil` while nothing is waited for.
+    var dueNanoseconds: UInt64? {
         switch phase {
-        case .idle: limit = limits.idleNanoseconds
-        case .head: limit = limits.headNanoseconds
-        case .body: limit = limits.bodyNanoseconds
-        case .answering: return .none
+        case .idle: since + limits.idleNanoseconds
+        case .head: since + limits.headNanoseconds
+        case .body: since + limits.bodyNanoseconds
+        case .answering: nil
         }
-        if now < since + limit { return .notYet(atNanoseconds: since + limit) }
+    }
+
+    func expiry(now: UInt64) -> Expiry {
+        guard let due = dueNanoseconds else { return .none }
+        if now < due { return .notYet(atNanoseconds: due) }
         return phase == .idle ? .closeIdle : .requestTimeout
     }
 }

@@ -4,6 +4,9 @@ internal import NIOHTTP1
 
 /// Stands before everything that answers: applies ``RequestRules`` and ``ConnectionDeadlines``, turns parser errors into answers, and
 /// closes a connection whose request was answered before its body was read.
+///
+/// A client may have sent the next requests already, so what arrives need not belong to the request that is being answered: requests are
+/// counted as they begin, end and are answered, and a refusal waits for the answers before it.
 final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias InboundOut = HTTPServerRequestPart
@@ -15,11 +18,16 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private let loop: LoopContext
     private let time: any TimeSource
     private var deadlines: ConnectionDeadlines
-    private var isRequestComplete = true
+    private var begun = 0
+    private var ended = 0
+    private var answered = 0
+    /// The refusal of a request behind others that are still to be answered.
+    private var pendingRefusal: Refusal?
     private var isAnswering = false
     private var sawPart = false
-    private var isClosing = false
+    private(set) var isClosing = false
     private var timer: Scheduled<Void>?
+    private var timerAtNanoseconds: UInt64 = .max
 
     init(rules: RequestRules, limits: ConnectionDeadlines.Limits, loop: LoopContext, time: any TimeSource) {
         self.rules = rules
@@ -39,20 +47,20 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard !isClosing else { return }
+        guard !isClosing, pendingRefusal == nil else { return }
         sawPart = true
         switch unwrapInboundIn(data) {
         case .head(let head):
-            deadlines.headArrived(now: time.monotonicNanoseconds)
-            isRequestComplete = false
             if let refusal = rules.check(head) {
-                refuse(refusal, context: context)
+                refuseInTurn(refusal, context: context)
                 return
             }
-        case .body: deadlines.bodyArrived(now: time.monotonicNanoseconds)
+            begun += 1
+            if begun == answered + 1 { deadlines.headArrived(now: time.monotonicNanoseconds) }
+        case .body: if begun == answered + 1 { deadlines.bodyArrived(now: time.monotonicNanoseconds) }
         case .end:
-            isRequestComplete = true
-            deadlines.requestComplete()
+            ended += 1
+            if ended == answered + 1 { deadlines.requestComplete() }
         }
         context.fireChannelRead(data)
     }
@@ -60,6 +68,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     func channelReadComplete(context: ChannelHandlerContext) {
         if !sawPart { deadlines.bytesArrived(now: time.monotonicNanoseconds) }
         sawPart = false
+        watch(context)
         context.fireChannelReadComplete()
     }
 
@@ -72,18 +81,20 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             context.close(promise: nil)
             return
         }
-        // Once an answer has begun, a second one would be read as part of it.
-        guard !isAnswering, !isClosing else {
+        guard !isClosing, pendingRefusal == nil else { return }
+        // The answer to the very request that is broken has begun: a second one would be read as part of it.
+        guard !isAnswering || ended > answered else {
             context.close(promise: nil)
             return
         }
         switch parserError {
         case .headerOverflow:
-            refuse(Refusal(.headersTooLarge, "The header is larger than this server accepts. Send fewer or shorter fields."), context: context)
+            refuseInTurn(
+                Refusal(.headersTooLarge, "The header is larger than this server accepts. Send fewer or shorter fields."), context: context)
         case .invalidVersion:
-            refuse(Refusal(.badRequest, "The request is not HTTP/1.1."), context: context)
+            refuseInTurn(Refusal(.badRequest, "The request is not HTTP/1.1."), context: context)
         default:
-            refuse(Refusal(.badRequest, "The request cannot be parsed as HTTP/1.1."), context: context)
+            refuseInTurn(Refusal(.badRequest, "The request cannot be parsed as HTTP/1.1."), context: context)
         }
     }
 
@@ -106,13 +117,32 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
 
     /// An answer has been written completely, by the framework behind us or by the data plane around us.
     func answerComplete(context: ChannelHandlerContext) {
-        if isRequestComplete {
-            deadlines.answerComplete(now: time.monotonicNanoseconds)
-        } else {
+        answered += 1
+        guard ended >= answered else {
             // The rest of the body would only be thrown away; a client could keep us reading for ever.
             context.flush()
             linger(context)
+            return
         }
+        if ended == answered, let refusal = pendingRefusal {
+            pendingRefusal = nil
+            refuse(refusal, context: context)
+            return
+        }
+        let now = time.monotonicNanoseconds
+        if begun == answered {
+            deadlines.answerComplete(now: now)
+        } else {
+            // The next request has begun to arrive behind this one; its time counts from now.
+            deadlines.headArrived(now: now)
+            if ended > answered { deadlines.requestComplete() }
+        }
+        watch(context)
+    }
+
+    /// Refuses what arrives now after everything before it has been answered.
+    private func refuseInTurn(_ refusal: Refusal, context: ChannelHandlerContext) {
+        if ended > answered { pendingRefusal = refusal } else { refuse(refusal, context: context) }
     }
 
     /// Answers in place of whatever is behind us, and closes.
@@ -127,6 +157,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
 
     /// Writes bytes past the encoder: they are a whole answer already.
     func writeRaw(_ bytes: ByteBuffer, context: ChannelHandlerContext) {
+        guard !isClosing else { return }
         do {
             let encoder = try context.pipeline.syncOperations.context(handlerType: HTTPResponseEncoder.self)
             encoder.writeAndFlush(NIOAny(bytes), promise: nil)
@@ -146,7 +177,16 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         timer = context.eventLoop.scheduleTask(in: .milliseconds(500)) { bound.value.close(promise: nil) }
     }
 
+    /// Sets the timer earlier if the present wait is over before it fires.
+    private func watch(_ context: ChannelHandlerContext) {
+        guard !isClosing, let due = deadlines.dueNanoseconds, due < timerAtNanoseconds else { return }
+        timer?.cancel()
+        let now = time.monotonicNanoseconds
+        schedule(context, inNanoseconds: due > now ? due - now : 1)
+    }
+
     private func schedule(_ context: ChannelHandlerContext, inNanoseconds delay: UInt64) {
+        timerAtNanoseconds = time.monotonicNanoseconds + delay
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         timer = context.eventLoop.scheduleTask(in: .nanoseconds(Int64(clamping: delay))) { bound.value.0.timerFired(bound.value.1) }
     }

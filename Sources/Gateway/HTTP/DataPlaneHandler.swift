@@ -68,10 +68,10 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func read(context: ChannelHandlerContext) {
-        if case .running = state, !waiting.isEmpty {
-            isReadHeld = true
-        } else {
-            context.read()
+        // Also while the framework answers: it reads on, and what a client pipelines would pile up in `waiting`.
+        switch state {
+        case .running where !waiting.isEmpty, .passing(requestEnded: true) where !waiting.isEmpty: isReadHeld = true
+        default: context.read()
         }
     }
 
@@ -215,6 +215,10 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     private func becomeIdle(_ context: ChannelHandlerContext) {
         state = .idle
+        guard !guardian.isClosing else {
+            waiting.removeAll()
+            return
+        }
         while !waiting.isEmpty {
             switch state {
             case .running, .passing(requestEnded: true): return

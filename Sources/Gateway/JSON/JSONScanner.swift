@@ -132,12 +132,16 @@ struct JSONScanner {
             let exponentStart = position
             let count = digits()
             guard count > 0 else { throw .invalid(atByte: position) }
-            guard count <= 6 else { throw .invalidNumber }
-            exponent = bytes[exponentStart..<position].reduce(0) { $0 * 10 + Int($1 - 0x30) } * (isNegative ? -1 : 1)
+            exponent = bytes[exponentStart..<position].reduce(0) { min($0 * 10 + Int($1 - 0x30), 1_000_000) } * (isNegative ? -1 : 1)
         }
-        // The largest 64-bit float is about 1.8 x 10^308; below 10^308 nothing can overflow.
-        guard integerDigits + exponent <= 308 else { throw .invalidNumber }
+        // The largest 64-bit float is about 1.8 x 10^308: below 10^308 nothing can overflow, and only what may be above is converted.
+        guard integerDigits + exponent <= 308 || isFinite(bytes[start..<position]) else { throw .invalidNumber }
         append(.number, from: start, to: position)
+    }
+
+    /// Whether a well-formed number fits into a 64-bit float. One of more than a thousand digits that might not is taken not to.
+    private func isFinite(_ text: Slice<UnsafeRawBufferPointer>) -> Bool {
+        text.count <= 1_024 && (Double(String(decoding: text, as: UTF8.self)) ?? .infinity).isFinite
     }
 
     private mutating func digits() -> Int {

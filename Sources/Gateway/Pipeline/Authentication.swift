@@ -13,8 +13,14 @@ public final class KeyCache: AdminAuthenticator {
         var known: [APIKey.PublicID: KeyRecord] = [:]
         /// Public ids that do not exist, with the monotonic time until which that is believed.
         var unknown: [APIKey.PublicID: UInt64] = [:]
-        var waiting: [APIKey.PublicID: [CheckedContinuation<Void, Never>]] = [:]
+        var waiting: [APIKey.PublicID: [CheckedContinuation<LookUp?, Never>]] = [:]
         var generation: Int64 = 0
+    }
+
+    private enum LookUp: Sendable {
+        case found(KeyRecord)
+        case unknown
+        case away(cause: String)
     }
 
     private static let unknownLimit = 65_536
@@ -76,6 +82,7 @@ public final class KeyCache: AdminAuthenticator {
             state.generation == generation ? nil : Array(state.known.keys)
         }
         guard let ids else { return }
+        let asked = Set(ids)
         var fresh: [APIKey.PublicID: KeyRecord] = [:]
         for start in stride(from: 0, to: ids.count, by: 1_000) {
             for record in try await directory.find(Array(ids[start..<min(start + 1_000, ids.count)])) { fresh[record.publicID] = record }
@@ -83,7 +90,8 @@ public final class KeyCache: AdminAuthenticator {
         state.withLock { state in
             for id in ids { state.known[id] = fresh[id] }
             state.unknown.removeAll(keepingCapacity: true)
-            state.generation = generation
+            // A key that came into memory meanwhile may be older than this generation: the next refresh reads it again.
+            state.generation = state.known.keys.allSatisfy(asked.contains) ? generation : .min
         }
     }
 
@@ -102,53 +110,71 @@ public final class KeyCache: AdminAuthenticator {
 
     /// One query for all requests that wait for the same key.
     private func lookUp(_ key: APIKey) async throws(Refusal) -> KeyRecord {
+        enum Turn {
+            case done(LookUp)
+            case ask(generation: Int64)
+            case wait
+        }
         let id = key.publicID
-        let now = time.monotonicNanoseconds
-        let isBelievedUnknown = state.withLock { $0.unknown[id].map { $0 > now } ?? false }
-        if isBelievedUnknown { throw .invalidKey }
-        let mustAsk = state.withLock { state -> Bool in
-            guard state.waiting[id] == nil else { return false }
-            state.waiting[id] = []
-            return true
-        }
-        guard mustAsk else {
-            await withCheckedContinuation { continuation in
-                let isStillAsked = state.withLock { state -> Bool in
-                    guard state.waiting[id] != nil else { return false }
-                    state.waiting[id]?.append(continuation)
-                    return true
-                }
-                if !isStillAsked { continuation.resume() }
+        while true {
+            let now = time.monotonicNanoseconds
+            let turn = state.withLock { state -> Turn in
+                if let record = state.known[id] { return .done(.found(record)) }
+                if let until = state.unknown[id], until > now { return .done(.unknown) }
+                guard state.waiting[id] == nil else { return .wait }
+                state.waiting[id] = []
+                return .ask(generation: state.generation)
             }
-            guard let record = state.withLock({ $0.known[id] }) else {
-                if state.withLock({ $0.unknown[id] != nil }) { throw .invalidKey }
-                throw .storeAway(cause: "key lookup failed")
+            let result: LookUp?
+            switch turn {
+            case .done(let known): result = known
+            case .ask(let generation): result = await ask(id, startedAt: generation, now: now)
+            case .wait: result = await join(id)
             }
-            return record
-        }
-        misses.increment()
-        let result: Result<KeyRecord?, StoreUnavailable>
-        do throws(StoreUnavailable) {
-            result = .success(try await directory.find([id]).first)
-        } catch {
-            result = .failure(error)
-        }
-        let waiting = state.withLock { state -> [CheckedContinuation<Void, Never>] in
             switch result {
-            case .success(let record?): state.known[id] = record
-            case .success(nil):
+            case .found(let record): return record
+            case .unknown: throw .invalidKey
+            case .away(let cause): throw .storeAway(cause: cause)
+            case nil: continue
+            }
+        }
+    }
+
+    /// - Returns: what the request that asks was told; `nil` if it has been told already.
+    private func join(_ id: APIKey.PublicID) async -> LookUp? {
+        await withCheckedContinuation { continuation in
+            let isStillAsked = state.withLock { state -> Bool in
+                guard state.waiting[id] != nil else { return false }
+                state.waiting[id]?.append(continuation)
+                return true
+            }
+            if !isStillAsked { continuation.resume(returning: nil) }
+        }
+    }
+
+    private func ask(_ id: APIKey.PublicID, startedAt generation: Int64, now: UInt64) async -> LookUp {
+        misses.increment()
+        let result: LookUp
+        do throws(StoreUnavailable) {
+            result = try await directory.find([id]).first.map { .found($0) } ?? .unknown
+        } catch {
+            result = .away(cause: error.cause)
+        }
+        let waiting = state.withLock { state -> [CheckedContinuation<LookUp?, Never>] in
+            switch result {
+            case .found(let record):
+                state.known[id] = record
+                // Read before a change that a refresh has dealt with meanwhile, perhaps: the next refresh reads it again.
+                if state.generation != generation { state.generation = .min }
+            case .unknown:
                 if state.unknown.count >= Self.unknownLimit { state.unknown.removeAll(keepingCapacity: true) }
                 state.unknown[id] = now + Self.unknownNanoseconds
-            case .failure: break
+            case .away: break
             }
             return state.waiting.removeValue(forKey: id) ?? []
         }
-        for continuation in waiting { continuation.resume() }
-        switch result {
-        case .success(let record?): return record
-        case .success(nil): throw .invalidKey
-        case .failure(let error): throw .storeAway(cause: error.cause)
-        }
+        for continuation in waiting { continuation.resume(returning: result) }
+        return result
     }
 }
 

@@ -61,9 +61,10 @@ struct Dispatch: Sendable {
     private func replicas(of route: ModelRoute, version: String?) -> [Replica] {
         var candidates = route.replicas.filter { version == nil || $0.version.isEmpty || $0.version == version }
         guard candidates.count > 1 else { return candidates }
-        var draw = Int.random(in: 0..<candidates.reduce(0) { $0 + $1.weight })
+        // A table without any weight must not be able to end the process.
+        var draw = Int.random(in: 0..<candidates.reduce(0) { $0 + max(1, $1.weight) })
         for (index, replica) in candidates.enumerated() {
-            draw -= replica.weight
+            draw -= max(1, replica.weight)
             if draw < 0 {
                 candidates.swapAt(0, index)
                 break

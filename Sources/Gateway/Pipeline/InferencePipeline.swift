@@ -83,9 +83,14 @@ struct InferencePipeline: Sendable {
     /// The most tokens that the request can be charged: no tokenizer makes more tokens than there are bytes, and the profile bounds the
     /// output. Under a hard limit an estimate would not be enough.
     private static func tokenBound(_ request: PredictRequest, _ profile: ModelProfile) -> Int64 {
-        let rows = Int64(request.rows.count)
-        return max(request.byteCount + profile.maximumOutputTokens * rows, profile.fixedTokensPerRequest)
+        let output = profile.maximumOutputTokens.multipliedReportingOverflow(by: Int64(request.rows.count))
+        let sum = request.byteCount.addingReportingOverflow(output.partialValue)
+        guard !output.overflow, !sum.overflow else { return tokenLimit }
+        return min(max(sum.partialValue, profile.fixedTokensPerRequest), tokenLimit)
     }
+
+    /// More than any request uses, and little enough that sums of many bounds stay within 64 bits, whatever a profile says.
+    private static let tokenLimit: Int64 = 1 << 40
 
     // MARK: dispatch, settle, answer
 
@@ -106,7 +111,7 @@ struct InferencePipeline: Sendable {
         let answered = time.monotonicNanoseconds
         timings.upstream = answered &- heldAt
         let usage = meter(reading, work)
-        let version = reading.version ?? work.route.profile.version
+        let version = reading.version.flatMap { (1...128).contains($0.utf8.count) ? $0 : nil } ?? work.route.profile.version
         try await settle(work, usage: usage, version: version, reading: reading, on: loop)
         timings.settle = time.monotonicNanoseconds &- answered
         let sheet = try? await prices.sheet(work.principal.tierVersionID)

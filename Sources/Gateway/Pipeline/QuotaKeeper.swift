@@ -21,7 +21,7 @@ public final class QuotaKeeper: Sendable {
         struct State {
             var book = LeaseBook()
             var isAsking = false
-            var waiting: [CheckedContinuation<Void, Never>] = []
+            var waiting: [CheckedContinuation<Refusal?, Never>] = []
             /// How many requests the next lease should cover; grows while leases are used up quickly.
             var slice: Int64 = 16
             var leasedAtNanoseconds: UInt64 = 0
@@ -52,15 +52,19 @@ public final class QuotaKeeper: Sendable {
     func hold(tokens: Int64, for principal: Principal, makeLeaseID: () -> LeaseID) async throws(Refusal) -> Hold? {
         guard !principal.quotas.isEmpty else { return nil }
         let tenant = tenantQuota(principal.tenantID)
+        var shared: Refusal?
         while true {
             let monotonic = time.monotonicNanoseconds
             let now = time.now
             let admission = tenant.state.withLock { $0.book.take(tokens: tokens, at: now, monotonicNanoseconds: monotonic) }
             if case .held(let hold) = admission { return hold }
-            let mustAsk = try await waitOrAsk(tenant)
-            guard mustAsk else { continue }
-            let refusal = await ask(tenant, principal: principal, tokens: tokens, at: now, leaseID: makeLeaseID())
-            if let refusal { throw refusal }
+            if let shared { throw shared }
+            switch try await waitOrAsk(tenant) {
+            case .waited(let refusal): shared = refusal?.shared(withRequestOf: tokens, at: now)
+            case .ask:
+                let refusal = await ask(tenant, principal: principal, tokens: tokens, at: now, leaseID: makeLeaseID())
+                if let refusal { throw refusal }
+            }
         }
     }
 
@@ -145,30 +149,36 @@ public final class QuotaKeeper: Sendable {
         }
     }
 
-    /// - Returns: true if the caller is to ask for the lease; false after somebody else's asking has ended.
-    private func waitOrAsk(_ tenant: TenantQuota) async throws(Refusal) -> Bool {
-        enum Turn { case ask, wait, overloaded }
-        let turn = tenant.state.withLock { state -> Turn in
+    private enum Turn {
+        /// The caller is to ask for the lease.
+        case ask
+        /// Somebody else's asking has ended, with this refusal.
+        case waited(Refusal?)
+    }
+
+    private func waitOrAsk(_ tenant: TenantQuota) async throws(Refusal) -> Turn {
+        enum Place { case ask, wait, overloaded }
+        let place = tenant.state.withLock { state -> Place in
             guard state.isAsking else {
                 state.isAsking = true
                 return .ask
             }
             return state.waiting.count < configuration.waitingLimit ? .wait : .overloaded
         }
-        switch turn {
-        case .ask: return true
+        switch place {
+        case .ask: return .ask
         case .overloaded:
             throw Refusal(.overloaded, "Too many requests of this account are waiting. Try again in a second.", retryAfterSeconds: 1)
         case .wait:
-            await withCheckedContinuation { continuation in
-                let isStillAsked = tenant.state.withLock { state -> Bool in
-                    guard state.isAsking else { return false }
-                    state.waiting.append(continuation)
-                    return true
-                }
-                if !isStillAsked { continuation.resume() }
-            }
-            return false
+            return .waited(
+                await withCheckedContinuation { continuation in
+                    let isStillAsked = tenant.state.withLock { state -> Bool in
+                        guard state.isAsking else { return false }
+                        state.waiting.append(continuation)
+                        return true
+                    }
+                    if !isStillAsked { continuation.resume(returning: nil) }
+                })
         }
     }
 
@@ -214,12 +224,25 @@ public final class QuotaKeeper: Sendable {
             state.isAsking = false
             return state.waiting
         }
-        for continuation in waiting { continuation.resume() }
+        for continuation in waiting { continuation.resume(returning: refusal) }
         return refusal
     }
 }
 
 extension Refusal {
+    /// What a refused lease means for another request that waited for it; `nil` if that one may still have a chance of its own.
+    ///
+    /// Without this, all who wait would ask one after the other, each for as long as a database that is away takes to say so.
+    fileprivate func shared(withRequestOf tokens: Int64, at now: Timestamp) -> Refusal? {
+        guard let numbers = quota else { return self }
+        guard numbers.quota.unit == .tokens else { return self }
+        guard tokens >= numbers.requested else { return nil }
+        return .quotaExceeded(
+            QuotaRefusal(
+                quota: numbers.quota, period: numbers.period, settled: numbers.settled, held: numbers.held, requested: tokens),
+            at: now)
+    }
+
     static func quotaExceeded(_ numbers: QuotaRefusal, at now: Timestamp) -> Refusal {
         let quota = numbers.quota
         let seconds = max(1, (numbers.period.end.milliseconds(since: now) + 999) / 1_000)

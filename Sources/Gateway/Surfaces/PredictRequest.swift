@@ -41,8 +41,10 @@ struct PredictRequest: Sendable {
         }
         self.model = model
         version = try members.version.map { value throws(Refusal) in
-            guard let text = tape.string(value), (1...128).contains(text.utf8.count) else {
-                throw .invalid("/version", "must be a string of 1 to 128 bytes", fix: "Leave it out for the version in service.")
+            guard let text = tape.string(value), Self.isVersion(text.utf8) else {
+                throw .invalid(
+                    "/version", "must be 1 to 128 of A-Z, a-z, 0-9, dot, underscore, plus and hyphen, without two dots in a row",
+                    fix: "Leave it out for the version in service.")
             }
             return text
         }
@@ -77,6 +79,20 @@ struct PredictRequest: Sendable {
         }
     }
 
+    /// A version becomes part of a path on the worker's side, so it must not be able to lead anywhere else.
+    private static func isVersion(_ bytes: String.UTF8View) -> Bool {
+        var previous: UInt8 = 0
+        for byte in bytes {
+            switch byte {
+            case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, UInt8(ascii: "_"), UInt8(ascii: "+"), UInt8(ascii: "-"): break
+            case UInt8(ascii: ".") where previous != UInt8(ascii: "."): break
+            default: return false
+            }
+            previous = byte
+        }
+        return (1...128).contains(bytes.count) && !bytes.elementsEqual(".".utf8)
+    }
+
     private func checkRows() throws(Refusal) {
         guard !rows.isEmpty, rows.count <= Self.rowLimit else {
             throw .invalid("/inputs", "must have 1 to \(Self.rowLimit) rows", fix: "Split the input into several requests.")
@@ -97,8 +113,8 @@ struct PredictRequest: Sendable {
             guard (1...Self.valueLimit).contains(count) else {
                 throw .invalid(location, "must have 1 to \(Self.valueLimit) numbers", fix: "Send the model's features.")
             }
-            if let width, width != count {
-                throw .invalid(location, "has \(count) numbers, the row before it \(width)", fix: "Send rows of equal length.")
+            guard count == width ?? count else {
+                throw .invalid(location, "must be as long as the rows before it", fix: "Send rows of equal length.")
             }
             width = count
         }

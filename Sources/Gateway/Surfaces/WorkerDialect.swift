@@ -118,7 +118,7 @@ enum WorkerDialect {
     private static func rows(of data: JSONTape.Value, shape: JSONTape.Value?, _ tape: JSONTape) -> ByteBuffer? {
         let values = tape.elements(of: data)
         if let first = values.first, tape.kind(first) == .array { return tape.slice(data) }
-        guard let shape, let count = tape.elements(of: shape).first.flatMap({ tape.int64($0) }), count > 0,
+        guard let shape, let count = tape.elements(of: shape).first.flatMap({ tape.int64($0) }), count > 0, !values.isEmpty,
             values.count % Int(clamping: count) == 0
         else { return nil }
         let width = values.count / Int(clamping: count)

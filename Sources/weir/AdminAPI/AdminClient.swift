@@ -1,7 +1,7 @@
 import AsyncHTTPClient
 import Foundation
+import Glibc
 import NIOCore
-import NIOHTTP1
 import NIOPosix
 
 /// Speaks to the admin API.
@@ -24,7 +24,7 @@ struct AdminClient: Sendable {
     /// - Throws: ``CommandFailure`` where nobody answers or the answer is an error.
     func send(_ call: AdminRequest) async throws(CommandFailure) -> AdminAnswer {
         var request = HTTPClientRequest(url: baseURL + call.target)
-        request.method = HTTPMethod(rawValue: call.method.rawValue)
+        request.method = .init(rawValue: call.method.rawValue)
         request.headers.add(name: "authorization", value: "Bearer \(key)")
         request.headers.add(name: "accept", value: "application/json, application/problem+json")
         request.headers.add(name: "user-agent", value: "weir/\(Weir.version)")
@@ -47,7 +47,10 @@ struct AdminClient: Sendable {
 
     private static func reason(_ error: any Error) -> String {
         if let error = error as? HTTPClientError { return error.shortDescription }
-        if error is NIOConnectionError { return "connection refused" }
+        if let error = error as? IOError { return String(cString: strerror(error.errnoCode)) }
+        if let error = error as? NIOConnectionError {
+            return error.connectionErrors.isEmpty ? "no such host" : "connection refused"
+        }
         return "\(type(of: error))"
     }
 }

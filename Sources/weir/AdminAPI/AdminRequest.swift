@@ -74,7 +74,9 @@ struct AdminAnswer: Sendable {
         if (200..<300).contains(status) { return self }
         let exit: ExitStatus = status == 503 ? .unavailable : .failed
         guard let problem = try? JSONDecoder().decode(AdminProblem.self, from: body) else {
-            throw CommandFailure("the admin API answered with status \(status) and no explanation; is WEIR_ADMIN_URL right?", status: exit)
+            throw CommandFailure(
+                "the admin API answered with status \(status) and no explanation; is WEIR_ADMIN_URL right?",
+                status: exit)
         }
         let hint =
             switch status {
@@ -91,7 +93,8 @@ struct AdminAnswer: Sendable {
         do {
             return try decoder.decode(type, from: body)
         } catch {
-            throw CommandFailure("the admin API's answer has another shape than this version expects; --json shows it as it came")
+            throw CommandFailure(
+                "the admin API's answer has another shape than this version expects; --json shows it as it came")
         }
     }
 

@@ -1,7 +1,7 @@
 import Foundation
 
-// The shapes of openapi/weir-admin.yaml as far as the command line shows them. Unknown fields are ignored, so that an older command
-// line works with a newer server.
+// The shapes of openapi/weir-admin.yaml as far as the command line shows them. Unknown fields are ignored, so that an
+// older command line works with a newer server.
 
 /// One page of a list.
 struct AdminPage<Item: Decodable & Sendable>: Decodable, Sendable {
@@ -113,6 +113,7 @@ enum MicrosText {
     static func decimal(_ micros: Int64) -> String {
         let magnitude = micros.magnitude
         let fraction = String(magnitude % 1_000_000)
-        return (micros < 0 ? "-" : "") + "\(magnitude / 1_000_000)." + String(repeating: "0", count: 6 - fraction.count) + fraction
+        return (micros < 0 ? "-" : "") + "\(magnitude / 1_000_000)." + String(repeating: "0", count: 6 - fraction.count)
+            + fraction
     }
 }

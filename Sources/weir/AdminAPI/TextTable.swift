@@ -16,7 +16,8 @@ struct TextTable {
             ([columns[column]] + rows.map { $0[column] }).map(\.count).max() ?? 0
         }
         let isNumeric = columns.indices.map { column in
-            !rows.isEmpty && rows.allSatisfy { row in row[column] == "-" || row[column].allSatisfy { $0.isNumber || $0 == "." } }
+            !rows.isEmpty
+                && rows.allSatisfy { row in row[column] == "-" || row[column].allSatisfy { $0.isNumber || $0 == "." } }
         }
         func line(_ cells: [String]) -> String {
             let padded = cells.indices.map { column -> String in

@@ -7,10 +7,11 @@ struct DevCommand: AsyncParsableCommand {
         commandName: "dev",
         abstract: "Start everything in a folder of its own, with a demo tenant, and say what to try.",
         discussion: """
-            Starts a private PostgreSQL (on a Unix socket, never as root), Redis where redis-server is installed, the reference worker with
-            the iris model, and the gateway; migrates, makes a tenant with the tiers basic, standard and premium, a customer key, an admin
-            key and a route, and makes one prediction. Started again on the same folder it goes on with the same data and the same keys.
-            Ctrl-C stops everything that it started.
+            Starts a private PostgreSQL (on a Unix socket, never as root), Redis where redis-server is installed, \
+            the reference worker with the iris model, and the gateway; migrates, makes a tenant with the tiers \
+            basic, standard and premium, a customer key, an admin key and a route, and makes one prediction. Started \
+            again on the same folder it goes on with the same data and the same keys. Ctrl-C stops everything that \
+            it started.
 
             Examples:
               weir dev
@@ -50,7 +51,9 @@ struct DevCommand: AsyncParsableCommand {
         try installation.makeDataFolder()
         let lock = try DevLock(path: installation.layout.lockPath)
         // Children inherit the current folder, and PostgreSQL's user may not be allowed into ours.
-        guard FileManager.default.changeCurrentDirectoryPath("/") else { throw CommandFailure("cannot enter the folder /") }
+        guard FileManager.default.changeCurrentDirectoryPath("/") else {
+            throw CommandFailure("cannot enter the folder /")
+        }
         let supervisor = DevSupervisor(
             installation: installation, children: DevChildren(recordPath: installation.layout.childrenPath)
         ) { Terminal.complain($0) }

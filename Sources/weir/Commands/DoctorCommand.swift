@@ -7,8 +7,9 @@ struct DoctorCommand: AsyncParsableCommand {
         commandName: "doctor",
         abstract: "Check what Weir depends on, and say what to do.",
         discussion: """
-            Reads the same configuration as `weir serve` and tries what it names: the database, its migrations and roles, Redis, the ports,
-            the admin API and the workers. It changes nothing. Exits with 1 if a check fails, with 78 if the configuration cannot be read.
+            Reads the same configuration as `weir serve` and tries what it names: the database, its migrations and \
+            roles, Redis, the ports, the admin API and the workers. It changes nothing. Exits with 1 if a check \
+            fails, with 78 if the configuration cannot be read.
 
             Examples:
               weir doctor
@@ -21,7 +22,9 @@ struct DoctorCommand: AsyncParsableCommand {
     func run() async throws {
         LoggingSystem.bootstrap { _ in SwiftLogNoOpLogHandler() }
         let settings = try settingsOptions.load()
-        var findings = settings.warnings.map { DoctorFinding.warning("configuration", $0, "correct the name or remove the variable") }
+        var findings = settings.warnings.map {
+            DoctorFinding.warning("configuration", $0, "correct the name or remove the variable")
+        }
         findings += await DoctorChecks(settings: settings).run()
         let report = DoctorReport(findings)
         if json {

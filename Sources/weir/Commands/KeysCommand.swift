@@ -38,7 +38,8 @@ struct KeysCommand: AsyncParsableCommand {
     }
 
     struct Create: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Make a key. It is shown this once and cannot be shown again.")
+        static let configuration = CommandConfiguration(
+            abstract: "Make a key. It is shown this once and cannot be shown again.")
         @Argument(help: "The tenant's id.") var tenant: String
         @Option(help: "A name by which people know it.") var name: String?
         @Option(help: "live or test; live where it is left out.") var environment: String?
@@ -46,9 +47,13 @@ struct KeysCommand: AsyncParsableCommand {
             name: .customLong("scope"), parsing: .singleValue,
             help: "What it may do; may be given several times. predict, read and billing where it is left out.")
         var scopes: [String] = []
-        @Option(name: .customLong("model"), parsing: .singleValue, help: "A model that it may call; may be given several times. All where it is left out.")
+        @Option(
+            name: .customLong("model"), parsing: .singleValue,
+            help: "A model that it may call; may be given several times. All where it is left out.")
         var models: [String] = []
-        @Option(help: ArgumentHelp("When it expires, as in 2027-01-01T00:00:00Z; never where it is left out.", valueName: "time"))
+        @Option(
+            help: ArgumentHelp(
+                "When it expires, as in 2027-01-01T00:00:00Z; never where it is left out.", valueName: "time"))
         var expiresAt: String?
         @OptionGroup var admin: AdminOptions
 
@@ -66,19 +71,25 @@ struct KeysCommand: AsyncParsableCommand {
                 allowedModels: models.isEmpty ? nil : models, expiresAt: expiresAt)
             try await admin.send(AdminRequest(.post, ["tenants", tenant, "keys"], body: body)) { answer in
                 let key = try answer.decoded(AdminKey.self)
-                guard let text = key.key else { throw CommandFailure("the answer holds no key; --json shows it as it came") }
-                return KeysCommand.table([key]) + "\n\n\(SafeText.line(text))\n\nThis is the only time that the key is shown."
+                guard let text = key.key else {
+                    throw CommandFailure("the answer holds no key; --json shows it as it came")
+                }
+                return KeysCommand.table([key])
+                    + "\n\n\(SafeText.line(text))\n\nThis is the only time that the key is shown."
             }
         }
     }
 
     struct Revoke: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Revoke a key. Within a second no gateway accepts it; that cannot be undone.")
+        static let configuration = CommandConfiguration(
+            abstract: "Revoke a key. Within a second no gateway accepts it; that cannot be undone.")
         @Argument(help: "The key's id: the twelve characters after its environment.") var key: String
         @OptionGroup var admin: AdminOptions
 
         func run() async throws {
-            try await admin.send(AdminRequest(.delete, ["keys", key])) { KeysCommand.table([try $0.decoded(AdminKey.self)]) }
+            try await admin.send(AdminRequest(.delete, ["keys", key])) {
+                KeysCommand.table([try $0.decoded(AdminKey.self)])
+            }
         }
     }
 }

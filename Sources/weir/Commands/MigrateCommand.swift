@@ -43,7 +43,8 @@ struct MigrateCommand: AsyncParsableCommand {
     }
 
     struct Status: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "List the migrations and whether each is applied. Exits with 1 if one is not.")
+        static let configuration = CommandConfiguration(
+            abstract: "List the migrations and whether each is applied. Exits with 1 if one is not.")
 
         @OptionGroup var settingsOptions: SettingsOptions
         @Flag(help: "Print JSON.") var json = false
@@ -57,7 +58,8 @@ struct MigrateCommand: AsyncParsableCommand {
                 throw failure(error)
             }
             if json {
-                Terminal.say(try jsonText(lines.map { Line(number: $0.number, name: $0.name, standing: "\($0.standing)") }))
+                Terminal.say(
+                    try jsonText(lines.map { Line(number: $0.number, name: $0.name, standing: "\($0.standing)") }))
             } else {
                 for line in lines { Terminal.say("\(line.standing)  \(line.label)") }
             }

@@ -16,7 +16,8 @@ struct ModelsCommand: AsyncParsableCommand {
         var table = TextTable(["name", "version", "features", "tokens per request", "most output tokens"])
         for model in models {
             table.add([
-                model.name, model.version, model.featureCount.map(String.init), String(model.fixedTokensPerRequest), String(model.maximumOutputTokens),
+                model.name, model.version, model.featureCount.map(String.init), String(model.fixedTokensPerRequest),
+                String(model.maximumOutputTokens),
             ])
         }
         return table.text
@@ -37,7 +38,8 @@ struct ModelsCommand: AsyncParsableCommand {
     }
 
     struct Create: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Register a model. It can be called as soon as it has a route.")
+        static let configuration = CommandConfiguration(
+            abstract: "Register a model. It can be called as soon as it has a route.")
         @Argument(help: "The model's name: lower-case letters, digits, dots, hyphens and underscores.") var name: String
         @Option(help: "The version in force.") var version = "1"
         @Option(help: "Numbers in one row of input; the worker checks where it is left out.") var features: Int?
@@ -47,15 +49,21 @@ struct ModelsCommand: AsyncParsableCommand {
 
         func validate() throws {
             guard ModelName.isValid(name.utf8) else { throw ValidationError("\(name) is no name for a model") }
-            guard features.map({ (1...4_096).contains($0) }) ?? true else { throw ValidationError("--features is from 1 to 4096") }
-            guard tokensPerRequest >= 0, maxOutputTokens >= 0 else { throw ValidationError("numbers of tokens are not negative") }
+            guard features.map({ (1...4_096).contains($0) }) ?? true else {
+                throw ValidationError("--features is from 1 to 4096")
+            }
+            guard tokensPerRequest >= 0, maxOutputTokens >= 0 else {
+                throw ValidationError("numbers of tokens are not negative")
+            }
         }
 
         func run() async throws {
             let model = NewModel(
                 name: name, version: version, featureCount: features, fixedTokensPerRequest: tokensPerRequest,
                 maximumOutputTokens: maxOutputTokens)
-            try await admin.send(AdminRequest(.post, ["models"], body: model)) { ModelsCommand.table([try $0.decoded(AdminModel.self)]) }
+            try await admin.send(AdminRequest(.post, ["models"], body: model)) {
+                ModelsCommand.table([try $0.decoded(AdminModel.self)])
+            }
         }
     }
 

@@ -20,7 +20,8 @@ struct RoutesCommand: AsyncParsableCommand {
         for route in routes {
             for replica in route.replicas {
                 table.add([
-                    route.model, replica.address, replica.protocol, replica.weight.map(String.init) ?? "1", replica.version, route.updatedAt,
+                    route.model, replica.address, replica.protocol, replica.weight.map(String.init) ?? "1",
+                    replica.version, route.updatedAt,
                 ])
             }
         }
@@ -44,9 +45,12 @@ struct RoutesCommand: AsyncParsableCommand {
     struct Set: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Replace a model's workers by the given ones.")
         @Argument(help: "The model's name.") var model: String
-        @Argument(help: ArgumentHelp("Workers; a weight from 1 to 1000 may stand behind a star.", valueName: "host:port[*weight]"))
+        @Argument(
+            help: ArgumentHelp(
+                "Workers; a weight from 1 to 1000 may stand behind a star.", valueName: "host:port[*weight]"))
         var workers: [String]
-        @Option(name: .customLong("protocol"), help: "How they are spoken to: oip (Open Inference Protocol v2) or predict.")
+        @Option(
+            name: .customLong("protocol"), help: "How they are spoken to: oip (Open Inference Protocol v2) or predict.")
         var workerProtocol = WorkerProtocol.oip.rawValue
         @Option(help: "The model version that they serve; the model's own where it is left out.") var version: String?
         @OptionGroup var admin: AdminOptions
@@ -56,7 +60,9 @@ struct RoutesCommand: AsyncParsableCommand {
         }
 
         func replicas() throws -> [AdminReplica] {
-            guard WorkerProtocol(rawValue: workerProtocol) != nil else { throw ValidationError("--protocol is oip or predict") }
+            guard WorkerProtocol(rawValue: workerProtocol) != nil else {
+                throw ValidationError("--protocol is oip or predict")
+            }
             return try workers.map { try Self.replica($0, workerProtocol, version) }
         }
 
@@ -76,7 +82,8 @@ struct RoutesCommand: AsyncParsableCommand {
     }
 
     struct Delete: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Take a model's route away; requests for it are refused.")
+        static let configuration = CommandConfiguration(
+            abstract: "Take a model's route away; requests for it are refused.")
         @Argument(help: "The model's name.") var model: String
         @OptionGroup var admin: AdminOptions
 

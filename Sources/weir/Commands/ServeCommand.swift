@@ -7,11 +7,13 @@ struct ServeCommand: AsyncParsableCommand {
         commandName: "serve",
         abstract: "Serve the public and the admin listener, and run the jobs.",
         discussion: """
-            Needs DATABASE_URL and WEIR_KEY_PEPPER; everything else has a default. The database must be migrated first (`weir migrate up`).
-            It stops gracefully on SIGTERM and SIGINT: requests in flight are answered and settled.
+            Needs DATABASE_URL and WEIR_KEY_PEPPER; everything else has a default. The database must be migrated \
+            first (`weir migrate up`). It stops gracefully on SIGTERM and SIGINT: requests in flight are answered \
+            and settled.
 
             Examples:
-              DATABASE_URL=postgresql://weir@db/weir WEIR_KEY_PEPPER_FILE=/run/secrets/pepper weir serve
+              DATABASE_URL=postgresql://weir@db/weir \\
+                WEIR_KEY_PEPPER_FILE=/run/secrets/pepper weir serve
               weir serve --roles gateway --port 8090 --config /etc/weir.conf
               weir serve --print-routes admin
 
@@ -54,7 +56,8 @@ struct ServeCommand: AsyncParsableCommand {
     /// The variables that the flags of this command set.
     var ownFlags: [String: String] {
         [
-            "WEIR_HOST": host, "WEIR_PORT": port, "WEIR_ADMIN_HOST": adminHost, "WEIR_ADMIN_PORT": adminPort, "WEIR_ROLES": roles,
+            "WEIR_HOST": host, "WEIR_PORT": port, "WEIR_ADMIN_HOST": adminHost, "WEIR_ADMIN_PORT": adminPort,
+            "WEIR_ROLES": roles,
             "WEIR_LOG_LEVEL": logLevel,
         ].compactMapValues { $0 }
     }
@@ -84,7 +87,9 @@ struct ServeCommand: AsyncParsableCommand {
         let metrics = PrometheusRegistry()
         Observability.bootstrap(level: settings.logLevel, metrics: settings.metricsEnabled ? metrics : nil)
         let logger = Logger(label: "weir.serve")
-        for warning in settings.warnings { logger.warning("The configuration has an oddity", metadata: ["detail": "\(warning)"]) }
+        for warning in settings.warnings {
+            logger.warning("The configuration has an oddity", metadata: ["detail": "\(warning)"])
+        }
         return Prepared(settings: settings, metrics: metrics, logger: logger)
     }
 

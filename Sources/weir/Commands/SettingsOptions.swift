@@ -29,7 +29,8 @@ struct SettingsOptions: ParsableArguments {
             }
             // Every user of the machine can read a command line.
             guard !setting.isSecret else {
-                throw ValidationError("--set: \(name) is secret; set it in the environment or name its file with \(name)_FILE")
+                throw ValidationError(
+                    "--set: \(name) is secret; set it in the environment or name its file with \(name)_FILE")
             }
             flags[name] = String(assignment[assignment.index(after: equals)...])
         }

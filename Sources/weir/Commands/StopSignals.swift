@@ -5,14 +5,16 @@ import Glibc
 ///
 /// Keep the object as long as the stream is read; its end restores nothing, because the process ends soon after.
 final class StopSignals {
-    /// Each SIGINT or SIGTERM since the start; at most eight wait.
+    /// Each SIGINT, SIGTERM or SIGHUP since the start; at most eight wait.
     let stream: AsyncStream<Int32>
     private let sources: [any DispatchSourceSignal]
 
     init() {
         let (stream, continuation) = AsyncStream.makeStream(of: Int32.self, bufferingPolicy: .bufferingNewest(8))
         self.stream = stream
-        sources = [SIGINT, SIGTERM].map { number in
+        // Whoever started us with nohup wants us to outlive the terminal.
+        let numbers = Self.isIgnored(SIGHUP) ? [SIGINT, SIGTERM] : [SIGINT, SIGTERM, SIGHUP]
+        sources = numbers.map { number in
             // The default action would end the process before anybody was told.
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
@@ -24,6 +26,13 @@ final class StopSignals {
 
     deinit {
         for source in sources { source.cancel() }
+    }
+
+    private static func isIgnored(_ number: Int32) -> Bool {
+        var action = sigaction()
+        sigaction(number, nil, &action)
+        // SIG_IGN is the address 1 (signal.h of glibc); Swift has no comparison of C functions.
+        return unsafeBitCast(action.__sigaction_handler.sa_handler, to: Int.self) == 1
     }
 
     /// Waits for the next signal.

@@ -13,7 +13,9 @@ struct TenantsCommand: AsyncParsableCommand {
 
     static func table(_ tenants: [AdminTenant]) -> String {
         var table = TextTable(["id", "name", "tier", "state", "time zone", "created"])
-        for tenant in tenants { table.add([tenant.id, tenant.name, tenant.tier, tenant.state, tenant.timeZone, tenant.createdAt]) }
+        for tenant in tenants {
+            table.add([tenant.id, tenant.name, tenant.tier, tenant.state, tenant.timeZone, tenant.createdAt])
+        }
         return table.text
     }
 
@@ -32,10 +34,12 @@ struct TenantsCommand: AsyncParsableCommand {
     }
 
     struct Create: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Make a tenant. It has no key yet: see `weir keys create`.")
+        static let configuration = CommandConfiguration(
+            abstract: "Make a tenant. It has no key yet: see `weir keys create`.")
         @Argument(help: "The tenant's name.") var name: String
         @Option(help: "The code of its tier.") var tier: String
-        @Option(help: "The time zone that cuts its days and months, as in Europe/Berlin; UTC where it is left out.") var timeZone: String?
+        @Option(help: "The time zone that cuts its days and months, as in Europe/Berlin; UTC where it is left out.")
+        var timeZone: String?
         @OptionGroup var admin: AdminOptions
 
         struct Body: Encodable {
@@ -56,13 +60,17 @@ struct TenantsCommand: AsyncParsableCommand {
         @OptionGroup var admin: AdminOptions
 
         func run() async throws {
-            try await admin.send(AdminRequest(.get, ["tenants", tenant])) { TenantsCommand.table([try $0.decoded(AdminTenant.self)]) }
+            try await admin.send(AdminRequest(.get, ["tenants", tenant])) {
+                TenantsCommand.table([try $0.decoded(AdminTenant.self)])
+            }
         }
     }
 
     struct Suspend: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Refuse a tenant's requests, within a second on every gateway. Requests in flight are finished and charged.")
+            abstract:
+                "Refuse a tenant's requests, within a second on every gateway. Requests in flight are finished and charged."
+        )
         @Argument(help: "The tenant's id.") var tenant: String
         @OptionGroup var admin: AdminOptions
 
@@ -78,6 +86,8 @@ struct TenantsCommand: AsyncParsableCommand {
     }
 
     private static func change(_ tenant: String, to state: String, _ admin: AdminOptions) async throws {
-        try await admin.send(AdminRequest(.patch, ["tenants", tenant], body: ["state": state])) { table([try $0.decoded(AdminTenant.self)]) }
+        try await admin.send(AdminRequest(.patch, ["tenants", tenant], body: ["state": state])) {
+            table([try $0.decoded(AdminTenant.self)])
+        }
     }
 }

@@ -54,7 +54,9 @@ struct TiersCommand: AsyncParsableCommand {
         var prices: [String] = []
         @Option(
             name: .customLong("quota"), parsing: .singleValue,
-            help: ArgumentHelp("A limit, as in requests/minute=600 or tokens/month=1000000:soft.", valueName: "unit/frequency=amount[:mode]"))
+            help: ArgumentHelp(
+                "A limit, as in requests/minute=600 or tokens/month=1000000:soft.",
+                valueName: "unit/frequency=amount[:mode]"))
         var quotas: [String] = []
         @OptionGroup var admin: AdminOptions
 
@@ -79,11 +81,14 @@ struct TiersCommand: AsyncParsableCommand {
             Body(
                 code: code, name: name ?? code,
                 version: Body.Version(
-                    currency: currency, prices: try prices.map(TierWords.price), quotas: try quotas.map(TierWords.quota)))
+                    currency: currency, prices: try prices.map(TierWords.price), quotas: try quotas.map(TierWords.quota)
+                ))
         }
 
         func run() async throws {
-            try await admin.send(AdminRequest(.post, ["tiers"], body: try body())) { TiersCommand.table([try $0.decoded(AdminTier.self)]) }
+            try await admin.send(AdminRequest(.post, ["tiers"], body: try body())) {
+                TiersCommand.table([try $0.decoded(AdminTier.self)])
+            }
         }
     }
 }
@@ -94,22 +99,33 @@ enum TierWords {
     static func price(_ text: String) throws -> AdminPrice {
         let sides = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         let names = sides[0].split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-        guard sides.count == 2, Meter(rawValue: names[0]) != nil, names.count == 1 || !names[1].isEmpty, UnitPrice(decimal: sides[1]) != nil else {
+        guard sides.count == 2, Meter(rawValue: names[0]) != nil, names.count == 1 || !names[1].isEmpty,
+            UnitPrice(decimal: sides[1]) != nil
+        else {
             throw ValidationError(
                 "--price \(text): expected meter[:model]=price, as in input_token:iris=0.00000015; the meters are "
-                    + Meter.allCases.map(\.rawValue).joined(separator: ", ") + "; a price has at most twelve decimal places")
+                    + Meter.allCases.map(\.rawValue).joined(separator: ", ")
+                    + "; a price has at most twelve decimal places")
         }
-        return AdminPrice(meter: names[0], model: names.count == 2 ? names[1] : PriceSheet.anyModel, unitPrice: String(sides[1]))
+        return AdminPrice(
+            meter: names[0], model: names.count == 2 ? names[1] : PriceSheet.anyModel, unitPrice: String(sides[1]))
     }
 
     /// `unit/frequency=amount[:mode]`; the server knows which units, frequencies and modes there are.
     static func quota(_ text: String) throws -> AdminQuota {
         let sides = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         let names = sides[0].split(separator: "/", omittingEmptySubsequences: false).map(String.init)
-        let values = sides.count == 2 ? sides[1].split(separator: ":", omittingEmptySubsequences: false).map(String.init) : []
-        guard names.count == 2, names.allSatisfy({ !$0.isEmpty }), (1...2).contains(values.count), let amount = Int64(values[0]), amount >= 0,
+        let values =
+            sides.count == 2 ? sides[1].split(separator: ":", omittingEmptySubsequences: false).map(String.init) : []
+        guard names.count == 2, names.allSatisfy({ !$0.isEmpty }), (1...2).contains(values.count),
+            let amount = Int64(values[0]), amount >= 0,
             values.count == 1 || !values[1].isEmpty
-        else { throw ValidationError("--quota \(text): expected unit/frequency=amount[:mode], as in requests/minute=600 or tokens/month=1000000:soft") }
-        return AdminQuota(unit: names[0], frequency: names[1], amount: amount, mode: values.count == 2 ? values[1] : "hard")
+        else {
+            throw ValidationError(
+                "--quota \(text): expected unit/frequency=amount[:mode], as in requests/minute=600 or tokens/month=1000000:soft"
+            )
+        }
+        return AdminQuota(
+            unit: names[0], frequency: names[1], amount: amount, mode: values.count == 2 ? values[1] : "hard")
     }
 }

@@ -14,18 +14,23 @@ struct UsageCommand: AsyncParsableCommand {
     struct Report: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Report completed requests, of one tenant or of all.",
-            discussion: "Times are RFC 3339 with an offset; the start counts, the end does not. Without them it is the current month.")
+            discussion:
+                "Times are RFC 3339 with an offset; the start counts, the end does not. Without them it is the current month."
+        )
         @Option(help: ArgumentHelp("Only this tenant.", valueName: "id")) var tenant: String?
         @Option(help: "The first instant.") var start: String?
         @Option(help: "The first instant that no longer counts.") var end: String?
-        @Option(help: ArgumentHelp("Any of tenant, day, model, key, separated by commas.", valueName: "groups")) var groupBy: String?
+        @Option(help: ArgumentHelp("Any of tenant, day, model, key, separated by commas.", valueName: "groups"))
+        var groupBy: String?
         @Option(help: "The most rows, 1 to 1000.") var limit: Int?
         @OptionGroup var admin: AdminOptions
 
         func validate() throws {
             let known = tenant == nil ? ["tenant", "day", "model", "key"] : ["day", "model", "key"]
             for group in (groupBy ?? "").split(separator: ",") where !known.contains(String(group)) {
-                throw ValidationError("--group-by takes \(known.joined(separator: ", "))\(tenant == nil ? "" : " for one tenant"), not \(group)")
+                throw ValidationError(
+                    "--group-by takes \(known.joined(separator: ", "))\(tenant == nil ? "" : " for one tenant"), not \(group)"
+                )
             }
             if let limit, !(1...1_000).contains(limit) { throw ValidationError("--limit is from 1 to 1000") }
         }
@@ -51,7 +56,8 @@ struct UsageCommand: AsyncParsableCommand {
             func add(_ row: AdminUsageRow, names: [String?]) {
                 table.add(
                     names + [
-                        String(row.requests), String(row.inputTokens), String(row.cachedInputTokens), String(row.outputTokens),
+                        String(row.requests), String(row.inputTokens), String(row.cachedInputTokens),
+                        String(row.outputTokens),
                         MicrosText.decimal(row.costMicros), row.currency ?? report.currency,
                     ])
             }

@@ -7,8 +7,8 @@ struct WorkerCommand: AsyncParsableCommand {
         commandName: "worker",
         abstract: "Run the reference inference worker.",
         discussion: """
-            Serves the built-in iris model, or the models of the given files, by the Open Inference Protocol v2 and by POST /predict.
-            Prints its URL when it listens, and runs until SIGINT or SIGTERM.
+            Serves the built-in iris model, or the models of the given files, by the Open Inference Protocol v2 and \
+            by POST /predict. Prints its URL when it listens, and runs until SIGINT or SIGTERM.
 
             Examples:
               weir worker --port 9000
@@ -22,7 +22,8 @@ struct WorkerCommand: AsyncParsableCommand {
     @Option(help: "The port to listen on; 0 takes any free one.")
     var port = 0
 
-    @Option(name: .customLong("model"), help: ArgumentHelp("A model file; may be given several times.", valueName: "file"))
+    @Option(
+        name: .customLong("model"), help: ArgumentHelp("A model file; may be given several times.", valueName: "file"))
     var models: [String] = []
 
     @Option(help: ArgumentHelp("Append one line of JSON for every answered request.", valueName: "file"))
@@ -42,7 +43,9 @@ struct WorkerCommand: AsyncParsableCommand {
 
     func validate() throws {
         guard (0...65_535).contains(port) else { throw ValidationError("--port is from 0 to 65535") }
-        guard (0...3_600_000).contains(delayMilliseconds) else { throw ValidationError("--delay-ms is from 0 to 3600000") }
+        guard (0...3_600_000).contains(delayMilliseconds) else {
+            throw ValidationError("--delay-ms is from 0 to 3600000")
+        }
     }
 
     func run() async throws {
@@ -50,12 +53,14 @@ struct WorkerCommand: AsyncParsableCommand {
         // Taken first: a signal that comes while the worker starts must stop it as well.
         let signals = StopSignals()
         let configuration = ReferenceWorkerServer.Configuration(
-            host: host, port: port, journalPath: journal, delayMilliseconds: Int64(delayMilliseconds), allowsFaults: allowFaults)
+            host: host, port: port, journalPath: journal, delayMilliseconds: Int64(delayMilliseconds),
+            allowsFaults: allowFaults)
         let server: ReferenceWorkerServer
         let listeningPort: Int
         do {
             let loaded = try models.isEmpty ? LoadedModels.builtIn() : LoadedModels.load(paths: models)
-            server = ReferenceWorkerServer(models: loaded, configuration: configuration, logger: Logger(label: "weir.worker"))
+            server = ReferenceWorkerServer(
+                models: loaded, configuration: configuration, logger: Logger(label: "weir.worker"))
             listeningPort = try await server.start()
         } catch {
             throw CommandFailure("\(error)")

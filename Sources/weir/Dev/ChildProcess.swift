@@ -11,7 +11,8 @@ struct ChildCommand: Sendable, Equatable {
     var environment: [String: String] = [:]
 }
 
-/// A child process in a session of its own, so that Ctrl-C in the terminal reaches `weir dev` alone and the order of stopping is ours.
+/// A child process in a session of its own, so that Ctrl-C in the terminal reaches `weir dev` alone and the order of
+/// stopping is ours.
 ///
 /// Its standard input is a pipe that we hold open: if we die, it ends, and a child that watches it stops.
 final class ChildProcess: Sendable {
@@ -40,7 +41,8 @@ final class ChildProcess: Sendable {
         let log = open(logPath, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
         guard log >= 0 else { throw CommandFailure("cannot write \(logPath): \(String(cString: strerror(errno)))") }
         let spawned = Self.spawn(
-            command.arguments, environment: command.environment, input: inputPipe[0], output: readsOutput ? outputPipe[1] : log, errors: log)
+            command.arguments, environment: command.environment, input: inputPipe[0],
+            output: readsOutput ? outputPipe[1] : log, errors: log)
         for descriptor in [inputPipe[0], outputPipe[1], log] { close(descriptor) }
         standardInput = inputPipe[1]
         switch spawned {
@@ -48,16 +50,19 @@ final class ChildProcess: Sendable {
         case .failure(let error):
             close(standardInput)
             close(outputPipe[0])
-            throw CommandFailure("cannot start \(command.arguments.first ?? ""): \(String(cString: strerror(error.number)))")
+            throw CommandFailure(
+                "cannot start \(command.arguments.first ?? ""): \(String(cString: strerror(error.number)))")
         }
         startWaiting()
         if readsOutput { startReading(outputPipe[0]) } else { close(outputPipe[0]) }
     }
 
-    /// A pipe whose ends no other child inherits: a copy of the writing end elsewhere would keep it open after our death.
+    /// A pipe whose ends no other child inherits: a copy of the writing end elsewhere would keep it open after our
+    /// death.
     private static func privatePipe() throws(CommandFailure) -> [Int32] {
         var ends: [Int32] = [-1, -1]
-        guard pipe(&ends) == 0, fcntl(ends[0], F_SETFD, FD_CLOEXEC) == 0, fcntl(ends[1], F_SETFD, FD_CLOEXEC) == 0 else {
+        guard pipe(&ends) == 0, fcntl(ends[0], F_SETFD, FD_CLOEXEC) == 0, fcntl(ends[1], F_SETFD, FD_CLOEXEC) == 0
+        else {
             throw CommandFailure("cannot make a pipe: \(String(cString: strerror(errno)))")
         }
         return ends
@@ -89,7 +94,8 @@ final class ChildProcess: Sendable {
         var mask = sigset_t()
         sigemptyset(&mask)
         posix_spawnattr_setsigmask(&attributes, &mask)
-        posix_spawnattr_setflags(&attributes, Int16(Int32(POSIX_SPAWN_SETSIGDEF) | Int32(POSIX_SPAWN_SETSIGMASK) | startsSession))
+        posix_spawnattr_setflags(
+            &attributes, Int16(Int32(POSIX_SPAWN_SETSIGDEF) | Int32(POSIX_SPAWN_SETSIGMASK) | startsSession))
 
         var words = arguments.map { strdup($0) } + [nil]
         var variables = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]

@@ -23,13 +23,13 @@ struct DevInstallation: Sendable {
         self.options = options
         executable = try Executables.own()
         let root = (options.dataFolder as NSString).standardizingPath
-        let candidates = ["\(root)/postgres/data", "/var/lib/weir-dev/\(DevLayout.shortHash(root))/data"]
+        let candidates = ["\(root)/postgres/data", DevLayout.outsideFolder(root) + "/data"]
         let owner = candidates.compactMap { path -> UInt32? in
             (try? FileManager.default.attributesOfItem(atPath: path))?[.ownerAccountID] as? UInt32
         }.first
         let user = try PostgresUser.choose(existingOwner: owner)
         self.user = user
-        layout = DevLayout(root: root) { user.mayReach($0) }
+        layout = DevLayout(root: root, exists: FileManager.default.fileExists(atPath:), mayReach: user.mayReach)
         self.environment = DevEnvironment.cleaned(environment)
     }
 
@@ -45,6 +45,7 @@ struct DevInstallation: Sendable {
         for name in ["postgres", "redis", "worker", "serve"] { LogRotation.rotate(layout.logPath(name)) }
         let port = try listenerPort(options.port, flag: "--port")
         let adminPort = try listenerPort(options.adminPort, flag: "--admin-port")
+        try setAsideForeignCluster(report)
         let secrets = try DevSecrets.loadOrMake(at: layout.secretsPath)
 
         let postgres = try await startPostgres(children, report)
@@ -53,7 +54,8 @@ struct DevInstallation: Sendable {
         let address = try Self.workerAddress(workerURL)
 
         report("Migrating and preparing the demo tenant")
-        let tenantID = try await DevSeed.prepare(databaseURL: postgres.databaseURL, secrets: secrets, workerAddress: address)
+        let tenantID = try await DevSeed.prepare(
+            databaseURL: postgres.databaseURL, secrets: secrets, workerAddress: address)
 
         var serveEnvironment = ["DATABASE_URL": postgres.databaseURL, "WEIR_KEY_PEPPER": secrets.pepper]
         serveEnvironment["REDIS_URL"] = redis?.url
@@ -61,9 +63,25 @@ struct DevInstallation: Sendable {
         try await startServe(children, serveEnvironment, port: port, adminPort: adminPort, report)
         let prediction = try await FirstPrediction.make(publicURL: publicURL, key: secrets.customerKey)
         return DevReport(
-            publicURL: publicURL, adminURL: "http://127.0.0.1:\(adminPort)", customerKey: secrets.customerKey, adminKey: secrets.adminKey,
-            tenantID: tenantID, databaseURL: postgres.databaseURL, redisURL: redis?.url, workerURL: workerURL, dataFolder: layout.root,
+            publicURL: publicURL, adminURL: "http://127.0.0.1:\(adminPort)", customerKey: secrets.customerKey,
+            adminKey: secrets.adminKey,
+            tenantID: tenantID, databaseURL: postgres.databaseURL, redisURL: redis?.url, workerURL: workerURL,
+            dataFolder: layout.root,
             serveEnvironment: serveEnvironment, firstPrediction: prediction)
+    }
+
+    /// A cluster outside of the data folder whose secrets are gone belongs to a data folder that was deleted to begin
+    /// anew. It is moved, not deleted: it may be the only copy of somebody's data.
+    private func setAsideForeignCluster(_ report: (String) -> Void) throws {
+        let files = FileManager.default
+        guard layout.isClusterOutside, files.fileExists(atPath: layout.clusterFolder),
+            !files.fileExists(atPath: layout.secretsPath)
+        else { return }
+        let aside = layout.postgresFolder + ".\(time(nil))"
+        report("The cluster of an earlier data folder of this name is moved to \(aside)")
+        guard rename(layout.postgresFolder, aside) == 0 else {
+            throw CommandFailure("cannot move \(layout.postgresFolder): \(String(cString: strerror(errno)))")
+        }
     }
 
     private func listenerPort(_ wanted: Int, flag: String) throws(CommandFailure) -> Int {
@@ -75,7 +93,9 @@ struct DevInstallation: Sendable {
     }
 
     private static func workerAddress(_ url: String) throws(CommandFailure) -> WorkerAddress {
-        guard let address = WorkerAddress(url) else { throw CommandFailure("the worker printed \(url), which is no address") }
+        guard let address = WorkerAddress(url) else {
+            throw CommandFailure("the worker printed \(url), which is no address")
+        }
         return address
     }
 
@@ -83,18 +103,22 @@ struct DevInstallation: Sendable {
 
     private func startPostgres(_ children: DevChildren, _ report: (String) -> Void) async throws -> PostgresLaunch {
         let version = try? String(contentsOfFile: layout.clusterFolder + "/PG_VERSION", encoding: .utf8)
-        let binaries = try PostgresBinaries.find(requiredMajor: version.flatMap(PostgresBinaries.major(ofClusterVersion:)))
+        let binaries = try PostgresBinaries.find(
+            requiredMajor: version.flatMap(PostgresBinaries.major(ofClusterVersion:)))
         guard let setpriv = user.mustDrop ? Executables.find("setpriv") : "" else {
-            throw CommandFailure("PostgreSQL does not run as root, and `setpriv` of util-linux, which changes the user, is missing")
+            throw CommandFailure(
+                "PostgreSQL does not run as root, and `setpriv` of util-linux, which changes the user, is missing")
         }
         try Folders.make(layout.postgresFolder, mode: 0o700, owner: user)
         let socketFolder = try makeSocketFolder()
         let launch = PostgresLaunch(
-            binaries: binaries, clusterFolder: layout.clusterFolder, socketFolder: socketFolder, user: user, setpriv: setpriv)
+            binaries: binaries, clusterFolder: layout.clusterFolder, socketFolder: socketFolder, user: user,
+            setpriv: setpriv)
         if version == nil { try await initialize(launch, report) }
         report("Starting PostgreSQL")
         let server = try children.start(
-            ChildCommand(name: "postgres", arguments: launch.serve(), environment: environment), logPath: layout.logPath("postgres"))
+            ChildCommand(name: "postgres", arguments: launch.serve(), environment: environment),
+            logPath: layout.logPath("postgres"))
         try await waitUntil("PostgreSQL", server, limitMilliseconds: 60_000) {
             try await runPostgresTool("pg_isready", launch.isReady()) == 0
         }
@@ -115,14 +139,17 @@ struct DevInstallation: Sendable {
         return folder
     }
 
-    /// Makes the cluster beside its place and moves it there whole, so that an interrupted start leaves nothing that looks like one.
+    /// Makes the cluster beside its place and moves it there whole, so that an interrupted start leaves nothing that
+    /// looks like one.
     private func initialize(_ launch: PostgresLaunch, _ report: (String) -> Void) async throws {
         report("Making a PostgreSQL cluster in \(layout.postgresFolder)")
         let unfinished = layout.postgresFolder + "/data.new"
         try? FileManager.default.removeItem(atPath: unfinished)
         let code = try await runPostgresTool("initdb", launch.initialize(into: unfinished), limitMilliseconds: 180_000)
         guard code == 0, rename(unfinished, layout.clusterFolder) == 0 else {
-            throw CommandFailure("initdb failed; the end of \(layout.logPath("postgres")) says:\n\(LogTail.read(layout.logPath("postgres")))")
+            throw CommandFailure(
+                "initdb failed; the end of \(layout.logPath("postgres")) says:\n\(LogTail.read(layout.logPath("postgres")))"
+            )
         }
     }
 
@@ -134,9 +161,12 @@ struct DevInstallation: Sendable {
         try PrivateFile.write(Data(), to: layout.databaseMarkerPath)
     }
 
-    private func runPostgresTool(_ name: String, _ arguments: [String], limitMilliseconds: Int = 30_000) async throws -> Int32 {
+    private func runPostgresTool(_ name: String, _ arguments: [String], limitMilliseconds: Int = 30_000) async throws
+        -> Int32
+    {
         try await ChildProcess.run(
-            ChildCommand(name: name, arguments: arguments, environment: environment), logPath: layout.logPath("postgres"),
+            ChildCommand(name: name, arguments: arguments, environment: environment),
+            logPath: layout.logPath("postgres"),
             limitMilliseconds: limitMilliseconds)
     }
 
@@ -156,7 +186,8 @@ struct DevInstallation: Sendable {
             password: DevSecrets.randomText(using: &generator))
         try PrivateFile.write(Data(launch.configuration.utf8), to: launch.configurationPath)
         let server = try children.start(
-            ChildCommand(name: "redis", arguments: launch.command, environment: environment), logPath: layout.logPath("redis"))
+            ChildCommand(name: "redis", arguments: launch.command, environment: environment),
+            logPath: layout.logPath("redis"))
         try await waitUntil("Redis", server, limitMilliseconds: 15_000) { FreePort.isListening(launch.port) }
         return launch
     }
@@ -164,17 +195,21 @@ struct DevInstallation: Sendable {
     private func startWorker(_ children: DevChildren, _ report: (String) -> Void) async throws -> String {
         report("Starting the reference worker")
         let worker = try children.start(
-            ChildCommand(name: "worker", arguments: [executable, "worker", "--json", "--exit-with-stdin"], environment: environment),
+            ChildCommand(
+                name: "worker", arguments: [executable, "worker", "--json", "--exit-with-stdin"],
+                environment: environment),
             logPath: layout.logPath("worker"), readsOutput: true)
         try await waitUntil("The worker", worker, limitMilliseconds: 30_000) { worker.firstLine != nil }
-        guard let line = worker.firstLine, let object = try? JSONDecoder().decode([String: String].self, from: Data(line.utf8)),
+        guard let line = worker.firstLine,
+            let object = try? JSONDecoder().decode([String: String].self, from: Data(line.utf8)),
             let url = object["url"]
         else { throw CommandFailure("the worker did not say where it listens; see \(layout.logPath("worker"))") }
         return url
     }
 
     private func startServe(
-        _ children: DevChildren, _ serveEnvironment: [String: String], port: Int, adminPort: Int, _ report: (String) -> Void
+        _ children: DevChildren, _ serveEnvironment: [String: String], port: Int, adminPort: Int,
+        _ report: (String) -> Void
     ) async throws {
         report("Starting the gateway")
         let environment = environment.merging(serveEnvironment) { _, new in new }
@@ -200,66 +235,14 @@ struct DevInstallation: Sendable {
         let limit = clock.now + .milliseconds(limitMilliseconds)
         while clock.now < limit {
             if !child.isRunning {
-                throw CommandFailure("\(what) ended at once; the end of \(log) says:\n\(LogTail.read(log))", status: .unavailable)
+                throw CommandFailure(
+                    "\(what) ended at once; the end of \(log) says:\n\(LogTail.read(log))", status: .unavailable)
             }
             if try await isReady() { return }
             try await Task.sleep(for: .milliseconds(25))
         }
         throw CommandFailure(
-            "\(what) is not ready after \(limitMilliseconds / 1_000) s; the end of \(log) says:\n\(LogTail.read(log))", status: .unavailable)
-    }
-}
-
-/// The environment of children: ours, without what would lead them elsewhere.
-enum DevEnvironment {
-    /// A newcomer's shell may hold a DATABASE_URL or a PGHOST of another project; nothing of it may reach this installation.
-    static func cleaned(_ environment: [String: String]) -> [String: String] {
-        let decidedHere: Set<String> = ["WEIR_HOST", "WEIR_PORT", "WEIR_ADMIN_HOST", "WEIR_ADMIN_PORT", "WEIR_ROLES", "WEIR_CONFIG", "WEIR_ADMIN_URL"]
-        let secrets = SettingsCatalog.all.filter(\.isSecret).flatMap { [$0.name] + ($0.fileVariable.map { [$0] } ?? []) }
-        let dropped = decidedHere.union(secrets)
-        var kept = environment.filter { !$0.key.hasPrefix("PG") && !dropped.contains($0.key) }
-        // The messages of createdb are compared with English ones.
-        kept["LC_ALL"] = "C"
-        return kept
-    }
-}
-
-/// Folders with an owner and a mode.
-enum Folders {
-    /// Makes a folder where there is none; what exists stays as it is.
-    static func make(_ path: String, mode: mode_t, owner: PostgresUser? = nil) throws(CommandFailure) {
-        var status = stat()
-        if stat(path, &status) == 0 {
-            guard status.st_mode & S_IFMT == S_IFDIR else { throw CommandFailure("\(path) exists and is not a folder") }
-            return
-        }
-        let parent = (path as NSString).deletingLastPathComponent
-        if parent != path, stat(parent, &status) != 0 { try make(parent, mode: 0o755) }
-        guard mkdir(path, mode) == 0 || errno == EEXIST else {
-            throw CommandFailure("cannot make the folder \(path): \(String(cString: strerror(errno)))")
-        }
-        // The process's mask may have taken bits away.
-        chmod(path, mode)
-        if let owner, owner.mustDrop, chown(path, owner.userID, owner.groupID) != 0 {
-            throw CommandFailure("cannot give \(path) to \(owner.name): \(String(cString: strerror(errno)))")
-        }
-    }
-
-    /// In a folder that everybody can write to, somebody else may have made ours first.
-    static func requirePrivate(_ path: String, owner: PostgresUser) throws(CommandFailure) {
-        var status = stat()
-        guard lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR, status.st_uid == owner.userID, status.st_mode & 0o077 == 0 else {
-            throw CommandFailure("\(path) is not a private folder of PostgreSQL's user: remove it, or use a data folder with a shorter path")
-        }
-    }
-}
-
-/// Keeps logs from growing for ever: one older copy, at 8 MiB.
-enum LogRotation {
-    static let limitBytes = 8_388_608
-
-    static func rotate(_ path: String) {
-        var status = stat()
-        if stat(path, &status) == 0, Int(status.st_size) > limitBytes { rename(path, path + ".1") }
+            "\(what) is not ready after \(limitMilliseconds / 1_000) s; the end of \(log) says:\n\(LogTail.read(log))",
+            status: .unavailable)
     }
 }

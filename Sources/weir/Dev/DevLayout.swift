@@ -23,14 +23,27 @@ struct DevLayout: Sendable, Equatable {
 
     /// - Parameters:
     ///   - root: absolute.
+    ///   - exists: whether there is something at a path.
     ///   - mayReach: whether the user who runs PostgreSQL can reach a path.
-    init(root: String, mayReach: (String) -> Bool) {
+    init(root: String, exists: (String) -> Bool, mayReach: (String) -> Bool) {
         self.root = root
         let inside = root + "/postgres"
-        // PostgreSQL never runs as root, and a folder below /root is closed to everybody else: there the cluster needs another place,
-        // found again by the folder's name.
-        postgresFolder = mayReach(root) ? inside : "/var/lib/weir-dev/" + Self.shortHash(root)
+        // PostgreSQL never runs as root, and a folder below /root is closed to everybody else: there the cluster needs
+        // another place, found again by the folder's name. A cluster that is there already is used wherever it is, so
+        // that a change of permissions does not look like lost data.
+        let outside = Self.outsideFolder(root)
+        if exists(inside + "/data") {
+            postgresFolder = inside
+        } else {
+            postgresFolder = exists(outside + "/data") || !mayReach(root) ? outside : inside
+        }
     }
+
+    /// Where the cluster lies if it cannot lie in the data folder.
+    static func outsideFolder(_ root: String) -> String { "/var/lib/weir-dev/" + shortHash(root) }
+
+    /// Whether the cluster lies outside of the data folder, and so outlives it when somebody deletes that.
+    var isClusterOutside: Bool { postgresFolder == Self.outsideFolder(root) }
 
     /// The folder of the Unix socket, or `nil` if a path in the data folder would be too long for one.
     ///
@@ -76,7 +89,9 @@ struct PostgresUser: Sendable, Equatable {
         for name in ["postgres", "nobody"] {
             if let entry = getpwnam(name) { return PostgresUser(entry.pointee) }
         }
-        throw CommandFailure("PostgreSQL does not run as root, and this machine has neither the user postgres nor nobody: run as another user")
+        throw CommandFailure(
+            "PostgreSQL does not run as root, and this machine has neither the user postgres nor nobody: run as another user"
+        )
     }
 
     private init(_ entry: passwd) {

@@ -38,12 +38,15 @@ struct DevSecrets: Codable, Sendable, Equatable {
     /// Reads the file, or makes one.
     static func loadOrMake(at path: String) throws -> DevSecrets {
         if FileManager.default.fileExists(atPath: path) {
-            guard let secrets = try? JSONDecoder().decode(DevSecrets.self, from: Data(contentsOf: URL(fileURLWithPath: path))),
+            guard
+                let secrets = try? JSONDecoder().decode(
+                    DevSecrets.self, from: Data(contentsOf: URL(fileURLWithPath: path))),
                 APIKey(parsing: secrets.customerKey.utf8)?.environment == .live,
                 APIKey(parsing: secrets.adminKey.utf8)?.environment == .admin, secrets.pepper.utf8.count >= 32
             else {
                 throw CommandFailure(
-                    "\(path) is damaged. The keys in the database depend on it: restore it, or delete the whole folder to begin anew")
+                    "\(path) is damaged. The keys in the database depend on it: restore it, or delete the whole folder to begin anew"
+                )
             }
             return secrets
         }

@@ -9,7 +9,8 @@ enum DevSeed {
         let logger = Logger(label: "weir.dev")
         _ = try await SchemaMigration.migrator(databaseURL: databaseURL, logger: logger).migrate()
         let installation = try await DemoInstallation.ensure(
-            databaseURL: databaseURL, pepper: Array(secrets.pepper.utf8), customerKey: secrets.customerKey, adminKey: secrets.adminKey,
+            databaseURL: databaseURL, pepper: Array(secrets.pepper.utf8), customerKey: secrets.customerKey,
+            adminKey: secrets.adminKey,
             workerAddress: workerAddress, logger: logger)
         return installation.tenantID.description
     }

@@ -4,7 +4,16 @@ import Synchronization
 
 /// The children of one `weir dev`, in the order in which they were started.
 final class DevChildren: Sendable {
-    private let children = Mutex<[ChildProcess]>([])
+    /// Without these nothing can be served; Weir lives on without the others, and says so in its answers.
+    static let indispensable: Set<String> = ["postgres", "serve"]
+
+    private struct State {
+        var children: [ChildProcess] = []
+        /// Children whose unexpected end was handed out by ``takeEnded()``.
+        var reported: Set<pid_t> = []
+    }
+
+    private let state = Mutex(State())
     private let recordPath: String
 
     init(recordPath: String) {
@@ -14,21 +23,28 @@ final class DevChildren: Sendable {
     /// Starts a child and writes it down for a successor.
     func start(_ command: ChildCommand, logPath: String, readsOutput: Bool = false) throws -> ChildProcess {
         let child = try ChildProcess(command, logPath: logPath, readsOutput: readsOutput)
-        let remembered = children.withLock { children in
-            children.append(child)
-            return children.compactMap { RememberedChild(name: $0.name, processID: $0.processID) }
+        let remembered = state.withLock { state in
+            state.children.append(child)
+            return state.children.compactMap { RememberedChild(name: $0.name, processID: $0.processID) }
         }
         try PrivateFile.write(try JSONEncoder().encode(remembered), to: recordPath)
         return child
     }
 
-    /// A child that ended although nobody asked it to.
-    var ended: ChildProcess? { children.withLock { children in children.first { !$0.isRunning } } }
+    /// Children that ended since the last call although nobody asked them to.
+    func takeEnded() -> [ChildProcess] {
+        state.withLock { state in
+            let ended = state.children.filter { !$0.isRunning && !state.reported.contains($0.processID) }
+            state.reported.formUnion(ended.map(\.processID))
+            return ended
+        }
+    }
 
     /// Stops all of them, the last one first: gateways finish and settle while PostgreSQL is still there.
-    /// - Parameter hurry: whether somebody lost patience; then nobody gets time to finish, but PostgreSQL still shuts down in order.
+    /// - Parameter hurry: whether somebody lost patience; then nobody gets time to finish, but PostgreSQL still shuts
+    ///   down in order.
     func stopAll(report: (String) -> Void, hurry: @Sendable () -> Bool) async {
-        let all = children.withLock { $0 }
+        let all = state.withLock { $0.children }
         for child in all.reversed() {
             if child.isRunning {
                 report("Stopping \(child.name)")
@@ -75,7 +91,8 @@ struct DevSupervisor: Sendable {
         case .signalled, nil: return
         case .failed(let error): throw error
         case .ended(let name, let code, let logPath):
-            throw CommandFailure("\(name) ended unexpectedly with \(code); the end of \(logPath) says:\n\(LogTail.read(logPath))")
+            throw CommandFailure(
+                "\(name) ended unexpectedly with \(code); the end of \(logPath) says:\n\(LogTail.read(logPath))")
         }
     }
 
@@ -84,8 +101,14 @@ struct DevSupervisor: Sendable {
             announce(try await installation.bringUp(children, report: report))
             while true {
                 try await Task.sleep(for: .milliseconds(100))
-                if let child = children.ended {
-                    return .ended(name: child.name, code: child.exitCode ?? -1, logPath: installation.layout.logPath(child.name))
+                for child in children.takeEnded() {
+                    let log = installation.layout.logPath(child.name)
+                    if DevChildren.indispensable.contains(child.name) {
+                        return .ended(name: child.name, code: child.exitCode ?? -1, logPath: log)
+                    }
+                    report(
+                        "\(child.name) ended unexpectedly with \(child.exitCode ?? -1); going on without it. Its log is \(log)"
+                    )
                 }
             }
         } catch is CancellationError {
@@ -123,7 +146,9 @@ struct DevSupervisor: Sendable {
 /// The end of a log, for a message.
 enum LogTail {
     static func read(_ path: String, limit: Int = 2_000) -> String {
-        guard let handle = FileHandle(forReadingAtPath: path), let end = try? handle.seekToEnd() else { return "(there is no log)" }
+        guard let handle = FileHandle(forReadingAtPath: path), let end = try? handle.seekToEnd() else {
+            return "(there is no log)"
+        }
         try? handle.seek(toOffset: end > UInt64(limit) ? end - UInt64(limit) : 0)
         let text = String(decoding: (try? handle.readToEnd()) ?? Data(), as: UTF8.self)
         return text.split(separator: "\n").suffix(12).map { "  \($0)" }.joined(separator: "\n")

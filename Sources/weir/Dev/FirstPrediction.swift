@@ -1,13 +1,13 @@
 import AsyncHTTPClient
 import Foundation
 import NIOCore
-import NIOHTTP1
 
 /// Small requests to our own listeners.
 enum LocalHTTP {
     /// The status of a GET; `nil` if nobody answers.
     static func status(of url: String) async -> Int? {
-        guard let response = try? await CommandHTTP.client.execute(HTTPClientRequest(url: url), timeout: .seconds(5)) else { return nil }
+        guard let response = try? await CommandHTTP.client.execute(HTTPClientRequest(url: url), timeout: .seconds(5))
+        else { return nil }
         // The connection goes back to the pool only when the body is read.
         _ = try? await response.body.collect(upTo: 1_048_576)
         return Int(response.status.code)

@@ -5,7 +5,8 @@ import Glibc
 struct RememberedChild: Codable, Sendable, Equatable {
     let name: String
     let processID: Int32
-    /// Clock ticks from the machine's start to the process's. Process numbers come round again; together with this they do not.
+    /// Clock ticks from the machine's start to the process's. Process numbers come round again; together with this they
+    /// do not.
     let startTicks: String
 
     private enum CodingKeys: String, CodingKey {
@@ -47,7 +48,9 @@ enum Leftovers {
         if let data = try? Data(contentsOf: URL(fileURLWithPath: path)) {
             remembered = (try? JSONDecoder().decode([RememberedChild].self, from: data)) ?? []
         }
-        if let postmaster = postmaster(of: clusterFolder), !remembered.contains(where: { $0.processID == postmaster.processID }) {
+        if let postmaster = postmaster(of: clusterFolder),
+            !remembered.contains(where: { $0.processID == postmaster.processID })
+        {
             remembered.insert(postmaster, at: 0)
         }
         for child in remembered.reversed() where child.isRunning {
@@ -57,7 +60,8 @@ enum Leftovers {
             if await hasEnded(child, within: 40_000) { continue }
             kill(child.processID, child.name == "postgres" ? SIGQUIT : SIGKILL)
             guard await hasEnded(child, within: 10_000) else {
-                throw CommandFailure("\(child.name) (process \(child.processID)) of an earlier weir dev does not stop: end it first")
+                throw CommandFailure(
+                    "\(child.name) (process \(child.processID)) of an earlier weir dev does not stop: end it first")
             }
         }
         unlink(path)
@@ -68,7 +72,8 @@ enum Leftovers {
         guard let text = try? String(contentsOfFile: clusterFolder + "/postmaster.pid", encoding: .utf8),
             let line = text.split(separator: "\n").first, let processID = Int32(line), processID > 1,
             // The number may belong to somebody else by now; a server works inside its cluster's folder.
-            let folder = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(processID)/cwd"), folder == clusterFolder
+            let folder = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(processID)/cwd"),
+            folder == clusterFolder
         else { return nil }
         return RememberedChild(name: "postgres", processID: processID)
     }

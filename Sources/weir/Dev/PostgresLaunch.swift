@@ -17,10 +17,12 @@ struct PostgresLaunch: Sendable, Equatable {
     /// Changes the user; needed where `user.mustDrop`.
     let setpriv: String
 
-    /// Makes a cluster that trusts whoever reaches its socket and nobody else: the socket's folder is closed to other users.
+    /// Makes a cluster that trusts whoever reaches its socket and nobody else: the socket's folder is closed to other
+    /// users.
     func initialize(into folder: String) -> [String] {
         asUser([
-            "\(binaries)/initdb", "--pgdata=\(folder)", "--username=\(Self.role)", "--auth-local=trust", "--auth-host=reject",
+            "\(binaries)/initdb", "--pgdata=\(folder)", "--username=\(Self.role)", "--auth-local=trust",
+            "--auth-host=reject",
             "--encoding=UTF8", "--locale=C", "--no-instructions",
         ])
     }
@@ -29,18 +31,22 @@ struct PostgresLaunch: Sendable, Equatable {
     func serve() -> [String] {
         asUser([
             "\(binaries)/postgres", "-D", clusterFolder, "-c", "listen_addresses=", "-c", "port=\(Self.port)",
-            "-c", "unix_socket_directories=\(socketFolder)", "-c", "unix_socket_permissions=0700", "-c", "max_connections=300",
+            "-c", "unix_socket_directories=\(socketFolder)", "-c", "unix_socket_permissions=0700", "-c",
+            "max_connections=300",
             "-c", "logging_collector=off", "-c", "log_destination=stderr", "-c", "cluster_name=weir-dev",
         ])
     }
 
     func isReady() -> [String] {
-        asUser(["\(binaries)/pg_isready", "--quiet", "--host=\(socketFolder)", "--port=\(Self.port)", "--dbname=postgres"])
+        asUser([
+            "\(binaries)/pg_isready", "--quiet", "--host=\(socketFolder)", "--port=\(Self.port)", "--dbname=postgres",
+        ])
     }
 
     func createDatabase() -> [String] {
         asUser([
-            "\(binaries)/createdb", "--host=\(socketFolder)", "--port=\(Self.port)", "--username=\(Self.role)", "--no-password",
+            "\(binaries)/createdb", "--host=\(socketFolder)", "--port=\(Self.port)", "--username=\(Self.role)",
+            "--no-password",
             "--maintenance-db=postgres", Self.database,
         ])
     }
@@ -66,9 +72,12 @@ struct PostgresBinaries: Sendable {
     /// - Parameters:
     ///   - requiredMajor: the version that an existing cluster was made with; `nil` takes the newest.
     ///   - available: folders with a major version's number as name, and the folders on the search path.
-    static func choose(requiredMajor: Int?, versioned: [(major: Int, folder: String)], onPath: [(major: Int?, folder: String)]) -> String? {
+    static func choose(
+        requiredMajor: Int?, versioned: [(major: Int, folder: String)], onPath: [(major: Int?, folder: String)]
+    ) -> String? {
         if let requiredMajor {
-            return versioned.first { $0.major == requiredMajor }?.folder ?? onPath.first { $0.major == requiredMajor }?.folder
+            return versioned.first { $0.major == requiredMajor }?.folder
+                ?? onPath.first { $0.major == requiredMajor }?.folder
         }
         return versioned.max { $0.major < $1.major }?.folder ?? onPath.first?.folder
     }
@@ -84,8 +93,12 @@ struct PostgresBinaries: Sendable {
             Int(name).map { (major: $0, folder: "\(debianFolder)/\(name)/bin") }
         }.filter { hasServer($0.folder) }
         let path = ProcessInfo.processInfo.environment["PATH"] ?? ""
-        let onPath = path.split(separator: ":").map(String.init).filter(hasServer).map { (major: Int?.none, folder: $0) }
-        if let found = choose(requiredMajor: requiredMajor, versioned: versioned, onPath: onPath.map { (requiredMajor, $0.folder) }) {
+        let onPath = path.split(separator: ":").map(String.init).filter(hasServer).map {
+            (major: Int?.none, folder: $0)
+        }
+        if let found = choose(
+            requiredMajor: requiredMajor, versioned: versioned, onPath: onPath.map { (requiredMajor, $0.folder) })
+        {
             return found
         }
         if let requiredMajor, !versioned.isEmpty {
@@ -93,7 +106,8 @@ struct PostgresBinaries: Sendable {
                 "the data folder was made with PostgreSQL \(requiredMajor), which is not installed: install postgresql-\(requiredMajor), "
                     + "or give another folder with --data-dir", status: .unavailable)
         }
-        throw CommandFailure("no PostgreSQL server is installed: `apt-get install postgresql` brings one", status: .unavailable)
+        throw CommandFailure(
+            "no PostgreSQL server is installed: `apt-get install postgresql` brings one", status: .unavailable)
     }
 
     /// The major version that a cluster's PG_VERSION names.

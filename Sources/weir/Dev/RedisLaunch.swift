@@ -1,6 +1,7 @@
 import Foundation
 
-/// Redis's configuration. It goes through a file that only its owner can read, because every user can read a command line.
+/// Redis's configuration. It goes through a file that only its owner can read, because every user can read a command
+/// line.
 struct RedisLaunch: Sendable, Equatable {
     let executable: String
     let folder: String

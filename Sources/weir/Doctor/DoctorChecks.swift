@@ -7,7 +7,8 @@ import NIOCore
 import NIOPosix
 import RedisDriver
 
-/// The checks of `weir doctor`. Each finds one thing and none throws: a doctor who falls ill at the first symptom is of no use.
+/// The checks of `weir doctor`. Each finds one thing and none throws: a doctor who falls ill at the first symptom is of
+/// no use.
 struct DoctorChecks: Sendable {
     let settings: Settings
 
@@ -16,7 +17,9 @@ struct DoctorChecks: Sendable {
         findings += await database()
         findings.append(await redis())
         findings.append(await listener("gateway.port", host: settings.host, port: settings.port, variable: "WEIR_PORT"))
-        findings.append(await listener("admin.port", host: settings.adminHost, port: settings.adminPort, variable: "WEIR_ADMIN_PORT"))
+        findings.append(
+            await listener(
+                "admin.port", host: settings.adminHost, port: settings.adminPort, variable: "WEIR_ADMIN_PORT"))
         findings += await adminAndWorkers()
         return findings
     }
@@ -35,21 +38,27 @@ struct DoctorChecks: Sendable {
         var limit = rlimit()
         getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
         return limit.rlim_cur < 4_096
-            ? .warning("files", "this process may open \(limit.rlim_cur) files", "raise it: `ulimit -n 65536`, or LimitNOFILE= in the unit")
+            ? .warning(
+                "files", "this process may open \(limit.rlim_cur) files",
+                "raise it: `ulimit -n 65536`, or LimitNOFILE= in the unit")
             : .fine("files", "this process may open \(limit.rlim_cur) files")
     }
 
     private func database() async -> [DoctorFinding] {
         guard let url = settings.databaseURL else {
             return [
-                .failed("database", "DATABASE_URL is not set", "set it, or DATABASE_URL_FILE, as postgresql://user:password@host:port/database")
+                .failed(
+                    "database", "DATABASE_URL is not set",
+                    "set it, or DATABASE_URL_FILE, as postgresql://user:password@host:port/database")
             ]
         }
         return await DatabaseCheck.run(url: url)
     }
 
     private func redis() async -> DoctorFinding {
-        guard let url = settings.redisURL else { return .skipped("redis", "REDIS_URL is not set; routes come from PostgreSQL alone") }
+        guard let url = settings.redisURL else {
+            return .skipped("redis", "REDIS_URL is not set; routes come from PostgreSQL alone")
+        }
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let finding = await pingRedis(url, group)
         try? await group.shutdownGracefully()
@@ -59,7 +68,8 @@ struct DoctorChecks: Sendable {
     private func pingRedis(_ url: String, _ group: MultiThreadedEventLoopGroup) async -> DoctorFinding {
         do throws(RedisError) {
             let client = try RedisClient(
-                configuration: RedisConfiguration(url: url), eventLoopGroup: group, logger: Logger(label: "weir.doctor"))
+                configuration: RedisConfiguration(url: url), eventLoopGroup: group, logger: Logger(label: "weir.doctor")
+            )
             client.start()
             do throws(RedisError) {
                 try await client.ping()
@@ -72,7 +82,8 @@ struct DoctorChecks: Sendable {
         } catch {
             return .warning(
                 "redis", "\(error)",
-                "check that Redis runs where REDIS_URL says and that the password is right; until then Weir serves without it")
+                "check that Redis runs where REDIS_URL says and that the password is right; until then Weir serves without it"
+            )
         }
     }
 
@@ -83,7 +94,9 @@ struct DoctorChecks: Sendable {
         if let status = await LocalHTTP.status(of: "http://\(shown):\(port)/healthz") {
             return (200..<500).contains(status)
                 ? .fine(check, "something answers HTTP on port \(port); if it is Weir, it runs already")
-                : .warning(check, "port \(port) answers with status \(status)", "see who listens there: `ss -ltnp 'sport = :\(port)'`")
+                : .warning(
+                    check, "port \(port) answers with status \(status)",
+                    "see who listens there: `ss -ltnp 'sport = :\(port)'`")
         }
         if FreePort.isFree(port) { return .fine(check, "port \(port) is free") }
         return .failed(
@@ -106,7 +119,9 @@ struct DoctorChecks: Sendable {
             routes = try await client.send(call).decoded(AdminPage<AdminRoute>.self).data
         } catch {
             return [
-                .failed("admin", error.message, "start `weir serve` with the role admin, and set WEIR_ADMIN_URL and WEIR_ADMIN_KEY to it"),
+                .failed(
+                    "admin", error.message,
+                    "start `weir serve` with the role admin, and set WEIR_ADMIN_URL and WEIR_ADMIN_KEY to it"),
                 .skipped("workers", "the routes are known to the admin API only"),
             ]
         }
@@ -115,7 +130,10 @@ struct DoctorChecks: Sendable {
 
     private func workers(_ routes: [AdminRoute]) async -> [DoctorFinding] {
         guard !routes.isEmpty else {
-            return [.warning("workers", "there is no route", "start a worker and name it: `weir routes set MODEL HOST:PORT`")]
+            return [
+                .warning(
+                    "workers", "there is no route", "start a worker and name it: `weir routes set MODEL HOST:PORT`")
+            ]
         }
         var findings: [DoctorFinding] = []
         for route in routes {
@@ -130,16 +148,22 @@ struct DoctorChecks: Sendable {
             return .failed(check, "is no address", "set the route again: `weir routes set \(model) HOST:PORT`")
         }
         guard settings.workerAddresses.permits(numericHost: address.host) || NetworkName.isName(address.host) else {
-            return .failed(check, "is in none of WEIR_WORKER_NETWORKS, so it is never called", "add its network there, or correct the route")
+            return .failed(
+                check, "is in none of WEIR_WORKER_NETWORKS, so it is never called",
+                "add its network there, or correct the route")
         }
         let scheme = address.usesTLS ? "https" : "http"
         let path = replica.protocol == WorkerProtocol.oip.rawValue ? "/v2/health/ready" : "/health"
         switch await LocalHTTP.status(of: "\(scheme)://\(address)\(path)") {
         case 200?: return .fine(check, "is ready")
         case let status?:
-            return .warning(check, "answers \(path) with status \(status)", "look at the worker's log: it may still be loading its model")
+            return .warning(
+                check, "answers \(path) with status \(status)",
+                "look at the worker's log: it may still be loading its model")
         case nil:
-            return .failed(check, "cannot be reached", "start the worker, or correct the route: `weir routes set \(model) HOST:PORT`")
+            return .failed(
+                check, "cannot be reached",
+                "start the worker, or correct the route: `weir routes set \(model) HOST:PORT`")
         }
     }
 }

@@ -2,10 +2,12 @@ import Domain
 import Glibc
 import Logging
 
-/// Writes each log event as one line of JSON: `time` (RFC 3339, UTC), `level`, `label`, `message`, then the metadata, flattened.
+/// Writes each log event as one line of JSON: `time` (RFC 3339, UTC), `level`, `label`, `message`, then the metadata,
+/// flattened.
 ///
-/// Nested metadata becomes `outer.inner`, list elements `outer.0`. A key of ours in the metadata gets the prefix `metadata.`, so that
-/// nothing can pose as another level or message. Everything is bounded: a line has at most about 16 KiB.
+/// Nested metadata becomes `outer.inner`, list elements `outer.0`. A key of ours in the metadata gets the prefix
+/// `metadata.`, so that nothing can pose as another level or message. Everything is bounded: a line has at most about
+/// 16 KiB.
 struct JSONLogHandler: LogHandler {
     var metadata: Logger.Metadata = [:]
     var metadataProvider: Logger.MetadataProvider?
@@ -16,7 +18,8 @@ struct JSONLogHandler: LogHandler {
     private let now: @Sendable () -> Timestamp
 
     init(
-        label: String, level: Logger.Level, sink: LogSink = .standardError, metadataProvider: Logger.MetadataProvider? = nil,
+        label: String, level: Logger.Level, sink: LogSink = .standardError,
+        metadataProvider: Logger.MetadataProvider? = nil,
         now: @escaping @Sendable () -> Timestamp = Self.wallClock
     ) {
         self.label = label
@@ -84,7 +87,9 @@ struct JSONLine {
     mutating func add(metadata key: String, _ value: Logger.MetadataValue, depth: Int) {
         switch value {
         case .dictionary(let dictionary) where depth < Self.depthLimit:
-            for (inner, value) in dictionary.sorted(by: { $0.key < $1.key }) { add(metadata: "\(key).\(inner)", value, depth: depth + 1) }
+            for (inner, value) in dictionary.sorted(by: { $0.key < $1.key }) {
+                add(metadata: "\(key).\(inner)", value, depth: depth + 1)
+            }
         case .array(let array) where depth < Self.depthLimit:
             for (index, value) in array.enumerated() { add(metadata: "\(key).\(index)", value, depth: depth + 1) }
         default: add(key, value.description)

@@ -4,8 +4,8 @@ import Synchronization
 
 /// Writes lines to a file descriptor, off the caller's thread.
 ///
-/// A log that is full, slow or gone must not slow a request down. Lines wait in a bounded buffer; what does not fit is dropped and
-/// counted, and the count is written as soon as there is room again.
+/// A log that is full, slow or gone must not slow a request down. Lines wait in a bounded buffer; what does not fit is
+/// dropped and counted, and the count is written as soon as there is room again.
 final class LogSink: Sendable {
     /// Bytes that may wait.
     static let bufferLimit = 1_048_576
@@ -60,7 +60,10 @@ final class LogSink: Sendable {
             }
             if chunk.isEmpty { return }
             write(chunk)
-            if dropped > 0 { write(Array(#"{"level":"warning","message":"log lines were dropped","lines":\#(dropped)}"#.utf8) + [0x0A]) }
+            if dropped > 0 {
+                write(
+                    Array(#"{"level":"warning","message":"log lines were dropped","lines":\#(dropped)}"#.utf8) + [0x0A])
+            }
         }
     }
 }

@@ -7,7 +7,8 @@ enum Observability {
     /// - Parameter metrics: `nil` keeps no metrics.
     static func bootstrap(level: Logger.Level, metrics: PrometheusRegistry?) {
         LoggingSystem.bootstrap(
-            { label, provider in JSONLogHandler(label: label, level: level, metadataProvider: provider) }, metadataProvider: nil)
+            { label, provider in JSONLogHandler(label: label, level: level, metadataProvider: provider) },
+            metadataProvider: nil)
         if let metrics { MetricsSystem.bootstrap(metrics) }
     }
 }

@@ -80,14 +80,17 @@ final class HistogramCell: PrometheusCell, TimerHandler, RecorderHandler {
         let names: [String]
         let isTime: Bool
 
-        /// Half a millisecond to a minute, in nanoseconds: finer below ten milliseconds, where a gateway's own time lies.
+        /// Half a millisecond to a minute, in nanoseconds: finer below ten milliseconds, where a gateway's own time
+        /// lies.
         static let seconds = Scale(
             edges: [
-                500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000, 25_000_000, 50_000_000, 100_000_000, 250_000_000, 500_000_000,
+                500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000, 25_000_000, 50_000_000, 100_000_000, 250_000_000,
+                500_000_000,
                 1_000_000_000, 2_500_000_000, 5_000_000_000, 10_000_000_000, 30_000_000_000, 60_000_000_000,
             ],
             names: [
-                "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.0", "2.5", "5.0", "10.0", "30.0",
+                "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.0", "2.5",
+                "5.0", "10.0", "30.0",
                 "60.0",
             ],
             isTime: true)

@@ -36,7 +36,8 @@ enum PrometheusNames {
 
     /// `a="1",b="2"` in the order of the names; empty for no labels.
     static func rendered(_ labels: [(String, String)]) -> String {
-        labels.map { (label($0.0), escaped($0.1)) }.sorted { $0.0 < $1.0 }.map { "\($0.0)=\"\($0.1)\"" }.joined(separator: ",")
+        labels.map { (label($0.0), escaped($0.1)) }.sorted { $0.0 < $1.0 }.map { "\($0.0)=\"\($0.1)\"" }.joined(
+            separator: ",")
     }
 
     /// A float as Go reads it.

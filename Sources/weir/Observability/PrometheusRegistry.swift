@@ -3,8 +3,9 @@ import Synchronization
 
 /// Keeps every metric of the process and writes them in Prometheus's text format 0.0.4.
 ///
-/// Counters get the suffix `_total`, timers `_seconds`. A metric has at most ``seriesLimit`` sets of labels; further ones share one
-/// series whose label values are `other`, so that a label nobody bounded costs memory once and not for ever.
+/// Counters get the suffix `_total`, timers `_seconds`. A metric has at most ``seriesLimit`` sets of labels; further
+/// ones share one series whose label values are `other`, so that a label nobody bounded costs memory once and not for
+/// ever.
 final class PrometheusRegistry: MetricsFactory {
     private enum Kind: String {
         case counter
@@ -40,7 +41,9 @@ final class PrometheusRegistry: MetricsFactory {
     }
 
     func makeFloatingPointCounter(label: String, dimensions: [(String, String)]) -> any FloatingPointCounterHandler {
-        cell(PrometheusNames.suffixed(PrometheusNames.metric(label), "_total"), .counter, dimensions) { FloatingCounterCell() }
+        cell(PrometheusNames.suffixed(PrometheusNames.metric(label), "_total"), .counter, dimensions) {
+            FloatingCounterCell()
+        }
     }
 
     func makeMeter(label: String, dimensions: [(String, String)]) -> any MeterHandler {
@@ -50,11 +53,14 @@ final class PrometheusRegistry: MetricsFactory {
     func makeRecorder(label: String, dimensions: [(String, String)], aggregate: Bool) -> any RecorderHandler {
         let name = PrometheusNames.metric(label)
         return aggregate
-            ? cell(name, .histogram, dimensions) { HistogramCell(.sizes) } : cell(name, .gauge, dimensions) { GaugeCell() }
+            ? cell(name, .histogram, dimensions) { HistogramCell(.sizes) }
+            : cell(name, .gauge, dimensions) { GaugeCell() }
     }
 
     func makeTimer(label: String, dimensions: [(String, String)]) -> any TimerHandler {
-        cell(PrometheusNames.suffixed(PrometheusNames.metric(label), "_seconds"), .histogram, dimensions) { HistogramCell(.seconds) }
+        cell(PrometheusNames.suffixed(PrometheusNames.metric(label), "_seconds"), .histogram, dimensions) {
+            HistogramCell(.seconds)
+        }
     }
 
     // A series stays when its handle goes: a counter that vanished and came back would look like a restart.
@@ -83,8 +89,9 @@ final class PrometheusRegistry: MetricsFactory {
 
     /// The cell of this name and these labels, made on the first use.
     ///
-    /// Where the name belongs to a metric of another kind already, the caller gets a cell that nobody renders: a mistake in an
-    /// instrument must not stop a request, and two kinds under one name would make the whole page unreadable.
+    /// Where the name belongs to a metric of another kind already, the caller gets a cell that nobody renders: a
+    /// mistake in an instrument must not stop a request, and two kinds under one name would make the whole page
+    /// unreadable.
     private func cell<Cell: PrometheusCell>(
         _ name: String, _ kind: Kind, _ dimensions: [(String, String)], make: () -> Cell
     ) -> Cell {

@@ -2,23 +2,29 @@ import Foundation
 
 /// A PostgreSQL URL in the form that libpq reads.
 ///
-/// SQLAlchemy writes `postgresql+asyncpg://` and options that only its drivers know. The driver's name is dropped, `ssl` becomes
-/// libpq's `sslmode`, and the drivers' own options are left out, because libpq refuses a URL with an option that it does not know.
+/// SQLAlchemy writes `postgresql+asyncpg://` and options that only its drivers know. The driver's name is dropped,
+/// `ssl` becomes libpq's `sslmode`, and the drivers' own options are left out, because libpq refuses a URL with an
+/// option that it does not know.
 struct DatabaseURL: Sendable, Equatable {
     /// The URL for libpq. Secret: it carries the password.
     let text: String
 
     private static let schemes: Set<String> = ["postgresql", "postgres"]
     private static let driverOptions: Set<String> = [
-        "async_fallback", "command_timeout", "prepared_statement_cache_size", "prepared_statement_name_func", "statement_cache_size",
+        "async_fallback", "command_timeout", "prepared_statement_cache_size", "prepared_statement_name_func",
+        "statement_cache_size",
     ]
 
     init?(_ text: String) {
         guard let end = text.range(of: "://") else { return nil }
-        let scheme = text[..<end.lowerBound].lowercased().split(separator: "+", maxSplits: 1, omittingEmptySubsequences: false)
-        guard let name = scheme.first, Self.schemes.contains(String(name)), scheme.count == 1 || !scheme[1].isEmpty else { return nil }
+        let scheme = text[..<end.lowerBound].lowercased().split(
+            separator: "+", maxSplits: 1, omittingEmptySubsequences: false)
+        guard let name = scheme.first, Self.schemes.contains(String(name)), scheme.count == 1 || !scheme[1].isEmpty
+        else { return nil }
         let rest = text[end.upperBound...]
-        guard !rest.isEmpty, rest.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F }), Self.isPercentEncodingSound(rest) else { return nil }
+        guard !rest.isEmpty, rest.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F }), Self.isPercentEncodingSound(rest) else {
+            return nil
+        }
         let parts = rest.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
         guard Self.areHostsSound(parts[0]) else { return nil }
         var url = "postgresql://" + parts[0]

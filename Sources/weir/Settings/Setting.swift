@@ -8,10 +8,14 @@ struct Setting: Sendable {
     let defaultText: String?
     /// One sentence for a person.
     let meaning: String
-    /// Secrets are never repeated in a message, are refused on the command line and may come from the file that `NAME_FILE` names.
+    /// Secrets are never repeated in a message, are refused on the command line and may come from the file that
+    /// `NAME_FILE` names.
     let isSecret: Bool
 
-    init(_ name: String, _ kind: SettingKind, default defaultText: String? = nil, isSecret: Bool = false, _ meaning: String) {
+    init(
+        _ name: String, _ kind: SettingKind, default defaultText: String? = nil, isSecret: Bool = false,
+        _ meaning: String
+    ) {
         self.name = name
         self.kind = kind
         self.defaultText = defaultText
@@ -39,59 +43,98 @@ enum SettingsCatalog {
     private static let database: [Setting] = [
         Setting(
             "DATABASE_URL", .databaseURL, isSecret: true,
-            "PostgreSQL, as `postgresql://user:password@host:port/database`; `postgresql+asyncpg://` is understood. Needed to serve."),
+            "PostgreSQL, as `postgresql://user:password@host:port/database`; `postgresql+asyncpg://` is understood. Needed to serve."
+        ),
         Setting("DB_POOL_SIZE", .integer(1...1_000), default: "20", "Connections that the pool keeps open."),
-        Setting("DB_MAX_OVERFLOW", .integer(0...1_000), default: "40", "Connections beyond the pool's size, opened under load and closed afterwards."),
-        Setting("DB_POOL_TIMEOUT", .seconds(1...600_000), default: "30", "Seconds that a caller waits for a connection."),
+        Setting(
+            "DB_MAX_OVERFLOW", .integer(0...1_000), default: "40",
+            "Connections beyond the pool's size, opened under load and closed afterwards."),
+        Setting(
+            "DB_POOL_TIMEOUT", .seconds(1...600_000), default: "30", "Seconds that a caller waits for a connection."),
         Setting("QUERY_TIMEOUT", .seconds(1...3_600_000), default: "30", "Seconds that one statement may run."),
         Setting(
             "WEIR_SLOW_QUERY_MS", .integer(0...3_600_000), default: "500",
             "Statements that take at least so many milliseconds are logged, without their values; 0 turns this off."),
-        Setting("WEIR_SETTLEMENT_WRITERS", .integer(1...64), default: "1", "Connections that commit settlements, each with a thread of its own."),
+        Setting(
+            "WEIR_SETTLEMENT_WRITERS", .integer(1...64), default: "1",
+            "Connections that commit settlements, each with a thread of its own."),
         Setting(
             "WEIR_SETTLEMENT_QUEUE_LIMIT", .integer(1...10_000_000), default: "20000",
             "Settlements that may wait for a commit; beyond it requests are refused with 503."),
-        Setting("WEIR_LEASE_SECONDS", .integer(1...3_600), default: "10", "Seconds that a gateway may spend a slice of quota before it must renew it."),
+        Setting(
+            "WEIR_LEASE_SECONDS", .integer(1...3_600), default: "10",
+            "Seconds that a gateway may spend a slice of quota before it must renew it."),
     ]
 
     private static let redisAndCache: [Setting] = [
         Setting(
             "REDIS_URL", .redisURL, isSecret: true,
-            "Redis, as `redis://:password@host:port/0`, or `rediss://` for TLS. Without it routes come from the registry alone."),
-        Setting("CACHE_DEFAULT_TTL", .integer(0...31_536_000), default: "300", "Seconds that a cached prediction lives where nothing else says so."),
-        Setting("CACHE_MAX_TTL", .integer(1...31_536_000), default: "86400", "The longest life of a cached prediction in seconds."),
-        Setting("CACHE_TTL_SECONDS", .integer(0...31_536_000), "Another name for `CACHE_DEFAULT_TTL`; if both are given they must agree."),
+            "Redis, as `redis://:password@host:port/0`, or `rediss://` for TLS. Without it routes come from the registry alone."
+        ),
+        Setting(
+            "CACHE_DEFAULT_TTL", .integer(0...31_536_000), default: "300",
+            "Seconds that a cached prediction lives where nothing else says so."),
+        Setting(
+            "CACHE_MAX_TTL", .integer(1...31_536_000), default: "86400",
+            "The longest life of a cached prediction in seconds."),
+        Setting(
+            "CACHE_TTL_SECONDS", .integer(0...31_536_000),
+            "Another name for `CACHE_DEFAULT_TTL`; if both are given they must agree."),
     ]
 
     private static let serving: [Setting] = [
-        Setting("WEIR_ROLES", .roles, default: "gateway,admin,jobs", "What this process does: any of `gateway`, `admin`, `jobs`."),
+        Setting(
+            "WEIR_ROLES", .roles, default: "gateway,admin,jobs",
+            "What this process does: any of `gateway`, `admin`, `jobs`."),
         Setting("WEIR_HOST", .host, default: "127.0.0.1", "The address of the public listener."),
         Setting("WEIR_PORT", .port, default: "8080", "The port of the public listener; 0 takes any free one."),
         Setting("WEIR_ADMIN_HOST", .host, default: "127.0.0.1", "The address of the admin listener."),
         Setting("WEIR_ADMIN_PORT", .port, default: "8081", "The port of the admin listener; 0 takes any free one."),
         Setting(
             "WEIR_KEY_PEPPER", .secret(minimumBytes: 32), isSecret: true,
-            "The secret under which API keys are hashed, at least 32 bytes. Needed to serve; the same on every gateway, and lost keys follow a lost pepper."),
-        Setting("INFERENCE_TIMEOUT_SECONDS", .seconds(1...3_600_000), default: "30", "Seconds that a worker may take for one request."),
-        Setting("WEIR_EVENT_LOOPS", .integer(0...1_024), default: "0", "Threads that serve connections; 0 means one for each core."),
-        Setting("WEIR_MAX_BODY_BYTES", .integer(1_024...1_073_741_824), default: "1048576", "The largest request body; more is answered with 413 before it is read."),
-        Setting("WEIR_HEAD_TIMEOUT_MS", .integer(1...3_600_000), default: "10000", "Milliseconds in which a request's head must arrive."),
-        Setting("WEIR_BODY_TIMEOUT_MS", .integer(1...3_600_000), default: "30000", "Milliseconds in which a request's body must arrive."),
-        Setting("WEIR_IDLE_TIMEOUT_MS", .integer(1...3_600_000), default: "75000", "Milliseconds after which an idle connection is closed."),
+            "The secret under which API keys are hashed, at least 32 bytes. Needed to serve; the same on every gateway, and lost keys follow a lost pepper."
+        ),
         Setting(
-            "WEIR_WORKER_NETWORKS", .networks, default: "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7",
+            "INFERENCE_TIMEOUT_SECONDS", .seconds(1...3_600_000), default: "30",
+            "Seconds that a worker may take for one request."),
+        Setting(
+            "WEIR_EVENT_LOOPS", .integer(0...1_024), default: "0",
+            "Threads that serve connections; 0 means one for each core."),
+        Setting(
+            "WEIR_MAX_BODY_BYTES", .integer(1_024...1_073_741_824), default: "1048576",
+            "The largest request body; more is answered with 413 before it is read."),
+        Setting(
+            "WEIR_HEAD_TIMEOUT_MS", .integer(1...3_600_000), default: "10000",
+            "Milliseconds in which a request's head must arrive."),
+        Setting(
+            "WEIR_BODY_TIMEOUT_MS", .integer(1...3_600_000), default: "30000",
+            "Milliseconds in which a request's body must arrive."),
+        Setting(
+            "WEIR_IDLE_TIMEOUT_MS", .integer(1...3_600_000), default: "75000",
+            "Milliseconds after which an idle connection is closed."),
+        Setting(
+            "WEIR_WORKER_NETWORKS", .networks,
+            default: "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7",
             "Networks in which workers may be; a route to any other address is not used."),
     ]
 
     private static let operation: [Setting] = [
-        Setting("WEIR_LOG_LEVEL", .logLevel, default: "info", "The least level that is logged: trace, debug, info, notice, warning, error or critical."),
+        Setting(
+            "WEIR_LOG_LEVEL", .logLevel, default: "info",
+            "The least level that is logged: trace, debug, info, notice, warning, error or critical."),
         Setting("ENABLE_METRICS", .boolean, default: "true", "Whether the admin listener answers `/metrics`."),
-        Setting("WEIR_GRACE_SECONDS", .integer(0...3_600), default: "30", "Seconds that requests in flight get to finish when the process is told to stop."),
-        Setting("WEIR_CONFIG", .path, "A file of `NAME=value` lines; the environment and flags take precedence over it."),
+        Setting(
+            "WEIR_GRACE_SECONDS", .integer(0...3_600), default: "30",
+            "Seconds that requests in flight get to finish when the process is told to stop."),
+        Setting(
+            "WEIR_CONFIG", .path, "A file of `NAME=value` lines; the environment and flags take precedence over it."),
     ]
 
     private static let client: [Setting] = [
-        Setting("WEIR_ADMIN_URL", .httpURL, default: "http://127.0.0.1:8081", "Where the command line finds the admin API."),
-        Setting("WEIR_ADMIN_KEY", .adminKey, isSecret: true, "The admin key with which the command line speaks to the admin API."),
+        Setting(
+            "WEIR_ADMIN_URL", .httpURL, default: "http://127.0.0.1:8081", "Where the command line finds the admin API."),
+        Setting(
+            "WEIR_ADMIN_KEY", .adminKey, isSecret: true,
+            "The admin key with which the command line speaks to the admin API."),
     ]
 }

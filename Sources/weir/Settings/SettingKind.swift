@@ -62,7 +62,9 @@ extension SettingKind {
         case .seconds(let range):
             guard let milliseconds = millisecondsOfSeconds(text), range.contains(milliseconds) else {
                 throw BadSetting(
-                    expected: "seconds from \(decimalSeconds(range.lowerBound)) to \(decimalSeconds(range.upperBound)), as in 30 or 0.5")
+                    expected:
+                        "seconds from \(decimalSeconds(range.lowerBound)) to \(decimalSeconds(range.upperBound)), as in 30 or 0.5"
+                )
             }
             return .number(milliseconds)
         case .port:
@@ -100,7 +102,8 @@ extension SettingKind {
             do throws(RedisError) {
                 _ = try RedisConfiguration(url: text)
             } catch {
-                throw BadSetting(expected: "redis://:password@host:port/0, rediss://… for TLS or unix:///path/to/socket (\(error))")
+                throw BadSetting(
+                    expected: "redis://:password@host:port/0, rediss://… for TLS or unix:///path/to/socket (\(error))")
             }
         case .httpURL:
             guard isListenerURL(text) else {
@@ -110,7 +113,9 @@ extension SettingKind {
         case .secret(let minimumBytes):
             guard text.utf8.count >= minimumBytes, Set(text.utf8).count > 1 else {
                 throw BadSetting(
-                    expected: "at least \(minimumBytes) bytes that are not one repeated character; `openssl rand -hex 32` makes a good one")
+                    expected:
+                        "at least \(minimumBytes) bytes that are not one repeated character; `openssl rand -hex 32` makes a good one"
+                )
             }
         case .adminKey:
             guard let key = APIKey(parsing: text.utf8), key.environment == .admin else {
@@ -146,7 +151,8 @@ private func readNetworks(_ text: String) throws(BadSetting) -> [String] {
     let blocks = commaSeparated(text)
     guard !blocks.isEmpty else { throw BadSetting(expected: "at least one network, as in 127.0.0.0/8") }
     guard WorkerAddressPolicy(allowing: blocks) != nil else {
-        throw BadSetting(expected: "networks separated by commas, as in 10.0.0.0/8,fc00::/7, with no bits set behind the prefix")
+        throw BadSetting(
+            expected: "networks separated by commas, as in 10.0.0.0/8,fc00::/7, with no bits set behind the prefix")
     }
     return blocks
 }
@@ -193,7 +199,8 @@ private func isHost(_ text: String) -> Bool {
 
 /// `http://host:port` or `https://host:port`, and nothing behind it but a slash.
 private func isListenerURL(_ text: String) -> Bool {
-    guard let parts = URLComponents(string: text), let scheme = parts.scheme?.lowercased(), ["http", "https"].contains(scheme),
+    guard let parts = URLComponents(string: text), let scheme = parts.scheme?.lowercased(),
+        ["http", "https"].contains(scheme),
         let host = parts.host, !host.isEmpty, parts.port.map({ (1...65_535).contains($0) }) ?? true
     else { return false }
     return (parts.path.isEmpty || parts.path == "/") && parts.query == nil && parts.user == nil && parts.fragment == nil

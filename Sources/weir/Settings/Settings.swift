@@ -57,7 +57,9 @@ struct Settings: Sendable {
     static func load(_ source: SettingsSource, required: Set<String> = []) throws(ConfigurationFailure) -> Settings {
         var reader = SettingsReader(source, required: required)
         reader.checkTogether()
-        guard reader.problems.isEmpty else { throw ConfigurationFailure(problems: reader.problems, warnings: reader.warnings) }
+        guard reader.problems.isEmpty else {
+            throw ConfigurationFailure(problems: reader.problems, warnings: reader.warnings)
+        }
         return Settings(checked: reader)
     }
 
@@ -89,7 +91,8 @@ struct Settings: Sendable {
         headTimeoutMilliseconds = reader.number("WEIR_HEAD_TIMEOUT_MS")
         bodyTimeoutMilliseconds = reader.number("WEIR_BODY_TIMEOUT_MS")
         idleTimeoutMilliseconds = reader.number("WEIR_IDLE_TIMEOUT_MS")
-        let networks: [String] = if case .networks(let blocks) = reader.values["WEIR_WORKER_NETWORKS"] { blocks } else { [] }
+        let networks: [String] =
+            if case .networks(let blocks) = reader.values["WEIR_WORKER_NETWORKS"] { blocks } else { [] }
         workerNetworks = networks
         workerAddresses = WorkerAddressPolicy(allowing: networks) ?? .standard
         graceSeconds = reader.number("WEIR_GRACE_SECONDS")
@@ -124,7 +127,8 @@ struct ConfigurationFailure: Error, CustomStringConvertible {
     let warnings: [String]
 
     var description: String {
-        (["The configuration cannot be used:"] + problems.map { "  - \($0)" } + warnings.map { "  note: \($0)" }).joined(separator: "\n")
+        (["The configuration cannot be used:"] + problems.map { "  - \($0)" } + warnings.map { "  note: \($0)" })
+            .joined(separator: "\n")
     }
 }
 
@@ -140,12 +144,15 @@ extension SettingsReader {
 
     /// The alias counts only where the setting itself was not given.
     fileprivate var cacheDefaultSeconds: Int {
-        !isGiven("CACHE_DEFAULT_TTL") && isGiven("CACHE_TTL_SECONDS") ? number("CACHE_TTL_SECONDS") : number("CACHE_DEFAULT_TTL")
+        !isGiven("CACHE_DEFAULT_TTL") && isGiven("CACHE_TTL_SECONDS")
+            ? number("CACHE_TTL_SECONDS") : number("CACHE_DEFAULT_TTL")
     }
 
     /// Checks that concern several settings.
     fileprivate mutating func checkTogether() {
-        if isGiven("CACHE_DEFAULT_TTL"), isGiven("CACHE_TTL_SECONDS"), values["CACHE_DEFAULT_TTL"] != values["CACHE_TTL_SECONDS"] {
+        if isGiven("CACHE_DEFAULT_TTL"), isGiven("CACHE_TTL_SECONDS"),
+            values["CACHE_DEFAULT_TTL"] != values["CACHE_TTL_SECONDS"]
+        {
             complain("CACHE_DEFAULT_TTL and CACHE_TTL_SECONDS mean the same and differ: keep one of them")
         }
         let maximum = number("CACHE_MAX_TTL")

@@ -1,6 +1,7 @@
 import Foundation
 
-/// Merges the sources, checks everything, and keeps every complaint: a person who has three mistakes reads three messages, once.
+/// Merges the sources, checks everything, and keeps every complaint: a person who has three mistakes reads three
+/// messages, once.
 struct SettingsReader {
     private(set) var values: [String: SettingValue] = [:]
     private(set) var problems: [String] = []
@@ -20,7 +21,8 @@ struct SettingsReader {
         }
     }
 
-    /// An empty text counts as absent: Compose files and unit files hand on empty variables for what their author left out.
+    /// An empty text counts as absent: Compose files and unit files hand on empty variables for what their author left
+    /// out.
     private mutating func merge() {
         let environment = source.environment.filter { !$0.value.isEmpty }
         let path = source.flags["WEIR_CONFIG"] ?? environment["WEIR_CONFIG"]
@@ -29,12 +31,16 @@ struct SettingsReader {
                 let file = ConfigurationFile(text: try source.readFile(path), path: path)
                 given = file.values.filter { !$0.value.text.isEmpty }
                 problems += file.problems
-                if given["WEIR_CONFIG"] != nil { problems.append("\(path): WEIR_CONFIG cannot stand in the file that it names") }
+                if given["WEIR_CONFIG"] != nil {
+                    problems.append("\(path): WEIR_CONFIG cannot stand in the file that it names")
+                }
             } catch {
                 problems.append("WEIR_CONFIG names \(path), which cannot be read: \(Self.reason(error))")
             }
         }
-        for (name, text) in environment where Self.isOurs(name) { given[name] = GivenSetting(text: text, origin: "the environment") }
+        for (name, text) in environment where Self.isOurs(name) {
+            given[name] = GivenSetting(text: text, origin: "the environment")
+        }
         for (name, text) in source.flags { given[name] = GivenSetting(text: text, origin: "the command line") }
     }
 
@@ -49,7 +55,8 @@ struct SettingsReader {
             guard let variable = setting.fileVariable, let file = given.removeValue(forKey: variable) else { continue }
             if let direct = given[setting.name] {
                 problems.append(
-                    "\(setting.name) (from \(direct.origin)) and \(variable) (from \(file.origin)) are both given: keep one of them")
+                    "\(setting.name) (from \(direct.origin)) and \(variable) (from \(file.origin)) are both given: keep one of them"
+                )
                 continue
             }
             do {
@@ -65,8 +72,8 @@ struct SettingsReader {
         }
     }
 
-    /// An unknown name in the file stops the start: the file is ours alone. In the environment it may be somebody else's, and older
-    /// and newer versions share it, so there it is a warning.
+    /// An unknown name in the file stops the start: the file is ours alone. In the environment it may be somebody
+    /// else's, and older and newer versions share it, so there it is a warning.
     private mutating func reportUnknownNames() {
         let known = SettingsCatalog.all.flatMap { [$0.name] + ($0.fileVariable.map { [$0] } ?? []) }
         for name in given.keys.sorted() where SettingsCatalog.setting(named: name) == nil {
@@ -75,7 +82,9 @@ struct SettingsReader {
             if entry.isFromFile {
                 problems.append("\(entry.origin): \(name) is not a setting of Weir; the nearest name is \(nearest)")
             } else {
-                warnings.append("\(name) (from \(entry.origin)) is not a setting of Weir and is ignored; the nearest name is \(nearest)")
+                warnings.append(
+                    "\(name) (from \(entry.origin)) is not a setting of Weir and is ignored; the nearest name is \(nearest)"
+                )
             }
         }
     }
@@ -86,8 +95,10 @@ struct SettingsReader {
         do throws(BadSetting) {
             values[setting.name] = try setting.kind.read(text.trimmingCharacters(in: .whitespacesAndNewlines))
         } catch {
-            let shown = setting.isSecret ? "is not usable (its value is secret and not shown)" : "is \(Self.quoted(text))"
-            problems.append("\(setting.name) \(shown), from \(entry?.origin ?? "its default"): expected \(error.expected)")
+            let shown =
+                setting.isSecret ? "is not usable (its value is secret and not shown)" : "is \(Self.quoted(text))"
+            problems.append(
+                "\(setting.name) \(shown), from \(entry?.origin ?? "its default"): expected \(error.expected)")
         }
     }
 

@@ -1,6 +1,7 @@
 import Foundation
 
-/// Where settings come from: flags over the environment over a file. Reading a file is a closure so that a test needs none.
+/// Where settings come from: flags over the environment over a file. Reading a file is a closure so that a test needs
+/// none.
 struct SettingsSource: Sendable {
     /// Values given as flags, by variable name.
     var flags: [String: String]
@@ -17,12 +18,17 @@ struct SettingsSource: Sendable {
         self.readFile = readFile
     }
 
-    /// Reads a file of at most 1 MiB. A directory, a device or a log that was named by mistake is an error, not a long wait.
+    /// Reads a file of at most 1 MiB. A directory, a device or a log that was named by mistake is an error, not a long
+    /// wait.
     static func readSmallFile(_ path: String) throws -> String {
         let limit = 1_048_576
         let attributes = try FileManager.default.attributesOfItem(atPath: (path as NSString).resolvingSymlinksInPath)
-        guard attributes[.type] as? FileAttributeType == .typeRegular else { throw UnreadableFile(reason: "is not a regular file") }
-        guard let size = attributes[.size] as? Int, size <= limit else { throw UnreadableFile(reason: "is larger than \(limit) bytes") }
+        guard attributes[.type] as? FileAttributeType == .typeRegular else {
+            throw UnreadableFile(reason: "is not a regular file")
+        }
+        guard let size = attributes[.size] as? Int, size <= limit else {
+            throw UnreadableFile(reason: "is larger than \(limit) bytes")
+        }
         guard let text = String(data: try Data(contentsOf: URL(fileURLWithPath: path)), encoding: .utf8) else {
             throw UnreadableFile(reason: "is not UTF-8 text")
         }
@@ -43,7 +49,8 @@ struct GivenSetting: Sendable, Equatable {
     var isFromFile = false
 }
 
-/// A configuration file: `NAME=value` lines, `#` comments, an optional `export`, optional single or double quotes around the value.
+/// A configuration file: `NAME=value` lines, `#` comments, an optional `export`, optional single or double quotes
+/// around the value.
 struct ConfigurationFile: Sendable {
     private(set) var values: [String: GivenSetting] = [:]
     private(set) var problems: [String] = []
@@ -59,8 +66,10 @@ struct ConfigurationFile: Sendable {
                 continue
             }
             let name = String(line[..<equals])
-            guard let value = Self.unquoted(line[line.index(after: equals)...].trimmingCharacters(in: .whitespaces)) else {
-                problems.append("\(place): \(name) begins with a quotation mark that is not closed at the end of the line")
+            guard let value = Self.unquoted(line[line.index(after: equals)...].trimmingCharacters(in: .whitespaces))
+            else {
+                problems.append(
+                    "\(place): \(name) begins with a quotation mark that is not closed at the end of the line")
                 continue
             }
             if let earlier = values[name] {
@@ -72,7 +81,10 @@ struct ConfigurationFile: Sendable {
     }
 
     private static func isName(_ text: Substring) -> Bool {
-        !text.isEmpty && text.utf8.allSatisfy { $0 == UInt8(ascii: "_") || (0x41...0x5A).contains($0) || (0x30...0x39).contains($0) }
+        !text.isEmpty
+            && text.utf8.allSatisfy {
+                $0 == UInt8(ascii: "_") || (0x41...0x5A).contains($0) || (0x30...0x39).contains($0)
+            }
     }
 
     /// - Returns: `nil` if a quotation mark opens the value and none closes it.
