@@ -14,7 +14,10 @@ public struct Recurring: Service {
     /// - Parameters:
     ///   - name: for the log and the metric; one of a few constants.
     ///   - pauseMilliseconds: between the end of one attempt and the next.
-    public init(_ name: String, everyMilliseconds pauseMilliseconds: Int64, logger: Logger, work: @escaping @Sendable () async throws -> Void) {
+    public init(
+        _ name: String, everyMilliseconds pauseMilliseconds: Int64, logger: Logger,
+        work: @escaping @Sendable () async throws -> Void
+    ) {
         self.name = name
         self.pauseMilliseconds = pauseMilliseconds
         self.logger = logger
@@ -31,7 +34,9 @@ public struct Recurring: Service {
                     // Whatever work that was stopped in the middle says, it has not failed.
                     guard !Task.isCancelled else { return }
                     failures.increment()
-                    logger.warning("a job failed and is tried again", metadata: ["job": "\(name)", "cause": "\(Self.cause(error))"])
+                    logger.warning(
+                        "a job failed and is tried again",
+                        metadata: ["job": "\(name)", "cause": "\(Self.cause(error))"])
                 }
                 try? await Task.sleep(nanoseconds: UInt64(pauseMilliseconds) * 1_000_000)
             }

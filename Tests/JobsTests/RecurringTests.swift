@@ -65,7 +65,9 @@ struct RecurringTests {
         let job = Recurring("test", everyMilliseconds: 1, logger: log.logger) {
             _ = attempts.next()
             // As a store does it that is stopped while it works.
-            do { try await Task.sleep(nanoseconds: 3_600_000_000_000) } catch { throw StoreUnavailable(cause: "cancelled") }
+            do { try await Task.sleep(nanoseconds: 3_600_000_000_000) } catch {
+                throw StoreUnavailable(cause: "cancelled")
+            }
         }
         let group = group([job])
         try await withThrowingTaskGroup(of: Void.self) { tasks in

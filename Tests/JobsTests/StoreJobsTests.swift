@@ -8,7 +8,8 @@ import Testing
 struct StoreJobsTests {
     private func run(_ store: FakeStore, until condition: (FakeStore) async -> Void) async throws {
         let group = ServiceGroup(
-            configuration: ServiceGroupConfiguration(services: StoreJobs.all(store, logger: store.log.logger), logger: quietLogger))
+            configuration: ServiceGroupConfiguration(
+                services: StoreJobs.all(store, logger: store.log.logger), logger: quietLogger))
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask { try await group.run() }
             await condition(store)

@@ -40,7 +40,8 @@ struct CustomerStoreTests {
                 }
                 #expect(forwards == newestFirst)
                 // The page nearest to the given one, still newest first.
-                try await #expect(store.requests(query(limit: 3, before: ids[2])).map(\.id) == [ids[5], ids[4], ids[3]])
+                try await #expect(
+                    store.requests(query(limit: 3, before: ids[2])).map(\.id) == [ids[5], ids[4], ids[3]])
                 try await #expect(store.requests(query(limit: 3, before: ids[9])).isEmpty)
                 try await #expect(store.requests(query(limit: 3, after: ids[0])).isEmpty)
             }
@@ -53,10 +54,15 @@ struct CustomerStoreTests {
             let ids = try await fill(harness)
             try await harness.withPool("weir_reader") { pool in
                 let store = CustomerStore(pool: pool)
-                try await #expect(store.requests(query(status: "failed")).map(\.id) == [ids[9], ids[6], ids[3], ids[0]])
-                try await #expect(store.requests(query(model: "b")).map(\.id) == [ids[9], ids[7], ids[5], ids[3], ids[1]])
+                try await #expect(
+                    store.requests(query(status: "failed")).map(\.id) == [ids[9], ids[6], ids[3], ids[0]])
+                try await #expect(
+                    store.requests(query(model: "b")).map(\.id) == [ids[9], ids[7], ids[5], ids[3], ids[1]])
                 try await #expect(store.requests(query(status: "failed", model: "b")).map(\.id) == [ids[9], ids[3]])
-                try await #expect(store.requests(query(before: ids[3], status: "completed", model: "a")).map(\.id) == [ids[8], ids[4]])
+                try await #expect(
+                    store.requests(query(before: ids[3], status: "completed", model: "a")).map(\.id) == [
+                        ids[8], ids[4],
+                    ])
                 try await #expect(store.requests(query(model: "nothing")).isEmpty)
             }
         }
@@ -108,7 +114,8 @@ struct CustomerStoreTests {
             _ = try await harness.settle([Seed.settlement()])
             try await harness.withPool("weir_reader", connections: 1) { pool in
                 try await #expect(CustomerStore(pool: pool).requests(query()).count == 1)
-                let left = try await pool.execute(DatabaseQuestion("SELECT count(*), coalesce(max(current_tenant()::text), '') FROM requests"))
+                let left = try await pool.execute(
+                    DatabaseQuestion("SELECT count(*), coalesce(max(current_tenant()::text), '') FROM requests"))
                 #expect(left == ["0|"])
             }
         }
@@ -117,29 +124,38 @@ struct CustomerStoreTests {
     @Test("a quota shows what is settled and held, with the ledger of open leases in it")
     func quotaStates() async throws {
         try await StorageHarness.with { harness in
-            let periods = [(Seed.tokensA, Seed.period(Seed.tokenQuotaA)), (Seed.requestsA, Seed.period(Seed.requestQuotaA))]
+            let periods = [
+                (Seed.tokensA, Seed.period(Seed.tokenQuotaA)), (Seed.requestsA, Seed.period(Seed.requestQuotaA)),
+            ]
             try await harness.withPool("weir_reader") { pool in
                 let store = CustomerStore(pool: pool)
                 func states() async throws -> [QuotaState] {
-                    try await store.quotaStates(tenantID: Seed.tenantA, periods: periods).sorted { $0.quota.id < $1.quota.id }
+                    try await store.quotaStates(tenantID: Seed.tenantA, periods: periods).sorted {
+                        $0.quota.id < $1.quota.id
+                    }
                 }
                 try await #expect(
                     states() == [
-                        QuotaState(quota: Seed.tokenQuotaA, settled: 0, held: 0), QuotaState(quota: Seed.requestQuotaA, settled: 0, held: 0),
+                        QuotaState(quota: Seed.tokenQuotaA, settled: 0, held: 0),
+                        QuotaState(quota: Seed.requestQuotaA, settled: 0, held: 0),
                     ])
                 try await harness.withLeases { leases in
                     let request = Seed.request([(Seed.tokenQuotaA, 10, 100), (Seed.requestQuotaA, 1, 5)])
                     _ = try await leases.acquire(request)
-                    _ = try await harness.settle([Seed.settlement(lease: request.leaseID), Seed.settlement(lease: request.leaseID)])
+                    _ = try await harness.settle([
+                        Seed.settlement(lease: request.leaseID), Seed.settlement(lease: request.leaseID),
+                    ])
                     try await #expect(
                         states() == [
-                            QuotaState(quota: Seed.tokenQuotaA, settled: 20, held: 80), QuotaState(quota: Seed.requestQuotaA, settled: 2, held: 3),
+                            QuotaState(quota: Seed.tokenQuotaA, settled: 20, held: 80),
+                            QuotaState(quota: Seed.requestQuotaA, settled: 2, held: 3),
                         ])
                     try await leases.close([request.leaseID])
                 }
                 try await #expect(
                     states() == [
-                        QuotaState(quota: Seed.tokenQuotaA, settled: 20, held: 0), QuotaState(quota: Seed.requestQuotaA, settled: 2, held: 0),
+                        QuotaState(quota: Seed.tokenQuotaA, settled: 20, held: 0),
+                        QuotaState(quota: Seed.requestQuotaA, settled: 2, held: 0),
                     ])
                 // Another tenant asks for the same quotas.
                 try await #expect(store.quotaStates(tenantID: Seed.tenantB, periods: periods).isEmpty)
@@ -156,7 +172,9 @@ struct CustomerStoreTests {
                 let idle = Seed.request([(Seed.tokenQuotaA, 50, 50)])
                 _ = try await leases.acquire(overdrawn)
                 _ = try await leases.acquire(idle)
-                _ = try await harness.settle([Seed.settlement(input: 500, cached: 0, output: 0, lease: overdrawn.leaseID)])
+                _ = try await harness.settle([
+                    Seed.settlement(input: 500, cached: 0, output: 0, lease: overdrawn.leaseID)
+                ])
                 try await harness.withPool("weir_reader") { pool in
                     let states = try await CustomerStore(pool: pool).quotaStates(
                         tenantID: Seed.tenantA, periods: [(Seed.tokensA, Seed.period(Seed.tokenQuotaA))])

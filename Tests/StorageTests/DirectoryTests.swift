@@ -13,7 +13,9 @@ struct DirectoryTests {
     }
 
     private func principal(_ record: KeyRecord?) throws -> (Principal, KeyRecord.TenantState) {
-        guard case .customer(let principal, let state) = try #require(record).holder else { throw NeverHappened(description: "no customer") }
+        guard case .customer(let principal, let state) = try #require(record).holder else {
+            throw NeverHappened(description: "no customer")
+        }
         return (principal, state)
     }
 
@@ -54,7 +56,8 @@ struct DirectoryTests {
     func ended() async throws {
         try await StorageHarness.with { harness in
             try await harness.run(
-                "UPDATE api_keys SET revoked_at = '2026-01-02T03:04:05.678901Z', expires_at = '2026-02-01Z' WHERE key_id = '\(Seed.keyA)'")
+                "UPDATE api_keys SET revoked_at = '2026-01-02T03:04:05.678901Z', expires_at = '2026-02-01Z' WHERE key_id = '\(Seed.keyA)'"
+            )
             let record = try #require(try await find(harness, ["AAAAAAAAAAAA"]).first)
             #expect(record.revokedAt?.description == "2026-01-02T03:04:05.678901Z")
             #expect(record.expiresAt != nil)
@@ -64,7 +67,8 @@ struct DirectoryTests {
     @Test("a tenant that is suspended or has no tier in force is told apart")
     func states() async throws {
         try await StorageHarness.with { harness in
-            try await harness.run("UPDATE subscriptions SET ends_at = now() + interval '1 ms' WHERE tenant_id = '\(Seed.tenantB)'")
+            try await harness.run(
+                "UPDATE subscriptions SET ends_at = now() + interval '1 ms' WHERE tenant_id = '\(Seed.tenantB)'")
             try await #expect(principal(find(harness, ["BBBBBBBBBBBB"]).first).1 == .unsubscribed)
             try await harness.run("UPDATE tenants SET state = 'suspended'")
             try await #expect(principal(find(harness, ["BBBBBBBBBBBB"]).first).1 == .suspended)
@@ -75,7 +79,9 @@ struct DirectoryTests {
     @Test("a scope that this build does not know is left out, and models are limited where the key says so")
     func scopes() async throws {
         try await StorageHarness.with { harness in
-            try await harness.run("UPDATE api_keys SET scopes = '{read,everything}', allowed_models = '{iris}' WHERE key_id = '\(Seed.keyA)'")
+            try await harness.run(
+                "UPDATE api_keys SET scopes = '{read,everything}', allowed_models = '{iris}' WHERE key_id = '\(Seed.keyA)'"
+            )
             let (principal, _) = try principal(try await find(harness, ["AAAAAAAAAAAA"]).first)
             #expect(principal.scopes == [.read])
             #expect(principal.allowedModels == ["iris"])
@@ -142,7 +148,8 @@ struct DirectoryTests {
                 let store = PriceStore(pool: pool)
                 let free = try #require(try await store.sheet(Seed.draftTier))
                 #expect(free.price(of: .request, model: "iris") == .free)
-                try await #expect(store.sheet(Seed.tier)?.price(of: .request, model: "iris") == UnitPrice(picos: 100_000_000))
+                try await #expect(
+                    store.sheet(Seed.tier)?.price(of: .request, model: "iris") == UnitPrice(picos: 100_000_000))
             }
         }
     }
@@ -157,7 +164,9 @@ struct DirectoryTests {
                 UPDATE tier_versions SET state = 'published', published_at = now() WHERE tier_version_id = '\(Seed.draftTier)';
                 """)
             try await harness.withPool("weir_directory") { pool in
-                _ = await #expect(throws: StoreUnavailable.self) { _ = try await PriceStore(pool: pool).sheet(Seed.draftTier) }
+                _ = await #expect(throws: StoreUnavailable.self) {
+                    _ = try await PriceStore(pool: pool).sheet(Seed.draftTier)
+                }
             }
         }
     }

@@ -30,12 +30,16 @@ struct LeaseTests {
                     Issue.record("refused")
                     return
                 }
-                #expect(grants.map(\.slice) == [Lease.Slice(quota: Seed.tokenQuotaA, period: Seed.period(Seed.tokenQuotaA), granted: 1_000)])
+                #expect(
+                    grants.map(\.slice) == [
+                        Lease.Slice(quota: Seed.tokenQuotaA, period: Seed.period(Seed.tokenQuotaA), granted: 1_000)
+                    ])
                 #expect(grants.map(\.freeAfterwards) == [999_000])
                 try await #expect(numbers(harness) == ["0|1000"])
                 let period = Seed.period(Seed.tokenQuotaA)
                 let stored = try await harness.ask(
-                    "SELECT tenant_id, extract(epoch FROM period_start)::bigint, extract(epoch FROM period_end)::bigint FROM quota_periods")
+                    "SELECT tenant_id, extract(epoch FROM period_start)::bigint, extract(epoch FROM period_end)::bigint FROM quota_periods"
+                )
                 #expect(
                     stored == [
                         "\(Seed.tenantA)|\(period.start.microsecondsSince1970 / 1_000_000)|\(period.end.microsecondsSince1970 / 1_000_000)"
@@ -96,7 +100,10 @@ struct LeaseTests {
             try await harness.withLeases { leases in
                 let wants = [(Seed.tokenQuotaA, Int64(10), Int64(100)), (Seed.requestQuotaA, Int64(1), Int64(3))]
                 for _ in 0..<3 {
-                    try await #expect(granted(leases.acquire(Seed.request(isReversed ? wants.reversed() : wants))).sorted() == [1, 100])
+                    try await #expect(
+                        granted(leases.acquire(Seed.request(isReversed ? wants.reversed() : wants))).sorted() == [
+                            1, 100,
+                        ])
                 }
                 let refusal = try refusal(try await leases.acquire(Seed.request(isReversed ? wants.reversed() : wants)))
                 #expect(refusal.quota.id == Seed.requestsA)
@@ -107,7 +114,8 @@ struct LeaseTests {
         }
     }
 
-    @Test("a soft quota is always granted, whatever is spent and whatever is asked", arguments: [10, .max / 2] as [Int64])
+    @Test(
+        "a soft quota is always granted, whatever is spent and whatever is asked", arguments: [10, .max / 2] as [Int64])
     func softQuota(wanted: Int64) async throws {
         try await StorageHarness.with { harness in
             try await harness.run("UPDATE quotas SET amount = 0, mode = 'soft' WHERE quota_id = '\(Seed.tokensA)'")
@@ -153,9 +161,11 @@ struct LeaseTests {
             try await harness.withLeases { leases in
                 let today = MachineTime().now
                 let tomorrow = today.advanced(byMilliseconds: 86_400_000)
-                try await #expect(granted(leases.acquire(Seed.request([(Seed.requestQuotaA, 10, 10)], at: today))) == [10])
+                try await #expect(
+                    granted(leases.acquire(Seed.request([(Seed.requestQuotaA, 10, 10)], at: today))) == [10])
                 _ = try refusal(try await leases.acquire(Seed.request([(Seed.requestQuotaA, 1, 1)], at: today)))
-                try await #expect(granted(leases.acquire(Seed.request([(Seed.requestQuotaA, 10, 10)], at: tomorrow))) == [10])
+                try await #expect(
+                    granted(leases.acquire(Seed.request([(Seed.requestQuotaA, 10, 10)], at: tomorrow))) == [10])
             }
         }
     }
@@ -175,7 +185,8 @@ struct LeaseTests {
                 try await #expect(numbers(harness) == ["120|500"])
                 try await #expect(numbers(harness, Seed.requestsA) == ["4|0"])
                 let slices = try await harness.ask(
-                    "SELECT granted, spent FROM quota_lease_slices WHERE lease_id = '\(request.leaseID)' ORDER BY quota_id")
+                    "SELECT granted, spent FROM quota_lease_slices WHERE lease_id = '\(request.leaseID)' ORDER BY quota_id"
+                )
                 #expect(slices == ["1000|120", "20|4"])
                 // Closing twice books once.
                 try await leases.close([request.leaseID])
@@ -215,7 +226,9 @@ struct LeaseTests {
                 try await leases.close([requests[2].leaseID])
                 let renewed = try await leases.renew(requests.map(\.leaseID) + [Seed.newLeaseID()])
                 #expect(renewed == [requests[0].leaseID])
-                let far = try await harness.ask("SELECT lease_id FROM quota_leases WHERE expires_at > now() + interval '50 minutes' AND state = 'open'")
+                let far = try await harness.ask(
+                    "SELECT lease_id FROM quota_leases WHERE expires_at > now() + interval '50 minutes' AND state = 'open'"
+                )
                 #expect(far == ["\(requests[0].leaseID)"])
             }
         }
@@ -229,16 +242,21 @@ struct LeaseTests {
                 let alive = Seed.request([(Seed.tokenQuotaA, 10, 300)])
                 _ = try await leases.acquire(dead)
                 _ = try await leases.acquire(alive)
-                _ = try await harness.settle([Seed.settlement(lease: dead.leaseID), Seed.settlement(lease: alive.leaseID)])
+                _ = try await harness.settle([
+                    Seed.settlement(lease: dead.leaseID), Seed.settlement(lease: alive.leaseID),
+                ])
                 try await harness.withPool("weir_jobs") { pool in
                     let store = HousekeepingStore(pool: pool)
                     try await #expect(store.reapLease() == nil)
-                    try await harness.run("UPDATE quota_leases SET expires_at = now() - interval '1 ms' WHERE lease_id = '\(dead.leaseID)'")
+                    try await harness.run(
+                        "UPDATE quota_leases SET expires_at = now() - interval '1 ms' WHERE lease_id = '\(dead.leaseID)'"
+                    )
                     try await #expect(store.reapLease() == dead.leaseID)
                     try await #expect(store.reapLease() == nil)
                 }
                 try await #expect(numbers(harness) == ["10|300"])
-                try await #expect(harness.ask("SELECT lease_id FROM quota_leases WHERE state = 'open'") == ["\(alive.leaseID)"])
+                try await #expect(
+                    harness.ask("SELECT lease_id FROM quota_leases WHERE state = 'open'") == ["\(alive.leaseID)"])
             }
         }
     }
@@ -276,7 +294,8 @@ struct LeaseTests {
             try await harness.withLeases { _ = try await $0.acquire(request) }
             let reaped = try await harness.onSession("weir_writer") { settling in
                 try settling.begin()
-                _ = try SettlementText.write([Seed.settlement(lease: request.leaseID)], gateway: Seed.gateway, on: settling)
+                _ = try SettlementText.write(
+                    [Seed.settlement(lease: request.leaseID)], gateway: Seed.gateway, on: settling)
                 let owner = PostgresSession(configuration: try harness.configuration(nil))
                 try owner.connect()
                 defer { owner.close() }
@@ -318,9 +337,11 @@ struct LeaseTests {
             try await harness.withLeases { _ = try await $0.acquire(request) }
             try await harness.onSession("weir_writer") { settling in
                 try settling.begin()
-                _ = try SettlementText.write([Seed.settlement(lease: request.leaseID)], gateway: Seed.gateway, on: settling)
+                _ = try SettlementText.write(
+                    [Seed.settlement(lease: request.leaseID)], gateway: Seed.gateway, on: settling)
                 let waiting = try SecondSession(harness.configuration("weir_writer")).start {
-                    try $0.execute(DatabaseQuestion("SELECT close_leases('\(Seed.gateway)', ARRAY['\(request.leaseID)']::uuid[])"))
+                    try $0.execute(
+                        DatabaseQuestion("SELECT close_leases('\(Seed.gateway)', ARRAY['\(request.leaseID)']::uuid[])"))
                 }
                 #expect(!waiting.isFinished(withinMilliseconds: 200))
                 try settling.commit()
@@ -377,7 +398,8 @@ struct LeaseTests {
                     // Watches meanwhile, and reaps what the dead gateways left.
                     var seen = 0
                     while !isDone.isSet {
-                        let above = try await harness.ask("SELECT settled, held FROM quota_periods WHERE settled + held > 5000")
+                        let above = try await harness.ask(
+                            "SELECT settled, held FROM quota_periods WHERE settled + held > 5000")
                         seen += above.count
                         _ = try await harness.ask("SELECT reap_lease()", as: "weir_jobs")
                     }
@@ -406,17 +428,24 @@ struct LeaseTests {
         var generator = SystemRandomNumberGenerator()
         for _ in 0..<12 {
             let minimum = Int64.random(in: 1...40, using: &generator)
-            let request = Seed.request([(Seed.tokenQuotaA, minimum, minimum * Int64.random(in: 1...20, using: &generator))])
-            guard case .granted(let grants) = try await leases.acquire(request), let slice = grants.first?.slice else { continue }
+            let request = Seed.request([
+                (Seed.tokenQuotaA, minimum, minimum * Int64.random(in: 1...20, using: &generator))
+            ])
+            guard case .granted(let grants) = try await leases.acquire(request), let slice = grants.first?.slice else {
+                continue
+            }
             #expect(slice.granted >= minimum)
             let spent = Int64.random(in: 0...slice.granted, using: &generator)
             _ = try await harness.settle(
-                [Seed.settlement(input: spent / 2, cached: 0, output: spent - spent / 2, lease: request.leaseID)], gateway: gateway)
+                [Seed.settlement(input: spent / 2, cached: 0, output: spent - spent / 2, lease: request.leaseID)],
+                gateway: gateway)
             switch Int.random(in: 0..<3, using: &generator) {
             case 0: try await leases.close([request.leaseID])
             case 1:
                 // Its owner died.
-                try await harness.run("UPDATE quota_leases SET expires_at = now() - interval '1 ms' WHERE lease_id = '\(request.leaseID)'")
+                try await harness.run(
+                    "UPDATE quota_leases SET expires_at = now() - interval '1 ms' WHERE lease_id = '\(request.leaseID)'"
+                )
             default: break
             }
         }

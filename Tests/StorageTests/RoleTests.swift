@@ -6,7 +6,9 @@ import Testing
 
 @Suite("roles and row-level security")
 struct RoleTests {
-    private static let roles = ["weir_writer", "weir_directory", "weir_reader", "weir_jobs", "weir_admin", "weir_reports"]
+    private static let roles = [
+        "weir_writer", "weir_directory", "weir_reader", "weir_jobs", "weir_admin", "weir_reports",
+    ]
 
     @Test("no role signs in, bypasses row-level security or is more than a role")
     func attributes() async throws {
@@ -24,23 +26,28 @@ struct RoleTests {
     /// What each role may do to each table: S, I, U, D for the whole table, lower case where some columns only.
     private static let expected: [String: [String: String]] = [
         "weir_writer": [
-            "requests": "sI", "results": "sI", "ledger": "sI", "quotas": "S", "quota_periods": "SIU", "quota_leases": "SIU",
+            "requests": "sI", "results": "sI", "ledger": "sI", "quotas": "S", "quota_periods": "SIU",
+            "quota_leases": "SIU",
             "quota_lease_slices": "SIU",
         ],
         "weir_directory": [
-            "tenants": "S", "subscriptions": "S", "tiers": "S", "tier_versions": "S", "tier_prices": "S", "tier_quotas": "S",
+            "tenants": "S", "subscriptions": "S", "tiers": "S", "tier_versions": "S", "tier_prices": "S",
+            "tier_quotas": "S",
             "control_generation": "S", "api_keys": "S", "quotas": "S", "model_registry": "S", "routes": "S",
         ],
         "weir_reader": [
             "tenants": "S", "users": "S", "subscriptions": "S", "tiers": "S", "tier_versions": "S", "tier_prices": "S",
-            "tier_quotas": "S", "control_generation": "S", "api_keys": "s", "requests": "S", "results": "S", "binary_results": "S",
+            "tier_quotas": "S", "control_generation": "S", "api_keys": "s", "requests": "S", "results": "S",
+            "binary_results": "S",
             "ledger": "S", "quotas": "S", "quota_periods": "S", "quota_leases": "S", "quota_lease_slices": "S",
             "model_registry": "S", "routes": "S", "usage": "S", "rollup_watermark": "S", "audit_log": "S",
         ],
         "weir_jobs": [
-            "tenants": "S", "subscriptions": "S", "tiers": "S", "tier_versions": "S", "tier_prices": "S", "tier_quotas": "S",
+            "tenants": "S", "subscriptions": "S", "tiers": "S", "tier_versions": "S", "tier_prices": "S",
+            "tier_quotas": "S",
             "control_generation": "S", "requests_default": "s", "ledger": "S", "ledger_default": "S", "quotas": "S",
-            "quota_periods": "SIU", "quota_leases": "SIU", "quota_lease_slices": "SIU", "model_registry": "S", "routes": "S",
+            "quota_periods": "SIU", "quota_leases": "SIU", "quota_lease_slices": "SIU", "model_registry": "S",
+            "routes": "S",
             "usage": "SIUD", "model_usage_metrics": "SIUD", "rollup_watermark": "SU",
         ],
     ]
@@ -72,7 +79,9 @@ struct RoleTests {
     @Test("nobody but the owner writes the ledger otherwise than by inserting", arguments: roles)
     func ledgerRights(role: String) async throws {
         try await StorageHarness.with { harness in
-            for change in ["UPDATE ledger SET requests = 0", "DELETE FROM ledger", "TRUNCATE ledger", "DELETE FROM requests"] {
+            for change in [
+                "UPDATE ledger SET requests = 0", "DELETE FROM ledger", "TRUNCATE ledger", "DELETE FROM requests",
+            ] {
                 try await #expect(harness.sqlState(of: change, as: role) == "42501", "\(change)")
             }
         }
@@ -91,9 +100,12 @@ struct RoleTests {
     @Test(
         "the writer reads nothing of a customer's",
         arguments: [
-            "SELECT tenant_id FROM requests", "SELECT model FROM requests", "SELECT tenant_id FROM ledger", "SELECT model FROM ledger",
-            "SELECT tenant_id FROM results", "SELECT * FROM tenants", "SELECT * FROM users", "SELECT digest FROM api_keys",
-            "SELECT * FROM usage", "SELECT * FROM audit_log", "SELECT * FROM tier_prices", "SELECT * FROM requests_default",
+            "SELECT tenant_id FROM requests", "SELECT model FROM requests", "SELECT tenant_id FROM ledger",
+            "SELECT model FROM ledger",
+            "SELECT tenant_id FROM results", "SELECT * FROM tenants", "SELECT * FROM users",
+            "SELECT digest FROM api_keys",
+            "SELECT * FROM usage", "SELECT * FROM audit_log", "SELECT * FROM tier_prices",
+            "SELECT * FROM requests_default",
         ])
     func writerReadsNothing(question: String) async throws {
         try await StorageHarness.with { harness in
@@ -114,7 +126,8 @@ struct RoleTests {
         try await StorageHarness.with { harness in
             try await #expect(harness.sqlState(of: "CREATE TABLE mine (a int)", as: role) == "42501")
             try await #expect(
-                harness.sqlState(of: "CREATE FUNCTION public.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'", as: role) == "42501")
+                harness.sqlState(of: "CREATE FUNCTION public.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'", as: role)
+                    == "42501")
         }
     }
 
@@ -122,13 +135,16 @@ struct RoleTests {
     func partitionsRight(role: String) async throws {
         try await StorageHarness.with { harness in
             let isAllowed = role == "weir_jobs" || role == "weir_admin"
-            try await #expect(harness.sqlState(of: "SELECT ensure_partitions(now(), 1)", as: role) == (isAllowed ? nil : "42501"))
+            try await #expect(
+                harness.sqlState(of: "SELECT ensure_partitions(now(), 1)", as: role) == (isAllowed ? nil : "42501"))
         }
     }
 
     /// Fills every table that has a tenant with a row for each of the two.
     private func fill(_ harness: StorageHarness) async throws {
-        for (tenant, key, quota) in [(Seed.tenantA, Seed.keyA, Seed.tokenQuotaA), (Seed.tenantB, Seed.keyB, Seed.tokenQuotaB)] {
+        for (tenant, key, quota) in [
+            (Seed.tenantA, Seed.keyA, Seed.tokenQuotaA), (Seed.tenantB, Seed.keyB, Seed.tokenQuotaB),
+        ] {
             let lease = Seed.request([(quota, 10, 100)], tenant: tenant)
             _ = try await harness.withLeases { try await $0.acquire(lease) }
             _ = try await harness.settle([
@@ -146,7 +162,8 @@ struct RoleTests {
     }
 
     private static let tenantTables = [
-        "tenants", "users", "api_keys", "subscriptions", "requests", "results", "binary_results", "ledger", "quotas", "quota_periods",
+        "tenants", "users", "api_keys", "subscriptions", "requests", "results", "binary_results", "ledger", "quotas",
+        "quota_periods",
         "quota_leases", "usage", "audit_log",
     ]
 
@@ -174,10 +191,12 @@ struct RoleTests {
             for table in Self.tenantTables {
                 let all = try await harness.ask("SELECT DISTINCT tenant_id FROM \(table) WHERE tenant_id IS NOT NULL")
                 #expect(all.count == 2, "\(table) is filled for both")
-                let seen = try await harness.ask("SELECT DISTINCT tenant_id FROM \(table)", as: "weir_reader", tenant: Seed.tenantA)
+                let seen = try await harness.ask(
+                    "SELECT DISTINCT tenant_id FROM \(table)", as: "weir_reader", tenant: Seed.tenantA)
                 #expect(seen == ["\(Seed.tenantA)"], "\(table)")
             }
-            let slices = try await harness.ask("SELECT quota_id FROM quota_lease_slices", as: "weir_reader", tenant: Seed.tenantA)
+            let slices = try await harness.ask(
+                "SELECT quota_id FROM quota_lease_slices", as: "weir_reader", tenant: Seed.tenantA)
             #expect(slices == ["\(Seed.tokensA)"])
         }
     }
@@ -204,7 +223,8 @@ struct RoleTests {
     func partitionsAreClosed() async throws {
         try await StorageHarness.with { harness in
             let partitions = try await harness.ask(
-                "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent IN ('ledger'::regclass, 'requests'::regclass)")
+                "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent IN ('ledger'::regclass, 'requests'::regclass)"
+            )
             #expect(partitions.count >= 12)
             for partition in partitions {
                 let state = try await harness.sqlState(of: "SELECT count(*) FROM \(partition)", as: "weir_reader")

@@ -22,7 +22,8 @@ struct RollUpTests {
         let batch = (0..<count).map { number in
             let isA = number % 3 != 0
             return Seed.settlement(
-                tenant: isA ? Seed.tenantA : Seed.tenantB, key: isA ? (number % 2 == 0 ? Seed.keyA : Seed.keyA2) : Seed.keyB,
+                tenant: isA ? Seed.tenantA : Seed.tenantB,
+                key: isA ? (number % 2 == 0 ? Seed.keyA : Seed.keyA2) : Seed.keyB,
                 model: number % 5 == 0 ? "iris" : "other", at: now.advanced(byMilliseconds: -Int64(number) * 413_000),
                 input: Int64(number), cached: Int64(number / 2), output: Int64(number % 7))
         }
@@ -33,7 +34,11 @@ struct RollUpTests {
         let now = MachineTime().now
         return UsageQuery(
             tenantID: tenant,
-            days: [UsageQuery.Stretch(start: now.advanced(byMilliseconds: -90 * 86_400_000), end: now.advanced(byMilliseconds: 86_400_000))],
+            days: [
+                UsageQuery.Stretch(
+                    start: now.advanced(byMilliseconds: -90 * 86_400_000), end: now.advanced(byMilliseconds: 86_400_000)
+                )
+            ],
             groupsByModel: true, groupsByKey: byKey)
     }
 
@@ -54,7 +59,8 @@ struct RollUpTests {
             let usage = try await harness.ask(Self.usageByGroup)
             try await #expect(usage == harness.ask(Self.ledgerByGroup))
             #expect(usage.count > 50)
-            let models = try await harness.ask("SELECT model_name, time_window, request_count, token_count FROM model_usage_metrics ORDER BY 1, 2")
+            let models = try await harness.ask(
+                "SELECT model_name, time_window, request_count, token_count FROM model_usage_metrics ORDER BY 1, 2")
             try await #expect(
                 models
                     == harness.ask(
@@ -74,7 +80,8 @@ struct RollUpTests {
             try await harness.rollUpAll()
             let before = try await harness.ask(Self.usageByGroup)
             try await harness.run(
-                "DELETE FROM usage; DELETE FROM model_usage_metrics; UPDATE rollup_watermark SET position = '0'", as: "weir_jobs")
+                "DELETE FROM usage; DELETE FROM model_usage_metrics; UPDATE rollup_watermark SET position = '0'",
+                as: "weir_jobs")
             try await harness.rollUpAll()
             try await #expect(harness.ask(Self.usageByGroup) == before)
         }
@@ -123,7 +130,8 @@ struct RollUpTests {
                     try await harness.onSession("weir_writer") { slow in
                         for _ in 0..<5 {
                             try slow.begin()
-                            _ = try SettlementText.write([Seed.settlement(model: "slow")], gateway: Seed.gateway, on: slow)
+                            _ = try SettlementText.write(
+                                [Seed.settlement(model: "slow")], gateway: Seed.gateway, on: slow)
                             try slow.run(script: "SELECT pg_sleep(0.05)")
                             try slow.commit()
                         }
@@ -146,7 +154,8 @@ struct RollUpTests {
                     group.addTask {
                         for _ in 0..<40 {
                             _ = try await harness.settle(
-                                (0..<2).map { _ in Seed.settlement() }, gateway: GatewayID(high: 1, low: UInt64(number) | 1 << 63))
+                                (0..<2).map { _ in Seed.settlement() },
+                                gateway: GatewayID(high: 1, low: UInt64(number) | 1 << 63))
                         }
                     }
                 }
@@ -158,11 +167,15 @@ struct RollUpTests {
                         let store = CustomerStore(pool: pool)
                         var last: Int64 = 0
                         while last < 160 {
-                            let before = try await harness.ask("SELECT count(*) FROM ledger").first.flatMap { Int64($0) } ?? 0
+                            let before =
+                                try await harness.ask("SELECT count(*) FROM ledger").first.flatMap { Int64($0) } ?? 0
                             let rows = try await store.usage(wholeTime(Seed.tenantA))
-                            let after = try await harness.ask("SELECT count(*) FROM ledger").first.flatMap { Int64($0) } ?? 0
+                            let after =
+                                try await harness.ask("SELECT count(*) FROM ledger").first.flatMap { Int64($0) } ?? 0
                             let seen = rows.reduce(0) { $0 + $1.requests }
-                            #expect((before...after).contains(seen), "the ledger had \(before) to \(after), usage said \(seen)")
+                            #expect(
+                                (before...after).contains(seen),
+                                "the ledger had \(before) to \(after), usage said \(seen)")
                             #expect(rows.reduce(0) { $0 + $1.inputTokens } == seen * 7)
                             last = after
                         }
@@ -179,10 +192,14 @@ struct RollUpTests {
         try await StorageHarness.with { harness in
             _ = try await harness.settle([
                 Seed.settlement(key: Seed.keyA, model: "a"), Seed.settlement(key: Seed.keyA2, model: "a"),
-                Seed.settlement(key: Seed.keyA, model: "b"), Seed.settlement(tenant: Seed.tenantB, key: Seed.keyB, model: "a"),
+                Seed.settlement(key: Seed.keyA, model: "b"),
+                Seed.settlement(tenant: Seed.tenantB, key: Seed.keyB, model: "a"),
             ])
             _ = try await harness.ask("SELECT roll_up_usage()", as: "weir_jobs")
-            _ = try await harness.settle([Seed.settlement(key: Seed.keyA, model: "a"), Seed.settlement(key: Seed.keyA, model: "a", tier: Seed.draftTier)])
+            _ = try await harness.settle([
+                Seed.settlement(key: Seed.keyA, model: "a"),
+                Seed.settlement(key: Seed.keyA, model: "a", tier: Seed.draftTier),
+            ])
             try await harness.withPool("weir_reader") { pool in
                 let store = CustomerStore(pool: pool)
                 func row(_ model: String, _ tier: TierVersionID, _ key: KeyID?, _ count: Int64) -> UsageRow {
@@ -196,7 +213,8 @@ struct RollUpTests {
                     ])
                 try await #expect(
                     store.usage(wholeTime(Seed.tenantA, byKey: true)) == [
-                        row("a", Seed.tier, Seed.keyA, 2), row("a", Seed.tier, Seed.keyA2, 1), row("a", Seed.draftTier, Seed.keyA, 1),
+                        row("a", Seed.tier, Seed.keyA, 2), row("a", Seed.tier, Seed.keyA2, 1),
+                        row("a", Seed.draftTier, Seed.keyA, 1),
                         row("b", Seed.tier, Seed.keyA, 1),
                     ])
                 try await #expect(store.usage(wholeTime(Seed.tenantB)).map(\.requests) == [1])
@@ -208,8 +226,11 @@ struct RollUpTests {
     func days(isRolledUp: Bool) async throws {
         try await StorageHarness.with { harness in
             let quarter: Int64 = 900_000_000
-            let midnight = Timestamp(microsecondsSince1970: MachineTime().now.microsecondsSince1970 / quarter * quarter - 40 * quarter)
-            func at(_ microseconds: Int64) -> Timestamp { Timestamp(microsecondsSince1970: midnight.microsecondsSince1970 + microseconds) }
+            let midnight = Timestamp(
+                microsecondsSince1970: MachineTime().now.microsecondsSince1970 / quarter * quarter - 40 * quarter)
+            func at(_ microseconds: Int64) -> Timestamp {
+                Timestamp(microsecondsSince1970: midnight.microsecondsSince1970 + microseconds)
+            }
             try await harness.run("SELECT ensure_partitions(now() - interval '1 month', 1)")
             _ = try await harness.settle([
                 Seed.settlement(at: at(-1)), Seed.settlement(at: at(0)), Seed.settlement(at: at(4 * quarter - 1)),
@@ -221,7 +242,8 @@ struct RollUpTests {
                     UsageQuery(
                         tenantID: Seed.tenantA,
                         days: [
-                            UsageQuery.Stretch(start: at(0), end: at(4 * quarter)), UsageQuery.Stretch(start: at(4 * quarter), end: at(8 * quarter)),
+                            UsageQuery.Stretch(start: at(0), end: at(4 * quarter)),
+                            UsageQuery.Stretch(start: at(4 * quarter), end: at(8 * quarter)),
                         ], groupsByModel: false, groupsByKey: false))
                 #expect(rows.map(\.day) == [0, 1])
                 #expect(rows.map(\.requests) == [2, 1])

@@ -11,7 +11,8 @@ import Testing
 struct RouteStoreTests {
     /// Runs a body with a route store on a database and a Redis of its own; without Redis where `url` is nil.
     private func withStore<T: Sendable>(
-        _ harness: StorageHarness, redis url: String?, isAllowed: @escaping @Sendable (WorkerAddress) -> Bool = { _ in true },
+        _ harness: StorageHarness, redis url: String?,
+        isAllowed: @escaping @Sendable (WorkerAddress) -> Bool = { _ in true },
         _ body: (RouteStore, RedisClient?) async throws -> T
     ) async throws -> T {
         var client: RedisClient?
@@ -21,14 +22,17 @@ struct RouteStoreTests {
             configuration.connectTimeoutMilliseconds = 10_000
             configuration.backoff = RedisBackoff(baseMilliseconds: 5, maximumMilliseconds: 50)
             client = try RedisClient(
-                configuration: configuration, eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: StorageHarness.logger)
+                configuration: configuration, eventLoopGroup: MultiThreadedEventLoopGroup.singleton,
+                logger: StorageHarness.logger)
         }
         let opened = client
         let result: Result<T, any Error>
         do {
             result = .success(
                 try await harness.withPool("weir_directory") { pool in
-                    try await body(RouteStore(pool: pool, redis: opened, isAllowed: isAllowed, logger: StorageHarness.logger), opened)
+                    try await body(
+                        RouteStore(pool: pool, redis: opened, isAllowed: isAllowed, logger: StorageHarness.logger),
+                        opened)
                 })
         } catch {
             result = .failure(error)
@@ -45,8 +49,12 @@ struct RouteStoreTests {
             ('iris', '127.0.0.1:9001', 'predict', 1, '2'), ('iris', '127.0.0.1:9002', 'oip', 5, ''), ('retired', '127.0.0.1:9003', 'oip', 1, '');
         """
 
-    private func replica(_ port: Int, _ workerProtocol: WorkerProtocol = .predict, weight: Int = 1, version: String = "") -> Replica {
-        Replica(address: WorkerAddress(host: "127.0.0.1", port: port), workerProtocol: workerProtocol, weight: weight, version: version)
+    private func replica(
+        _ port: Int, _ workerProtocol: WorkerProtocol = .predict, weight: Int = 1, version: String = ""
+    ) -> Replica {
+        Replica(
+            address: WorkerAddress(host: "127.0.0.1", port: port), workerProtocol: workerProtocol, weight: weight,
+            version: version)
     }
 
     @Test("without Redis the table is the registry's: active models, with and without replicas")
@@ -62,7 +70,9 @@ struct RouteStoreTests {
                 let iris = try #require(snapshot.table["iris"])
                 #expect(
                     iris.profile
-                        == ModelProfile(name: "iris", version: "2", featureCount: 4, fixedTokensPerRequest: 3, maximumOutputTokens: 128))
+                        == ModelProfile(
+                            name: "iris", version: "2", featureCount: 4, fixedTokensPerRequest: 3,
+                            maximumOutputTokens: 128))
                 #expect(iris.replicas == [replica(9001, version: "2"), replica(9002, .oip, weight: 5)])
                 #expect(snapshot.table["lonely"]?.replicas == [])
             }
@@ -79,13 +89,16 @@ struct RouteStoreTests {
                 _ = try await client.hset(RouteStore.redisHash, "iris", Array("127.0.0.1:7001".utf8))
                 _ = try await client.hset(
                     RouteStore.redisHash, "wild",
-                    Array(#"[{"address":"127.0.0.1:7002","protocol":"oip","weight":7,"version":"x"},{"address":"127.0.0.1:7003"}]"#.utf8))
+                    Array(
+                        #"[{"address":"127.0.0.1:7002","protocol":"oip","weight":7,"version":"x"},{"address":"127.0.0.1:7003"}]"#
+                            .utf8))
                 let snapshot = await store.load()
                 #expect(snapshot.redis == .available)
                 #expect(snapshot.table.source == .redis)
                 #expect(snapshot.table["iris"]?.replicas == [replica(7001)])
                 #expect(snapshot.table["iris"]?.profile.featureCount == 4)
-                #expect(snapshot.table["wild"]?.replicas == [replica(7002, .oip, weight: 7, version: "x"), replica(7003)])
+                #expect(
+                    snapshot.table["wild"]?.replicas == [replica(7002, .oip, weight: 7, version: "x"), replica(7003)])
                 #expect(snapshot.table["wild"]?.profile.fixedTokensPerRequest == 1)
                 // The entry is taken away: the registry's replicas are back.
                 _ = try await client.hdel(RouteStore.redisHash, ["iris", "wild"])
@@ -101,7 +114,8 @@ struct RouteStoreTests {
         "what an operator types is read",
         arguments: [
             ("127.0.0.1:7001", "127.0.0.1"), (" 127.0.0.1:7001 ", "127.0.0.1"), ("127.0.0.1:7001\n", "127.0.0.1"),
-            ("http://127.0.0.1:7001", "127.0.0.1"), ("[::1]:7001", "::1"), (" [ {\"address\": \"[::1]:7001\"} ]", "::1"),
+            ("http://127.0.0.1:7001", "127.0.0.1"), ("[::1]:7001", "::1"),
+            (" [ {\"address\": \"[::1]:7001\"} ]", "::1"),
         ])
     func forms(value: String, host: String) async throws {
         let server = try await RedisServer.startPrivate()
@@ -117,8 +131,10 @@ struct RouteStoreTests {
     @Test(
         "an unusable entry is ignored: the registry stays, and so do the other entries",
         arguments: [
-            "", "nonsense", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:99999", "[", "[1]", "[{}]", #"[{"address":"127.0.0.1:1","weight":0}]"#,
-            #"[{"address":"127.0.0.1:1","protocol":"ftp"}]"#, #"[{"address":"127.0.0.1:7001"},{"address":"http://user@host:1/path"}]"#,
+            "", "nonsense", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:99999", "[", "[1]", "[{}]",
+            #"[{"address":"127.0.0.1:1","weight":0}]"#,
+            #"[{"address":"127.0.0.1:1","protocol":"ftp"}]"#,
+            #"[{"address":"127.0.0.1:7001"},{"address":"http://user@host:1/path"}]"#,
             #"{"address":"127.0.0.1:7001"}"#, "\u{FFFD}",
         ])
     func garbage(value: String) async throws {
@@ -148,7 +164,8 @@ struct RouteStoreTests {
                 await #expect(store.load().table["iris"]?.replicas.count == 2)
                 _ = try await client.hset(RouteStore.redisHash, "iris", Array("169.254.169.254:80".utf8))
                 _ = try await client.hset(
-                    RouteStore.redisHash, "lonely", Array(#"[{"address":"169.254.169.254:80"},{"address":"127.0.0.1:7001"}]"#.utf8))
+                    RouteStore.redisHash, "lonely",
+                    Array(#"[{"address":"169.254.169.254:80"},{"address":"127.0.0.1:7001"}]"#.utf8))
                 let snapshot = await store.load()
                 #expect(snapshot.table["iris"]?.replicas.count == 2)
                 #expect(snapshot.table["lonely"]?.replicas == [replica(7001)])

@@ -7,7 +7,9 @@ import Testing
 /// On a server of the test's own, because it is frozen and killed.
 @Suite("settlement while the database is away", .serialized)
 struct SettlementOutageTests {
-    private static func withServer<T: Sendable>(_ body: (PostgresCluster, StorageHarness) async throws -> T) async throws -> T {
+    private static func withServer<T: Sendable>(_ body: (PostgresCluster, StorageHarness) async throws -> T)
+        async throws -> T
+    {
         try await PostgresServer.withPrivateCluster { cluster in
             try await MigratedDatabase.migrate(cluster.url)
             try await PostgresServer.run(Seed.script, on: cluster.url)
@@ -21,7 +23,8 @@ struct SettlementOutageTests {
         configuration.connectTimeoutMilliseconds = 400
     }
 
-    @Test("the writer's session is ended again and again: nothing that was committed is missing, nothing is there twice")
+    @Test(
+        "the writer's session is ended again and again: nothing that was committed is missing, nothing is there twice")
     func terminated() async throws {
         try await StorageHarness.with { harness in
             try await harness.withWriter(options: { $0.batchLimit = 20 }) { writer in
@@ -63,10 +66,13 @@ struct SettlementOutageTests {
         }
     }
 
-    @Test("a frozen server: callers are told within their wait, new ones are refused, and every row is there once after it goes on")
+    @Test(
+        "a frozen server: callers are told within their wait, new ones are refused, and every row is there once after it goes on"
+    )
     func frozen() async throws {
         try await Self.withServer { cluster, harness in
-            try await harness.withWriter(configure: Self.impatient, options: { $0.waitMilliseconds = 1_500 }) { writer in
+            try await harness.withWriter(configure: Self.impatient, options: { $0.waitMilliseconds = 1_500 }) {
+                writer in
                 let outcomes = Outcomes()
                 let lane = CountingLane()
                 let before = Seed.settlement()
@@ -160,7 +166,8 @@ struct SettlementOutageTests {
                 }
                 try await harness.run("UPDATE quota_leases SET expires_at = now() - interval '1 ms'")
                 try await eventually("it is sent again") {
-                    try await harness.ask("SELECT count(*) > 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") == ["true"]
+                    try await harness.ask(
+                        "SELECT count(*) > 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") == ["true"]
                 }
                 #expect(outcomes.results.isEmpty)
                 try await blocker.run { try $0.run(script: "ROLLBACK") }

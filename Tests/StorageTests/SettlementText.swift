@@ -1,5 +1,6 @@
 import Domain
 import PostgresDriver
+
 @testable import Storage
 
 /// Settlements as the writer sends them, without the writer.
@@ -12,7 +13,10 @@ enum SettlementText {
 
 extension SettlementText {
     /// The same after an earlier sending whose fate is unknown.
-    static func writeAgain(_ batch: [Settlement], gateway: GatewayID, on session: PostgresSession) throws -> [RequestID] {
-        try session.pipeline(HoldGatewayLockAlone(gatewayID: gateway), SettleBatch(gatewayID: gateway, batch: batch[...])).1
+    static func writeAgain(_ batch: [Settlement], gateway: GatewayID, on session: PostgresSession) throws -> [RequestID]
+    {
+        try session.pipeline(
+            HoldGatewayLockAlone(gatewayID: gateway), SettleBatch(gatewayID: gateway, batch: batch[...])
+        ).1
     }
 }

@@ -75,7 +75,9 @@ struct SettlementWriterTests {
     @Test("a writer whose queue is full is not accepting")
     func fullQueue() async throws {
         try await StorageHarness.with { harness in
-            try await harness.withWriter(options: { $0.queueLimit = 3; $0.batchLimit = 1 }) { writer in
+            try await harness.withWriter(options: {
+                $0.queueLimit = 3; $0.batchLimit = 1
+            }) { writer in
                 let outcomes = Outcomes()
                 let lane = CountingLane()
                 try await harness.onSession { blocker in
@@ -98,7 +100,9 @@ struct SettlementWriterTests {
             // A NUL cannot stand in text; a negative count is refused by a constraint; 2^31 requests cannot be a status.
             let poisoned = [Seed.settlement(model: "a\u{0}b"), Seed.settlement(input: -5, cached: 0)]
             let healthy = (0..<neighbours).map { _ in Seed.settlement() }
-            for settlement in (healthy.prefix(neighbours / 2) + poisoned[...] + healthy.suffix(neighbours - neighbours / 2)) {
+            for settlement
+                in (healthy.prefix(neighbours / 2) + poisoned[...] + healthy.suffix(neighbours - neighbours / 2))
+            {
                 outcomes.submit(settlement, to: writer, on: lane)
             }
             try writer.start()
@@ -144,7 +148,9 @@ struct SettlementWriterTests {
             #expect(outcomes.results[late.requestID] == .unavailable)
             #expect(!writer.isAccepting)
             try await eventually("the session is closed") {
-                try await harness.ask("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'weir-settlement' AND datname = current_database()")
+                try await harness.ask(
+                    "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'weir-settlement' AND datname = current_database()"
+                )
                     == ["0"]
             }
         }
@@ -166,7 +172,8 @@ struct SettlementWriterTests {
                     try await eventually("all are told") { one.results.count == 500 && two.results.count == 500 }
                     #expect(one.count(.committed) == 500)
                     #expect(two.count(.committed) == 500)
-                    try await #expect(harness.ask("SELECT count(*), count(DISTINCT request_id) FROM ledger") == ["500|500"])
+                    try await #expect(
+                        harness.ask("SELECT count(*), count(DISTINCT request_id) FROM ledger") == ["500|500"])
                 }
             }
         }

@@ -1,6 +1,7 @@
 import PostgresDriver
-@testable import Storage
 import Testing
+
+@testable import Storage
 
 @Suite("the statements of the product")
 struct StatementCatalogTests {
@@ -8,14 +9,21 @@ struct StatementCatalogTests {
     private static func role(of statement: any PostgresStatement.Type) -> String {
         let roles: [(String, [any PostgresStatement.Type])] = [
             ("weir_directory", [ReadGeneration.self, FindKeys.self, ReadRegistry.self, ReadPrices.self]),
-            ("weir_writer", [
-                AcquireLease.self, RenewLeases.self, CloseLeases.self, HoldGatewayLock.self,
-                HoldGatewayLockAlone.self, SettleBatch.self,
-            ]),
-            ("weir_reader", [
-                ActAsTenant.self, ReadUsage.self, ReadQuotaStates.self, ReadRequestsBefore.self, ReadRequestsAfter.self,
-                ReadRequest.self,
-            ]),
+            (
+                "weir_writer",
+                [
+                    AcquireLease.self, RenewLeases.self, CloseLeases.self, HoldGatewayLock.self,
+                    HoldGatewayLockAlone.self, SettleBatch.self,
+                ]
+            ),
+            (
+                "weir_reader",
+                [
+                    ActAsTenant.self, ReadUsage.self, ReadQuotaStates.self, ReadRequestsBefore.self,
+                    ReadRequestsAfter.self,
+                    ReadRequest.self,
+                ]
+            ),
             ("weir_jobs", [RollUpUsage.self, ReapLease.self, EnsurePartitions.self, FindStrayRows.self]),
         ]
         return roles.first { $0.1.contains { ObjectIdentifier($0) == ObjectIdentifier(statement) } }?.0 ?? "weir_admin"
@@ -25,7 +33,9 @@ struct StatementCatalogTests {
     func prepares() async throws {
         try await StorageHarness.with { harness in
             for statement in StatementCatalog.all {
-                let described = try await harness.onSession(Self.role(of: statement)) { try describe(statement, on: $0) }
+                let described = try await harness.onSession(Self.role(of: statement)) {
+                    try describe(statement, on: $0)
+                }
                 #expect(described.parameterTypes == statement.parameters.map(\.rawValue), "parameters of \(statement)")
                 if !statement.columns.isEmpty {
                     #expect(described.columnTypes == statement.columns.map(\.rawValue), "columns of \(statement)")
@@ -56,6 +66,8 @@ struct StatementCatalogTests {
     }
 }
 
-private func describe<S: PostgresStatement>(_ statement: S.Type, on session: PostgresSession) throws -> PostgresDescription {
+private func describe<S: PostgresStatement>(_ statement: S.Type, on session: PostgresSession) throws
+    -> PostgresDescription
+{
     try session.describe(statement)
 }

@@ -28,7 +28,8 @@ struct StorageHarness: Sendable {
         try await onSession(role) { session in
             guard let tenant else { return try session.execute(DatabaseQuestion(question)) }
             return try session.pipeline(
-                PostgresLocalSetting("weir.tenant_id", tenant.description), DatabaseQuestion(question)).1
+                PostgresLocalSetting("weir.tenant_id", tenant.description), DatabaseQuestion(question)
+            ).1
         }
     }
 
@@ -97,7 +98,10 @@ struct StorageHarness: Sendable {
     func rollUpAll() async throws {
         try await eventually("all of it is rolled up") {
             _ = try await ask("SELECT roll_up_usage()", as: "weir_jobs")
-            return try await ask("SELECT (SELECT coalesce(sum(requests_count), 0) FROM usage) = (SELECT count(*) FROM ledger)") == ["true"]
+            return try await ask(
+                "SELECT (SELECT coalesce(sum(requests_count), 0) FROM usage) = (SELECT count(*) FROM ledger)") == [
+                    "true"
+                ]
         }
     }
 

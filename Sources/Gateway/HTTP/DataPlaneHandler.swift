@@ -219,15 +219,23 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
             waiting.removeAll()
             return
         }
+        let hadWaiting = !waiting.isEmpty
+        drainWaiting(context)
+        // The framework gathers what it is given until the end of a read, and this read ended long ago.
+        if hadWaiting { context.fireChannelReadComplete() }
+        if mustWait { return }
+        if isReadHeld {
+            isReadHeld = false
+            read(context: context)
+        }
+    }
+
+    private func drainWaiting(_ context: ChannelHandlerContext) {
         while !waiting.isEmpty {
             switch state {
             case .running, .passing(requestEnded: true): return
             default: take(waiting.removeFirst(), context: context)
             }
-        }
-        if isReadHeld {
-            isReadHeld = false
-            read(context: context)
         }
     }
 

@@ -98,6 +98,11 @@ public final class QuotaKeeper: Sendable {
         }
     }
 
+    /// How many requests of a tenant wait for a lease now.
+    func waitingCount(of tenantID: TenantID) -> Int {
+        tenantQuota(tenantID).state.withLock { $0.waiting.count }
+    }
+
     /// Renews leases in use and gives idle ones back; called several times in a lease's life.
     public func keep() async {
         let monotonic = time.monotonicNanoseconds

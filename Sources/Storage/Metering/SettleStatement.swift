@@ -70,8 +70,10 @@ struct SettleBatch: PostgresStatement {
         SELECT request_id FROM refused
         """
     static let parameters: [PostgresType] = [
-        .uuid, .uuidArray, .uuidArray, .uuidArray, .uuidArray, .textArray, .textArray, .boolArray, .int2Array, .textArray,
-        .timestamptzArray, .timestamptzArray, .int8Array, .int8Array, .int8Array, .int8Array, .int8Array, .textArray, .uuidArray,
+        .uuid, .uuidArray, .uuidArray, .uuidArray, .uuidArray, .textArray, .textArray, .boolArray, .int2Array,
+        .textArray,
+        .timestamptzArray, .timestamptzArray, .int8Array, .int8Array, .int8Array, .int8Array, .int8Array, .textArray,
+        .uuidArray,
         .uuidArray, .textArray, .byteaArray, .textArray,
     ]
     static let columns: [PostgresType] = [.uuid]
@@ -88,7 +90,9 @@ struct SettleBatch: PostgresStatement {
 
 /// Column by column, straight into the buffer of the binds.
 func bindSettleBatch(_ batch: ArraySlice<Settlement>, gatewayID: GatewayID, to binds: inout PostgresBinds) {
-    func column(_ type: PostgresType, _ binds: inout PostgresBinds, _ write: (inout PostgresArrayBuilder, Settlement) -> Void) {
+    func column(
+        _ type: PostgresType, _ binds: inout PostgresBinds, _ write: (inout PostgresArrayBuilder, Settlement) -> Void
+    ) {
         binds.appendArray(of: type, count: batch.count) { array in
             for settlement in batch { write(&array, settlement) }
         }
@@ -123,16 +127,17 @@ func bindSettleBatch(_ batch: ArraySlice<Settlement>, gatewayID: GatewayID, to b
 }
 
 #if WEIR_FAULTS
-/// The defect that a test plants to prove that it would notice: a batch that cannot be sent twice.
-struct SettleBatchOnce: PostgresStatement {
-    static let sql = SettleBatch.sql.split(separator: "\n").filter { !$0.contains("ON CONFLICT") }.joined(separator: "\n")
-    static let parameters = SettleBatch.parameters
-    static let columns = SettleBatch.columns
+    /// The defect that a test plants to prove that it would notice: a batch that cannot be sent twice.
+    struct SettleBatchOnce: PostgresStatement {
+        static let sql = SettleBatch.sql.split(separator: "\n").filter { !$0.contains("ON CONFLICT") }.joined(
+            separator: "\n")
+        static let parameters = SettleBatch.parameters
+        static let columns = SettleBatch.columns
 
-    let inner: SettleBatch
+        let inner: SettleBatch
 
-    func bind(to binds: inout PostgresBinds) { inner.bind(to: &binds) }
+        func bind(to binds: inout PostgresBinds) { inner.bind(to: &binds) }
 
-    static func row(from row: inout PostgresRow) throws(PostgresError) -> RequestID { RequestID(try row.uuid()) }
-}
+        static func row(from row: inout PostgresRow) throws(PostgresError) -> RequestID { RequestID(try row.uuid()) }
+    }
 #endif

@@ -40,12 +40,13 @@ public final class SettlementWriter: Settler {
     fileprivate let resends = Counter(label: "weir_settlement_resends_total")
     fileprivate let rejections = Counter(label: "weir_settlement_rejected_total")
     #if WEIR_FAULTS
-    fileprivate let faults: any FaultPlan
+        fileprivate let faults: any FaultPlan
     #endif
 
     /// - Parameter configuration: signs in to the database; the session takes the role `weir_writer`.
     public init(
-        configuration: PostgresConfiguration, gatewayID: GatewayID, options: Options, time: any TimeSource, logger: Logger,
+        configuration: PostgresConfiguration, gatewayID: GatewayID, options: Options, time: any TimeSource,
+        logger: Logger,
         faults: SettlementFaults = SettlementFaults()
     ) {
         self.configuration = configuration
@@ -55,7 +56,7 @@ public final class SettlementWriter: Settler {
         self.logger = logger
         queue = Mutex(SettlementQueue(limit: options.queueLimit))
         #if WEIR_FAULTS
-        self.faults = faults.plan
+            self.faults = faults.plan
         #endif
     }
 
@@ -68,7 +69,8 @@ public final class SettlementWriter: Settler {
     }
 
     public func submit(
-        _ settlement: Settlement, on lane: any CompletionLane, completion: @escaping @Sendable (SettlementResult) -> Void
+        _ settlement: Settlement, on lane: any CompletionLane,
+        completion: @escaping @Sendable (SettlementResult) -> Void
     ) {
         let entry = PendingSettlement(
             settlement: settlement, lane: lane, completion: completion, queuedAtNanoseconds: time.monotonicNanoseconds)
@@ -123,7 +125,11 @@ public final class SettlementWriter: Settler {
     /// Tells the callers, with one wake-up for each event loop.
     fileprivate func complete(_ entries: [PendingSettlement], _ result: (PendingSettlement) -> SettlementResult) {
         guard !entries.isEmpty else { return }
-        var groups: [(lane: any CompletionLane, work: [(completion: @Sendable (SettlementResult) -> Void, result: SettlementResult)])] = []
+        var groups:
+            [(
+                lane: any CompletionLane,
+                work: [(completion: @Sendable (SettlementResult) -> Void, result: SettlementResult)]
+            )] = []
         for entry in entries {
             let item = (completion: entry.completion, result: result(entry))
             if let index = groups.firstIndex(where: { $0.lane === entry.lane }) {
@@ -142,7 +148,7 @@ public final class SettlementWriter: Settler {
     @inline(__always)
     fileprivate func pass(_ point: SettlementPoint) {
         #if WEIR_FAULTS
-        if let point = FaultPoint(rawValue: point.rawValue) { faults.pass(point) }
+            if let point = FaultPoint(rawValue: point.rawValue) { faults.pass(point) }
         #endif
     }
 }
@@ -158,7 +164,7 @@ private enum SettlementPoint: String {
 /// Seeded faults for the writer; empty in a release build.
 public struct SettlementFaults: Sendable {
     #if WEIR_FAULTS
-    public var plan: any FaultPlan = NoFaults()
+        public var plan: any FaultPlan = NoFaults()
     #endif
     public init() {}
 }
@@ -244,10 +250,10 @@ private struct SettlementLoop {
                 // An answer that cannot be read comes after the commit.
                 isUnknown = isUnknown || error.outcomeUnknown || error.code == .decoding
                 #if WEIR_FAULTS
-                if error.outcomeUnknown, writer.faults.mutant == .ignoreCommitLoss {
-                    tell(batch) { _ in .committed }
-                    return lost()
-                }
+                    if error.outcomeUnknown, writer.faults.mutant == .ignoreCommitLoss {
+                        tell(batch) { _ in .committed }
+                        return lost()
+                    }
                 #endif
                 writer.underWay.withLock { $0.mayBeWritten = isUnknown }
                 guard session.isConnected, error.blamesRows else {
@@ -265,9 +271,12 @@ private struct SettlementLoop {
         let statement = SettleBatch(gatewayID: writer.gatewayID, batch: batch.map(\.settlement)[...])
         writer.pass(.batchSent)
         #if WEIR_FAULTS
-        if writer.faults.mutant == .noOnConflict {
-            return Set(try session.pipeline(HoldGatewayLock(gatewayID: writer.gatewayID), SettleBatchOnce(inner: statement)).1)
-        }
+            if writer.faults.mutant == .noOnConflict {
+                return Set(
+                    try session.pipeline(
+                        HoldGatewayLock(gatewayID: writer.gatewayID), SettleBatchOnce(inner: statement)
+                    ).1)
+            }
         #endif
         let refused =
             isUnknown
@@ -284,7 +293,8 @@ private struct SettlementLoop {
         _ batch: ArraySlice<PendingSettlement>, after error: PostgresError, isUnknown: Bool, attempt: Int
     ) -> Bool {
         writer.resends.increment()
-        writer.logger.warning("a settlement batch is sent again", metadata: ["cause": "\(error)", "unknown": "\(isUnknown)"])
+        writer.logger.warning(
+            "a settlement batch is sent again", metadata: ["cause": "\(error)", "unknown": "\(isUnknown)"])
         if !session.isConnected { lost() }
         while true {
             // Rows that were certainly not written need not be, once nobody waits for them: nobody was told and nothing was charged.

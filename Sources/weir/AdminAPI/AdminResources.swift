@@ -22,6 +22,8 @@ struct AdminTenant: Decodable, Sendable {
 
 struct AdminKey: Decodable, Sendable {
     let id: String
+    /// The twelve characters after the environment; where they are `id` itself, nothing.
+    let publicId: String?
     let tenantId: String
     let name: String?
     let environment: String

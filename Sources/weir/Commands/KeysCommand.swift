@@ -15,7 +15,7 @@ struct KeysCommand: AsyncParsableCommand {
         var table = TextTable(["id", "name", "environment", "ends in", "scopes", "models", "expires", "revoked"])
         for key in keys {
             table.add([
-                key.id, key.name, key.environment, key.lastFour, key.scopes.joined(separator: ","),
+                key.publicId ?? key.id, key.name, key.environment, key.lastFour, key.scopes.joined(separator: ","),
                 key.allowedModels?.joined(separator: ",") ?? "all", key.expiresAt ?? "never", key.revokedAt,
             ])
         }

@@ -222,7 +222,8 @@ struct DevInstallation: Sendable {
                 ], environment: environment),
             logPath: layout.logPath("serve"))
         try await waitUntil("The gateway", server, limitMilliseconds: 60_000) {
-            await LocalHTTP.status(of: "http://127.0.0.1:\(port)/readyz") == 200
+            guard await LocalHTTP.status(of: "http://127.0.0.1:\(port)/readyz") == 200 else { return false }
+            return FreePort.isListening(adminPort)
         }
     }
 

@@ -1,0 +1,245 @@
+import TestSupport
+import Testing
+
+@testable import Domain
+
+@Suite("Lease book") struct LeaseBookTests {
+    private static let now = Timestamp(microsecondsSince1970: 1_000_000_000)
+    private static let period = Period(
+        start: Timestamp(microsecondsSince1970: 0), end: Timestamp(microsecondsSince1970: 2_000_000_000), id: "p")
+    private static let second: UInt64 = 1_000_000_000
+
+    private static func quota(_ unit: QuotaUnit, mode: QuotaMode = .hard) -> Quota {
+        Quota(id: QuotaID(high: 0, low: unit == .tokens ? 1 : 2), unit: unit, frequency: .month, amount: 1_000, mode: mode)
+    }
+
+    private static func lease(
+        _ number: UInt64, requests: Int64? = nil, tokens: Int64? = nil, until: UInt64 = 100 * second, mode: QuotaMode = .hard,
+        period: Period = period
+    ) -> Lease {
+        var slices: [Lease.Slice] = []
+        if let requests { slices.append(.init(quota: quota(.requests, mode: mode), period: period, granted: requests)) }
+        if let tokens { slices.append(.init(quota: quota(.tokens, mode: mode), period: period, granted: tokens)) }
+        return Lease(
+            id: LeaseID(high: 0, low: number), tenantID: TenantID(high: 0, low: 1), slices: slices, expiresAtNanoseconds: until)
+    }
+
+    private func hold(_ admission: LeaseBook.Admission) -> Hold? {
+        if case .held(let hold) = admission { hold } else { nil }
+    }
+
+    private func take(_ book: inout LeaseBook, _ tokens: Int64, at now: Timestamp = now, monotonic: UInt64 = 0) -> Hold? {
+        hold(book.take(tokens: tokens, at: now, monotonicNanoseconds: monotonic))
+    }
+
+    private func left(_ book: LeaseBook) -> [Int64] { book.remaining().map(\.remaining) }
+
+    @Test("an empty book holds nothing")
+    func empty() {
+        var book = LeaseBook()
+        #expect(book.take(tokens: 0, at: Self.now, monotonicNanoseconds: 0) == .needsLease)
+        #expect(book.isEmpty && book.inFlight == 0 && left(book).isEmpty)
+        #expect(book.drain().isEmpty)
+    }
+
+    @Test("a hold takes one request and its tokens, and no more than there is")
+    func bound() {
+        var book = LeaseBook()
+        book.add(Self.lease(1, requests: 2, tokens: 10), monotonicNanoseconds: 0)
+        #expect(take(&book, 11) == nil)
+        #expect(take(&book, 6) != nil)
+        #expect(take(&book, 5) == nil)
+        #expect(take(&book, 4) != nil)
+        #expect(take(&book, 0) == nil, "the requests are used up")
+        #expect(left(book) == [0, 0])
+        #expect(book.inFlight == 2)
+    }
+
+    @Test("what a request did not use goes back, what it used does not")
+    func settle() throws {
+        var book = LeaseBook()
+        book.add(Self.lease(1, requests: 5, tokens: 100), monotonicNanoseconds: 0)
+        let first = try #require(take(&book, 60))
+        book.settle(first, usedTokens: 10)
+        #expect(left(book) == [4, 90])
+        let second = try #require(take(&book, 60))
+        book.void(second)
+        #expect(left(book) == [4, 90])
+        #expect(book.inFlight == 0)
+    }
+
+    @Test("a lease that has ended by our clock admits nothing")
+    func expiry() throws {
+        var book = LeaseBook()
+        book.add(Self.lease(1, tokens: 100, until: 10 * Self.second), monotonicNanoseconds: 0)
+        #expect(take(&book, 1, monotonic: 10 * Self.second - 1) != nil)
+        #expect(take(&book, 1, monotonic: 10 * Self.second) == nil)
+        book.renewed([LeaseID(high: 0, low: 1)], untilNanoseconds: 20 * Self.second)
+        #expect(take(&book, 1, monotonic: 10 * Self.second) != nil)
+    }
+
+    @Test("a lease admits only within its period")
+    func period() {
+        var book = LeaseBook()
+        book.add(Self.lease(1, tokens: 100), monotonicNanoseconds: 0)
+        #expect(take(&book, 1, at: Self.period.start) != nil)
+        #expect(take(&book, 1, at: Timestamp(microsecondsSince1970: -1)) == nil)
+        #expect(take(&book, 1, at: Self.period.end) == nil)
+        #expect(take(&book, 1, at: Timestamp(microsecondsSince1970: Self.period.end.microsecondsSince1970 - 1)) != nil)
+    }
+
+    @Test("a soft quota counts and does not refuse")
+    func soft() {
+        var book = LeaseBook()
+        book.add(Self.lease(1, requests: 1, tokens: 10, mode: .soft), monotonicNanoseconds: 0)
+        for _ in 0..<3 { #expect(take(&book, 9) != nil) }
+        #expect(left(book) == [-2, -17])
+    }
+
+    @Test("a newer lease replaces the older one, which is given back once nothing is in flight")
+    func replaced() throws {
+        var book = LeaseBook()
+        book.add(Self.lease(1, tokens: 10), monotonicNanoseconds: 0)
+        let old = try #require(take(&book, 4))
+        book.add(Self.lease(2, tokens: 50), monotonicNanoseconds: 0)
+        #expect(take(&book, 1)?.leaseID == LeaseID(high: 0, low: 2))
+        #expect(book.tick(monotonicNanoseconds: 0, at: Self.now, idleAfterNanoseconds: .max).close.isEmpty)
+        book.settle(old, usedTokens: 4)
+        let upkeep = book.tick(monotonicNanoseconds: 0, at: Self.now, idleAfterNanoseconds: .max)
+        #expect(upkeep.close == [LeaseID(high: 0, low: 1)])
+        #expect(upkeep.renew == [LeaseID(high: 0, low: 2)])
+    }
+
+    @Test("an idle lease is closed, one in use renewed")
+    func idle() throws {
+        var book = LeaseBook()
+        book.add(Self.lease(1, tokens: 10), monotonicNanoseconds: 0)
+        let used = try #require(take(&book, 4, monotonic: Self.second))
+        book.settle(used, usedTokens: 1)
+        let early = book.tick(monotonicNanoseconds: 6 * Self.second - 1, at: Self.now, idleAfterNanoseconds: 5 * Self.second)
+        #expect(early.renew.count == 1 && early.close.isEmpty)
+        let late = book.tick(monotonicNanoseconds: 6 * Self.second, at: Self.now, idleAfterNanoseconds: 5 * Self.second)
+        #expect(late.renew.isEmpty && late.close.count == 1)
+        #expect(book.isEmpty)
+    }
+
+    @Test("a lease with a request in flight is renewed however long that takes, even past its period")
+    func inFlight() throws {
+        var book = LeaseBook()
+        book.add(Self.lease(1, tokens: 10), monotonicNanoseconds: 0)
+        let hold = try #require(take(&book, 4))
+        let upkeep = book.tick(monotonicNanoseconds: 90 * Self.second, at: Self.period.end, idleAfterNanoseconds: Self.second)
+        #expect(upkeep.renew == [hold.leaseID] && upkeep.close.isEmpty)
+        book.settle(hold, usedTokens: 4)
+        #expect(book.tick(monotonicNanoseconds: 0, at: Self.period.end, idleAfterNanoseconds: .max).close == [hold.leaseID])
+    }
+
+    @Test("a lost lease admits nothing, and is forgotten with its last request")
+    func lost() throws {
+        var book = LeaseBook()
+        book.add(Self.lease(1, tokens: 10), monotonicNanoseconds: 0)
+        let hold = try #require(take(&book, 4))
+        book.lost([hold.leaseID])
+        book.renewed([hold.leaseID], untilNanoseconds: 500 * Self.second)
+        #expect(take(&book, 1) == nil)
+        #expect(book.inFlight == 1)
+        book.void(hold)
+        book.lost([hold.leaseID])
+        #expect(book.isEmpty)
+    }
+
+    @Test("a settlement of a lease that the book has forgotten changes nothing")
+    func forgotten() {
+        var book = LeaseBook()
+        book.add(Self.lease(1, tokens: 10), monotonicNanoseconds: 0)
+        book.settle(Hold(leaseID: LeaseID(high: 9, low: 9), tokens: 5), usedTokens: 1)
+        book.renewed([LeaseID(high: 9, low: 9)], untilNanoseconds: 1)
+        #expect(left(book) == [10] && book.inFlight == 0)
+    }
+
+    @Test("draining gives back what is idle and keeps what is in flight until it has settled")
+    func drain() throws {
+        var book = LeaseBook()
+        book.add(Self.lease(1, tokens: 10), monotonicNanoseconds: 0)
+        let hold = try #require(take(&book, 4))
+        #expect(book.drain().isEmpty)
+        #expect(take(&book, 1) == nil)
+        book.settle(hold, usedTokens: 4)
+        #expect(book.drain() == [hold.leaseID])
+        #expect(book.isEmpty)
+    }
+
+    /// The same rules written a second time, as sums over everything that ever happened.
+    private struct Model {
+        var granted: [LeaseID: Int64] = [:]
+        var used: [LeaseID: Int64] = [:]
+        var held: [(hold: Hold, at: LeaseID)] = []
+        var gone: Set<LeaseID> = []
+
+        func promised(_ lease: LeaseID) -> Int64 {
+            used[lease, default: 0] + held.filter { $0.at == lease }.reduce(0) { $0 + $1.hold.tokens }
+        }
+    }
+
+    @Test("whatever happens in whatever order, no lease promises more than it was granted and nothing is lost", arguments: 1...40)
+    func anyOrder(seed: Int) throws {
+        var random = SeededRandom(seed: UInt64(seed))
+        var book = LeaseBook()
+        var model = Model()
+        var clock: UInt64 = 0
+        var next: UInt64 = 1
+        for step in 0..<600 {
+            clock += UInt64.random(in: 0...Self.second, using: &random)
+            switch Int.random(in: 0..<100, using: &random) {
+            case 0..<45:
+                let tokens = Int64.random(in: 0...30, using: &random)
+                guard let hold = take(&book, tokens, monotonic: clock) else { break }
+                #expect(hold.tokens == tokens)
+                #expect(!model.gone.contains(hold.leaseID), "step \(step): a lease that was given back admits")
+                model.held.append((hold, hold.leaseID))
+                #expect(model.promised(hold.leaseID) <= model.granted[hold.leaseID, default: 0], "step \(step)")
+            case 45..<75:
+                guard let index = model.held.indices.randomElement(using: &random) else { break }
+                let (hold, lease) = model.held.remove(at: index)
+                let used = Int64.random(in: 0...hold.tokens, using: &random)
+                book.settle(hold, usedTokens: used)
+                model.used[lease, default: 0] += used
+            case 75..<82:
+                guard let index = model.held.indices.randomElement(using: &random) else { break }
+                book.void(model.held.remove(at: index).hold)
+            case 82..<88:
+                let granted = Int64.random(in: 0...200, using: &random)
+                let lease = Self.lease(next, tokens: granted, until: clock + 20 * Self.second)
+                next += 1
+                model.granted[lease.id] = granted
+                book.add(lease, monotonicNanoseconds: clock)
+                #expect(left(book) == [granted])
+            case 88..<96:
+                let upkeep = book.tick(monotonicNanoseconds: clock, at: Self.now, idleAfterNanoseconds: 5 * Self.second)
+                #expect(Set(upkeep.renew).isDisjoint(with: upkeep.close))
+                for lease in upkeep.close {
+                    #expect(!model.held.contains { $0.at == lease }, "step \(step): closed with a request in flight")
+                    model.gone.insert(lease)
+                }
+                book.renewed(upkeep.renew, untilNanoseconds: clock + 20 * Self.second)
+            case 96..<98:
+                guard let lease = model.granted.keys.sorted().randomElement(using: &random) else { break }
+                book.lost([lease])
+                model.gone.insert(lease)
+            default:
+                for lease in book.drain() {
+                    #expect(!model.held.contains { $0.at == lease })
+                    model.gone.insert(lease)
+                }
+            }
+            #expect(book.inFlight == model.held.count, "step \(step)")
+            if let open = book.remaining().first {
+                #expect(open.remaining >= 0 && open.remaining <= open.slice.granted)
+            }
+        }
+        for (hold, _) in model.held { book.void(hold) }
+        #expect(book.inFlight == 0)
+        _ = book.tick(monotonicNanoseconds: clock + 1_000 * Self.second, at: Self.now, idleAfterNanoseconds: 0)
+        #expect(book.isEmpty, "everything is given back in the end")
+    }
+}

@@ -1,0 +1,126 @@
+import Crypto
+import Domain
+import Logging
+import NIOCore
+import NIOPosix
+import TestSupport
+
+@testable import Gateway
+
+/// One customer, one model and every part of the gateway, with fakes at the edges.
+struct Installation: Sendable {
+    static let pepper = [UInt8](repeating: 0x5A, count: 32)
+    static let tenant = TenantID(high: 0, low: 0xA)
+    static let tier = TierVersionID(high: 0, low: 0xB)
+    static let keyID = KeyID(high: 0, low: 0xC)
+    static let noon = "2026-03-15T12:00:00Z"
+    static let body = #"{"model":"iris","features":[5.1,3.5,1.4,0.2]}"#
+
+    let time: any TimeSource
+    let directory = FakeKeyDirectory()
+    let ledger: FakeQuotaLedger
+    let settler = FakeSettler()
+    let backend: FakeBackend
+    let priceSource: FakePriceSource
+    let records: FakeCustomerRecords
+    let health: FakeHealth
+    let routeSource: FakeRouteSource
+    let keys: KeyCache
+    let quota: QuotaKeeper
+    let routes: RouteDirectory
+    let prices: PriceBook
+    /// A key with every scope of a customer.
+    let key: APIKey
+
+    static let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+    static func quota(_ unit: QuotaUnit, _ amount: Int64, mode: QuotaMode = .hard, frequency: Frequency = .month) -> Quota {
+        Quota(id: QuotaID(high: 1, low: unit == .tokens ? 1 : 2), unit: unit, frequency: frequency, amount: amount, mode: mode)
+    }
+
+    static func principal(
+        scopes: Set<Scope> = [.predict, .read, .billing], models: Set<String>? = nil, quotas: [Quota] = [quota(.requests, 1_000), quota(.tokens, 1_000_000)],
+        retention: Retention = .none, tenant: TenantID = tenant
+    ) -> Principal {
+        Principal(
+            tenantID: tenant, keyID: keyID, userID: nil, scopes: scopes, allowedModels: models, environment: .live, tierVersionID: tier, quotas: quotas,
+            timeZone: "Europe/Berlin", retention: retention)
+    }
+
+    static func route(
+        replicas: [Replica] = [replica()], features: Int? = 4, fixed: Int64 = 10, output: Int64 = 50
+    ) -> ModelRoute {
+        ModelRoute(
+            profile: ModelProfile(name: "iris", version: "1", featureCount: features, fixedTokensPerRequest: fixed, maximumOutputTokens: output),
+            replicas: replicas)
+    }
+
+    static func replica(_ port: Int = 9_001, _ workerProtocol: WorkerProtocol = .predict, version: String = "1") -> Replica {
+        Replica(address: WorkerAddress(host: "127.0.0.1", port: port), workerProtocol: workerProtocol, weight: 1, version: version)
+    }
+
+    init(
+        time: any TimeSource = ManualTime(noon), principal: Principal = principal(), route: ModelRoute = route(), redis: DependencyState = .notConfigured,
+        ledger: FakeQuotaLedger = FakeQuotaLedger(), backend: FakeBackend = FakeBackend(), records: FakeCustomerRecords = FakeCustomerRecords(),
+        waitingLimit: Int = 10_000
+    ) async {
+        self.time = time
+        self.ledger = ledger
+        self.backend = backend
+        self.records = records
+        let sheet = PriceSheet(
+            tierVersionID: Self.tier, tierCode: "pro", version: 1, currency: "EUR",
+            prices: [
+                .init(meter: .request, model: "*", unitPrice: UnitPrice(picos: 1_000_000_000)),
+                .init(meter: .inputToken, model: "*", unitPrice: UnitPrice(picos: 10_000_000)),
+                .init(meter: .outputToken, model: "*", unitPrice: UnitPrice(picos: 20_000_000)),
+            ])
+        priceSource = FakePriceSource([sheet])
+        health = FakeHealth(HealthReport(postgres: .available, redis: redis, isSettlementAccepting: true, models: ["iris": true]))
+        routeSource = FakeRouteSource([route], redis: redis)
+        keys = KeyCache(directory: directory, pepper: Self.pepper, time: time, logger: Self.logger)
+        var configuration = QuotaKeeper.Configuration()
+        configuration.waitingLimit = waitingLimit
+        quota = QuotaKeeper(ledger: ledger, configuration: configuration, time: time, logger: Self.logger)
+        routes = RouteDirectory(source: routeSource, logger: Self.logger)
+        prices = PriceBook(source: priceSource)
+        var random = SystemRandomNumberGenerator()
+        key = APIKey(environment: .live, using: &random)
+        directory.put(Self.record(key, .customer(principal, .active)))
+        await routes.refresh()
+    }
+
+    static func record(
+        _ key: APIKey, _ holder: KeyRecord.Holder, expiresAt: Timestamp? = nil, revokedAt: Timestamp? = nil, pepper: [UInt8] = pepper
+    ) -> KeyRecord {
+        let digest = Array(HMAC<SHA256>.authenticationCode(for: key.text, using: SymmetricKey(data: pepper)))
+        return KeyRecord(publicID: key.publicID, digest: digest, expiresAt: expiresAt, revokedAt: revokedAt, holder: holder)
+    }
+
+    /// Another key of the same customer.
+    func addKey(_ principal: Principal, state: KeyRecord.TenantState = .active) -> APIKey {
+        var random = SystemRandomNumberGenerator()
+        let key = APIKey(environment: .test, using: &random)
+        directory.put(Self.record(key, .customer(principal, state)))
+        return key
+    }
+
+    func addAdminKey() throws -> APIKey {
+        var random = SystemRandomNumberGenerator()
+        let key = APIKey(environment: .admin, using: &random)
+        directory.put(Self.record(key, .admin(AdminPrincipal(keyID: KeyID(high: 0, low: 0xD), publicID: key.publicID, scopes: [.admin]))))
+        return key
+    }
+
+    var pipeline: InferencePipeline {
+        InferencePipeline(
+            keys: keys, routes: routes, prices: prices, quota: quota,
+            dispatch: Dispatch(backend: backend, connectMilliseconds: 1_000, totalMilliseconds: 30_000), settler: settler, time: time,
+            logger: Self.logger, faults: NoFaults())
+    }
+
+    var parts: GatewayServer.Parts {
+        .init(
+            keys: keys, routes: routes, prices: prices, quota: quota, backend: backend, settler: settler, records: records, health: health, time: time)
+    }
+}

@@ -1,0 +1,62 @@
+public import Domain
+internal import Synchronization
+
+/// What a customer may read, in memory.
+public final class FakeCustomerRecords: CustomerRecords {
+    private struct State {
+        var requests: [(tenant: TenantID, row: RequestRow)] = []
+        var usage: [UsageRow] = []
+        var quotas: [QuotaState] = []
+        var usageQueries: [UsageQuery] = []
+        var isAway = false
+    }
+
+    private let state = Mutex(State())
+    /// Every read passes it.
+    public let gate: Gate
+
+    public init(gate: Gate = Gate(isOpen: true)) { self.gate = gate }
+
+    public var usageQueries: [UsageQuery] { state.withLock { $0.usageQueries } }
+
+    public var isAway: Bool {
+        get { state.withLock { $0.isAway } }
+        set { state.withLock { $0.isAway = newValue } }
+    }
+
+    public func add(_ row: RequestRow, of tenant: TenantID) { state.withLock { $0.requests.append((tenant, row)) } }
+    public func set(usage: [UsageRow]) { state.withLock { $0.usage = usage } }
+    public func set(quotas: [QuotaState]) { state.withLock { $0.quotas = quotas } }
+
+    public func usage(_ query: UsageQuery) async throws(StoreUnavailable) -> [UsageRow] {
+        state.withLock { $0.usageQueries.append(query) }
+        try await arrive()
+        return state.withLock { $0.usage }
+    }
+
+    public func quotaStates(tenantID: TenantID, periods: [(QuotaID, Period)]) async throws(StoreUnavailable) -> [QuotaState] {
+        try await arrive()
+        return state.withLock { $0.quotas }
+    }
+
+    public func requests(_ query: RequestQuery) async throws(StoreUnavailable) -> [RequestRow] {
+        try await arrive()
+        let rows = state.withLock { $0.requests }.filter { $0.tenant == query.tenantID }.map(\.row).sorted { $0.id > $1.id }
+        let matching = rows.filter { row in
+            (query.status == nil || query.status == row.status) && (query.model == nil || query.model == row.model)
+        }
+        if let after = query.after { return Array(matching.filter { $0.id < after }.prefix(query.limit)) }
+        if let before = query.before { return Array(matching.filter { $0.id > before }.suffix(query.limit)) }
+        return Array(matching.prefix(query.limit))
+    }
+
+    public func request(_ id: RequestID, tenantID: TenantID) async throws(StoreUnavailable) -> RequestRow? {
+        try await arrive()
+        return state.withLock { $0.requests }.first { $0.tenant == tenantID && $0.row.id == id }?.row
+    }
+
+    private func arrive() async throws(StoreUnavailable) {
+        await gate.pass()
+        if isAway { throw StoreUnavailable(cause: "the records are away") }
+    }
+}
