@@ -18,16 +18,19 @@ import Testing
     }
 
     private static func row(
-        day: Int = 0, model: String = "iris", version: TierVersionID = first, key: KeyID? = keyA, requests: Int64 = 1, input: Int64 = 0,
+        day: Int = 0, model: String = "iris", version: TierVersionID = first, key: KeyID? = keyA, requests: Int64 = 1,
+        input: Int64 = 0,
         cached: Int64 = 0, output: Int64 = 0
     ) -> UsageRow {
         UsageRow(
-            day: day, model: model, tierVersionID: version, keyID: key, requests: requests, inputTokens: input, cachedInputTokens: cached,
+            day: day, model: model, tierVersionID: version, keyID: key, requests: requests, inputTokens: input,
+            cachedInputTokens: cached,
             outputTokens: output)
     }
 
     private func report(
-        _ rows: [UsageRow], sheets: [PriceSheet] = [sheet(first, picos: 1_000_000), sheet(second, picos: 3_000_000)], byDay: Bool = false,
+        _ rows: [UsageRow], sheets: [PriceSheet] = [sheet(first, picos: 1_000_000), sheet(second, picos: 3_000_000)],
+        byDay: Bool = false,
         byModel: Bool = false, byKey: Bool = false
     ) throws(UsageReporter.Failure) -> UsageReporter.Report {
         var known: [TierVersionID: PriceSheet] = [:]
@@ -38,13 +41,15 @@ import Testing
     @Test("nothing used is an empty report of no cost and no currency")
     func empty() throws {
         let report = try report([])
-        #expect(report.lines.isEmpty && report.total.cost == .zero && report.total.requests == 0 && report.currency == "")
+        #expect(
+            report.lines.isEmpty && report.total.cost == .zero && report.total.requests == 0 && report.currency == "")
     }
 
     @Test("without a grouping everything is one line")
     func one() throws {
         let report = try report([
-            Self.row(day: 0, model: "a", requests: 2, input: 5, cached: 1, output: 7), Self.row(day: 3, model: "b", key: Self.keyB, requests: 3),
+            Self.row(day: 0, model: "a", requests: 2, input: 5, cached: 1, output: 7),
+            Self.row(day: 3, model: "b", key: Self.keyB, requests: 3),
         ])
         #expect(report.lines.count == 1)
         let line = try #require(report.lines.first)
@@ -104,7 +109,11 @@ import Testing
 
     @Test("the total adds up every column of the lines")
     func total() throws {
-        let rows = (0..<50).map { Self.row(day: $0 % 7, model: $0 % 2 == 0 ? "dear" : "b", requests: Int64($0), input: Int64($0 * 3), cached: 1, output: 2) }
+        let rows = (0..<50).map {
+            Self.row(
+                day: $0 % 7, model: $0 % 2 == 0 ? "dear" : "b", requests: Int64($0), input: Int64($0 * 3), cached: 1,
+                output: 2)
+        }
         let report = try report(rows, byDay: true, byModel: true)
         #expect(report.total.requests == report.lines.reduce(0) { $0 + $1.requests })
         #expect(report.total.requests == 1_225)
@@ -136,7 +145,8 @@ import Testing
             try report([Self.row(requests: .max), Self.row(requests: .max)], sheets: sheets)
         }
         #expect(throws: UsageReporter.Failure.amountTooLarge) {
-            try report([Self.row(day: 0, requests: .max), Self.row(day: 1, requests: .max)], sheets: sheets, byDay: true)
+            try report(
+                [Self.row(day: 0, requests: .max), Self.row(day: 1, requests: .max)], sheets: sheets, byDay: true)
         }
         #expect(throws: UsageReporter.Failure.amountTooLarge) {
             try report([Self.row(requests: 0, output: .max), Self.row(requests: 0, output: .max)], sheets: sheets)

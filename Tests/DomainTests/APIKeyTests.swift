@@ -48,8 +48,10 @@ import Testing
     @Test(
         "what has another length or shape is refused",
         arguments: [
-            "", "weir_", String(valid.dropLast()), valid + "0", " " + valid, valid + "\n", "Bearer " + valid, valid.uppercased(),
-            "weir_prod_0123456789AB_000000000000000000000000000000000sImyu", "' OR '1'='1", String(repeating: "a", count: 10_240),
+            "", "weir_", String(valid.dropLast()), valid + "0", " " + valid, valid + "\n", "Bearer " + valid,
+            valid.uppercased(),
+            "weir_prod_0123456789AB_000000000000000000000000000000000sImyu", "' OR '1'='1",
+            String(repeating: "a", count: 10_240),
             String(repeating: "a", count: 61), String(repeating: "é", count: 30) + "a",
         ])
     func shape(text: String) {
@@ -72,7 +74,9 @@ import Testing
 
     @Test(
         "a public id is exactly twelve base-62 characters",
-        arguments: ["", "0123456789A", "0123456789ABC", "0123456789A_", "0123456789A-", "0123456789Aé", "0123456789A\u{0}"])
+        arguments: [
+            "", "0123456789A", "0123456789ABC", "0123456789A_", "0123456789A-", "0123456789Aé", "0123456789A\u{0}",
+        ])
     func publicID(text: String) {
         #expect(APIKey.PublicID(text) == nil)
     }
@@ -85,7 +89,9 @@ import Testing
         #expect(Set(ids).count == texts.count)
     }
 
-    @Test("the checksum is that of gzip", arguments: [("", UInt32(0)), ("123456789", 0xCBF4_3926), ("a", 0xE8B7_BE43)] as [(String, UInt32)])
+    @Test(
+        "the checksum is that of gzip",
+        arguments: [("", UInt32(0)), ("123456789", 0xCBF4_3926), ("a", 0xE8B7_BE43)] as [(String, UInt32)])
     func checksum(text: String, expected: UInt32) {
         #expect(CRC32.checksum(text.utf8) == expected)
     }

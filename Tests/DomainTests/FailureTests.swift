@@ -5,11 +5,16 @@ import Testing
 @Suite("Failures") struct FailureTests {
     /// What customers' programs key on. A line of this table may be added; none may ever change.
     private static let frozen: [(String, Int)] = [
-        ("missing_key", 401), ("invalid_api_key", 401), ("wrong_plane", 403), ("tenant_suspended", 403), ("insufficient_scope", 403),
-        ("model_not_allowed", 403), ("not_found", 404), ("model_not_found", 404), ("method_not_allowed", 405), ("bad_request", 400),
-        ("invalid_json", 400), ("too_deep", 400), ("duplicate_key", 400), ("invalid_number", 400), ("forbidden_field", 400),
-        ("validation_failed", 422), ("conflict", 409), ("request_timeout", 408), ("request_too_large", 413), ("uri_too_long", 414),
-        ("unsupported_media_type", 415), ("unsupported_encoding", 415), ("expectation_failed", 417), ("headers_too_large", 431),
+        ("missing_key", 401), ("invalid_api_key", 401), ("wrong_plane", 403), ("tenant_suspended", 403),
+        ("insufficient_scope", 403),
+        ("model_not_allowed", 403), ("not_found", 404), ("model_not_found", 404), ("method_not_allowed", 405),
+        ("bad_request", 400),
+        ("invalid_json", 400), ("too_deep", 400), ("duplicate_key", 400), ("invalid_number", 400),
+        ("forbidden_field", 400),
+        ("validation_failed", 422), ("conflict", 409), ("request_timeout", 408), ("request_too_large", 413),
+        ("uri_too_long", 414),
+        ("unsupported_media_type", 415), ("unsupported_encoding", 415), ("expectation_failed", 417),
+        ("headers_too_large", 431),
         ("http_version_not_supported", 505), ("quota_exceeded", 429), ("internal_error", 500), ("bad_upstream", 502),
         ("no_healthy_worker", 503), ("metering_unavailable", 503), ("storage_unavailable", 503), ("overloaded", 503),
         ("upstream_timeout", 504),
@@ -27,8 +32,13 @@ import Testing
 
     @Test("titles are plain text and types are registered or blank", arguments: FailureCode.allCases)
     func title(code: FailureCode) {
-        #expect(!code.title.isEmpty && code.title.utf8.allSatisfy { (0x20...0x7E).contains($0) && $0 != 0x22 && $0 != 0x5C })
-        #expect(code.typeURI == (code == .quotaExceeded ? "https://iana.org/assignments/http-problem-types#quota-exceeded" : "about:blank"))
+        #expect(
+            !code.title.isEmpty && code.title.utf8.allSatisfy { (0x20...0x7E).contains($0) && $0 != 0x22 && $0 != 0x5C }
+        )
+        #expect(
+            code.typeURI
+                == (code == .quotaExceeded
+                    ? "https://iana.org/assignments/http-problem-types#quota-exceeded" : "about:blank"))
     }
 
     @Test("a single invalid field is named in the detail and in the list")

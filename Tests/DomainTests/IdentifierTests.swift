@@ -42,7 +42,8 @@ import Testing
     @Test("an instant before 1970 counts as 1970")
     func early() {
         var random = SeededRandom(seed: 3)
-        #expect(TenantID(at: Timestamp(microsecondsSince1970: -5_000_000), using: &random).time.microsecondsSince1970 == 0)
+        #expect(
+            TenantID(at: Timestamp(microsecondsSince1970: -5_000_000), using: &random).time.microsecondsSince1970 == 0)
         #expect(TenantID.lowerBound(at: Timestamp(microsecondsSince1970: .min)) == TenantID(high: 0, low: 0))
     }
 
@@ -70,9 +71,12 @@ import Testing
     @Test(
         "anything else is refused",
         arguments: [
-            "", "0195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0", "0195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0e0", "0195a3c011aa7bcd8e005f6a7b8c9d0e",
-            "0195a3c0-11aa-7bcd-8e005-f6a7b8c9d0e", "{195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0}", "0195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0g",
-            "0195a3c0_11aa_7bcd_8e00_5f6a7b8c9d0e", "０195a3c0-11aa-7bcd-8e00-5f6a7b8c9d", "+195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0e",
+            "", "0195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0", "0195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0e0",
+            "0195a3c011aa7bcd8e005f6a7b8c9d0e",
+            "0195a3c0-11aa-7bcd-8e005-f6a7b8c9d0e", "{195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0}",
+            "0195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0g",
+            "0195a3c0_11aa_7bcd_8e00_5f6a7b8c9d0e", "０195a3c0-11aa-7bcd-8e00-5f6a7b8c9d",
+            "+195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0e",
         ])
     func refused(text: String) {
         #expect(KeyID(text) == nil)

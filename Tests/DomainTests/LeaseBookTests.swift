@@ -10,25 +10,30 @@ import Testing
     private static let second: UInt64 = 1_000_000_000
 
     private static func quota(_ unit: QuotaUnit, mode: QuotaMode = .hard) -> Quota {
-        Quota(id: QuotaID(high: 0, low: unit == .tokens ? 1 : 2), unit: unit, frequency: .month, amount: 1_000, mode: mode)
+        Quota(
+            id: QuotaID(high: 0, low: unit == .tokens ? 1 : 2), unit: unit, frequency: .month, amount: 1_000, mode: mode
+        )
     }
 
     private static func lease(
-        _ number: UInt64, requests: Int64? = nil, tokens: Int64? = nil, until: UInt64 = 100 * second, mode: QuotaMode = .hard,
+        _ number: UInt64, requests: Int64? = nil, tokens: Int64? = nil, until: UInt64 = 100 * second,
+        mode: QuotaMode = .hard,
         period: Period = period
     ) -> Lease {
         var slices: [Lease.Slice] = []
         if let requests { slices.append(.init(quota: quota(.requests, mode: mode), period: period, granted: requests)) }
         if let tokens { slices.append(.init(quota: quota(.tokens, mode: mode), period: period, granted: tokens)) }
         return Lease(
-            id: LeaseID(high: 0, low: number), tenantID: TenantID(high: 0, low: 1), slices: slices, expiresAtNanoseconds: until)
+            id: LeaseID(high: 0, low: number), tenantID: TenantID(high: 0, low: 1), slices: slices,
+            expiresAtNanoseconds: until)
     }
 
     private func hold(_ admission: LeaseBook.Admission) -> Hold? {
         if case .held(let hold) = admission { hold } else { nil }
     }
 
-    private func take(_ book: inout LeaseBook, _ tokens: Int64, at now: Timestamp = now, monotonic: UInt64 = 0) -> Hold? {
+    private func take(_ book: inout LeaseBook, _ tokens: Int64, at now: Timestamp = now, monotonic: UInt64 = 0) -> Hold?
+    {
         hold(book.take(tokens: tokens, at: now, monotonicNanoseconds: monotonic))
     }
 
@@ -116,7 +121,8 @@ import Testing
         book.add(Self.lease(1, tokens: 10), monotonicNanoseconds: 0)
         let used = try #require(take(&book, 4, monotonic: Self.second))
         book.settle(used, usedTokens: 1)
-        let early = book.tick(monotonicNanoseconds: 6 * Self.second - 1, at: Self.now, idleAfterNanoseconds: 5 * Self.second)
+        let early = book.tick(
+            monotonicNanoseconds: 6 * Self.second - 1, at: Self.now, idleAfterNanoseconds: 5 * Self.second)
         #expect(early.renew.count == 1 && early.close.isEmpty)
         let late = book.tick(monotonicNanoseconds: 6 * Self.second, at: Self.now, idleAfterNanoseconds: 5 * Self.second)
         #expect(late.renew.isEmpty && late.close.count == 1)
@@ -128,10 +134,12 @@ import Testing
         var book = LeaseBook()
         book.add(Self.lease(1, tokens: 10), monotonicNanoseconds: 0)
         let hold = try #require(take(&book, 4))
-        let upkeep = book.tick(monotonicNanoseconds: 90 * Self.second, at: Self.period.end, idleAfterNanoseconds: Self.second)
+        let upkeep = book.tick(
+            monotonicNanoseconds: 90 * Self.second, at: Self.period.end, idleAfterNanoseconds: Self.second)
         #expect(upkeep.renew == [hold.leaseID] && upkeep.close.isEmpty)
         book.settle(hold, usedTokens: 4)
-        #expect(book.tick(monotonicNanoseconds: 0, at: Self.period.end, idleAfterNanoseconds: .max).close == [hold.leaseID])
+        #expect(
+            book.tick(monotonicNanoseconds: 0, at: Self.period.end, idleAfterNanoseconds: .max).close == [hold.leaseID])
     }
 
     @Test("a lost lease admits nothing, and is forgotten with its last request")
@@ -181,7 +189,9 @@ import Testing
         }
     }
 
-    @Test("whatever happens in whatever order, no lease promises more than it was granted and nothing is lost", arguments: 1...40)
+    @Test(
+        "whatever happens in whatever order, no lease promises more than it was granted and nothing is lost",
+        arguments: 1...40)
     func anyOrder(seed: Int) throws {
         var random = SeededRandom(seed: UInt64(seed))
         var book = LeaseBook()

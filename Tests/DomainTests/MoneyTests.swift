@@ -6,7 +6,8 @@ import Testing
     @Test(
         "a unit price is a plain decimal of at most twelve places",
         arguments: [
-            ("0", Int64(0)), ("1", 1_000_000_000_000), ("0.000000150000", 150_000), ("0.000000000001", 1), ("0.1", 100_000_000_000),
+            ("0", Int64(0)), ("1", 1_000_000_000_000), ("0.000000150000", 150_000), ("0.000000000001", 1),
+            ("0.1", 100_000_000_000),
             ("0001.5", 1_500_000_000_000), ("9223372.036854775807", .max), ("9223372", 9_223_372_000_000_000_000),
         ] as [(String, Int64)])
     func price(text: String, picos: Int64) {
@@ -16,14 +17,17 @@ import Testing
     @Test(
         "anything else is no price",
         arguments: [
-            "", ".", "1.", ".5", "-1", "+1", "1e3", "1,5", " 1", "1 ", "0x1", "1.2.3", "0.0000000000001", "9223372.036854775808", "9999999",
+            "", ".", "1.", ".5", "-1", "+1", "1e3", "1,5", " 1", "1 ", "0x1", "1.2.3", "0.0000000000001",
+            "9223372.036854775808", "9999999",
             "10000000", "٣", "1_000", "NaN", "inf",
         ])
     func badPrice(text: String) {
         #expect(UnitPrice(decimal: text) == nil)
     }
 
-    @Test("a price is written with twelve places and read back", arguments: [Int64(0), 1, 150_000, 1_000_000_000_000, .max])
+    @Test(
+        "a price is written with twelve places and read back",
+        arguments: [Int64(0), 1, 150_000, 1_000_000_000_000, .max])
     func priceText(picos: Int64) {
         let price = UnitPrice(picos: picos)
         #expect(UnitPrice(decimal: price.description) == price)
@@ -33,8 +37,10 @@ import Testing
     @Test(
         "an amount is rounded once, half to even",
         arguments: [
-            (Int64(0), Int64(0)), (499_999, 0), (500_000, 0), (500_001, 1), (999_999, 1), (1_000_000, 1), (1_499_999, 1), (1_500_000, 2),
-            (1_500_001, 2), (2_500_000, 2), (2_500_001, 3), (3_500_000, 4), (-499_999, 0), (-500_000, 0), (-500_001, -1),
+            (Int64(0), Int64(0)), (499_999, 0), (500_000, 0), (500_001, 1), (999_999, 1), (1_000_000, 1),
+            (1_499_999, 1), (1_500_000, 2),
+            (1_500_001, 2), (2_500_000, 2), (2_500_001, 3), (3_500_000, 4), (-499_999, 0), (-500_000, 0),
+            (-500_001, -1),
             (-1_500_000, -2), (-2_500_000, -2), (-2_500_001, -3),
         ] as [(Int64, Int64)])
     func rounding(picos: Int64, micros: Int64) {
@@ -65,7 +71,8 @@ import Testing
     }
 
     private func sheet(_ prices: [PriceSheet.Price]) -> PriceSheet {
-        PriceSheet(tierVersionID: TierVersionID(high: 0, low: 1), tierCode: "pro", version: 1, currency: "EUR", prices: prices)
+        PriceSheet(
+            tierVersionID: TierVersionID(high: 0, low: 1), tierCode: "pro", version: 1, currency: "EUR", prices: prices)
     }
 
     @Test("a model without a price of its own takes that of any model, meter by meter, and else nothing")
@@ -99,11 +106,13 @@ import Testing
         "usage is never negative and never more than was held; output is cut first",
         arguments: [
             // input, cached, output, bound -> input, cached, output, clamped
-            ([Int64(5), 2, 3, 10], [Int64(5), 2, 3], false), ([5, 2, 5, 10], [5, 2, 5], false), ([5, 2, 6, 10], [5, 2, 5], true),
+            ([Int64(5), 2, 3, 10], [Int64(5), 2, 3], false), ([5, 2, 5, 10], [5, 2, 5], false),
+            ([5, 2, 6, 10], [5, 2, 5], true),
             ([10, 0, 1, 10], [10, 0, 0], true), ([11, 0, 0, 10], [10, 0, 0], true), ([-1, 0, 3, 10], [0, 0, 3], true),
             ([5, 0, -3, 10], [5, 0, 0], true), ([5, 6, 0, 10], [5, 5, 0], true), ([5, -6, 0, 10], [5, 0, 0], true),
             ([.max, .max, .max, 10], [10, 10, 0], true), ([.max, 0, .max, .max], [.max, 0, 0], true),
-            ([.min, .min, .min, 10], [0, 0, 0], true), ([0, 0, 0, 0], [0, 0, 0], false), ([1, 1, 1, 0], [0, 0, 0], true),
+            ([.min, .min, .min, 10], [0, 0, 0], true), ([0, 0, 0, 0], [0, 0, 0], false),
+            ([1, 1, 1, 0], [0, 0, 0], true),
         ] as [([Int64], [Int64], Bool)])
     func clamped(given: [Int64], expected: [Int64], isCut: Bool) {
         let usage = Usage(inputTokens: given[0], cachedInputTokens: given[1], outputTokens: given[2], source: .worker)

@@ -4,9 +4,12 @@ import Testing
 
 @Suite("Periods") struct PeriodTests {
     private static let zones = [
-        "UTC", "Europe/Berlin", "Europe/London", "Europe/Lisbon", "Europe/Moscow", "America/New_York", "America/Los_Angeles",
-        "America/St_Johns", "America/Sao_Paulo", "America/Havana", "America/Santiago", "America/Asuncion", "America/Caracas",
-        "Africa/Cairo", "Africa/Casablanca", "Asia/Beirut", "Asia/Tehran", "Asia/Kolkata", "Asia/Kathmandu", "Asia/Gaza",
+        "UTC", "Europe/Berlin", "Europe/London", "Europe/Lisbon", "Europe/Moscow", "America/New_York",
+        "America/Los_Angeles",
+        "America/St_Johns", "America/Sao_Paulo", "America/Havana", "America/Santiago", "America/Asuncion",
+        "America/Caracas",
+        "Africa/Cairo", "Africa/Casablanca", "Asia/Beirut", "Asia/Tehran", "Asia/Kolkata", "Asia/Kathmandu",
+        "Asia/Gaza",
         "Asia/Amman", "Asia/Damascus", "Asia/Pyongyang", "Australia/Lord_Howe", "Australia/Adelaide", "Pacific/Apia",
         "Pacific/Chatham", "Pacific/Kiritimati", "Pacific/Fakaofo", "Antarctica/Troll",
     ]
@@ -17,7 +20,9 @@ import Testing
         try #require(PeriodCalendar(timeZone: zone)).period(containing: try at(text), frequency: frequency)
     }
 
-    @Test("periods tile 25 years in every zone: each contains its edges, none overlaps, none is missing", arguments: zones)
+    @Test(
+        "periods tile 25 years in every zone: each contains its edges, none overlaps, none is missing", arguments: zones
+    )
     func tile(zone: String) throws {
         let calendar = try #require(PeriodCalendar(timeZone: zone))
         let last = try at("2032-01-01T00:00:00Z")
@@ -53,7 +58,9 @@ import Testing
         }
     }
 
-    @Test("minutes and hours are those of UTC in every zone", arguments: ["Asia/Kathmandu", "Australia/Lord_Howe", "Europe/Berlin"])
+    @Test(
+        "minutes and hours are those of UTC in every zone",
+        arguments: ["Asia/Kathmandu", "Australia/Lord_Howe", "Europe/Berlin"])
     func short(zone: String) throws {
         let minute = try period("2026-03-01T12:34:56.789Z", zone, .minute)
         #expect(minute.id == "2026-03-01T12:34Z")
@@ -87,8 +94,10 @@ import Testing
     @Test(
         "weeks are those of ISO 8601",
         arguments: [
-            ("2020-12-31", "2020-W53"), ("2021-01-03", "2020-W53"), ("2021-01-04", "2021-W01"), ("2024-12-30", "2025-W01"),
-            ("2024-12-29", "2024-W52"), ("2026-01-01", "2026-W01"), ("2026-12-31", "2026-W53"), ("2027-01-01", "2026-W53"),
+            ("2020-12-31", "2020-W53"), ("2021-01-03", "2020-W53"), ("2021-01-04", "2021-W01"),
+            ("2024-12-30", "2025-W01"),
+            ("2024-12-29", "2024-W52"), ("2026-01-01", "2026-W01"), ("2026-12-31", "2026-W53"),
+            ("2027-01-01", "2026-W53"),
             ("2016-01-03", "2015-W53"), ("2018-01-01", "2018-W01"), ("1970-01-01", "1970-W01"),
         ] as [(String, String)])
     func week(day: String, id: String) throws {
@@ -162,10 +171,14 @@ import Testing
     func day() throws {
         let calendar = try #require(PeriodCalendar(timeZone: "Pacific/Kiritimati"))
         #expect(calendar.day(containing: try at("2026-02-28T10:00:00Z")) == CivilDate(year: 2_026, month: 3, day: 1))
-        #expect(PeriodCalendar.utc.day(containing: try at("2024-02-29T23:59:59.999999Z")) == CivilDate(year: 2_024, month: 2, day: 29))
+        #expect(
+            PeriodCalendar.utc.day(containing: try at("2024-02-29T23:59:59.999999Z"))
+                == CivilDate(year: 2_024, month: 2, day: 29))
     }
 
-    @Test("an unknown zone is refused", arguments: ["", "Mars/Olympus", "Europe/Berlin ", "../../etc/passwd", "europe berlin"])
+    @Test(
+        "an unknown zone is refused",
+        arguments: ["", "Mars/Olympus", "Europe/Berlin ", "../../etc/passwd", "europe berlin"])
     func unknownZone(name: String) {
         #expect(PeriodCalendar(timeZone: name) == nil)
     }

@@ -21,12 +21,17 @@ import Testing
     @Test(
         "what is not exactly RFC 3339 with an offset is refused",
         arguments: [
-            "", "2026-03-01", "2026-03-01T00:00:00", "2026-03-01 00:00:00Z", "2026-03-01T24:00:00Z", "2026-03-01T23:60:00Z",
-            "2026-06-30T23:59:60Z", "2026-02-29T00:00:00Z", "1900-02-29T00:00:00Z", "2100-02-29T00:00:00Z", "2026-04-31T00:00:00Z",
-            "2026-00-01T00:00:00Z", "2026-13-01T00:00:00Z", "2026-01-00T00:00:00Z", "2026-01-32T00:00:00Z", "2026-03-01T00:00:00.Z",
-            "2026-03-01T00:00:00.1234567Z", "2026-03-01T00:00:00,5Z", "2026-03-01T00:00:00+0100", "2026-03-01T00:00:00+01",
+            "", "2026-03-01", "2026-03-01T00:00:00", "2026-03-01 00:00:00Z", "2026-03-01T24:00:00Z",
+            "2026-03-01T23:60:00Z",
+            "2026-06-30T23:59:60Z", "2026-02-29T00:00:00Z", "1900-02-29T00:00:00Z", "2100-02-29T00:00:00Z",
+            "2026-04-31T00:00:00Z",
+            "2026-00-01T00:00:00Z", "2026-13-01T00:00:00Z", "2026-01-00T00:00:00Z", "2026-01-32T00:00:00Z",
+            "2026-03-01T00:00:00.Z",
+            "2026-03-01T00:00:00.1234567Z", "2026-03-01T00:00:00,5Z", "2026-03-01T00:00:00+0100",
+            "2026-03-01T00:00:00+01",
             "2026-03-01T00:00:00+24:00", "2026-03-01T00:00:00+01:60", "2026-03-01T00:00:00Z ", " 2026-03-01T00:00:00Z",
-            "26-03-01T00:00:00Z", "12026-03-01T00:00:00Z", "+2026-03-01T00:00:00Z", "2026-3-1T00:00:00Z", "2026-03-01T00:00Z",
+            "26-03-01T00:00:00Z", "12026-03-01T00:00:00Z", "+2026-03-01T00:00:00Z", "2026-3-1T00:00:00Z",
+            "2026-03-01T00:00Z",
             "２026-03-01T00:00:00Z", "2026-03-01T00:00:00ZZ", "2026-03-01T00:00:00Z\u{0}",
         ])
     func refused(text: String) {
@@ -37,7 +42,8 @@ import Testing
         "an instant is written in UTC, without a fraction where there is none",
         arguments: [
             (Int64(0), "1970-01-01T00:00:00Z"), (1, "1970-01-01T00:00:00.000001Z"), (-1, "1969-12-31T23:59:59.999999Z"),
-            (1_772_323_200_120_000, "2026-03-01T00:00:00.120000Z"), (253_402_300_799_999_999, "9999-12-31T23:59:59.999999Z"),
+            (1_772_323_200_120_000, "2026-03-01T00:00:00.120000Z"),
+            (253_402_300_799_999_999, "9999-12-31T23:59:59.999999Z"),
         ] as [(Int64, String)])
     func written(microseconds: Int64, text: String) {
         let instant = Timestamp(microsecondsSince1970: microseconds)
@@ -65,8 +71,10 @@ import Testing
         let zero = Timestamp(microsecondsSince1970: 0)
         #expect(Timestamp(microsecondsSince1970: 1_999).milliseconds(since: zero) == 1)
         #expect(Timestamp(microsecondsSince1970: -1).milliseconds(since: zero) == -1)
-        #expect(Timestamp(microsecondsSince1970: .max).milliseconds(since: Timestamp(microsecondsSince1970: .min)) == .max)
-        #expect(Timestamp(microsecondsSince1970: .min).milliseconds(since: Timestamp(microsecondsSince1970: .max)) == .min)
+        #expect(
+            Timestamp(microsecondsSince1970: .max).milliseconds(since: Timestamp(microsecondsSince1970: .min)) == .max)
+        #expect(
+            Timestamp(microsecondsSince1970: .min).milliseconds(since: Timestamp(microsecondsSince1970: .max)) == .min)
     }
 
     @Test("every day of 400 years survives the way through the number of days and the text")
@@ -87,18 +95,23 @@ import Testing
     func before1970() {
         #expect(CivilDate(daysSince1970: -1) == CivilDate(year: 1_969, month: 12, day: 31))
         #expect(CivilDate(year: 1_600, month: 1, day: 1).daysSince1970 == -135_140)
-        for days in stride(from: Int64(-800_000), to: 0, by: 97) { #expect(CivilDate(daysSince1970: days).daysSince1970 == days) }
+        for days in stride(from: Int64(-800_000), to: 0, by: 97) {
+            #expect(CivilDate(daysSince1970: days).daysSince1970 == days)
+        }
     }
 
     @Test(
         "a month beyond the year is carried into it",
-        arguments: [(13, 2_027, 1), (25, 2_028, 1), (0, 2_025, 12), (-11, 2_025, 1), (-12, 2_024, 12)] as [(Int, Int, Int)])
+        arguments: [(13, 2_027, 1), (25, 2_028, 1), (0, 2_025, 12), (-11, 2_025, 1), (-12, 2_024, 12)]
+            as [(Int, Int, Int)])
     func carried(month: Int, expectedYear: Int, expectedMonth: Int) {
         let carried = CivilDate(daysSince1970: CivilDate(year: 2_026, month: month, day: 1).daysSince1970)
         #expect(carried == CivilDate(year: expectedYear, month: expectedMonth, day: 1))
     }
 
-    @Test("a date has two digits for month and day", arguments: ["2026-2-01", "2026-02-30", "2026-02-1", "2026-02-01 ", "2026-02", "abcd-01-01"])
+    @Test(
+        "a date has two digits for month and day",
+        arguments: ["2026-2-01", "2026-02-30", "2026-02-1", "2026-02-01 ", "2026-02", "abcd-01-01"])
     func badDate(text: String) {
         #expect(CivilDate(iso8601: text) == nil)
     }
@@ -107,7 +120,11 @@ import Testing
     private static func following(_ date: CivilDate) -> CivilDate {
         let isLeap = date.year % 4 == 0 && (date.year % 100 != 0 || date.year % 400 == 0)
         let lengths = [31, isLeap ? 29 : 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
-        if date.day < lengths[date.month - 1] { return CivilDate(year: date.year, month: date.month, day: date.day + 1) }
-        return date.month < 12 ? CivilDate(year: date.year, month: date.month + 1, day: 1) : CivilDate(year: date.year + 1, month: 1, day: 1)
+        if date.day < lengths[date.month - 1] {
+            return CivilDate(year: date.year, month: date.month, day: date.day + 1)
+        }
+        return date.month < 12
+            ? CivilDate(year: date.year, month: date.month + 1, day: 1)
+            : CivilDate(year: date.year + 1, month: 1, day: 1)
     }
 }

@@ -11,21 +11,31 @@ import Testing
     private static let now = Timestamp(microsecondsSince1970: 784_111_777_000_000)
 
     private func prediction(
-        version: String = "1", cost: Micros? = Micros(2_140), limits: [LimitReading] = [], degradations: [String] = [], usage: Usage = Usage(inputTokens: 123, outputTokens: 45, source: .worker),
+        version: String = "1", cost: Micros? = Micros(2_140), limits: [LimitReading] = [], degradations: [String] = [],
+        usage: Usage = Usage(inputTokens: 123, outputTokens: 45, source: .worker),
         probabilities: String? = "[0.9,0.1]"
     ) -> Prediction {
         Prediction(
-            requestID: Self.requestID, model: "iris", version: version, prediction: ByteBuffer(string: #""set\u006fsa""#), probabilities: probabilities.map { ByteBuffer(string: $0) }, usage: usage, cost: cost, currency: "USD",
+            requestID: Self.requestID, model: "iris", version: version,
+            prediction: ByteBuffer(string: #""set\u006fsa""#),
+            probabilities: probabilities.map { ByteBuffer(string: $0) }, usage: usage, cost: cost, currency: "USD",
             priceVersion: "pv_1", limits: limits, degradations: degradations,
             timings: StageTimings(authenticate: 200_000, quota: 60_999, upstream: 118_400_000, settle: 1_000_999))
     }
 
-    private static func reading(_ unit: QuotaUnit, _ frequency: Frequency, amount: Int64, remaining: Int64, reset: Int64, window: Int64) -> LimitReading {
-        LimitReading(quota: Quota(id: QuotaID(high: 0, low: UInt64(amount)), unit: unit, frequency: frequency, amount: amount, mode: .hard), remaining: remaining, resetSeconds: reset, windowSeconds: window)
+    private static func reading(
+        _ unit: QuotaUnit, _ frequency: Frequency, amount: Int64, remaining: Int64, reset: Int64, window: Int64
+    ) -> LimitReading {
+        LimitReading(
+            quota: Quota(
+                id: QuotaID(high: 0, low: UInt64(amount)), unit: unit, frequency: frequency, amount: amount, mode: .hard
+            ), remaining: remaining, resetSeconds: reset, windowSeconds: window)
     }
 
     /// Head and body of what `make` writes, made on an event loop, where the writers must be.
-    private func written(_ make: @escaping @Sendable (LoopContext) -> ByteBuffer) async throws -> (lines: [String], body: String) {
+    private func written(_ make: @escaping @Sendable (LoopContext) -> ByteBuffer) async throws -> (
+        lines: [String], body: String
+    ) {
         let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
         let text = try await eventLoop.submit { String(buffer: make(LoopContext(eventLoop: eventLoop))) }.get()
         let end = try #require(text.range(of: "\r\n\r\n"))
@@ -41,13 +51,18 @@ import Testing
     func body() throws {
         let text = String(buffer: AnswerBody.prediction(prediction()))
         #expect(
-            text == #"{"request_id":"req_0195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0e","model":"iris","version":"1","prediction":"set\u006fsa","probabilities":[0.9,0.1],"cached":false,"#
+            text
+                == #"{"request_id":"req_0195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0e","model":"iris","version":"1","prediction":"set\u006fsa","probabilities":[0.9,0.1],"cached":false,"#
                 + #""usage":{"input_tokens":123,"cached_input_tokens":0,"output_tokens":45,"source":"worker"}}"#)
     }
 
-    @Test("a prediction's body is JSON whatever the worker calls its version", arguments: ["", "\"", "\\", "a\"b\\c\n\r\t\u{0}\u{1F}\u{7F}", "é😀\u{2028}", "\r\n", "</script>", "e\u{301}\""])
+    @Test(
+        "a prediction's body is JSON whatever the worker calls its version",
+        arguments: ["", "\"", "\\", "a\"b\\c\n\r\t\u{0}\u{1F}\u{7F}", "é😀\u{2028}", "\r\n", "</script>", "e\u{301}\""])
     func escaping(version: String) throws {
-        let object = try self.object(String(buffer: AnswerBody.prediction(prediction(version: version, probabilities: nil))).replacingOccurrences(of: "\\u0000", with: "\\u0001"))
+        let object = try self.object(
+            String(buffer: AnswerBody.prediction(prediction(version: version, probabilities: nil)))
+                .replacingOccurrences(of: "\\u0000", with: "\\u0001"))
         #expect(object["version"] as? String == version.replacingOccurrences(of: "\u{0}", with: "\u{1}"))
         #expect(object["probabilities"] == nil)
     }
@@ -70,35 +85,53 @@ import Testing
     @Test("a prediction's head has every field in its form")
     func predictionHead() async throws {
         let limits = [
-            Self.reading(.requests, .minute, amount: 600, remaining: 598, reset: 21, window: 60), Self.reading(.tokens, .minute, amount: 200_000, remaining: 187_200, reset: 21, window: 60),
+            Self.reading(.requests, .minute, amount: 600, remaining: 598, reset: 21, window: 60),
+            Self.reading(.tokens, .minute, amount: 200_000, remaining: 187_200, reset: 21, window: 60),
             Self.reading(.tokens, .month, amount: 1_000_000, remaining: 410_233, reset: 93_605, window: 2_592_000),
         ]
         let answer = prediction(limits: limits, degradations: ["redis"])
-        let (lines, body) = try await written { AnswerHead.prediction(answer, clientID: ClientRequestID("mine-1"), keepsAlive: true, at: Self.now, on: $0) }
-        #expect(lines == [
-            "HTTP/1.1 200 OK", "content-type: application/json", "content-length: \(body.utf8.count)", "date: Sun, 06 Nov 1994 08:49:37 GMT", "cache-control: no-store", "x-content-type-options: nosniff",
-            "x-request-id: req_0195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0e", "x-client-request-id: mine-1", "x-weir-model: iris", "x-weir-model-version: 1", "x-weir-usage: in=123, cached=0, out=45", "x-weir-price-version: pv_1",
-            "x-weir-cost-micros: 2140; currency=USD", "x-weir-degraded: redis", "x-ratelimit-limit-requests: 600", "x-ratelimit-remaining-requests: 598", "x-ratelimit-reset-requests: 21s", "x-ratelimit-limit-tokens: 200000",
-            "x-ratelimit-remaining-tokens: 187200", "x-ratelimit-reset-tokens: 21s",
-            #"RateLimit-Policy: "requests-minute";q=600;w=60, "tokens-minute";q=200000;w=60;qu="tokens", "tokens-month";q=1000000;w=2592000;qu="tokens""#,
-            #"RateLimit: "requests-minute";r=598;t=21, "tokens-minute";r=187200;t=21, "tokens-month";r=410233;t=93605"#, "server-timing: auth;dur=0.200, quota;dur=0.060, upstream;dur=118.400, settle;dur=1.000",
-        ])
+        let (lines, body) = try await written {
+            AnswerHead.prediction(answer, clientID: ClientRequestID("mine-1"), keepsAlive: true, at: Self.now, on: $0)
+        }
+        #expect(
+            lines == [
+                "HTTP/1.1 200 OK", "content-type: application/json", "content-length: \(body.utf8.count)",
+                "date: Sun, 06 Nov 1994 08:49:37 GMT", "cache-control: no-store", "x-content-type-options: nosniff",
+                "x-request-id: req_0195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0e", "x-client-request-id: mine-1",
+                "x-weir-model: iris", "x-weir-model-version: 1", "x-weir-usage: in=123, cached=0, out=45",
+                "x-weir-price-version: pv_1",
+                "x-weir-cost-micros: 2140; currency=USD", "x-weir-degraded: redis", "x-ratelimit-limit-requests: 600",
+                "x-ratelimit-remaining-requests: 598", "x-ratelimit-reset-requests: 21s",
+                "x-ratelimit-limit-tokens: 200000",
+                "x-ratelimit-remaining-tokens: 187200", "x-ratelimit-reset-tokens: 21s",
+                #"RateLimit-Policy: "requests-minute";q=600;w=60, "tokens-minute";q=200000;w=60;qu="tokens", "tokens-month";q=1000000;w=2592000;qu="tokens""#,
+                #"RateLimit: "requests-minute";r=598;t=21, "tokens-minute";r=187200;t=21, "tokens-month";r=410233;t=93605"#,
+                "server-timing: auth;dur=0.200, quota;dur=0.060, upstream;dur=118.400, settle;dur=1.000",
+            ])
         _ = try object(body)
     }
 
     @Test("what is unknown or unsafe is left out of the head, and the end of the connection is said")
     func sparseHead() async throws {
         let answer = prediction(version: "1\r\nx-evil: 1", cost: nil)
-        let (lines, _) = try await written { AnswerHead.prediction(answer, clientID: nil, keepsAlive: false, at: Self.now, on: $0) }
+        let (lines, _) = try await written {
+            AnswerHead.prediction(answer, clientID: nil, keepsAlive: false, at: Self.now, on: $0)
+        }
         let names = lines.dropFirst().map { $0.prefix { $0 != ":" } }
-        #expect(names == ["content-type", "content-length", "date", "cache-control", "x-content-type-options", "x-request-id", "connection", "x-weir-model", "x-weir-usage", "server-timing"])
+        #expect(
+            names == [
+                "content-type", "content-length", "date", "cache-control", "x-content-type-options", "x-request-id",
+                "connection", "x-weir-model", "x-weir-usage", "server-timing",
+            ])
         #expect(lines.contains("connection: close"))
     }
 
     @Test("a problem has the form of RFC 9457, for every code", arguments: FailureCode.allCases)
     func problem(code: FailureCode) async throws {
         let refusal = Refusal(code, "Do \"this\".\n", errors: [.init(location: "/a\"", message: "m\\", fix: "f")])
-        let (lines, body) = try await written { AnswerHead.problem(refusal, requestID: Self.requestID, keepsAlive: true, at: Self.now, on: $0) }
+        let (lines, body) = try await written {
+            AnswerHead.problem(refusal, requestID: Self.requestID, keepsAlive: true, at: Self.now, on: $0)
+        }
         #expect(lines.first?.hasPrefix("HTTP/1.1 \(code.httpStatus) ") == true)
         #expect(lines.contains("content-length: \(body.utf8.count)"))
         #expect(lines.contains("content-type: application/problem+json"))
@@ -121,35 +154,56 @@ import Testing
         let now = try #require(Timestamp(rfc3339: "2026-03-31T23:00:00.000001Z"))
         let period = PeriodCalendar.utc.period(containing: now, frequency: .month)
         // More is settled than the limit, as after a limit that was lowered: nothing negative is shown.
-        let refusal = Refusal.quotaExceeded(QuotaRefusal(quota: quota, period: period, settled: 1_200, held: 5, requested: 60), at: now)
-        let (lines, body) = try await written { AnswerHead.problem(refusal, requestID: Self.requestID, keepsAlive: true, at: now, on: $0) }
+        let refusal = Refusal.quotaExceeded(
+            QuotaRefusal(quota: quota, period: period, settled: 1_200, held: 5, requested: 60), at: now)
+        let (lines, body) = try await written {
+            AnswerHead.problem(refusal, requestID: Self.requestID, keepsAlive: true, at: now, on: $0)
+        }
         for line in [
-            "x-should-retry: false", "retry-after: 3600", "x-ratelimit-limit-tokens: 1000", "x-ratelimit-remaining-tokens: 0", "x-ratelimit-reset-tokens: 1h0m0s", #"RateLimit-Policy: "tokens-month";q=1000;w=2678400;qu="tokens""#,
+            "x-should-retry: false", "retry-after: 3600", "x-ratelimit-limit-tokens: 1000",
+            "x-ratelimit-remaining-tokens: 0", "x-ratelimit-reset-tokens: 1h0m0s",
+            #"RateLimit-Policy: "tokens-month";q=1000;w=2678400;qu="tokens""#,
             #"RateLimit: "tokens-month";r=0;t=3600"#,
         ] { #expect(lines.contains(line), "\(line)") }
         #expect(!lines.contains { $0.hasPrefix("retry-after-ms") })
         let object = try self.object(body)
         #expect(object["violated-policies"] as? [String] == ["tokens-month"])
         let numbers = try #require(object["quota"] as? [String: Any])
-        #expect(numbers["limit"] as? Int == 1_000 && numbers["settled"] as? Int == 1_200 && numbers["held"] as? Int == 5 && numbers["requested"] as? Int == 60)
-        #expect(numbers["resets_at"] as? String == "2026-04-01T00:00:00Z" && numbers["policy"] as? String == "tokens-month" && numbers["unit"] as? String == "tokens")
+        #expect(
+            numbers["limit"] as? Int == 1_000 && numbers["settled"] as? Int == 1_200 && numbers["held"] as? Int == 5
+                && numbers["requested"] as? Int == 60)
+        #expect(
+            numbers["resets_at"] as? String == "2026-04-01T00:00:00Z" && numbers["policy"] as? String == "tokens-month"
+                && numbers["unit"] as? String == "tokens")
     }
 
     @Test("a passing failure says when to come back")
     func retry() async throws {
-        let (lines, _) = try await written { AnswerHead.problem(.storeAway(cause: "secret"), requestID: Self.requestID, keepsAlive: true, at: Self.now, on: $0) }
+        let (lines, _) = try await written {
+            AnswerHead.problem(
+                .storeAway(cause: "secret"), requestID: Self.requestID, keepsAlive: true, at: Self.now, on: $0)
+        }
         #expect(lines.contains("retry-after: 2") && lines.contains("retry-after-ms: 2000"))
         #expect(!lines.joined().contains("secret"))
     }
 
-    @Test("durations are written as the OpenAI API writes them", arguments: [(Int64(0), "0s"), (1, "1s"), (59, "59s"), (60, "1m0s"), (360, "6m0s"), (3_599, "59m59s"), (3_600, "1h0m0s"), (93_605, "26h0m5s")] as [(Int64, String)])
+    @Test(
+        "durations are written as the OpenAI API writes them",
+        arguments: [
+            (Int64(0), "0s"), (1, "1s"), (59, "59s"), (60, "1m0s"), (360, "6m0s"), (3_599, "59m59s"), (3_600, "1h0m0s"),
+            (93_605, "26h0m5s"),
+        ] as [(Int64, String)])
     func duration(seconds: Int64, text: String) {
         #expect(durationText(seconds: seconds) == text)
     }
 
-    @Test("dates are written as RFC 9110 says", arguments: [
-        (Int64(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT"), (0, "Thu, 01 Jan 1970 00:00:00 GMT"), (951_827_696, "Tue, 29 Feb 2000 12:34:56 GMT"), (1_772_323_199, "Sat, 28 Feb 2026 23:59:59 GMT"), (1_772_323_200, "Sun, 01 Mar 2026 00:00:00 GMT"),
-    ] as [(Int64, String)])
+    @Test(
+        "dates are written as RFC 9110 says",
+        arguments: [
+            (Int64(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT"), (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (951_827_696, "Tue, 29 Feb 2000 12:34:56 GMT"), (1_772_323_199, "Sat, 28 Feb 2026 23:59:59 GMT"),
+            (1_772_323_200, "Sun, 01 Mar 2026 00:00:00 GMT"),
+        ] as [(Int64, String)])
     func date(seconds: Int64, text: String) {
         #expect(httpDate(secondsSince1970: seconds) == text)
     }
@@ -161,7 +215,9 @@ import Testing
             let loop = LoopContext(eventLoop: eventLoop)
             return [Int64(0), 999, 1_000, 0].map { milliseconds in
                 var text = ""
-                loop.withDate(at: Self.now.advanced(byMilliseconds: milliseconds)) { text = String(decoding: $0, as: UTF8.self) }
+                loop.withDate(at: Self.now.advanced(byMilliseconds: milliseconds)) {
+                    text = String(decoding: $0, as: UTF8.self)
+                }
                 return text
             }
         }.get()
@@ -171,7 +227,9 @@ import Testing
     @Test("what is kept of a result is JSON")
     func result() {
         let reading = WorkerReading(
-            prediction: ByteBuffer(string: "[1]"), probabilities: ByteBuffer(string: "[2]"), version: nil, inputTokens: nil, cachedInputTokens: nil, outputTokens: nil)
-        #expect(String(decoding: AnswerBody.result(reading), as: UTF8.self) == #"{"prediction":[1],"probabilities":[2]}"#)
+            prediction: ByteBuffer(string: "[1]"), probabilities: ByteBuffer(string: "[2]"), version: nil,
+            inputTokens: nil, cachedInputTokens: nil, outputTokens: nil)
+        #expect(
+            String(decoding: AnswerBody.result(reading), as: UTF8.self) == #"{"prediction":[1],"probabilities":[2]}"#)
     }
 }

@@ -5,22 +5,35 @@ import Testing
 
 @testable import Gateway
 
-@Suite("Control plane", .timeLimit(.minutes(2))) struct ControlPlaneTests {
+@Suite("Control plane", .serialized, .timeLimit(.minutes(2))) struct ControlPlaneTests {
     private func object(_ answer: RawConnection.Response) throws -> [String: Any] {
         try #require(try JSONSerialization.jsonObject(with: Data(answer.body.utf8)) as? [String: Any])
     }
 
-    private func row(_ number: UInt64, status: String = "completed", billed: Usage? = Usage(inputTokens: 7, outputTokens: 3, source: .worker), result: String? = nil, error: String? = nil) -> RequestRow {
+    private func row(
+        _ number: UInt64, status: String = "completed",
+        billed: Usage? = Usage(inputTokens: 7, outputTokens: 3, source: .worker), result: String? = nil,
+        error: String? = nil
+    ) -> RequestRow {
         RequestRow(
-            id: RequestID(high: 0x0195_a3c0_11aa_7000, low: 0x8000_0000_0000_0000 | number), keyID: Installation.keyID, model: "iris", modelVersion: "1", status: status, httpStatus: 200, errorCode: error,
-            createdAt: Timestamp(microsecondsSince1970: 1_772_366_400_123_456), completedAt: Timestamp(microsecondsSince1970: 1_772_366_400_223_456), processingMicroseconds: 100_999, tierVersionID: Installation.tier, isCached: false, billed: billed,
+            id: RequestID(high: 0x0195_a3c0_11aa_7000, low: 0x8000_0000_0000_0000 | number), keyID: Installation.keyID,
+            model: "iris", modelVersion: "1", status: status, httpStatus: 200, errorCode: error,
+            createdAt: Timestamp(microsecondsSince1970: 1_772_366_400_123_456),
+            completedAt: Timestamp(microsecondsSince1970: 1_772_366_400_223_456), processingMicroseconds: 100_999,
+            tierVersionID: Installation.tier, isCached: false, billed: billed,
             result: result)
     }
 
-    @Test("a path is answered by its methods, and others are told which", arguments: [
-        ("GET", "/predict", 405, "POST"), ("DELETE", "/predict/", 405, "POST"), ("HEAD", "/predict", 405, "POST"), ("POST", "/healthz", 405, "GET, HEAD"), ("PUT", "/api/v1/usage", 405, "GET, HEAD"), ("OPTIONS", "/", 405, "GET, HEAD"),
-        ("GET", "/nowhere", 404, ""), ("POST", "/predict/x", 404, ""), ("POST", "/Predict", 404, ""), ("GET", "/api/v1/", 404, ""), ("POST", "/api/v1/requests/abc", 405, "GET, HEAD"), ("POST", "//predict", 404, ""), ("GET", "/healthz/%2e%2e/", 404, ""),
-    ] as [(String, String, Int, String)])
+    @Test(
+        "a path is answered by its methods, and others are told which",
+        arguments: [
+            ("GET", "/predict", 405, "POST"), ("DELETE", "/predict/", 405, "POST"), ("HEAD", "/predict", 405, "POST"),
+            ("POST", "/healthz", 405, "GET, HEAD"), ("PUT", "/api/v1/usage", 405, "GET, HEAD"),
+            ("OPTIONS", "/", 405, "GET, HEAD"),
+            ("GET", "/nowhere", 404, ""), ("POST", "/predict/x", 404, ""), ("POST", "/Predict", 404, ""),
+            ("GET", "/api/v1/", 404, ""), ("POST", "/api/v1/requests/abc", 405, "GET, HEAD"),
+            ("POST", "//predict", 404, ""), ("GET", "/healthz/%2e%2e/", 404, ""),
+        ] as [(String, String, Int, String)])
     func routing(method: String, path: String, status: Int, allow: String) async throws {
         try await RunningGateway.with(await Installation(time: SystemTime())) { gateway in
             let connection = try gateway.connect()
@@ -56,7 +69,9 @@ import Testing
             #expect(try await get("/readyz").status == 200)
             #expect(try object(try await get("/health"))["status"] as? String == "healthy")
             #expect(try await get("/openapi.yaml").body == "openapi: 3.1.0\n")
-            gateway.parts.health.set(HealthReport(postgres: .unavailable, redis: .unavailable, isSettlementAccepting: false, models: ["iris": false]))
+            gateway.parts.health.set(
+                HealthReport(
+                    postgres: .unavailable, redis: .unavailable, isSettlementAccepting: false, models: ["iris": false]))
             let ready = try await get("/readyz")
             #expect(ready.status == 503 && ready.field("retry-after") == "2")
             #expect(try object(ready)["degraded"] as? [String] == ["postgres", "settlement", "redis"])
@@ -67,17 +82,23 @@ import Testing
         }
     }
 
-    @Test("who may not read is refused", arguments: [("", 401, "missing_key"), ("authorization: Bearer x", 401, "invalid_api_key"), ("SCOPE", 403, "insufficient_scope"), ("ADMIN", 403, "wrong_plane")] as [(String, Int, String)])
+    @Test(
+        "who may not read is refused",
+        arguments: [
+            ("", 401, "missing_key"), ("authorization: Bearer x", 401, "invalid_api_key"),
+            ("SCOPE", 403, "insufficient_scope"), ("ADMIN", 403, "wrong_plane"),
+        ] as [(String, Int, String)])
     func access(field: String, status: Int, code: String) async throws {
         let parts = await Installation(time: SystemTime())
         let predictOnly = parts.addKey(Installation.principal(scopes: [.predict])).revealed
         let admin = try parts.addAdminKey().revealed
-        let line = switch field {
-        case "SCOPE": "authorization: Bearer \(predictOnly)\r\n"
-        case "ADMIN": "authorization: Bearer \(admin)\r\n"
-        case "": ""
-        default: field + "\r\n"
-        }
+        let line =
+            switch field {
+            case "SCOPE": "authorization: Bearer \(predictOnly)\r\n"
+            case "ADMIN": "authorization: Bearer \(admin)\r\n"
+            case "": ""
+            default: field + "\r\n"
+            }
         try await RunningGateway.with(parts) { gateway in
             for path in ["/api/v1/requests", "/api/v1/usage", "/status/x"] {
                 let connection = try gateway.connect()
@@ -100,12 +121,17 @@ import Testing
                 try await connection.write(gateway.get("/api/v1/requests?limit=10\(query)"))
                 let object = try self.object(try await connection.response())
                 let ids = (object["data"] as? [[String: Any]] ?? []).compactMap { $0["id"] as? String }
-                return (ids, object["has_more"] as? Bool ?? false, object["first_id"] as? String ?? "", object["last_id"] as? String ?? "")
+                return (
+                    ids, object["has_more"] as? Bool ?? false, object["first_id"] as? String ?? "",
+                    object["last_id"] as? String ?? ""
+                )
             }
             let first = try await page("")
             let second = try await page("&after=\(first.last)")
             let third = try await page("&after=\(second.last)")
-            #expect(first.ids.count == 10 && first.hasMore && second.ids.count == 10 && second.hasMore && third.ids.count == 5 && !third.hasMore)
+            #expect(
+                first.ids.count == 10 && first.hasMore && second.ids.count == 10 && second.hasMore
+                    && third.ids.count == 5 && !third.hasMore)
             #expect(Set(first.ids + second.ids + third.ids).count == 25)
             let back = try await page("&before=\(third.first)")
             #expect(back.ids == second.ids && back.hasMore)
@@ -114,12 +140,20 @@ import Testing
         }
     }
 
-    @Test("a query that is not understood is refused", arguments: [
-        "/api/v1/requests?limit=0", "/api/v1/requests?limit=101", "/api/v1/requests?limit=+5", "/api/v1/requests?limit=x", "/api/v1/requests?limit=1&limit=2", "/api/v1/requests?page=1", "/api/v1/requests?after=x",
-        "/api/v1/requests?after=req_0195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0e&before=req_0195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0e", "/api/v1/requests?status=done", "/api/v1/requests?model=A", "/api/v1/usage?start=2026-03-01", "/api/v1/usage?start=2026-03-02T00:00:00Z&end=2026-03-01T00:00:00Z",
-        "/api/v1/usage?start=2026-03-01T00:00:00Z&end=2026-03-01T00:00:00Z", "/api/v1/usage?group_by=hour", "/api/v1/usage?group_by=day,day", "/api/v1/usage?group_by=", "/api/v1/usage?start=2020-01-01T00:00:00Z&end=2026-01-01T00:00:00Z&group_by=day",
-        "/api/v1/usage?end=1969-12-31T23:59:59Z", "/api/v1/quota?x=1",
-    ])
+    @Test(
+        "a query that is not understood is refused",
+        arguments: [
+            "/api/v1/requests?limit=0", "/api/v1/requests?limit=101", "/api/v1/requests?limit=+5",
+            "/api/v1/requests?limit=x", "/api/v1/requests?limit=1&limit=2", "/api/v1/requests?page=1",
+            "/api/v1/requests?after=x",
+            "/api/v1/requests?after=req_0195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0e&before=req_0195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0e",
+            "/api/v1/requests?status=done", "/api/v1/requests?model=A", "/api/v1/usage?start=2026-03-01",
+            "/api/v1/usage?start=2026-03-02T00:00:00Z&end=2026-03-01T00:00:00Z",
+            "/api/v1/usage?start=2026-03-01T00:00:00Z&end=2026-03-01T00:00:00Z", "/api/v1/usage?group_by=hour",
+            "/api/v1/usage?group_by=day,day", "/api/v1/usage?group_by=",
+            "/api/v1/usage?start=2020-01-01T00:00:00Z&end=2026-01-01T00:00:00Z&group_by=day",
+            "/api/v1/usage?end=1969-12-31T23:59:59Z", "/api/v1/quota?x=1",
+        ])
     func badQuery(path: String) async throws {
         try await RunningGateway.with(await Installation(time: SystemTime())) { gateway in
             let connection = try gateway.connect()
@@ -145,10 +179,14 @@ import Testing
                 return try await connection.response()
             }
             let shown = try object(try await get("/api/v1/requests/\(mine.id.publicText)"))
-            #expect(shown["cost_micros"] as? Int == 1_130 && shown["currency"] as? String == "EUR" && shown["processing_time_ms"] as? Int == 100)
+            #expect(
+                shown["cost_micros"] as? Int == 1_130 && shown["currency"] as? String == "EUR"
+                    && shown["processing_time_ms"] as? Int == 100)
             #expect(shown["created_at"] as? String == "2026-03-01T12:00:00.123456Z")
             let unbilled = try object(try await get("/api/v1/requests/\(failed.id)"))
-            #expect(unbilled["usage"] is NSNull && unbilled["cost_micros"] as? Int == 0 && unbilled["error_code"] as? String == "upstream_timeout")
+            #expect(
+                unbilled["usage"] is NSNull && unbilled["cost_micros"] as? Int == 0
+                    && unbilled["error_code"] as? String == "upstream_timeout")
             let status = try await get("/status/\(mine.id.publicText)")
             #expect(status.body.contains(#""result":{"prediction":9007199254740993,"probabilities":[0.5,null]}"#))
             let failure = try object(try await get("/status/\(failed.id.publicText)"))
@@ -164,12 +202,18 @@ import Testing
     func usage() async throws {
         let parts = await Installation(time: SystemTime())
         parts.records.set(usage: [
-            UsageRow(day: 0, model: "iris", tierVersionID: Installation.tier, keyID: nil, requests: 2, inputTokens: 10, cachedInputTokens: 0, outputTokens: 0),
-            UsageRow(day: 2, model: "iris", tierVersionID: Installation.tier, keyID: nil, requests: 1, inputTokens: 0, cachedInputTokens: 0, outputTokens: 5),
+            UsageRow(
+                day: 0, model: "iris", tierVersionID: Installation.tier, keyID: nil, requests: 2, inputTokens: 10,
+                cachedInputTokens: 0, outputTokens: 0),
+            UsageRow(
+                day: 2, model: "iris", tierVersionID: Installation.tier, keyID: nil, requests: 1, inputTokens: 0,
+                cachedInputTokens: 0, outputTokens: 5),
         ])
         try await RunningGateway.with(parts) { gateway in
             let connection = try gateway.connect()
-            try await connection.write(gateway.get("/api/v1/usage?start=2026-03-28T12:00:00%2B01:00&end=2026-03-30T12:00:00Z&group_by=day,model"))
+            try await connection.write(
+                gateway.get(
+                    "/api/v1/usage?start=2026-03-28T12:00:00%2B01:00&end=2026-03-30T12:00:00Z&group_by=day,model"))
             let object = try self.object(try await connection.response())
             let lines = try #require(object["data"] as? [[String: Any]])
             #expect(lines.map { $0["day"] as? String } == ["2026-03-28", "2026-03-30"])
@@ -177,8 +221,12 @@ import Testing
             #expect((object["total"] as? [String: Any])?["cost_micros"] as? Int == 3_200)
             #expect(object["currency"] as? String == "EUR" && object["time_zone"] as? String == "Europe/Berlin")
             let days = try #require(gateway.parts.records.usageQueries.first).days
-            #expect(days.map(\.start.description) == ["2026-03-28T11:00:00Z", "2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z"])
-            #expect(days.map(\.end.description) == ["2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z", "2026-03-30T12:00:00Z"])
+            #expect(
+                days.map(\.start.description) == [
+                    "2026-03-28T11:00:00Z", "2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z",
+                ])
+            #expect(
+                days.map(\.end.description) == ["2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z", "2026-03-30T12:00:00Z"])
         }
     }
 
@@ -202,10 +250,14 @@ import Testing
         parts.records.isAway = true
         try await RunningGateway.with(parts) { gateway in
             let connection = try gateway.connect()
-            for path in ["/api/v1/requests", "/api/v1/usage", "/api/v1/quota", "/status/req_0195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0e"] {
+            for path in [
+                "/api/v1/requests", "/api/v1/usage", "/api/v1/quota",
+                "/status/req_0195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0e",
+            ] {
                 try await connection.write(gateway.get(path))
                 let answer = try await connection.response()
-                #expect(answer.status == 503 && answer.code == "storage_unavailable" && answer.field("retry-after") == "2")
+                #expect(
+                    answer.status == 503 && answer.code == "storage_unavailable" && answer.field("retry-after") == "2")
                 #expect(!answer.body.contains("records are away"))
             }
         }

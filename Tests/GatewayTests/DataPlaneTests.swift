@@ -7,8 +7,11 @@ import Testing
 
 @testable import Gateway
 
-@Suite("Data plane", .timeLimit(.minutes(2))) struct DataPlaneTests {
-    private func installation(backend: FakeBackend = FakeBackend(), records: FakeCustomerRecords = FakeCustomerRecords(), settings: Principal = Installation.principal()) async -> Installation {
+@Suite("Data plane", .serialized, .timeLimit(.minutes(2))) struct DataPlaneTests {
+    private func installation(
+        backend: FakeBackend = FakeBackend(), records: FakeCustomerRecords = FakeCustomerRecords(),
+        settings: Principal = Installation.principal()
+    ) async -> Installation {
         await Installation(time: SystemTime(), principal: settings, backend: backend, records: records)
     }
 
@@ -71,7 +74,10 @@ import Testing
     func mixed() async throws {
         try await RunningGateway.with(await installation()) { gateway in
             let connection = try gateway.connect()
-            let requests = [gateway.get("/healthz"), gateway.predict(), gateway.get("/api/v1/requests"), gateway.get("/"), gateway.predict(), gateway.predict(), gateway.get("/nowhere"), gateway.predict()]
+            let requests = [
+                gateway.get("/healthz"), gateway.predict(), gateway.get("/api/v1/requests"), gateway.get("/"),
+                gateway.predict(), gateway.predict(), gateway.get("/nowhere"), gateway.predict(),
+            ]
             try await connection.write(requests.joined())
             var statuses: [Int] = []
             var types: [String?] = []
@@ -107,9 +113,12 @@ import Testing
         }
     }
 
-    @Test("nonsense behind a good request is refused after its answer, and the connection ends", arguments: [
-        ("\u{1}\u{2}nonsense\r\n\r\n", 400), ("GET / HTTP/1.1\r\n\r\n", 400), ("GET / HTTP/1.0\r\nhost: a\r\n\r\n", 505), ("BREW / HTTP/1.1\r\nhost: a\r\n\r\n", 405),
-    ] as [(String, Int)])
+    @Test(
+        "nonsense behind a good request is refused after its answer, and the connection ends",
+        arguments: [
+            ("\u{1}\u{2}nonsense\r\n\r\n", 400), ("GET / HTTP/1.1\r\n\r\n", 400),
+            ("GET / HTTP/1.0\r\nhost: a\r\n\r\n", 505), ("TRACE / HTTP/1.1\r\nhost: a\r\n\r\n", 405),
+        ] as [(String, Int)])
     func garbageBehind(garbage: String, status: Int) async throws {
         let gate = Gate()
         try await RunningGateway.with(await installation(backend: FakeBackend(gate: gate))) { gateway in
@@ -143,7 +152,8 @@ import Testing
     func tooLargeDeclared() async throws {
         try await RunningGateway.with(await installation(), configure: { $0.maximumBodyBytes = 1_000 }) { gateway in
             let connection = try gateway.connect()
-            try await connection.write("POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 1001\r\n\r\n")
+            try await connection.write(
+                "POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 1001\r\n\r\n")
             let answer = try await connection.response()
             #expect(answer.status == 413 && answer.code == "request_too_large" && answer.field("connection") == "close")
             #expect(try await connection.rest() == "")
@@ -155,7 +165,9 @@ import Testing
         try await RunningGateway.with(await installation(), configure: { $0.maximumBodyBytes = 1_000 }) { gateway in
             let connection = try gateway.connect()
             let chunk = "1f4\r\n" + String(repeating: " ", count: 500) + "\r\n"
-            try await connection.write("POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n" + chunk + chunk + chunk)
+            try await connection.write(
+                "POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+                    + chunk + chunk + chunk)
             #expect(try await connection.response().status == 413)
             #expect(try await connection.rest() == "")
         }
@@ -166,23 +178,34 @@ import Testing
         try await RunningGateway.with(await installation()) { gateway in
             let connection = try gateway.connect()
             let body = Installation.body
-            let chunks = [body.prefix(7), body.dropFirst(7).prefix(1), body.dropFirst(8)].map { "\(String($0.utf8.count, radix: 16))\r\n\($0)\r\n" }.joined()
-            try await connection.write("POST /predict/?x=1 HTTP/1.1\r\nhost: a\r\nx-api-key: \(gateway.key)\r\ncontent-type: Application/JSON ; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n\(chunks)0\r\n\r\n")
+            let chunks = [body.prefix(7), body.dropFirst(7).prefix(1), body.dropFirst(8)].map {
+                "\(String($0.utf8.count, radix: 16))\r\n\($0)\r\n"
+            }.joined()
+            try await connection.write(
+                "POST /predict/?x=1 HTTP/1.1\r\nhost: a\r\nx-api-key: \(gateway.key)\r\ncontent-type: Application/JSON ; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n\(chunks)0\r\n\r\n"
+            )
             #expect(try await connection.response().status == 200)
             #expect(gateway.parts.backend.calls.map { String(buffer: $0.body) } == [body])
         }
     }
 
-    @Test("only JSON that is not compressed is read", arguments: [
-        ("text/plain", "", 415, "unsupported_media_type"), ("application/xml", "", 415, "unsupported_media_type"), ("", "", 415, "unsupported_media_type"), ("application/jsonx", "", 415, "unsupported_media_type"),
-        ("multipart/form-data; boundary=x", "", 415, "unsupported_media_type"), ("application/json", "gzip", 415, "unsupported_encoding"), ("application/json", "br, gzip", 415, "unsupported_encoding"), ("application/json", "identity", 200, ""),
-    ] as [(String, String, Int, String)])
+    @Test(
+        "only JSON that is not compressed is read",
+        arguments: [
+            ("text/plain", "", 415, "unsupported_media_type"), ("application/xml", "", 415, "unsupported_media_type"),
+            ("", "", 415, "unsupported_media_type"), ("application/jsonx", "", 415, "unsupported_media_type"),
+            ("multipart/form-data; boundary=x", "", 415, "unsupported_media_type"),
+            ("application/json", "gzip", 415, "unsupported_encoding"),
+            ("application/json", "br, gzip", 415, "unsupported_encoding"), ("application/json", "identity", 200, ""),
+        ] as [(String, String, Int, String)])
     func mediaType(type: String, encoding: String, status: Int, code: String) async throws {
         try await RunningGateway.with(await installation()) { gateway in
             let connection = try gateway.connect()
             let typeField = type.isEmpty ? "" : "content-type: \(type)\r\n"
             let encodingField = encoding.isEmpty ? "" : "content-encoding: \(encoding)\r\n"
-            try await connection.write("POST /predict HTTP/1.1\r\nhost: a\r\nauthorization: Bearer \(gateway.key)\r\n\(typeField)\(encodingField)content-length: \(Installation.body.utf8.count)\r\n\r\n\(Installation.body)")
+            try await connection.write(
+                "POST /predict HTTP/1.1\r\nhost: a\r\nauthorization: Bearer \(gateway.key)\r\n\(typeField)\(encodingField)content-length: \(Installation.body.utf8.count)\r\n\r\n\(Installation.body)"
+            )
             let answer = try await connection.response()
             #expect(answer.status == status && (answer.code ?? "") == code)
         }
@@ -200,11 +223,18 @@ import Testing
         }
     }
 
-    @Test("who cannot be a customer is told so instead", arguments: [("authorization: Bearer nonsense", 401, "invalid_api_key"), ("x-no: key", 401, "missing_key"), ("authorization: Basic dTpw", 401, "invalid_api_key")] as [(String, Int, String)])
+    @Test(
+        "who cannot be a customer is told so instead",
+        arguments: [
+            ("authorization: Bearer nonsense", 401, "invalid_api_key"), ("x-no: key", 401, "missing_key"),
+            ("authorization: Basic dTpw", 401, "invalid_api_key"),
+        ] as [(String, Int, String)])
     func expectRefused(field: String, status: Int, code: String) async throws {
         try await RunningGateway.with(await installation()) { gateway in
             let connection = try gateway.connect()
-            try await connection.write("POST /predict HTTP/1.1\r\nhost: a\r\n\(field)\r\ncontent-type: application/json\r\ncontent-length: 10\r\nexpect: 100-continue\r\n\r\n")
+            try await connection.write(
+                "POST /predict HTTP/1.1\r\nhost: a\r\n\(field)\r\ncontent-type: application/json\r\ncontent-length: 10\r\nexpect: 100-continue\r\n\r\n"
+            )
             let answer = try await connection.response()
             #expect(answer.status == status && answer.code == code)
             #expect(answer.field("www-authenticate") == "Bearer" && answer.field("x-should-retry") == "false")
@@ -212,17 +242,39 @@ import Testing
         }
     }
 
-    @Test("a broken request is refused with its status and the connection ends", arguments: [
-        ("GET / HTTP/1.1\r\n\r\n", 400), ("GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n", 400), ("GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400), ("GET / HTTP/1.1\r\nhost:\r\n\r\n", 400), ("GET / HTTP/1.0\r\nhost: a\r\n\r\n", 505),
-        ("GET http://a/ HTTP/1.1\r\nhost: a\r\n\r\n", 400), ("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", 400), ("CONNECT a:1 HTTP/1.1\r\nhost: a\r\n\r\n", 405), ("TRACE / HTTP/1.1\r\nhost: a\r\n\r\n", 405), ("get / HTTP/1.1\r\nhost: a\r\n\r\n", 400),
-        ("GET / HTTP/1.1\r\nhost : a\r\n\r\n", 400), ("GET / HTTP/1.1\r\nhost: a\r\nx: \u{1}\r\n\r\n", 400), ("GET / HTTP/1.1\r\nhost: a\r\n folded: x\r\n\r\n", 400),
-        ("POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", 400), ("POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\nx", 400), ("POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx", 400),
-        ("POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: +2\r\n\r\nxx", 400), ("POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n", 400), ("POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 0x2\r\n\r\nxx", 400),
-        ("POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999999999999\r\n\r\n", 400), ("POST /predict HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n", 400), ("POST /predict HTTP/1.1\r\nhost: a\r\ntransfer-encoding: xchunked\r\n\r\n", 400),
-        ("POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n0x5\r\nhello\r\n", 400), ("GET /\(String(repeating: "a", count: 9_000)) HTTP/1.1\r\nhost: a\r\n\r\n", 414), ("POST / HTTP/1.1\r\nhost: a\r\nexpect: magic\r\ncontent-length: 1\r\n\r\n", 417),
-        ("GET / HTTP/1.1\r\nhost: a\r\nx: \(String(repeating: "a", count: 17_000))\r\n\r\n", 431), ("GET / HTTP/1.1\r\nhost: a\r\n\((0..<101).map { "x\($0): 1\r\n" }.joined())\r\n", 431), ("GET / HTTP/1.1\r\nhost: a\r\n\((0..<5).map { "x\($0): \(String(repeating: "a", count: 9_000))\r\n" }.joined())\r\n", 431),
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400), ("\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\r\n\r\n", 400),
-    ] as [(String, Int)])
+    @Test(
+        "a broken request is refused with its status and the connection ends",
+        arguments: [
+            ("GET / HTTP/1.1\r\n\r\n", 400), ("GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400), ("GET / HTTP/1.1\r\nhost:\r\n\r\n", 400),
+            ("GET / HTTP/1.0\r\nhost: a\r\n\r\n", 505),
+            ("GET http://a/ HTTP/1.1\r\nhost: a\r\n\r\n", 400), ("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", 400),
+            ("CONNECT a:1 HTTP/1.1\r\nhost: a\r\n\r\n", 405), ("TRACE / HTTP/1.1\r\nhost: a\r\n\r\n", 405),
+            ("get / HTTP/1.1\r\nhost: a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nhost : a\r\n\r\n", 400), ("GET / HTTP/1.1\r\nhost: a\r\nx: \u{1}\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nhost: a\r\n folded: x\r\n\r\n", 400),
+            ("POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", 400),
+            ("POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\nx", 400),
+            ("POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx", 400),
+            ("POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: +2\r\n\r\nxx", 400),
+            ("POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n", 400),
+            ("POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 0x2\r\n\r\nxx", 400),
+            ("POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999999999999\r\n\r\n", 400),
+            ("POST /predict HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n", 400),
+            ("POST /predict HTTP/1.1\r\nhost: a\r\ntransfer-encoding: xchunked\r\n\r\n", 400),
+            (
+                "POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n0x5\r\nhello\r\n",
+                400
+            ), ("GET /\(String(repeating: "a", count: 9_000)) HTTP/1.1\r\nhost: a\r\n\r\n", 414),
+            ("POST / HTTP/1.1\r\nhost: a\r\nexpect: magic\r\ncontent-length: 1\r\n\r\n", 417),
+            ("GET / HTTP/1.1\r\nhost: a\r\nx: \(String(repeating: "a", count: 17_000))\r\n\r\n", 431),
+            ("GET / HTTP/1.1\r\nhost: a\r\n\((0..<101).map { "x\($0): 1\r\n" }.joined())\r\n", 431),
+            (
+                "GET / HTTP/1.1\r\nhost: a\r\n\((0..<5).map { "x\($0): \(String(repeating: "a", count: 9_000))\r\n" }.joined())\r\n",
+                431
+            ),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400), ("\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\r\n\r\n", 400),
+        ] as [(String, Int)])
     func broken(request: String, status: Int) async throws {
         try await RunningGateway.with(await installation()) { gateway in
             let connection = try gateway.connect()
@@ -236,7 +288,9 @@ import Testing
         }
     }
 
-    @Test("a head or body that does not arrive is timed out, on a new connection and on one that was idle", arguments: [false, true])
+    @Test(
+        "a head or body that does not arrive is timed out, on a new connection and on one that was idle",
+        arguments: [false, true])
     func slow(isReused: Bool) async throws {
         let configure: @Sendable (inout GatewayServer.Configuration) -> Void = {
             $0.headTimeoutMilliseconds = 150
@@ -244,7 +298,9 @@ import Testing
             $0.idleTimeoutMilliseconds = 60_000
         }
         try await RunningGateway.with(await installation(), configure: configure) { gateway in
-            for unfinished in ["POST /predict HT", String(gateway.predict().dropLast(5)), "GET / HTTP/1.1\r\nhost: a\r\nx: "] {
+            for unfinished in [
+                "POST /predict HT", String(gateway.predict().dropLast(5)), "GET / HTTP/1.1\r\nhost: a\r\nx: ",
+            ] {
                 let connection = try gateway.connect()
                 if isReused {
                     try await connection.write(gateway.predict())
@@ -263,7 +319,8 @@ import Testing
 
     @Test("an idle connection is closed without a word")
     func idle() async throws {
-        try await RunningGateway.with(await installation(), configure: { $0.idleTimeoutMilliseconds = 100 }) { gateway in
+        try await RunningGateway.with(await installation(), configure: { $0.idleTimeoutMilliseconds = 100 }) {
+            gateway in
             let connection = try gateway.connect()
             try await connection.write(gateway.predict())
             #expect(try await connection.response().status == 200)
@@ -279,7 +336,8 @@ import Testing
             $0.bodyTimeoutMilliseconds = 50
             $0.idleTimeoutMilliseconds = 50
         }
-        try await RunningGateway.with(await installation(backend: FakeBackend(gate: gate)), configure: configure) { gateway in
+        try await RunningGateway.with(await installation(backend: FakeBackend(gate: gate)), configure: configure) {
+            gateway in
             let connection = try gateway.connect()
             // Behind it the half of another request, whose time must not run while the first one is answered.
             try await connection.write(gateway.predict() + gateway.predict().dropLast(3))

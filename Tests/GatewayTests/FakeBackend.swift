@@ -11,7 +11,8 @@ final class FakeBackend: InferenceBackend {
         var isOnLoop = true
     }
 
-    static let answer = #"{"prediction":"setosa","probabilities":[0.9,0.1],"usage":{"input_tokens":7,"output_tokens":3}}"#
+    static let answer =
+        #"{"prediction":"setosa","probabilities":[0.9,0.1],"usage":{"input_tokens":7,"output_tokens":3}}"#
 
     private let state = Mutex(State())
     /// Every call passes it.
@@ -36,7 +37,8 @@ final class FakeBackend: InferenceBackend {
             state.calls.append(call)
             state.isOnLoop = state.isOnLoop && isOnLoop
             return state.script.isEmpty
-                ? .success(WorkerAnswer(status: 200, body: ByteBuffer(string: Self.answer))) : state.script.removeFirst()
+                ? .success(WorkerAnswer(status: 200, body: ByteBuffer(string: Self.answer)))
+                : state.script.removeFirst()
         }
         await gate.pass()
         return try result.get()

@@ -8,7 +8,9 @@ import Testing
 
 @Suite("Pipeline") struct InferencePipelineTests {
     /// One request through the whole pipeline, on an event loop of its own thread.
-    private func run(_ parts: Installation, _ body: String = Installation.body, credentials: Credentials? = nil) async throws -> InferenceOutcome {
+    private func run(_ parts: Installation, _ body: String = Installation.body, credentials: Credentials? = nil)
+        async throws -> InferenceOutcome
+    {
         let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
         let loop = try await eventLoop.submit { LoopContext(eventLoop: eventLoop) }.get()
         let id = try await eventLoop.submit { loop.makeRequestID(at: parts.time.now) }.get()
@@ -31,7 +33,9 @@ import Testing
     /// What the one open lease of the tenant has left, by unit.
     private func remaining(_ parts: Installation) -> [QuotaUnit: Int64] {
         var left: [QuotaUnit: Int64] = [:]
-        for reading in parts.quota.readings(for: Installation.principal()) { left[reading.quota.unit] = reading.remaining }
+        for reading in parts.quota.readings(for: Installation.principal()) {
+            left[reading.quota.unit] = reading.remaining
+        }
         return left
     }
 
@@ -51,8 +55,12 @@ import Testing
         #expect(parts.settler.settlements.count == 1)
         let row = try #require(parts.settler.settlements.first)
         #expect(row.outcome == .completed && row.isBilled && row.httpStatus == 200 && row.errorCode == nil)
-        #expect(row.requestID == prediction.requestID && row.tenantID == Installation.tenant && row.keyID == Installation.keyID)
-        #expect(row.usage == prediction.usage && row.tierVersionID == Installation.tier && row.model == "iris" && row.modelVersion == "1")
+        #expect(
+            row.requestID == prediction.requestID && row.tenantID == Installation.tenant
+                && row.keyID == Installation.keyID)
+        #expect(
+            row.usage == prediction.usage && row.tierVersionID == Installation.tier && row.model == "iris"
+                && row.modelVersion == "1")
         #expect(row.estimatedTokens == Int64(Installation.body.utf8.count) + 50)
         #expect(row.leaseID.map { parts.ledger.openLeases.contains($0) } == true)
         #expect(row.prompt == nil && row.promptDigest == nil && row.result == nil)
@@ -70,14 +78,19 @@ import Testing
         _ = try await run(parts)
         let row = try #require(parts.settler.settlements.first)
         #expect((row.prompt.map { String(decoding: $0, as: UTF8.self) } == Installation.body) == (retention == .full))
-        #expect((row.result.map { String(decoding: $0, as: UTF8.self) } == #"{"prediction":"setosa","probabilities":[0.9,0.1]}"#) == (retention == .full))
+        #expect(
+            (row.result.map { String(decoding: $0, as: UTF8.self) }
+                == #"{"prediction":"setosa","probabilities":[0.9,0.1]}"#) == (retention == .full))
         #expect((row.promptDigest?.count == 32) == (retention == .hashed))
     }
 
-    @Test("a settlement that is not committed is no answer, and the hold goes where it belongs", arguments: [
-        (SettlementResult.rejected, FailureCode.internalError, true), (.unavailable, .meteringUnavailable, true), (.overloaded, .meteringUnavailable, true),
-        (.unknown, .meteringUnavailable, false),
-    ] as [(SettlementResult, FailureCode, Bool)])
+    @Test(
+        "a settlement that is not committed is no answer, and the hold goes where it belongs",
+        arguments: [
+            (SettlementResult.rejected, FailureCode.internalError, true), (.unavailable, .meteringUnavailable, true),
+            (.overloaded, .meteringUnavailable, true),
+            (.unknown, .meteringUnavailable, false),
+        ] as [(SettlementResult, FailureCode, Bool)])
     func notCommitted(result: SettlementResult, code: FailureCode, isVoided: Bool) async throws {
         let parts = await Installation()
         parts.settler.answer(result)
@@ -121,7 +134,8 @@ import Testing
         parts.settler.answer(.leaseLost)
         parts.ledger.limitSlices(to: 1)
         let gate = Gate()
-        let slow = await Installation(principal: Installation.principal(quotas: [quota]), ledger: parts.ledger, backend: FakeBackend(gate: gate))
+        let slow = await Installation(
+            principal: Installation.principal(quotas: [quota]), ledger: parts.ledger, backend: FakeBackend(gate: gate))
         slow.settler.answer(.leaseLost)
         async let outcome = run(slow)
         await gate.arrivals(1)
@@ -148,10 +162,13 @@ import Testing
         #expect(parts.backend.calls.isEmpty && parts.ledger.requests.isEmpty && parts.settler.settlements.isEmpty)
     }
 
-    @Test("a failure of the worker is recorded, not billed, and its hold goes back", arguments: [
-        ("timeout", FailureCode.upstreamTimeout), ("broken", .badUpstream), ("busy", .noHealthyWorker), ("unreachable", .noHealthyWorker), ("status", .badUpstream), ("nonsense", .badUpstream),
-        ("negative", .badUpstream), ("fraction", .badUpstream),
-    ] as [(String, FailureCode)])
+    @Test(
+        "a failure of the worker is recorded, not billed, and its hold goes back",
+        arguments: [
+            ("timeout", FailureCode.upstreamTimeout), ("broken", .badUpstream), ("busy", .noHealthyWorker),
+            ("unreachable", .noHealthyWorker), ("status", .badUpstream), ("nonsense", .badUpstream),
+            ("negative", .badUpstream), ("fraction", .badUpstream),
+        ] as [(String, FailureCode)])
     func workerFails(kind: String, code: FailureCode) async throws {
         let parts = await Installation()
         switch kind {
@@ -168,14 +185,18 @@ import Testing
         #expect(refusal.code == code)
         #expect(parts.settler.settlements.count == 1)
         let row = try #require(parts.settler.settlements.first)
-        #expect(row.outcome == .failed && !row.isBilled && row.errorCode == code.rawValue && Int(row.httpStatus) == code.httpStatus)
+        #expect(
+            row.outcome == .failed && !row.isBilled && row.errorCode == code.rawValue
+                && Int(row.httpStatus) == code.httpStatus)
         #expect(row.usage == .none && row.leaseID == nil && row.result == nil)
         #expect(remaining(parts) == Self.untouched)
         await parts.quota.drain()
         #expect(parts.ledger.openLeases.isEmpty)
     }
 
-    @Test("that a failure could not be recorded does not hide it", arguments: [SettlementResult.unavailable, .rejected, .unknown, .overloaded, .leaseLost])
+    @Test(
+        "that a failure could not be recorded does not hide it",
+        arguments: [SettlementResult.unavailable, .rejected, .unknown, .overloaded, .leaseLost])
     func failureNotRecorded(result: SettlementResult) async throws {
         let parts = await Installation()
         parts.backend.fail(.timeout(cause: "slow"))
@@ -204,32 +225,48 @@ import Testing
     @Test("replicas are drawn by weight, and weight zero ends nothing")
     func weights() async throws {
         func replica(_ port: Int, weight: Int) -> Replica {
-            Replica(address: WorkerAddress(host: "127.0.0.1", port: port), workerProtocol: .predict, weight: weight, version: "1")
+            Replica(
+                address: WorkerAddress(host: "127.0.0.1", port: port), workerProtocol: .predict, weight: weight,
+                version: "1")
         }
-        let zero = await Installation(route: Installation.route(replicas: [replica(1, weight: 0), replica(2, weight: 0)]))
+        let zero = await Installation(
+            route: Installation.route(replicas: [replica(1, weight: 0), replica(2, weight: 0)]))
         #expect(prediction(try await run(zero)) != nil)
-        let parts = await Installation(route: Installation.route(replicas: [replica(1, weight: 1), replica(2, weight: 1_000)]))
+        let parts = await Installation(
+            route: Installation.route(replicas: [replica(1, weight: 1), replica(2, weight: 1_000)]))
         for _ in 0..<60 { _ = try await run(parts) }
         #expect(parts.backend.calls.filter { $0.address.port == 2 }.count > 45)
     }
 
-    @Test("the version asked for is the one that is called", arguments: [
-        (#""version":"2","#, ["/v2/models/iris/versions/2/infer"], nil as FailureCode?), (#""version":"9","#, [], .noHealthyWorker), ("", ["/v2/models/iris/versions/2/infer"], nil),
-    ] as [(String, [String], FailureCode?)])
+    @Test(
+        "the version asked for is the one that is called",
+        arguments: [
+            (#""version":"2","#, ["/v2/models/iris/versions/2/infer"], nil as FailureCode?),
+            (#""version":"9","#, [], .noHealthyWorker), ("", ["/v2/models/iris/versions/2/infer"], nil),
+        ] as [(String, [String], FailureCode?)])
     func version(field: String, paths: [String], code: FailureCode?) async throws {
-        let parts = await Installation(route: Installation.route(replicas: [Installation.replica(9_001, .oip, version: "2")]))
+        let parts = await Installation(
+            route: Installation.route(replicas: [Installation.replica(9_001, .oip, version: "2")]))
         parts.backend.answer(#"{"outputs":[{"name":"label","data":["a"]}],"model_version":"2"}"#)
         let outcome = try await run(parts, #"{"model":"iris",\#(field)"features":[1,2,3,4]}"#)
         #expect(refusal(outcome)?.code == code)
         #expect(parts.backend.calls.map(\.path) == paths)
     }
 
-    @Test("usage is taken in the order of trust and never beyond what was held", arguments: [
-        (#"{"prediction":1}"#, [Int64(10), 0, 0], Usage.Source.fixed), (#"{"prediction":1,"usage":{"input_tokens":4}}"#, [4, 0, 0], .worker), (#"{"prediction":1,"usage":{"output_tokens":4}}"#, [0, 0, 4], .worker),
-        (#"{"prediction":1,"usage":{"input_tokens":0,"output_tokens":0}}"#, [0, 0, 0], .worker), (#"{"prediction":1,"usage":{"input_tokens":5,"cached_input_tokens":9}}"#, [5, 5, 0], .worker),
-        (#"{"prediction":1,"usage":{"input_tokens":9223372036854775807,"output_tokens":9223372036854775807}}"#, [95, 0, 0], .worker), (#"{"prediction":1,"usage":{"input_tokens":90,"output_tokens":90}}"#, [90, 0, 5], .worker),
-        (#"{"prediction":1,"usage":{"cached_input_tokens":3}}"#, [10, 0, 0], .fixed),
-    ] as [(String, [Int64], Usage.Source)])
+    @Test(
+        "usage is taken in the order of trust and never beyond what was held",
+        arguments: [
+            (#"{"prediction":1}"#, [Int64(10), 0, 0], Usage.Source.fixed),
+            (#"{"prediction":1,"usage":{"input_tokens":4}}"#, [4, 0, 0], .worker),
+            (#"{"prediction":1,"usage":{"output_tokens":4}}"#, [0, 0, 4], .worker),
+            (#"{"prediction":1,"usage":{"input_tokens":0,"output_tokens":0}}"#, [0, 0, 0], .worker),
+            (#"{"prediction":1,"usage":{"input_tokens":5,"cached_input_tokens":9}}"#, [5, 5, 0], .worker),
+            (
+                #"{"prediction":1,"usage":{"input_tokens":9223372036854775807,"output_tokens":9223372036854775807}}"#,
+                [95, 0, 0], .worker
+            ), (#"{"prediction":1,"usage":{"input_tokens":90,"output_tokens":90}}"#, [90, 0, 5], .worker),
+            (#"{"prediction":1,"usage":{"cached_input_tokens":3}}"#, [10, 0, 0], .fixed),
+        ] as [(String, [Int64], Usage.Source)])
     func metered(answer: String, expected: [Int64], source: Usage.Source) async throws {
         #expect(Installation.body.utf8.count == 45)
         let parts = await Installation()
@@ -245,7 +282,9 @@ import Testing
     func hugeProfile(tokens: Int64) async throws {
         for mode in [QuotaMode.hard, .soft] {
             let quotas = [Installation.quota(.tokens, .max, mode: mode)]
-            let parts = await Installation(principal: Installation.principal(quotas: quotas), route: Installation.route(fixed: tokens, output: tokens))
+            let parts = await Installation(
+                principal: Installation.principal(quotas: quotas),
+                route: Installation.route(fixed: tokens, output: tokens))
             for _ in 0..<3 { #expect(prediction(try await run(parts)) != nil) }
             #expect(parts.settler.settlements.allSatisfy { $0.estimatedTokens == 1 << 40 })
         }
@@ -261,17 +300,26 @@ import Testing
         #expect(parts.settler.settlements.map(\.modelVersion) == ["7", "1", "1"])
     }
 
-    @Test("who may not call is refused before anything is held", arguments: [
-        ("scope", FailureCode.insufficientScope), ("model", .modelNotAllowed), ("suspended", .tenantSuspended), ("admin", .wrongPlane), ("none", .missingKey), ("unknown", .modelNotFound),
-        ("width", .validationFailed), ("json", .invalidJSON),
-    ] as [(String, FailureCode)])
+    @Test(
+        "who may not call is refused before anything is held",
+        arguments: [
+            ("scope", FailureCode.insufficientScope), ("model", .modelNotAllowed), ("suspended", .tenantSuspended),
+            ("admin", .wrongPlane), ("none", .missingKey), ("unknown", .modelNotFound),
+            ("width", .validationFailed), ("json", .invalidJSON),
+        ] as [(String, FailureCode)])
     func refused(kind: String, code: FailureCode) async throws {
         let parts = await Installation()
         let outcome: InferenceOutcome
         switch kind {
-        case "scope": outcome = try await run(parts, credentials: .one(parts.addKey(Installation.principal(scopes: [.read, .billing])).text))
-        case "model": outcome = try await run(parts, credentials: .one(parts.addKey(Installation.principal(models: ["other"])).text))
-        case "suspended": outcome = try await run(parts, credentials: .one(parts.addKey(Installation.principal(), state: .suspended).text))
+        case "scope":
+            outcome = try await run(
+                parts, credentials: .one(parts.addKey(Installation.principal(scopes: [.read, .billing])).text))
+        case "model":
+            outcome = try await run(
+                parts, credentials: .one(parts.addKey(Installation.principal(models: ["other"])).text))
+        case "suspended":
+            outcome = try await run(
+                parts, credentials: .one(parts.addKey(Installation.principal(), state: .suspended).text))
         case "admin": outcome = try await run(parts, credentials: .one(try parts.addAdminKey().text))
         case "none": outcome = try await run(parts, credentials: Credentials.none)
         case "unknown": outcome = try await run(parts, #"{"model":"other","features":[1]}"#)

@@ -34,16 +34,22 @@ struct Installation: Sendable {
 
     static let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
-    static func quota(_ unit: QuotaUnit, _ amount: Int64, mode: QuotaMode = .hard, frequency: Frequency = .month) -> Quota {
-        Quota(id: QuotaID(high: 1, low: unit == .tokens ? 1 : 2), unit: unit, frequency: frequency, amount: amount, mode: mode)
+    static func quota(_ unit: QuotaUnit, _ amount: Int64, mode: QuotaMode = .hard, frequency: Frequency = .month)
+        -> Quota
+    {
+        Quota(
+            id: QuotaID(high: 1, low: unit == .tokens ? 1 : 2), unit: unit, frequency: frequency, amount: amount,
+            mode: mode)
     }
 
     static func principal(
-        scopes: Set<Scope> = [.predict, .read, .billing], models: Set<String>? = nil, quotas: [Quota] = [quota(.requests, 1_000), quota(.tokens, 1_000_000)],
+        scopes: Set<Scope> = [.predict, .read, .billing], models: Set<String>? = nil,
+        quotas: [Quota] = [quota(.requests, 1_000), quota(.tokens, 1_000_000)],
         retention: Retention = .none, tenant: TenantID = tenant
     ) -> Principal {
         Principal(
-            tenantID: tenant, keyID: keyID, userID: nil, scopes: scopes, allowedModels: models, environment: .live, tierVersionID: tier, quotas: quotas,
+            tenantID: tenant, keyID: keyID, userID: nil, scopes: scopes, allowedModels: models, environment: .live,
+            tierVersionID: tier, quotas: quotas,
             timeZone: "Europe/Berlin", retention: retention)
     }
 
@@ -51,17 +57,25 @@ struct Installation: Sendable {
         replicas: [Replica] = [replica()], features: Int? = 4, fixed: Int64 = 10, output: Int64 = 50
     ) -> ModelRoute {
         ModelRoute(
-            profile: ModelProfile(name: "iris", version: "1", featureCount: features, fixedTokensPerRequest: fixed, maximumOutputTokens: output),
+            profile: ModelProfile(
+                name: "iris", version: "1", featureCount: features, fixedTokensPerRequest: fixed,
+                maximumOutputTokens: output),
             replicas: replicas)
     }
 
-    static func replica(_ port: Int = 9_001, _ workerProtocol: WorkerProtocol = .predict, version: String = "1") -> Replica {
-        Replica(address: WorkerAddress(host: "127.0.0.1", port: port), workerProtocol: workerProtocol, weight: 1, version: version)
+    static func replica(_ port: Int = 9_001, _ workerProtocol: WorkerProtocol = .predict, version: String = "1")
+        -> Replica
+    {
+        Replica(
+            address: WorkerAddress(host: "127.0.0.1", port: port), workerProtocol: workerProtocol, weight: 1,
+            version: version)
     }
 
     init(
-        time: any TimeSource = ManualTime(noon), principal: Principal = principal(), route: ModelRoute = route(), redis: DependencyState = .notConfigured,
-        ledger: FakeQuotaLedger = FakeQuotaLedger(), backend: FakeBackend = FakeBackend(), records: FakeCustomerRecords = FakeCustomerRecords(),
+        time: any TimeSource = ManualTime(noon), principal: Principal = principal(), route: ModelRoute = route(),
+        redis: DependencyState = .notConfigured,
+        ledger: FakeQuotaLedger = FakeQuotaLedger(), backend: FakeBackend = FakeBackend(),
+        records: FakeCustomerRecords = FakeCustomerRecords(),
         waitingLimit: Int = 10_000
     ) async {
         self.time = time
@@ -76,7 +90,8 @@ struct Installation: Sendable {
                 .init(meter: .outputToken, model: "*", unitPrice: UnitPrice(picos: 20_000_000)),
             ])
         priceSource = FakePriceSource([sheet])
-        health = FakeHealth(HealthReport(postgres: .available, redis: redis, isSettlementAccepting: true, models: ["iris": true]))
+        health = FakeHealth(
+            HealthReport(postgres: .available, redis: redis, isSettlementAccepting: true, models: ["iris": true]))
         routeSource = FakeRouteSource([route], redis: redis)
         keys = KeyCache(directory: directory, pepper: Self.pepper, time: time, logger: Self.logger)
         var configuration = QuotaKeeper.Configuration()
@@ -91,10 +106,12 @@ struct Installation: Sendable {
     }
 
     static func record(
-        _ key: APIKey, _ holder: KeyRecord.Holder, expiresAt: Timestamp? = nil, revokedAt: Timestamp? = nil, pepper: [UInt8] = pepper
+        _ key: APIKey, _ holder: KeyRecord.Holder, expiresAt: Timestamp? = nil, revokedAt: Timestamp? = nil,
+        pepper: [UInt8] = pepper
     ) -> KeyRecord {
         let digest = Array(HMAC<SHA256>.authenticationCode(for: key.text, using: SymmetricKey(data: pepper)))
-        return KeyRecord(publicID: key.publicID, digest: digest, expiresAt: expiresAt, revokedAt: revokedAt, holder: holder)
+        return KeyRecord(
+            publicID: key.publicID, digest: digest, expiresAt: expiresAt, revokedAt: revokedAt, holder: holder)
     }
 
     /// Another key of the same customer.
@@ -108,19 +125,23 @@ struct Installation: Sendable {
     func addAdminKey() throws -> APIKey {
         var random = SystemRandomNumberGenerator()
         let key = APIKey(environment: .admin, using: &random)
-        directory.put(Self.record(key, .admin(AdminPrincipal(keyID: KeyID(high: 0, low: 0xD), publicID: key.publicID, scopes: [.admin]))))
+        directory.put(
+            Self.record(
+                key, .admin(AdminPrincipal(keyID: KeyID(high: 0, low: 0xD), publicID: key.publicID, scopes: [.admin]))))
         return key
     }
 
     var pipeline: InferencePipeline {
         InferencePipeline(
             keys: keys, routes: routes, prices: prices, quota: quota,
-            dispatch: Dispatch(backend: backend, connectMilliseconds: 1_000, totalMilliseconds: 30_000), settler: settler, time: time,
+            dispatch: Dispatch(backend: backend, connectMilliseconds: 1_000, totalMilliseconds: 30_000),
+            settler: settler, time: time,
             logger: Self.logger, faults: NoFaults())
     }
 
     var parts: GatewayServer.Parts {
         .init(
-            keys: keys, routes: routes, prices: prices, quota: quota, backend: backend, settler: settler, records: records, health: health, time: time)
+            keys: keys, routes: routes, prices: prices, quota: quota, backend: backend, settler: settler,
+            records: records, health: health, time: time)
     }
 }

@@ -24,11 +24,16 @@ import Testing
     @Test(
         "a document that RFC 8259 allows is accepted",
         arguments: [
-            "{}", "[]", "null", "true", "false", "0", "-0", "1", "-1", "10", "1.5", "-1.5e10", "1E5", "1e+5", "1e-5", "0.0", "0e0", "0E-0",
-            #""""#, #""a""#, " \t\r\n1 \t\r\n", "[1,2]", "[ 1 , 2 ]", "[[],{}]", #"{"a":1}"#, #"{"a":{"b":[null,true,false]}}"#, #"{"":0}"#,
-            #"{"a":1,"b":2}"#, #""\"\\\/\b\f\n\r\t""#, #""\u0041\u00e9\u20AC""#, #""\uD83D\uDE00""#, #""é€😀""#, "\"\u{7F}\"", "\"\u{2028}\"",
-            #""\uFFFF""#, "\"\u{FFFF}\"", "1e308", "1.7976931348623157e308", "-1.7976931348623157e308", "1e-400", "0e999", "0.001e310",
-            "1e0000001", "123456789012345678901234567890", #"{"a":{"x":1},"b":{"x":1}}"#, #"[{"x":1},{"x":1}]"#, #"{"é":1,"e":2}"#,
+            "{}", "[]", "null", "true", "false", "0", "-0", "1", "-1", "10", "1.5", "-1.5e10", "1E5", "1e+5", "1e-5",
+            "0.0", "0e0", "0E-0",
+            #""""#, #""a""#, " \t\r\n1 \t\r\n", "[1,2]", "[ 1 , 2 ]", "[[],{}]", #"{"a":1}"#,
+            #"{"a":{"b":[null,true,false]}}"#, #"{"":0}"#,
+            #"{"a":1,"b":2}"#, #""\"\\\/\b\f\n\r\t""#, #""\u0041\u00e9\u20AC""#, #""\uD83D\uDE00""#, #""é€😀""#,
+            "\"\u{7F}\"", "\"\u{2028}\"",
+            #""\uFFFF""#, "\"\u{FFFF}\"", "1e308", "1.7976931348623157e308", "-1.7976931348623157e308", "1e-400",
+            "0e999", "0.001e310",
+            "1e0000001", "123456789012345678901234567890", #"{"a":{"x":1},"b":{"x":1}}"#, #"[{"x":1},{"x":1}]"#,
+            #"{"é":1,"e":2}"#,
         ])
     func accepted(text: String) {
         #expect(failure(text) == nil)
@@ -37,12 +42,18 @@ import Testing
     @Test(
         "anything else is refused as invalid",
         arguments: [
-            "", " ", "{", "}", "[", "]", "[1", "[1,", "[1,]", "[,1]", "[,]", "[1 2]", "[1]]", "{]", "[}", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{,}", "{a:1}",
-            "{'a':1}", "{1:1}", "{\"a\" 1}", "{\"a\":1 \"b\":2}", "{\"a\":1,,\"b\":2}", "{\"a\"::1}", "{null:1}", "[1:2]", "nul", "nulll", "True", "TRUE", "tru", "undefined", "+1", "01", "-01",
-            "00", "1.", ".5", "-.5", "-", "--1", "1e", "1e+", "1e-", "1.e5", "1.5.5", "0x10", "1_000", "1,000", "1 2", "{} {}", "{}x", "null,", "\"", "\"a",
-            "\"\\\"", "\"\\\\\"\"", "\"\\x\"", "\"\\U0041\"", "\"\\u\"", "\"\\u00\"", "\"\\u004\"", "\"\\u00G1\"", "\"\\u+041\"", "\"\\u０041\"", "\"\n\"", "\"\t\"", "\"\r\"",
-            "\"\u{1F}\"", "\u{FEFF}{}", "{}\u{FEFF}", "// c\n{}", "/* c */{}", "{}//", "[1]#", "\u{A0}{}", "\u{0B}1", "\u{0C}1", "{}\u{0}", "\u{0}",
-            "\"\\uD800\"", "\"\\uDC00\"", "\"\\uD800\\uD800\"", "\"\\uDC00\\uD800\"", "\"\\uD800x\"", "\"\\uD800\\n\"", "\"\\uD800\\u0041\"", "\"\\uDBFF\"", "\"\\u0000\"", "{\"\\u0000\":1}",
+            "", " ", "{", "}", "[", "]", "[1", "[1,", "[1,]", "[,1]", "[,]", "[1 2]", "[1]]", "{]", "[}", "{\"a\"}",
+            "{\"a\":}", "{\"a\":1,}", "{,}", "{a:1}",
+            "{'a':1}", "{1:1}", "{\"a\" 1}", "{\"a\":1 \"b\":2}", "{\"a\":1,,\"b\":2}", "{\"a\"::1}", "{null:1}",
+            "[1:2]", "nul", "nulll", "True", "TRUE", "tru", "undefined", "+1", "01", "-01",
+            "00", "1.", ".5", "-.5", "-", "--1", "1e", "1e+", "1e-", "1.e5", "1.5.5", "0x10", "1_000", "1,000", "1 2",
+            "{} {}", "{}x", "null,", "\"", "\"a",
+            "\"\\\"", "\"\\\\\"\"", "\"\\x\"", "\"\\U0041\"", "\"\\u\"", "\"\\u00\"", "\"\\u004\"", "\"\\u00G1\"",
+            "\"\\u+041\"", "\"\\u０041\"", "\"\n\"", "\"\t\"", "\"\r\"",
+            "\"\u{1F}\"", "\u{FEFF}{}", "{}\u{FEFF}", "// c\n{}", "/* c */{}", "{}//", "[1]#", "\u{A0}{}", "\u{0B}1",
+            "\u{0C}1", "{}\u{0}", "\u{0}",
+            "\"\\uD800\"", "\"\\uDC00\"", "\"\\uD800\\uD800\"", "\"\\uDC00\\uD800\"", "\"\\uD800x\"", "\"\\uD800\\n\"",
+            "\"\\uD800\\u0041\"", "\"\\uDBFF\"", "\"\\u0000\"", "{\"\\u0000\":1}",
         ])
     func refused(text: String) {
         #expect(isInvalid(failure(text)), "\(String(describing: failure(text)))")
@@ -51,9 +62,12 @@ import Testing
     @Test(
         "bytes that are not UTF-8 are refused inside strings and outside",
         arguments: [
-            [UInt8(0x80)], [0xBF], [0xC0, 0x80], [0xC1, 0xBF], [0xC2], [0xC2, 0x20], [0xC3, 0x28], [0xE0, 0x80, 0x80], [0xE0, 0x9F, 0xBF], [0xE2, 0x82],
-            [0xE2, 0x28, 0xA1], [0xE2, 0x82, 0x28], [0xED, 0xA0, 0x80], [0xED, 0xBF, 0xBF], [0xF0, 0x80, 0x80, 0x80], [0xF0, 0x8F, 0xBF, 0xBF], [0xF0, 0x9F, 0x98],
-            [0xF0, 0x28, 0x8C, 0xBC], [0xF0, 0x90, 0x28, 0xBC], [0xF0, 0x90, 0x8C, 0x28], [0xF4, 0x90, 0x80, 0x80], [0xF5, 0x80, 0x80, 0x80], [0xF8, 0x88, 0x80, 0x80, 0x80], [0xFE], [0xFF],
+            [UInt8(0x80)], [0xBF], [0xC0, 0x80], [0xC1, 0xBF], [0xC2], [0xC2, 0x20], [0xC3, 0x28], [0xE0, 0x80, 0x80],
+            [0xE0, 0x9F, 0xBF], [0xE2, 0x82],
+            [0xE2, 0x28, 0xA1], [0xE2, 0x82, 0x28], [0xED, 0xA0, 0x80], [0xED, 0xBF, 0xBF], [0xF0, 0x80, 0x80, 0x80],
+            [0xF0, 0x8F, 0xBF, 0xBF], [0xF0, 0x9F, 0x98],
+            [0xF0, 0x28, 0x8C, 0xBC], [0xF0, 0x90, 0x28, 0xBC], [0xF0, 0x90, 0x8C, 0x28], [0xF4, 0x90, 0x80, 0x80],
+            [0xF5, 0x80, 0x80, 0x80], [0xF8, 0x88, 0x80, 0x80, 0x80], [0xFE], [0xFF],
         ] as [[UInt8]])
     func notUTF8(bytes: [UInt8]) {
         #expect(isInvalid(failure([0x22] + bytes + [0x22])))
@@ -64,7 +78,10 @@ import Testing
 
     @Test(
         "the first and last of every length of UTF-8 are accepted",
-        arguments: ["\u{20}", "\u{7F}", "\u{80}", "\u{7FF}", "\u{800}", "\u{D7FF}", "\u{E000}", "\u{FFFD}", "\u{10000}", "\u{FFFFF}", "\u{10FFFF}"])
+        arguments: [
+            "\u{20}", "\u{7F}", "\u{80}", "\u{7FF}", "\u{800}", "\u{D7FF}", "\u{E000}", "\u{FFFD}", "\u{10000}",
+            "\u{FFFFF}", "\u{10FFFF}",
+        ])
     func edgesOfUTF8(text: String) throws {
         let tape = try JSONTape(ByteBuffer(string: "\"\(text)\""))
         #expect(tape.string(tape.root) == text)
@@ -78,35 +95,46 @@ import Testing
     @Test(
         "what no 64-bit float can hold is an invalid number",
         arguments: [
-            "1e309", "-1e309", "1e400", "1.8e308", "17976931348623159e292", "1e99999999999999999999", String(repeating: "1", count: 400), "[1e999]", "NaN", "-Infinity", "Infinity", "[NaN]",
+            "1e309", "-1e309", "1e400", "1.8e308", "17976931348623159e292", "1e99999999999999999999",
+            String(repeating: "1", count: 400), "[1e999]", "NaN", "-Infinity", "Infinity", "[NaN]",
             "1" + String(repeating: "0", count: 309), "0." + String(repeating: "0", count: 2_000) + "1e5000",
         ])
     func number(text: String) {
         #expect(failure(text) == .invalidNumber)
     }
 
-    @Test("a key may be there once in each object, however it is spelt", arguments: [
-        #"{"a":1,"a":2}"#, #"{"a":1,"\u0061":2}"#, #"{"\u0061":1,"a":2}"#, #"{"\u0061":1,"\u0061":2}"#, #"{"b":{"a":1,"c":2,"a":3}}"#, #"[{"":1,"":2}]"#, #"{"/":1,"\/":2}"#,
-        #"{"😀":1,"\uD83D\uDE00":2}"#, #"{"x":[{"y":{}}],"z":1,"x":2}"#, #"{"a\n":1,"a\u000a":1}"#,
-    ])
+    @Test(
+        "a key may be there once in each object, however it is spelt",
+        arguments: [
+            #"{"a":1,"a":2}"#, #"{"a":1,"\u0061":2}"#, #"{"\u0061":1,"a":2}"#, #"{"\u0061":1,"\u0061":2}"#,
+            #"{"b":{"a":1,"c":2,"a":3}}"#, #"[{"":1,"":2}]"#, #"{"/":1,"\/":2}"#,
+            #"{"😀":1,"\uD83D\uDE00":2}"#, #"{"x":[{"y":{}}],"z":1,"x":2}"#, #"{"a\n":1,"a\u000a":1}"#,
+        ])
     func duplicate(text: String) {
         #expect(failure(text) == .duplicateKey)
     }
 
-    @Test("keys that only look alike are two keys", arguments: [
-        #"{"a":1,"A":2}"#, #"{"a":1,"а":2}"#, #"{"é":1,"é":2}"#, #"{"a":1,"a ":2}"#, #"{"a":{"a":{"a":1}}}"#, #"{"a":1,"\\u0061":2}"#,
-    ])
+    @Test(
+        "keys that only look alike are two keys",
+        arguments: [
+            #"{"a":1,"A":2}"#, #"{"a":1,"а":2}"#, "{\"\u{E9}\":1,\"e\u{301}\":2}", #"{"a":1,"a ":2}"#,
+            #"{"a":{"a":{"a":1}}}"#, #"{"a":1,"\\u0061":2}"#,
+        ])
     func alike(text: String) {
         #expect(failure(text) == nil)
     }
 
     @Test("thirty-two levels are accepted and thirty-three are too deep, of arrays, of objects and of both")
     func depth() {
-        func arrays(_ depth: Int) -> String { String(repeating: "[", count: depth) + String(repeating: "]", count: depth) }
+        func arrays(_ depth: Int) -> String {
+            String(repeating: "[", count: depth) + String(repeating: "]", count: depth)
+        }
         func objects(_ depth: Int) -> String {
             String(repeating: "{\"a\":", count: depth - 1) + "{}" + String(repeating: "}", count: depth - 1)
         }
-        func both(_ depth: Int) -> String { String(repeating: "[{\"a\":", count: depth / 2) + "1" + String(repeating: "}]", count: depth / 2) }
+        func both(_ depth: Int) -> String {
+            String(repeating: "[{\"a\":", count: depth / 2) + "1" + String(repeating: "}]", count: depth / 2)
+        }
         #expect(failure(arrays(32)) == nil && failure(arrays(33)) == .tooDeep)
         #expect(failure(objects(32)) == nil && failure(objects(33)) == .tooDeep)
         #expect(failure(both(32)) == nil && failure(both(34)) == .tooDeep)
@@ -122,9 +150,12 @@ import Testing
         #expect(failure(object(4_097)) == .tooManyKeys)
     }
 
-    @Test("a document that is cut at any byte is refused", arguments: [
-        #"{"model":"iris","features":[5.1,-3.5e2,0.25],"x":{"y":[true,null,"é\u20AC\n😀"]}}"#, #"["a",{"b":[[],{}]}]"#, #""\uD83D\uDE00""#,
-    ])
+    @Test(
+        "a document that is cut at any byte is refused",
+        arguments: [
+            #"{"model":"iris","features":[5.1,-3.5e2,0.25],"x":{"y":[true,null,"é\u20AC\n😀"]}}"#,
+            #"["a",{"b":[[],{}]}]"#, #""\uD83D\uDE00""#,
+        ])
     func truncated(text: String) {
         let bytes = Array(text.utf8)
         #expect(failure(bytes) == nil)
@@ -173,10 +204,14 @@ import Testing
         #expect(tape.elements(of: array).map { tape.int64($0) } == [7])
     }
 
-    @Test("an integer is exact to 64 bits, and nothing else is one", arguments: [
-        ("0", Int64(0) as Int64?), ("-0", 0), ("9223372036854775807", .max), ("-9223372036854775808", .min), ("9007199254740993", 9_007_199_254_740_993),
-        ("9223372036854775808", nil), ("-9223372036854775809", nil), ("1.0", nil), ("1e3", nil), ("1E0", nil), ("\"1\"", nil), ("null", nil), ("[1]", nil),
-    ] as [(String, Int64?)])
+    @Test(
+        "an integer is exact to 64 bits, and nothing else is one",
+        arguments: [
+            ("0", Int64(0) as Int64?), ("-0", 0), ("9223372036854775807", .max), ("-9223372036854775808", .min),
+            ("9007199254740993", 9_007_199_254_740_993),
+            ("9223372036854775808", nil), ("-9223372036854775809", nil), ("1.0", nil), ("1e3", nil), ("1E0", nil),
+            ("\"1\"", nil), ("null", nil), ("[1]", nil),
+        ] as [(String, Int64?)])
     func integer(text: String, expected: Int64?) throws {
         let tape = try JSONTape(ByteBuffer(string: text))
         #expect(tape.int64(tape.root) == expected)
@@ -192,7 +227,8 @@ import Testing
     func mutations(seed: Int) throws {
         var random = SeededRandom(seed: UInt64(seed))
         let seeds = [
-            #"{"model":"iris","features":[5.1,3.5,1.4,0.2],"version":"1"}"#, #"[1,-2.5e3,true,false,null,"a\n\u00e9",{"b":{}}]"#, #"{"a":{"b":["c",[[]]]},"d":-0.0e-1}"#,
+            #"{"model":"iris","features":[5.1,3.5,1.4,0.2],"version":"1"}"#,
+            #"[1,-2.5e3,true,false,null,"a\n\u00e9",{"b":{}}]"#, #"{"a":{"b":["c",[[]]]},"d":-0.0e-1}"#,
         ].map { Array($0.utf8) }
         let alphabet = Array(#"{}[]:,"\u019.eE+-tfnabc x"#.utf8)
         var agreed = (accepted: 0, refused: 0)
@@ -210,7 +246,10 @@ import Testing
             }
             let ours = failure(bytes)
             // Rules of ours that RFC 8259 leaves open, and Foundation settles otherwise.
-            if ours == .duplicateKey || ours == .invalidNumber || String(decoding: bytes, as: UTF8.self).contains(#"\u0"#) && ours != nil { continue }
+            let text = String(decoding: bytes, as: UTF8.self)
+            if ours == .duplicateKey || ours == .invalidNumber || ours != nil && text.contains(#"\u0"#) { continue }
+            // Foundation takes a comma before a closing bracket; RFC 8259 does not.
+            if ours != nil && text.filter({ $0 != " " }).contains(/,[\]}]/) { continue }
             let theirs = (try? JSONSerialization.jsonObject(with: Data(bytes), options: [.fragmentsAllowed])) != nil
             if (ours == nil) == theirs {
                 if theirs { agreed.accepted += 1 } else { agreed.refused += 1 }
@@ -226,7 +265,11 @@ import Testing
         var random = SeededRandom(seed: UInt64(seed) << 32)
         for _ in 0..<3_000 {
             let count = Int.random(in: 0...24, using: &random)
-            let bytes = (0..<count).map { _ in Bool.random(using: &random) ? UInt8.random(in: 0...255, using: &random) : Array("[]{}\",:\\u0e".utf8).randomElement(using: &random) ?? 0 }
+            let bytes = (0..<count).map { _ in
+                Bool.random(using: &random)
+                    ? UInt8.random(in: 0...255, using: &random)
+                    : Array("[]{}\",:\\u0e".utf8).randomElement(using: &random) ?? 0
+            }
             guard failure(bytes) == nil else { continue }
             #expect(String(validating: bytes, as: UTF8.self) != nil, "accepted what is no text: \(bytes)")
         }

@@ -26,7 +26,8 @@ import Testing
         let parts = await Installation()
         let gated = FakeKeyDirectory(gate: Gate())
         gated.put(Installation.record(parts.key, .customer(Installation.principal(), .active)))
-        let keys = KeyCache(directory: gated, pepper: Installation.pepper, time: parts.time, logger: Installation.logger)
+        let keys = KeyCache(
+            directory: gated, pepper: Installation.pepper, time: parts.time, logger: Installation.logger)
         let key = parts.key
         await withTaskGroup(of: FailureCode?.self) { group in
             for _ in 0..<100 { group.addTask { await code(keys, .one(key.text)) } }
@@ -37,11 +38,16 @@ import Testing
         #expect(gated.finds.count == 1)
     }
 
-    @Test("what is no key is refused before any query", arguments: [
-        (Credentials.none, FailureCode.missingKey), (.unusable, .invalidAPIKey), (.conflicting, .badRequest), (.one([]), .invalidAPIKey),
-        (.one(Array("' OR '1'='1".utf8)), .invalidAPIKey), (.one(Array("weir_live_0123456789AB_000000000000000000000000000000000sImyv".utf8)), .invalidAPIKey),
-        (.one([UInt8](repeating: 0x41, count: 10_240)), .invalidAPIKey), (.one([UInt8](repeating: 0, count: 61)), .invalidAPIKey),
-    ] as [(Credentials, FailureCode)])
+    @Test(
+        "what is no key is refused before any query",
+        arguments: [
+            (Credentials.none, FailureCode.missingKey), (.unusable, .invalidAPIKey), (.conflicting, .badRequest),
+            (.one([]), .invalidAPIKey),
+            (.one(Array("' OR '1'='1".utf8)), .invalidAPIKey),
+            (.one(Array("weir_live_0123456789AB_000000000000000000000000000000000sImyv".utf8)), .invalidAPIKey),
+            (.one([UInt8](repeating: 0x41, count: 10_240)), .invalidAPIKey),
+            (.one([UInt8](repeating: 0, count: 61)), .invalidAPIKey),
+        ] as [(Credentials, FailureCode)])
     func noKey(credentials: Credentials, expected: FailureCode) async {
         let parts = await Installation()
         #expect(await code(parts.keys, credentials) == expected)
@@ -79,7 +85,8 @@ import Testing
     func wrongSecret() async throws {
         let parts = await Installation()
         var random = SeededRandom(seed: 5)
-        var text = Array(parts.key.text[..<23]) + (0..<32).map { _ in Base62.alphabet.randomElement(using: &random) ?? 0 }
+        var text =
+            Array(parts.key.text[..<23]) + (0..<32).map { _ in Base62.alphabet.randomElement(using: &random) ?? 0 }
         text += Base62.digits(of: CRC32.checksum(text))
         #expect(APIKey(parsing: text) != nil)
         #expect(await code(parts.keys, .one(text)) == .invalidAPIKey)
@@ -92,7 +99,9 @@ import Testing
         let parts = await Installation()
         var random = SeededRandom(seed: 6)
         let key = APIKey(environment: .live, using: &random)
-        parts.directory.put(Installation.record(key, .customer(Installation.principal(), .active), pepper: [UInt8](repeating: 1, count: 32)))
+        parts.directory.put(
+            Installation.record(
+                key, .customer(Installation.principal(), .active), pepper: [UInt8](repeating: 1, count: 32)))
         #expect(await code(parts.keys, .one(key.text)) == .invalidAPIKey)
     }
 
@@ -134,7 +143,8 @@ import Testing
         let gated = FakeKeyDirectory(gate: Gate())
         let holder = KeyRecord.Holder.customer(Installation.principal(), .active)
         gated.put(Installation.record(parts.key, holder))
-        let keys = KeyCache(directory: gated, pepper: Installation.pepper, time: parts.time, logger: Installation.logger)
+        let keys = KeyCache(
+            directory: gated, pepper: Installation.pepper, time: parts.time, logger: Installation.logger)
         let key = parts.key
         // The look-up has read the key, and its answer is still on the way when the key is revoked and the refresh runs.
         async let first = code(keys, .one(key.text))
@@ -147,9 +157,11 @@ import Testing
         #expect(await code(keys, .one(key.text)) == .invalidAPIKey)
     }
 
-    @Test("the state of the account decides after the key", arguments: [
-        (KeyRecord.TenantState.suspended, FailureCode.tenantSuspended), (.unsubscribed, .tenantSuspended),
-    ] as [(KeyRecord.TenantState, FailureCode)])
+    @Test(
+        "the state of the account decides after the key",
+        arguments: [
+            (KeyRecord.TenantState.suspended, FailureCode.tenantSuspended), (.unsubscribed, .tenantSuspended),
+        ] as [(KeyRecord.TenantState, FailureCode)])
     func tenant(state: KeyRecord.TenantState, expected: FailureCode) async {
         let parts = await Installation()
         #expect(await code(parts.keys, .one(parts.addKey(Installation.principal(), state: state).text)) == expected)

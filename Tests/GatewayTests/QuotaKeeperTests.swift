@@ -11,11 +11,15 @@ import Testing
         return LeaseID(high: random.next(), low: random.next())
     }
 
-    private func hold(_ parts: Installation, _ tokens: Int64, _ principal: Principal = Installation.principal()) async throws(Refusal) -> Hold? {
+    private func hold(_ parts: Installation, _ tokens: Int64, _ principal: Principal = Installation.principal())
+        async throws(Refusal) -> Hold?
+    {
         try await parts.quota.hold(tokens: tokens, for: principal, makeLeaseID: Self.leaseID)
     }
 
-    private func refusal(_ parts: Installation, _ tokens: Int64, _ principal: Principal = Installation.principal()) async -> Refusal? {
+    private func refusal(_ parts: Installation, _ tokens: Int64, _ principal: Principal = Installation.principal())
+        async -> Refusal?
+    {
         do throws(Refusal) {
             _ = try await hold(parts, tokens, principal)
             return nil
@@ -87,7 +91,9 @@ import Testing
     @Test("a quota of nothing admits nothing")
     func zero() async {
         let parts = await Installation()
-        #expect(await refusal(parts, 1, Installation.principal(quotas: [Installation.quota(.requests, 0)]))?.code == .quotaExceeded)
+        #expect(
+            await refusal(parts, 1, Installation.principal(quotas: [Installation.quota(.requests, 0)]))?.code
+                == .quotaExceeded)
     }
 
     @Test("a soft quota of nothing admits everything")
@@ -100,7 +106,9 @@ import Testing
     @Test("of two quotas the one that is used up decides, and nothing of the other is kept")
     func two() async throws {
         let parts = await Installation()
-        let principal = Installation.principal(quotas: [Installation.quota(.requests, 10), Installation.quota(.tokens, 50)])
+        let principal = Installation.principal(quotas: [
+            Installation.quota(.requests, 10), Installation.quota(.tokens, 50),
+        ])
         #expect(await refusal(parts, 60, principal)?.quota?.quota.unit == .tokens)
         #expect(parts.ledger.openLeases.isEmpty)
         #expect(try await hold(parts, 50, principal) != nil)
@@ -281,7 +289,9 @@ import Testing
     func readings() async throws {
         let parts = await Installation()
         parts.ledger.limitSlices(to: 200)
-        let principal = Installation.principal(quotas: [Installation.quota(.requests, 1_000), Installation.quota(.tokens, 5_000)])
+        let principal = Installation.principal(quotas: [
+            Installation.quota(.requests, 1_000), Installation.quota(.tokens, 5_000),
+        ])
         let held = try #require(try await hold(parts, 100, principal))
         #expect(parts.quota.readings(for: principal).map(\.remaining) == [999, 4_900])
         parts.quota.settle(held, usedTokens: 40, of: Installation.tenant)

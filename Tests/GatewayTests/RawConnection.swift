@@ -1,4 +1,3 @@
-import Dispatch
 import Foundation
 import Glibc
 
@@ -14,7 +13,9 @@ final class RawConnection: Sendable {
         func field(_ name: String) -> String? {
             for line in head.split(separator: "\r\n") {
                 let parts = line.split(separator: ":", maxSplits: 1)
-                if parts.count == 2, parts[0].lowercased() == name.lowercased() { return parts[1].trimmingCharacters(in: .whitespaces) }
+                if parts.count == 2, parts[0].lowercased() == name.lowercased() {
+                    return parts[1].trimmingCharacters(in: .whitespaces)
+                }
             }
             return nil
         }
@@ -36,7 +37,9 @@ final class RawConnection: Sendable {
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
         let descriptor = descriptor
         let result = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
         }
         guard result == 0 else { throw Failure.socket(errno) }
     }
@@ -62,7 +65,9 @@ final class RawConnection: Sendable {
             while !head.hasSuffix("\r\n\r\n") { head += try Self.read(descriptor, exactly: 1) }
             let status = Int(head.split(separator: " ", maxSplits: 2).dropFirst().first ?? "") ?? 0
             let bare = Response(status: status, head: head, body: "")
-            guard hasBody, let length = bare.field("content-length").flatMap({ Int($0) }), length > 0 else { return bare }
+            guard hasBody, let length = bare.field("content-length").flatMap({ Int($0) }), length > 0 else {
+                return bare
+            }
             return Response(status: status, head: head, body: try Self.read(descriptor, exactly: length))
         }
     }
@@ -107,7 +112,8 @@ final class RawConnection: Sendable {
 
     private func blocking<Value: Sendable>(_ body: @escaping @Sendable (Int32) throws -> Value) async throws -> Value {
         try await withCheckedThrowingContinuation { continuation in
-            DispatchQueue.global().async { continuation.resume(with: Result { try body(self.descriptor) }) }
+            // Not a queue's thread: of those there are few, and tests that run at once would wait for each other.
+            Thread.detachNewThread { continuation.resume(with: Result { try body(self.descriptor) }) }
         }
     }
 }

@@ -22,7 +22,11 @@ struct RunningGateway: Sendable {
 
     /// A metered request as a client would send it.
     func predict(_ body: String = Installation.body, fields: [String] = [], key: String? = nil) -> String {
-        let all = ["host: weir.test", "authorization: Bearer \(key ?? self.key)", "content-type: application/json", "content-length: \(body.utf8.count)"] + fields
+        let all =
+            [
+                "host: weir.test", "authorization: Bearer \(key ?? self.key)", "content-type: application/json",
+                "content-length: \(body.utf8.count)",
+            ] + fields
         return "POST /predict HTTP/1.1\r\n" + all.joined(separator: "\r\n") + "\r\n\r\n" + body
     }
 
@@ -33,14 +37,16 @@ struct RunningGateway: Sendable {
 
     /// Runs a gateway for `body`, and stops it however that ends.
     static func with<Value: Sendable>(
-        _ parts: Installation, configure: (inout GatewayServer.Configuration) -> Void = { _ in }, _ body: @Sendable (RunningGateway) async throws -> Value
+        _ parts: Installation, configure: (inout GatewayServer.Configuration) -> Void = { _ in },
+        _ body: @Sendable (RunningGateway) async throws -> Value
     ) async throws -> Value {
         var configuration = GatewayServer.Configuration()
         configuration.port = 0
         configuration.contract = "openapi: 3.1.0\n"
         configure(&configuration)
         let eventLoops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let server = GatewayServer(configuration: configuration, parts: parts.parts, eventLoops: eventLoops, logger: Installation.logger)
+        let server = GatewayServer(
+            configuration: configuration, parts: parts.parts, eventLoops: eventLoops, logger: Installation.logger)
         let listening = AsyncStream<Int>.makeStream()
         let application = try await server.makeApplication { port in listening.continuation.yield(port) }
         let services = ServiceGroup(configuration: .init(services: [application], logger: Installation.logger))

@@ -34,14 +34,18 @@ public final class FakeCustomerRecords: CustomerRecords {
         return state.withLock { $0.usage }
     }
 
-    public func quotaStates(tenantID: TenantID, periods: [(QuotaID, Period)]) async throws(StoreUnavailable) -> [QuotaState] {
+    public func quotaStates(tenantID: TenantID, periods: [(QuotaID, Period)]) async throws(StoreUnavailable)
+        -> [QuotaState]
+    {
         try await arrive()
         return state.withLock { $0.quotas }
     }
 
     public func requests(_ query: RequestQuery) async throws(StoreUnavailable) -> [RequestRow] {
         try await arrive()
-        let rows = state.withLock { $0.requests }.filter { $0.tenant == query.tenantID }.map(\.row).sorted { $0.id > $1.id }
+        let rows = state.withLock { $0.requests }.filter { $0.tenant == query.tenantID }.map(\.row).sorted {
+            $0.id > $1.id
+        }
         let matching = rows.filter { row in
             (query.status == nil || query.status == row.status) && (query.model == nil || query.model == row.model)
         }

@@ -58,16 +58,19 @@ public final class FakeQuotaLedger: QuotaLedger {
                 if want.quota.mode == .hard, free < want.minimum {
                     return .refused(
                         QuotaRefusal(
-                            quota: want.quota, period: want.period, settled: settled, held: held, requested: want.minimum))
+                            quota: want.quota, period: want.period, settled: settled, held: held,
+                            requested: want.minimum))
                 }
-                let granted = want.quota.mode == .soft ? want.wanted : max(want.minimum, min(want.wanted, free, state.sliceLimit))
+                let granted =
+                    want.quota.mode == .soft ? want.wanted : max(want.minimum, min(want.wanted, free, state.sliceLimit))
                 grants.append(
                     .init(
                         slice: Lease.Slice(quota: want.quota, period: want.period, granted: granted),
                         freeAfterwards: max(0, free - granted)))
             }
             for grant in grants {
-                state.held[Account(quota: grant.slice.quota.id, period: grant.slice.period), default: 0] += grant.slice.granted
+                state.held[Account(quota: grant.slice.quota.id, period: grant.slice.period), default: 0] +=
+                    grant.slice.granted
             }
             state.open[request.leaseID] = grants.map(\.slice)
             return .granted(grants)

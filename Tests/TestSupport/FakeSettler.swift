@@ -27,7 +27,8 @@ public final class FakeSettler: Settler {
     }
 
     public func submit(
-        _ settlement: Settlement, on lane: any CompletionLane, completion: @escaping @Sendable (SettlementResult) -> Void
+        _ settlement: Settlement, on lane: any CompletionLane,
+        completion: @escaping @Sendable (SettlementResult) -> Void
     ) {
         let result = state.withLock { state -> SettlementResult in
             state.settlements.append(settlement)

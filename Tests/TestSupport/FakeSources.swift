@@ -6,7 +6,8 @@ public final class FakeRouteSource: RouteSource {
     private let snapshot: Mutex<RouteSnapshot>
 
     public init(_ routes: [ModelRoute], redis: DependencyState = .notConfigured) {
-        snapshot = Mutex(RouteSnapshot(table: RouteTable(routes, source: .registry), redis: redis, isRegistryFresh: true))
+        snapshot = Mutex(
+            RouteSnapshot(table: RouteTable(routes, source: .registry), redis: redis, isRegistryFresh: true))
     }
 
     public func set(_ fresh: RouteSnapshot) { snapshot.withLock { $0 = fresh } }
