@@ -82,21 +82,28 @@ let package = Package(
         library("PostgresDriver", uses: ["CLibPQ"], [logging, metrics, serviceLifecycle]),
         library("RedisDriver", uses: ["CHiredis"], [logging, metrics, nioCore, nioPosix, nioSSL]),
         library("PasswordHashing", uses: ["CArgon2"], [nioPosix]),
-        library("Storage", uses: ["Domain", "PostgresDriver", "RedisDriver", "PasswordHashing"], [crypto, logging, metrics]),
+        library(
+            "Storage", uses: ["Domain", "PostgresDriver", "RedisDriver", "PasswordHashing"], [crypto, logging, metrics]),
         library("InferenceClient", uses: ["Domain"], [nioCore, nioPosix, nioSSL, nioTLS, logging]),
         library("Billing", uses: ["Domain"]),
         library(
             "Gateway", uses: ["Domain", "Billing"],
-            [crypto, hummingbird, hummingbirdCore, httpTypes, logging, metrics, nioCore, nioHTTP1, nioHTTPTypes, nioHTTPTypesHTTP1, nioPosix]),
+            [
+                crypto, hummingbird, hummingbirdCore, httpTypes, logging, metrics, nioCore, nioHTTP1, nioHTTPTypes,
+                nioHTTPTypesHTTP1, nioPosix,
+            ]),
         library("Admin", uses: ["Domain", "Billing"], [hummingbird, httpTypes, logging, metrics, nioCore]),
         library("Jobs", uses: ["Domain", "Billing"], [logging, metrics, serviceLifecycle]),
-        library("ReferenceWorker", uses: ["Domain"], [logging, nioCore, nioPosix, nioHTTP1], resources: [.embedInCode("Models/iris.json")]),
+        library(
+            "ReferenceWorker", uses: ["Domain"], [logging, nioCore, nioPosix, nioHTTP1],
+            resources: [.embedInCode("Models/iris.json")]),
         .executableTarget(
             name: "weir",
             dependencies: [
                 "Domain", "PostgresDriver", "RedisDriver", "PasswordHashing", "Storage", "InferenceClient", "Billing",
                 "Gateway", "Admin", "Jobs", "ReferenceWorker",
-                argumentParser, asyncHTTPClient, crypto, coreMetrics, hummingbird, logging, metrics, nioCore, nioPosix, serviceLifecycle,
+                argumentParser, asyncHTTPClient, crypto, coreMetrics, hummingbird, logging, metrics, nioCore, nioPosix,
+                serviceLifecycle,
             ],
             swiftSettings: strictForExecutable),
 
@@ -107,13 +114,25 @@ let package = Package(
         tests("PostgresDriverTests", uses: ["PostgresDriver", "TestSupport"], [logging]),
         tests("RedisDriverTests", uses: ["RedisDriver", "TestSupport"], [logging, nioCore, nioEmbedded, nioPosix]),
         tests("PasswordHashingTests", uses: ["PasswordHashing"]),
-        tests("StorageTests", uses: ["Storage", "Domain", "PostgresDriver", "RedisDriver", "TestSupport"], [logging]),
-        tests("InferenceClientTests", uses: ["InferenceClient", "Domain", "TestSupport"], [logging, nioCore, nioPosix, nioHTTP1, nioSSL]),
-        tests("ReferenceWorkerTests", uses: ["ReferenceWorker", "Domain"], [asyncHTTPClient, logging, nioCore, nioHTTP1]),
+        tests(
+            "StorageTests", uses: ["Storage", "Domain", "PostgresDriver", "RedisDriver", "TestSupport"],
+            [logging, nioPosix]),
+        tests(
+            "InferenceClientTests", uses: ["InferenceClient", "Domain", "TestSupport"],
+            [logging, nioCore, nioPosix, nioHTTP1, nioSSL]),
+        tests(
+            "ReferenceWorkerTests", uses: ["ReferenceWorker", "Domain"], [asyncHTTPClient, logging, nioCore, nioHTTP1]),
         tests("BillingTests", uses: ["Billing", "Domain"]),
-        tests("GatewayTests", uses: ["Gateway", "Domain", "Billing", "TestSupport"], [hummingbird, hummingbirdTesting, nioCore, nioEmbedded, nioHTTPTypes]),
+        tests(
+            "GatewayTests", uses: ["Gateway", "Domain", "Billing", "TestSupport"],
+            [
+                crypto, hummingbird, hummingbirdTesting, logging, nioCore, nioEmbedded, nioHTTP1, nioHTTPTypes,
+                nioPosix, serviceLifecycle,
+            ]),
         tests("AdminTests", uses: ["Admin", "Domain", "TestSupport"], [hummingbird, hummingbirdTesting]),
-        tests("JobsTests", uses: ["Jobs", "Domain", "TestSupport"]),
-        tests("WeirTests", uses: ["weir", "Domain", "TestSupport"]),
+        tests("JobsTests", uses: ["Jobs", "Domain", "TestSupport"], [logging, serviceLifecycle]),
+        tests(
+            "WeirTests", uses: ["weir", "Domain", "InferenceClient", "TestSupport"],
+            [argumentParser, coreMetrics, logging]),
     ]
 )

@@ -49,7 +49,8 @@ public struct UsageReporter: Sendable {
             usage.cachedInputTokens = try UsageReporter.sum(usage.cachedInputTokens, row.cachedInputTokens)
             usage.outputTokens = try UsageReporter.sum(usage.outputTokens, row.outputTokens)
             let part = Usage(
-                inputTokens: row.inputTokens, cachedInputTokens: row.cachedInputTokens, outputTokens: row.outputTokens, source: .worker)
+                inputTokens: row.inputTokens, cachedInputTokens: row.cachedInputTokens, outputTokens: row.outputTokens,
+                source: .worker)
             amount = amount + sheet.amount(requests: row.requests, usage: part, model: row.model)
         }
     }
@@ -77,7 +78,9 @@ public struct UsageReporter: Sendable {
             if left.day != right.day { return (left.day ?? 0) < (right.day ?? 0) }
             if left.model != right.model { return (left.model ?? "") < (right.model ?? "") }
             // Usage without a key comes first; calling it equal to every key would be no order at all.
-            guard let leftKey = left.keyID, let rightKey = right.keyID else { return left.keyID == nil && right.keyID != nil }
+            guard let leftKey = left.keyID, let rightKey = right.keyID else {
+                return left.keyID == nil && right.keyID != nil
+            }
             return leftKey < rightKey
         }
         return Report(lines: lines, total: try total(of: lines), currency: currencies.first ?? "")
@@ -86,7 +89,8 @@ public struct UsageReporter: Sendable {
     /// Adds up the rounded lines, so that what is shown adds up.
     private func total(of lines: [Line]) throws(Failure) -> Line {
         var total = Line(
-            day: nil, model: nil, keyID: nil, requests: 0, inputTokens: 0, cachedInputTokens: 0, outputTokens: 0, cost: .zero)
+            day: nil, model: nil, keyID: nil, requests: 0, inputTokens: 0, cachedInputTokens: 0, outputTokens: 0,
+            cost: .zero)
         for line in lines {
             total = Line(
                 day: nil, model: nil, keyID: nil, requests: try Self.sum(total.requests, line.requests),
@@ -108,7 +112,8 @@ public struct UsageReporter: Sendable {
     private func line(_ key: Key, _ sums: Sums) throws(Failure) -> Line {
         guard let cost = sums.amount.rounded else { throw .amountTooLarge }
         return Line(
-            day: key.day, model: key.model, keyID: key.keyID, requests: sums.requests, inputTokens: sums.usage.inputTokens,
+            day: key.day, model: key.model, keyID: key.keyID, requests: sums.requests,
+            inputTokens: sums.usage.inputTokens,
             cachedInputTokens: sums.usage.cachedInputTokens, outputTokens: sums.usage.outputTokens, cost: cost)
     }
 }

@@ -1,7 +1,7 @@
 public import Domain
 public import Hummingbird
-public import Logging
 internal import HummingbirdCore
+public import Logging
 internal import NIOCore
 public import NIOPosix
 
@@ -34,11 +34,12 @@ public struct GatewayServer: Sendable {
         public let health: any HealthSource
         public let time: any TimeSource
         #if WEIR_FAULTS
-        public var faults: any FaultPlan = NoFaults()
+            public var faults: any FaultPlan = NoFaults()
         #endif
 
         public init(
-            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, quota: QuotaKeeper, backend: any InferenceBackend,
+            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, quota: QuotaKeeper,
+            backend: any InferenceBackend,
             settler: any Settler, records: any CustomerRecords, health: any HealthSource, time: any TimeSource
         ) {
             self.keys = keys
@@ -67,12 +68,14 @@ public struct GatewayServer: Sendable {
 
     /// Builds the server as a service.
     /// - Parameter onListening: called with the port once connections are accepted.
-    public func makeApplication(onListening: @escaping @Sendable (Int) async -> Void) async throws -> some ApplicationProtocol {
+    public func makeApplication(onListening: @escaping @Sendable (Int) async -> Void) async throws
+        -> some ApplicationProtocol
+    {
         let loops = try await LoopContexts(group: eventLoops)
         #if WEIR_FAULTS
-        let pipeline = makePipeline(faults: parts.faults)
+            let pipeline = makePipeline(faults: parts.faults)
         #else
-        let pipeline = makePipeline()
+            let pipeline = makePipeline()
         #endif
         let makeHandlers = handlers(pipeline: pipeline, loops: loops)
         return Application(
@@ -85,17 +88,17 @@ public struct GatewayServer: Sendable {
     }
 
     #if WEIR_FAULTS
-    private func makePipeline(faults: any FaultPlan) -> InferencePipeline {
-        InferencePipeline(
-            keys: parts.keys, routes: parts.routes, prices: parts.prices, quota: parts.quota, dispatch: dispatch,
-            settler: parts.settler, time: parts.time, logger: logger, faults: faults)
-    }
+        private func makePipeline(faults: any FaultPlan) -> InferencePipeline {
+            InferencePipeline(
+                keys: parts.keys, routes: parts.routes, prices: parts.prices, quota: parts.quota, dispatch: dispatch,
+                settler: parts.settler, time: parts.time, logger: logger, faults: faults)
+        }
     #else
-    private func makePipeline() -> InferencePipeline {
-        InferencePipeline(
-            keys: parts.keys, routes: parts.routes, prices: parts.prices, quota: parts.quota, dispatch: dispatch,
-            settler: parts.settler, time: parts.time, logger: logger)
-    }
+        private func makePipeline() -> InferencePipeline {
+            InferencePipeline(
+                keys: parts.keys, routes: parts.routes, prices: parts.prices, quota: parts.quota, dispatch: dispatch,
+                settler: parts.settler, time: parts.time, logger: logger)
+        }
     #endif
 
     private var dispatch: Dispatch {
@@ -148,7 +151,8 @@ struct ControlPlane: Sendable {
         let any = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: nil))
         any.get("/api/v1/quota", use: QuotaEndpoint(records: parts.records, time: parts.time).get)
         let billing = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: .billing))
-        billing.get("/api/v1/usage", use: UsageEndpoint(records: parts.records, prices: parts.prices, time: parts.time).get)
+        billing.get(
+            "/api/v1/usage", use: UsageEndpoint(records: parts.records, prices: parts.prices, time: parts.time).get)
         return router
     }
 }

@@ -1,5 +1,6 @@
-@testable import PostgresDriver
 import Testing
+
+@testable import PostgresDriver
 
 /// Always the same number, so that a delay is what the table says.
 struct FixedGenerator: RandomNumberGenerator {

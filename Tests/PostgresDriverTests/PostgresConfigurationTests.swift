@@ -1,5 +1,6 @@
-@testable import PostgresDriver
 import Testing
+
+@testable import PostgresDriver
 
 @Suite("the database URL")
 struct PostgresConfigurationTests {

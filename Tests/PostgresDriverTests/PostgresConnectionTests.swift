@@ -1,6 +1,7 @@
-@testable import PostgresDriver
 import TestSupport
 import Testing
+
+@testable import PostgresDriver
 
 @Suite("a connection on its own thread")
 struct PostgresConnectionTests {

@@ -6,7 +6,8 @@ struct ImmutabilityTests {
     @Test(
         "the ledger and the audit log take no change, not even from the owner",
         arguments: [
-            "UPDATE ledger SET requests = 2", "DELETE FROM ledger", "TRUNCATE ledger", "UPDATE audit_log SET actor = 'x'",
+            "UPDATE ledger SET requests = 2", "DELETE FROM ledger", "TRUNCATE ledger",
+            "UPDATE audit_log SET actor = 'x'",
             "DELETE FROM audit_log", "TRUNCATE audit_log",
         ])
     func appendOnly(change: String) async throws {
@@ -20,14 +21,18 @@ struct ImmutabilityTests {
         }
     }
 
-    @Test("a partition of the ledger takes no change either", arguments: ["UPDATE %s SET requests = 2", "DELETE FROM %s", "TRUNCATE %s"])
+    @Test(
+        "a partition of the ledger takes no change either",
+        arguments: ["UPDATE %s SET requests = 2", "DELETE FROM %s", "TRUNCATE %s"])
     func partitionsAreAppendOnly(change: String) async throws {
         try await StorageHarness.with { harness in
             _ = try await harness.settle([Seed.settlement()])
-            let partitions = try await harness.ask("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'ledger'::regclass")
+            let partitions = try await harness.ask(
+                "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'ledger'::regclass")
             #expect(partitions.count >= 6)
             for partition in partitions {
-                try await #expect(harness.sqlState(of: change.replacing("%s", with: partition)) == "42501", "\(partition)")
+                try await #expect(
+                    harness.sqlState(of: change.replacing("%s", with: partition)) == "42501", "\(partition)")
             }
         }
     }
@@ -63,7 +68,8 @@ struct ImmutabilityTests {
             let state = try await harness.sqlState(of: change)
             #expect(state == "23514" || state == "42501")
             let prices = try await harness.ask(
-                "SELECT meter, model, unit_price FROM tier_prices WHERE tier_version_id = '\(Seed.tier)' ORDER BY meter")
+                "SELECT meter, model, unit_price FROM tier_prices WHERE tier_version_id = '\(Seed.tier)' ORDER BY meter"
+            )
             #expect(prices == ["input_token|iris|0.000000000001", "request|*|0.000100000000"])
         }
     }
@@ -90,14 +96,17 @@ struct ImmutabilityTests {
     @Test("a price that is being written when its version is published does not slip in afterwards")
     func publishingWaitsForWriters() async throws {
         try await StorageHarness.with { harness in
-            let publish = "UPDATE tier_versions SET state = 'published', published_at = now() WHERE tier_version_id = '\(Seed.draftTier)'"
+            let publish =
+                "UPDATE tier_versions SET state = 'published', published_at = now() WHERE tier_version_id = '\(Seed.draftTier)'"
             let outcome = try await harness.onSession { writer in
                 let publisher = PostgresSession(configuration: writer.configuration)
                 try publisher.connect()
                 defer { publisher.close() }
                 try writer.run(script: "BEGIN")
                 try writer.run(
-                    script: "INSERT INTO tier_prices (tier_version_id, meter, unit_price) VALUES ('\(Seed.draftTier)', 'request', 1)")
+                    script:
+                        "INSERT INTO tier_prices (tier_version_id, meter, unit_price) VALUES ('\(Seed.draftTier)', 'request', 1)"
+                )
                 try publisher.run(script: "SET lock_timeout = '200ms'")
                 do throws(PostgresError) {
                     try publisher.run(script: publish)
@@ -113,7 +122,8 @@ struct ImmutabilityTests {
     @Test("a request's state and its times agree")
     func requestStates() async throws {
         try await StorageHarness.with { harness in
-            let head = "INSERT INTO requests (request_id, tenant_id, key_id, model, status, created_at, completed_at, error_code) VALUES "
+            let head =
+                "INSERT INTO requests (request_id, tenant_id, key_id, model, status, created_at, completed_at, error_code) VALUES "
             let values = "(gen_random_uuid(), '\(Seed.tenantA)', '\(Seed.keyA)', 'm', "
             try await #expect(harness.sqlState(of: head + values + "'completed', now(), NULL, NULL)") == "23514")
             try await #expect(harness.sqlState(of: head + values + "'completed', now(), now(), 'x')") == "23514")

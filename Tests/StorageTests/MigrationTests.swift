@@ -8,7 +8,8 @@ import Testing
 struct MigrationTests {
     private func migrator(_ url: String) throws -> PostgresMigrator {
         PostgresMigrator(
-            configuration: try PostgresConfiguration(url: url), migrations: StorageMigrations.all, logger: StorageHarness.logger)
+            configuration: try PostgresConfiguration(url: url), migrations: StorageMigrations.all,
+            logger: StorageHarness.logger)
     }
 
     @Test("an empty database is brought up once, and a second time nothing is left to do")
@@ -38,19 +39,23 @@ struct MigrationTests {
         }
     }
 
-    @Test("the partitions of the months meet without a gap: the last and the first millisecond of a month have one each")
+    @Test(
+        "the partitions of the months meet without a gap: the last and the first millisecond of a month have one each")
     func rowsGoToTheirMonth() async throws {
         try await StorageHarness.with { harness in
             let edge = try await harness.ask(
-                "SELECT (extract(epoch FROM date_trunc('month', now() AT TIME ZONE 'UTC') + interval '1 month') * 1000)::bigint")
+                "SELECT (extract(epoch FROM date_trunc('month', now() AT TIME ZONE 'UTC') + interval '1 month') * 1000)::bigint"
+            )
             let milliseconds = try #require(Int64(edge[0]))
             let last = Seed.settlement(at: Timestamp(microsecondsSince1970: milliseconds * 1_000 - 1_000))
             let first = Seed.settlement(at: Timestamp(microsecondsSince1970: milliseconds * 1_000))
             _ = try await harness.settle([last, first])
             for parent in ["requests", "ledger"] {
                 let column = parent == "requests" ? "request_id" : "entry_id"
-                let months = "to_char(date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month', '\"_y\"YYYY\"m\"MM')"
-                let expected = try await harness.ask("SELECT '\(parent)' || \(months) FROM generate_series(0, 1) n ORDER BY n")
+                let months =
+                    "to_char(date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month', '\"_y\"YYYY\"m\"MM')"
+                let expected = try await harness.ask(
+                    "SELECT '\(parent)' || \(months) FROM generate_series(0, 1) n ORDER BY n")
                 let found = try await harness.ask("SELECT tableoid::regclass::text FROM \(parent) ORDER BY \(column)")
                 #expect(found == expected)
             }
@@ -63,7 +68,8 @@ struct MigrationTests {
             try await harness.withPool("weir_jobs") { pool in
                 let store = HousekeepingStore(pool: pool)
                 try await #expect(store.hasStrayRows() == false)
-                let farAway = Timestamp(microsecondsSince1970: MachineTime().now.microsecondsSince1970 + 400 * 86_400_000_000)
+                let farAway = Timestamp(
+                    microsecondsSince1970: MachineTime().now.microsecondsSince1970 + 400 * 86_400_000_000)
                 let refused = try await harness.settle([Seed.settlement(at: farAway)])
                 #expect(refused.isEmpty)
                 try await #expect(harness.ask("SELECT tableoid::regclass::text FROM ledger") == ["ledger_default"])
@@ -75,7 +81,8 @@ struct MigrationTests {
     @Test("one stray row is told of in either table")
     func strayRequestAlone() async throws {
         try await StorageHarness.with { harness in
-            let farAway = Timestamp(microsecondsSince1970: MachineTime().now.microsecondsSince1970 + 400 * 86_400_000_000)
+            let farAway = Timestamp(
+                microsecondsSince1970: MachineTime().now.microsecondsSince1970 + 400 * 86_400_000_000)
             _ = try await harness.settle([Seed.settlement(outcome: .failed, at: farAway)])
             try await harness.withPool("weir_jobs") { pool in
                 try await #expect(HousekeepingStore(pool: pool).hasStrayRows() == true)
@@ -86,7 +93,8 @@ struct MigrationTests {
     @Test("a stray row of one month does not keep the partitions of the other months from being made")
     func strayRowsDoNotBlock() async throws {
         try await StorageHarness.with { harness in
-            let farAway = Timestamp(microsecondsSince1970: MachineTime().now.microsecondsSince1970 + 400 * 86_400_000_000)
+            let farAway = Timestamp(
+                microsecondsSince1970: MachineTime().now.microsecondsSince1970 + 400 * 86_400_000_000)
             _ = try await harness.settle([Seed.settlement(outcome: .failed, at: farAway)])
             let from = "to_timestamp(\(farAway.microsecondsSince1970 / 1_000_000)) - interval '1 month'"
             try await #expect(harness.ask("SELECT ensure_partitions(\(from), 3)", as: "weir_jobs") == ["5"])
@@ -127,7 +135,9 @@ struct MigrationTests {
     @Test("the lock number of a gateway is the same in the database and in the program")
     func gatewayLock() async throws {
         try await StorageHarness.with { harness in
-            for gateway in [Seed.gateway, GatewayID(high: 1, low: 0x7FFF_FFFF_FFFF_FFFF), GatewayID(high: 1, low: .max)] {
+            for gateway in [
+                Seed.gateway, GatewayID(high: 1, low: 0x7FFF_FFFF_FFFF_FFFF), GatewayID(high: 1, low: .max),
+            ] {
                 let answer = try await harness.ask("SELECT gateway_lock('\(gateway)')")
                 #expect(answer == ["\(Int64(bitPattern: gateway.low))"])
             }
@@ -137,7 +147,8 @@ struct MigrationTests {
     @Test(
         "every change of what a gateway keeps in memory advances the generation",
         arguments: [
-            "UPDATE tenants SET state = 'suspended'", "UPDATE api_keys SET revoked_at = now()", "UPDATE subscriptions SET ends_at = now() + interval '1 h'",
+            "UPDATE tenants SET state = 'suspended'", "UPDATE api_keys SET revoked_at = now()",
+            "UPDATE subscriptions SET ends_at = now() + interval '1 h'",
             "UPDATE quotas SET amount = amount + 1", "INSERT INTO model_registry (model_name) VALUES ('m')",
             "INSERT INTO routes (model_name, address) VALUES ('m', '127.0.0.1:1')",
         ])

@@ -45,7 +45,8 @@ final class SecondSession: Sendable {
         }
 
         func result() throws -> T {
-            guard finished.wait(timeout: .now() + .seconds(60)) == .success, let outcome = outcome.withLock({ $0 }) else {
+            guard finished.wait(timeout: .now() + .seconds(60)) == .success, let outcome = outcome.withLock({ $0 })
+            else {
                 throw NeverHappened(description: "the second session is still waiting")
             }
             return try outcome.get()

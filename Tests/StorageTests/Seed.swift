@@ -63,28 +63,35 @@ enum Seed {
 
     /// Asks for a lease on quotas of a tenant.
     static func request(
-        _ wants: [(quota: Quota, minimum: Int64, wanted: Int64)], tenant: TenantID = tenantA, at instant: Timestamp = MachineTime().now
+        _ wants: [(quota: Quota, minimum: Int64, wanted: Int64)], tenant: TenantID = tenantA,
+        at instant: Timestamp = MachineTime().now
     ) -> LeaseRequest {
         LeaseRequest(
             leaseID: newLeaseID(), tenantID: tenant,
             wants: wants.map {
-                LeaseRequest.Want(quota: $0.quota, period: period($0.quota, at: instant), minimum: $0.minimum, wanted: $0.wanted)
+                LeaseRequest.Want(
+                    quota: $0.quota, period: period($0.quota, at: instant), minimum: $0.minimum, wanted: $0.wanted)
             })
     }
 
     static func settlement(
         id: RequestID? = nil, tenant: TenantID = tenantA, key: KeyID = keyA, model: String = "iris",
-        outcome: Settlement.Outcome = .completed, at instant: Timestamp = MachineTime().now, input: Int64 = 7, cached: Int64 = 2,
-        output: Int64 = 3, tier: TierVersionID = tier, lease: LeaseID? = nil, prompt: String? = nil, promptDigest: [UInt8]? = nil,
+        outcome: Settlement.Outcome = .completed, at instant: Timestamp = MachineTime().now, input: Int64 = 7,
+        cached: Int64 = 2,
+        output: Int64 = 3, tier: TierVersionID = tier, lease: LeaseID? = nil, prompt: String? = nil,
+        promptDigest: [UInt8]? = nil,
         result: String? = nil
     ) -> Settlement {
         let isBilled = outcome == .completed
         return Settlement(
-            requestID: id ?? newRequestID(at: instant), tenantID: tenant, userID: tenant == tenantA ? userA : nil, keyID: key,
+            requestID: id ?? newRequestID(at: instant), tenantID: tenant, userID: tenant == tenantA ? userA : nil,
+            keyID: key,
             model: model, modelVersion: "1", outcome: outcome, httpStatus: isBilled ? 200 : 502,
-            errorCode: isBilled ? nil : "worker_failed", createdAt: instant, completedAt: instant, processingMicroseconds: 1_234,
+            errorCode: isBilled ? nil : "worker_failed", createdAt: instant, completedAt: instant,
+            processingMicroseconds: 1_234,
             estimatedTokens: input + output,
-            usage: isBilled ? Usage(inputTokens: input, cachedInputTokens: cached, outputTokens: output, source: .worker) : .none,
+            usage: isBilled
+                ? Usage(inputTokens: input, cachedInputTokens: cached, outputTokens: output, source: .worker) : .none,
             tierVersionID: tier, leaseID: lease, prompt: prompt.map { Array($0.utf8) }, promptDigest: promptDigest,
             result: result.map { Array($0.utf8) })
     }

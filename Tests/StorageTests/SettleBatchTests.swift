@@ -1,6 +1,6 @@
 import Domain
-import Storage
 import PostgresDriver
+import Storage
 import Testing
 
 @Suite("the settlement of a batch")
@@ -10,8 +10,10 @@ struct SettleBatchTests {
         try await StorageHarness.with { harness in
             let batch = (0..<count).map { Seed.settlement(input: Int64($0), cached: 0, output: 1) }
             try await #expect(harness.settle(batch).isEmpty)
-            try await #expect(harness.ask("SELECT count(*), count(DISTINCT request_id) FROM requests") == ["\(count)|\(count)"])
-            let sums = try await harness.ask("SELECT count(*), sum(input_tokens), sum(output_tokens), sum(requests) FROM ledger")
+            try await #expect(
+                harness.ask("SELECT count(*), count(DISTINCT request_id) FROM requests") == ["\(count)|\(count)"])
+            let sums = try await harness.ask(
+                "SELECT count(*), sum(input_tokens), sum(output_tokens), sum(requests) FROM ledger")
             #expect(sums == ["\(count)|\(count * (count - 1) / 2)|\(count)|\(count)"])
         }
     }
@@ -65,7 +67,8 @@ struct SettleBatchTests {
     func retention() async throws {
         try await StorageHarness.with { harness in
             _ = try await harness.settle([
-                Seed.settlement(model: "a"), Seed.settlement(model: "b", promptDigest: [UInt8](repeating: 0xAB, count: 32)),
+                Seed.settlement(model: "a"),
+                Seed.settlement(model: "b", promptDigest: [UInt8](repeating: 0xAB, count: 32)),
                 Seed.settlement(model: "c", prompt: "p", result: "r"),
             ])
             let rows = try await harness.ask(
@@ -85,7 +88,9 @@ struct SettleBatchTests {
             try await #expect(harness.settle(batch + batch).isEmpty)
             try await #expect(harness.settle(batch).isEmpty)
             try await #expect(
-                harness.ask("SELECT (SELECT count(*) FROM requests), (SELECT count(*) FROM ledger), (SELECT count(*) FROM results)") == ["5|5|5"])
+                harness.ask(
+                    "SELECT (SELECT count(*) FROM requests), (SELECT count(*) FROM ledger), (SELECT count(*) FROM results)"
+                ) == ["5|5|5"])
         }
     }
 
@@ -135,12 +140,14 @@ struct SettleBatchTests {
 
     @Test(
         "a count that no request can have is refused by the database",
-        arguments: [(-1, 0, 0), (1, 2, 0), (1, -1, 0), (1, 0, -1), (Int64.max, 0, Int64.max)] as [(Int64, Int64, Int64)])
+        arguments: [(-1, 0, 0), (1, 2, 0), (1, -1, 0), (1, 0, -1), (Int64.max, 0, Int64.max)] as [(Int64, Int64, Int64)]
+    )
     func impossibleCounts(input: Int64, cached: Int64, output: Int64) async throws {
         try await StorageHarness.with { harness in
             var settlement = Seed.settlement()
             settlement = Settlement(
-                requestID: settlement.requestID, tenantID: settlement.tenantID, userID: nil, keyID: settlement.keyID, model: "m",
+                requestID: settlement.requestID, tenantID: settlement.tenantID, userID: nil, keyID: settlement.keyID,
+                model: "m",
                 modelVersion: "", outcome: .completed, httpStatus: 200, errorCode: nil, createdAt: settlement.createdAt,
                 completedAt: settlement.completedAt, processingMicroseconds: 0, estimatedTokens: 0,
                 usage: Usage(inputTokens: input, cachedInputTokens: cached, outputTokens: output, source: .worker),
@@ -168,7 +175,9 @@ struct SettleBatchTests {
                 try owner.run(script: "UPDATE quota_leases SET expires_at = now() - interval '1 ms'")
                 owner.close()
                 let second = try SecondSession(harness.configuration("weir_writer"))
-                let waiting = second.start { try SettlementText.writeAgain([settlement], gateway: Seed.gateway, on: $0) }
+                let waiting = second.start {
+                    try SettlementText.writeAgain([settlement], gateway: Seed.gateway, on: $0)
+                }
                 #expect(!waiting.isFinished(withinMilliseconds: 200))
                 try first.commit()
                 return try waiting.result()

@@ -42,6 +42,7 @@ public struct Refusal: Error, Sendable {
     /// A single invalid field.
     public static func invalid(_ location: String, _ message: String, fix: String) -> Refusal {
         Refusal(
-            .validationFailed, "\(location): \(message)", errors: [FieldError(location: location, message: message, fix: fix)])
+            .validationFailed, "\(location): \(message)",
+            errors: [FieldError(location: location, message: message, fix: fix)])
     }
 }

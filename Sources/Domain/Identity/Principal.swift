@@ -83,7 +83,9 @@ public struct KeyRecord: Sendable {
     public let revokedAt: Timestamp?
     public let holder: Holder
 
-    public init(publicID: APIKey.PublicID, digest: [UInt8], expiresAt: Timestamp?, revokedAt: Timestamp?, holder: Holder) {
+    public init(
+        publicID: APIKey.PublicID, digest: [UInt8], expiresAt: Timestamp?, revokedAt: Timestamp?, holder: Holder
+    ) {
         self.publicID = publicID
         self.digest = digest
         self.expiresAt = expiresAt

@@ -37,7 +37,8 @@ public final class Settlement: Sendable {
     public init(
         requestID: RequestID, tenantID: TenantID, userID: UserID?, keyID: KeyID, model: String, modelVersion: String,
         outcome: Outcome, httpStatus: Int16, errorCode: String?, createdAt: Timestamp, completedAt: Timestamp,
-        processingMicroseconds: Int64, estimatedTokens: Int64, usage: Usage, tierVersionID: TierVersionID, leaseID: LeaseID?,
+        processingMicroseconds: Int64, estimatedTokens: Int64, usage: Usage, tierVersionID: TierVersionID,
+        leaseID: LeaseID?,
         prompt: [UInt8]?, promptDigest: [UInt8]?,
         result: [UInt8]?
     ) {

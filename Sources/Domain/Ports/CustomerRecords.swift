@@ -87,7 +87,8 @@ public struct RequestQuery: Sendable {
     public let status: String?
     public let model: String?
 
-    public init(tenantID: TenantID, limit: Int, after: RequestID?, before: RequestID?, status: String?, model: String?) {
+    public init(tenantID: TenantID, limit: Int, after: RequestID?, before: RequestID?, status: String?, model: String?)
+    {
         self.tenantID = tenantID
         self.limit = limit
         self.after = after
@@ -116,7 +117,8 @@ public struct RequestRow: Sendable {
     public let result: String?
 
     public init(
-        id: RequestID, keyID: KeyID, model: String, modelVersion: String, status: String, httpStatus: Int16?, errorCode: String?,
+        id: RequestID, keyID: KeyID, model: String, modelVersion: String, status: String, httpStatus: Int16?,
+        errorCode: String?,
         createdAt: Timestamp, completedAt: Timestamp?, processingMicroseconds: Int64?, tierVersionID: TierVersionID?,
         isCached: Bool, billed: Usage?, result: String?
     ) {

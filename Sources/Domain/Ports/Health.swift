@@ -6,7 +6,8 @@ public struct HealthReport: Sendable {
     /// Every model of the route table, and whether it has a replica.
     public let models: [String: Bool]
 
-    public init(postgres: DependencyState, redis: DependencyState, isSettlementAccepting: Bool, models: [String: Bool]) {
+    public init(postgres: DependencyState, redis: DependencyState, isSettlementAccepting: Bool, models: [String: Bool])
+    {
         self.postgres = postgres
         self.redis = redis
         self.isSettlementAccepting = isSettlementAccepting

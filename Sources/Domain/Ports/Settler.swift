@@ -11,5 +11,7 @@ public protocol Settler: Sendable {
     var isAccepting: Bool { get }
 
     /// Queues one settlement. `completion` runs on `lane` after the commit is known, exactly once.
-    func submit(_ settlement: Settlement, on lane: any CompletionLane, completion: @escaping @Sendable (SettlementResult) -> Void)
+    func submit(
+        _ settlement: Settlement, on lane: any CompletionLane,
+        completion: @escaping @Sendable (SettlementResult) -> Void)
 }

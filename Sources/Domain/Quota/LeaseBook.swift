@@ -35,7 +35,8 @@ public struct LeaseBook: Sendable {
 
     /// Holds one request and `tokens` tokens in a lease that is open, in its period and large enough.
     public mutating func take(tokens: Int64, at now: Timestamp, monotonicNanoseconds: UInt64) -> Admission {
-        for index in entries.indices where !entries[index].isDraining && entries[index].expiresAtNanoseconds > monotonicNanoseconds {
+        for index in entries.indices
+        where !entries[index].isDraining && entries[index].expiresAtNanoseconds > monotonicNanoseconds {
             guard entries[index].covers(tokens: tokens, at: now) else { continue }
             entries[index].move(requests: -1, tokens: -tokens)
             entries[index].inFlight += 1
@@ -91,7 +92,9 @@ public struct LeaseBook: Sendable {
     /// Decides, some times in a lease's life, which leases to renew and which to give back.
     /// - Parameters:
     ///   - idleAfterNanoseconds: a lease that nothing used for so long is given back, so that nothing is stranded on an idle gateway.
-    public mutating func tick(monotonicNanoseconds now: UInt64, at time: Timestamp, idleAfterNanoseconds: UInt64) -> Upkeep {
+    public mutating func tick(monotonicNanoseconds now: UInt64, at time: Timestamp, idleAfterNanoseconds: UInt64)
+        -> Upkeep
+    {
         var upkeep = Upkeep()
         entries.removeAll { entry in
             guard entry.inFlight == 0 else {
@@ -125,7 +128,9 @@ extension LeaseBook.Entry {
     fileprivate func covers(tokens: Int64, at now: Timestamp) -> Bool {
         for (slice, left) in zip(lease.slices, remaining) {
             guard slice.period.contains(now) else { return false }
-            guard slice.quota.mode == .soft || left >= (slice.quota.unit == .requests ? 1 : tokens) else { return false }
+            guard slice.quota.mode == .soft || left >= (slice.quota.unit == .requests ? 1 : tokens) else {
+                return false
+            }
         }
         return true
     }

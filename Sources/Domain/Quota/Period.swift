@@ -56,7 +56,8 @@ public struct PeriodCalendar: Sendable {
     /// The calendar day of `instant` in this zone.
     public func day(containing instant: Timestamp) -> CivilDate {
         let start = period(containing: instant, frequency: .day).id.prefix(10)
-        return CivilDate(iso8601: start) ?? CivilDate(daysSince1970: floorDivision(instant.microsecondsSince1970, 86_400_000_000))
+        return CivilDate(iso8601: start)
+            ?? CivilDate(daysSince1970: floorDivision(instant.microsecondsSince1970, 86_400_000_000))
     }
 
     /// The first instant of a local day.
@@ -113,7 +114,8 @@ public struct PeriodCalendar: Sendable {
         case .week:
             // The ISO week belongs to the year of its Thursday.
             let thursday = CivilDate(daysSince1970: first.daysSince1970 + 3)
-            let number = (thursday.daysSince1970 - CivilDate(year: thursday.year, month: 1, day: 1).daysSince1970) / 7 + 1
+            let number =
+                (thursday.daysSince1970 - CivilDate(year: thursday.year, month: 1, day: 1).daysSince1970) / 7 + 1
             return "\(thursday.description.prefix(4))-W\(number < 10 ? "0" : "")\(number)"
         case .month: return String(text.prefix(7))
         case .quarter: return "\(text.prefix(4))-Q\((first.month - 1) / 3 + 1)"

@@ -22,7 +22,8 @@ public struct WorkerAddress: Hashable, Sendable, CustomStringConvertible {
             rest = rest.dropFirst(8)
             usesTLS = true
         }
-        guard let colon = rest.lastIndex(of: ":"), let port = Int(rest[rest.index(after: colon)...]), (1...65_535).contains(port),
+        guard let colon = rest.lastIndex(of: ":"), let port = Int(rest[rest.index(after: colon)...]),
+            (1...65_535).contains(port),
             rest[rest.index(after: colon)...].utf8.allSatisfy({ (0x30...0x39).contains($0) })
         else { return nil }
         var host = rest[..<colon]
@@ -74,7 +75,10 @@ public enum ModelName {
         guard let first = bytes.first, bytes.count <= 128, isAlphanumeric(first) else { return false }
         var previous = first
         for byte in bytes.dropFirst() {
-            guard isAlphanumeric(byte) || byte == UInt8(ascii: ".") || byte == UInt8(ascii: "_") || byte == UInt8(ascii: "-") else {
+            guard
+                isAlphanumeric(byte) || byte == UInt8(ascii: ".") || byte == UInt8(ascii: "_")
+                    || byte == UInt8(ascii: "-")
+            else {
                 return false
             }
             if byte == UInt8(ascii: "."), previous == UInt8(ascii: ".") { return false }
@@ -99,7 +103,9 @@ public struct ModelProfile: Hashable, Sendable {
     /// The most output tokens that a request can produce; part of the upper bound that is held.
     public let maximumOutputTokens: Int64
 
-    public init(name: String, version: String, featureCount: Int?, fixedTokensPerRequest: Int64, maximumOutputTokens: Int64) {
+    public init(
+        name: String, version: String, featureCount: Int?, fixedTokensPerRequest: Int64, maximumOutputTokens: Int64
+    ) {
         self.name = name
         self.version = version
         self.featureCount = featureCount

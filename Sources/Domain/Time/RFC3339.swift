@@ -9,7 +9,9 @@ extension Timestamp: CustomStringConvertible {
         let date = CivilDate(daysSince1970: days)
         let secondOfDay = Int(seconds - days * 86_400)
         var text = padded(date.year, 4) + "-" + padded(date.month, 2) + "-" + padded(date.day, 2)
-        text += "T" + padded(secondOfDay / 3_600, 2) + ":" + padded(secondOfDay / 60 % 60, 2) + ":" + padded(secondOfDay % 60, 2)
+        text +=
+            "T" + padded(secondOfDay / 3_600, 2) + ":" + padded(secondOfDay / 60 % 60, 2) + ":"
+            + padded(secondOfDay % 60, 2)
         if fraction != 0 { text += "." + padded(Int(fraction), 6) }
         return text + "Z"
     }
@@ -19,14 +21,20 @@ extension Timestamp: CustomStringConvertible {
     /// Refused on purpose: a missing offset (whose midnight would it be?), `24:00`, a leap second, a day that the month does not have.
     public init?(rfc3339 text: some StringProtocol) {
         var reader = DigitReader(Array(text.utf8))
-        guard let year = reader.number(digits: 4), reader.skip("-"), let month = reader.number(digits: 2), reader.skip("-"),
+        guard let year = reader.number(digits: 4), reader.skip("-"), let month = reader.number(digits: 2),
+            reader.skip("-"),
             let day = reader.number(digits: 2), reader.skip("T") || reader.skip("t"),
-            let hour = reader.number(digits: 2), reader.skip(":"), let minute = reader.number(digits: 2), reader.skip(":"),
+            let hour = reader.number(digits: 2), reader.skip(":"), let minute = reader.number(digits: 2),
+            reader.skip(":"),
             let second = reader.number(digits: 2), (1...12).contains(month), hour < 24, minute < 60, second < 60
         else { return nil }
         let days = CivilDate(year: year, month: month, day: day).daysSince1970
-        guard day >= 1, CivilDate(daysSince1970: days) == CivilDate(year: year, month: month, day: day) else { return nil }
-        guard let fraction = reader.fractionMicroseconds(), let offset = reader.offsetSeconds(), reader.isAtEnd else { return nil }
+        guard day >= 1, CivilDate(daysSince1970: days) == CivilDate(year: year, month: month, day: day) else {
+            return nil
+        }
+        guard let fraction = reader.fractionMicroseconds(), let offset = reader.offsetSeconds(), reader.isAtEnd else {
+            return nil
+        }
         let seconds = days * 86_400 + Int64(hour * 3_600 + minute * 60 + second) - Int64(offset)
         self.init(microsecondsSince1970: seconds * 1_000_000 + Int64(fraction))
     }
@@ -39,11 +47,14 @@ extension CivilDate: CustomStringConvertible {
     /// Reads `2026-03-01`; a day that the month does not have is `nil`.
     public init?(iso8601 text: some StringProtocol) {
         var reader = DigitReader(Array(text.utf8))
-        guard let year = reader.number(digits: 4), reader.skip("-"), let month = reader.number(digits: 2), reader.skip("-"),
+        guard let year = reader.number(digits: 4), reader.skip("-"), let month = reader.number(digits: 2),
+            reader.skip("-"),
             let day = reader.number(digits: 2), reader.isAtEnd
         else { return nil }
         let date = CivilDate(year: year, month: month, day: day)
-        guard (1...12).contains(month), day >= 1, CivilDate(daysSince1970: date.daysSince1970) == date else { return nil }
+        guard (1...12).contains(month), day >= 1, CivilDate(daysSince1970: date.daysSince1970) == date else {
+            return nil
+        }
         self = date
     }
 }
@@ -95,7 +106,9 @@ private struct DigitReader {
     mutating func offsetSeconds() -> Int? {
         if skip("Z") || skip("z") { return 0 }
         let sign = skip("+") ? 1 : skip("-") ? -1 : 0
-        guard sign != 0, let hours = number(digits: 2), skip(":"), let minutes = number(digits: 2), hours < 24, minutes < 60 else {
+        guard sign != 0, let hours = number(digits: 2), skip(":"), let minutes = number(digits: 2), hours < 24,
+            minutes < 60
+        else {
             return nil
         }
         return sign * (hours * 3_600 + minutes * 60)

@@ -11,7 +11,8 @@ struct ProblemMiddleware: RouterMiddleware {
     typealias Context = ControlContext
 
     func handle(
-        _ request: Request, context: ControlContext, next: @concurrent (Request, ControlContext) async throws -> Response
+        _ request: Request, context: ControlContext,
+        next: @concurrent (Request, ControlContext) async throws -> Response
     ) async throws -> Response {
         var response: Response
         do {
@@ -22,16 +23,24 @@ struct ProblemMiddleware: RouterMiddleware {
             response = Self.render(Self.refusal(for: error, request: request), context)
         } catch is StoreUnavailable {
             response = Self.render(
-                Refusal(.storageUnavailable, "The database cannot be reached at the moment. Try again in a few seconds.", retryAfterSeconds: 2),
+                Refusal(
+                    .storageUnavailable, "The database cannot be reached at the moment. Try again in a few seconds.",
+                    retryAfterSeconds: 2),
                 context)
         } catch {
             context.logger.error(
-                "request failed", metadata: ["request_id": "\(context.requestID.publicText)", "cause": "\(String(reflecting: type(of: error)))"])
-            response = Self.render(Refusal(.internalError, "Something failed on our side. Nothing was charged."), context)
+                "request failed",
+                metadata: [
+                    "request_id": "\(context.requestID.publicText)", "cause": "\(String(reflecting: type(of: error)))",
+                ])
+            response = Self.render(
+                Refusal(.internalError, "Something failed on our side. Nothing was charged."), context)
         }
         response.headers[.requestID] = context.requestID.publicText
         response.headers[.contentTypeOptions] = "nosniff"
-        if let own = request.headers[.requestID].flatMap({ ClientRequestID($0) }) { response.headers[.clientRequestID] = own.text }
+        if let own = request.headers[.requestID].flatMap({ ClientRequestID($0) }) {
+            response.headers[.clientRequestID] = own.text
+        }
         if response.headers[.cacheControl] == nil { response.headers[.cacheControl] = "no-store" }
         return response
     }
@@ -56,7 +65,8 @@ struct ProblemMiddleware: RouterMiddleware {
             context.logger.warning(
                 "request failed",
                 metadata: [
-                    "request_id": "\(context.requestID.publicText)", "code": "\(refusal.code.rawValue)", "cause": "\(refusal.cause ?? "")",
+                    "request_id": "\(context.requestID.publicText)", "code": "\(refusal.code.rawValue)",
+                    "cause": "\(refusal.cause ?? "")",
                 ])
         }
         RequestMetrics.refused(refusal.code, route: "control")
@@ -81,7 +91,8 @@ struct CustomerAuthentication: RouterMiddleware {
     let scope: Scope?
 
     func handle(
-        _ request: Request, context: ControlContext, next: @concurrent (Request, ControlContext) async throws -> Response
+        _ request: Request, context: ControlContext,
+        next: @concurrent (Request, ControlContext) async throws -> Response
     ) async throws -> Response {
         var headers = HTTPHeaders()
         for field in request.headers { headers.add(name: field.name.rawName, value: field.value) }
@@ -106,7 +117,9 @@ extension ControlContext {
     /// The caller, on routes behind ``CustomerAuthentication``.
     var caller: Principal {
         get throws(Refusal) {
-            guard let principal else { throw Refusal(.internalError, "Something failed on our side.", cause: "route without authentication") }
+            guard let principal else {
+                throw Refusal(.internalError, "Something failed on our side.", cause: "route without authentication")
+            }
             return principal
         }
     }

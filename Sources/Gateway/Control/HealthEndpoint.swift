@@ -39,7 +39,8 @@ struct HealthEndpoint: Sendable {
     }
 
     func openAPI(_ request: Request, _ context: ControlContext) async throws -> Response {
-        Response(status: .ok, headers: [.contentType: "application/yaml"], body: .init(byteBuffer: .init(string: contract)))
+        Response(
+            status: .ok, headers: [.contentType: "application/yaml"], body: .init(byteBuffer: .init(string: contract)))
     }
 
     private static func upOrDown(_ state: DependencyState) -> String {

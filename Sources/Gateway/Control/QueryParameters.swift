@@ -24,7 +24,9 @@ struct QueryParameters {
     func integer(_ name: String, in range: ClosedRange<Int>, default fallback: Int) throws(Refusal) -> Int {
         guard let text = values[name] else { return fallback }
         guard let number = Int(text), range.contains(number), text.utf8.first != UInt8(ascii: "+") else {
-            throw .invalid(name, "must be a number from \(range.lowerBound) to \(range.upperBound)", fix: "Leave it out for \(fallback).")
+            throw .invalid(
+                name, "must be a number from \(range.lowerBound) to \(range.upperBound)",
+                fix: "Leave it out for \(fallback).")
         }
         return number
     }

@@ -19,7 +19,8 @@ struct RequestsEndpoint: Sendable {
             throw Refusal.invalid("before", "cannot be sent together with after", fix: "Send one of them.")
         }
         if let status = query.text("status"), !Self.statuses.contains(status) {
-            throw Refusal.invalid("status", "is not a status", fix: "One of \(Self.statuses.sorted().joined(separator: ", ")).")
+            throw Refusal.invalid(
+                "status", "is not a status", fix: "One of \(Self.statuses.sorted().joined(separator: ", ")).")
         }
         if let model = query.text("model"), !ModelName.isValid(model.utf8) {
             throw Refusal.invalid("model", "is not a model's name", fix: "Send the name that the request had.")
@@ -111,7 +112,8 @@ private struct RequestAnswer: Encodable {
             // Known, not unknown: what was not billed costs nothing.
             return try container.encode(row.completedAt == nil ? nil : 0, forKey: .costMicros)
         }
-        try container.encode(sheet?.amount(requests: 1, usage: billed, model: row.model).rounded?.value, forKey: .costMicros)
+        try container.encode(
+            sheet?.amount(requests: 1, usage: billed, model: row.model).rounded?.value, forKey: .costMicros)
         var usage = container.nestedContainer(keyedBy: UsageKey.self, forKey: .usage)
         try usage.encode(billed.inputTokens, forKey: .inputTokens)
         try usage.encode(billed.cachedInputTokens, forKey: .cachedInputTokens)
@@ -144,7 +146,9 @@ private struct StatusAnswer: Encodable {
         requestID = row.id.publicText
         status = row.status
         result = row.result.flatMap { try? JSONDecoder().decode(JSONFragment.self, from: Data($0.utf8)) }
-        error = row.errorCode.map { Failure(code: $0, message: FailureCode(rawValue: $0)?.title ?? "The request failed") }
+        error = row.errorCode.map {
+            Failure(code: $0, message: FailureCode(rawValue: $0)?.title ?? "The request failed")
+        }
         createdAt = row.createdAt.description
         completedAt = row.completedAt?.description
     }

@@ -17,7 +17,9 @@ struct UsageEndpoint: Sendable {
         let month = calendar.period(containing: time.now, frequency: .month)
         let start = try query.instant("start") ?? month.start
         let end = try query.instant("end") ?? max(month.end, start)
-        guard start < end else { throw Refusal.invalid("end", "must be later than start", fix: "The range is half-open: start <= t < end.") }
+        guard start < end else {
+            throw Refusal.invalid("end", "must be later than start", fix: "The range is half-open: start <= t < end.")
+        }
         let groups = try Self.groups(query.text("group_by"))
         let days = try Self.days(from: start, to: end, calendar, splits: groups.contains("day"))
         let rows = try await records.usage(
@@ -30,7 +32,8 @@ struct UsageEndpoint: Sendable {
         return try .json(
             UsageAnswer(
                 start: start.description, end: end.description, timeZone: caller.timeZone, currency: currency,
-                data: report.lines.map { UsageAnswer.Line($0, days: days.map(\.name)) }, total: UsageAnswer.Line(report.total, days: [])))
+                data: report.lines.map { UsageAnswer.Line($0, days: days.map(\.name)) },
+                total: UsageAnswer.Line(report.total, days: [])))
     }
 
     private func rate(_ rows: [UsageRow], _ groups: Set<String>) async throws -> UsageReporter.Report {
@@ -38,7 +41,8 @@ struct UsageEndpoint: Sendable {
         for id in Set(rows.map(\.tierVersionID)) { sheets[id] = try await prices.sheet(id) }
         do throws(UsageReporter.Failure) {
             return try UsageReporter().report(
-                rows, sheets: sheets, byDay: groups.contains("day"), byModel: groups.contains("model"), byKey: groups.contains("key"))
+                rows, sheets: sheets, byDay: groups.contains("day"), byModel: groups.contains("model"),
+                byKey: groups.contains("key"))
         } catch {
             throw Refusal(.internalError, "The usage cannot be rated.", cause: "\(error)")
         }
@@ -49,7 +53,8 @@ struct UsageEndpoint: Sendable {
         var groups: Set<String> = []
         for part in text.split(separator: ",", omittingEmptySubsequences: false) {
             guard ["day", "model", "key"].contains(String(part)), groups.insert(String(part)).inserted else {
-                throw .invalid("group_by", "must be a list of day, model and key, each once", fix: "Send group_by=day,model.")
+                throw .invalid(
+                    "group_by", "must be a list of day, model and key, each once", fix: "Send group_by=day,model.")
             }
         }
         return groups
@@ -64,7 +69,9 @@ struct UsageEndpoint: Sendable {
         var cursor = start
         while cursor < end {
             guard days.count < dayLimit else {
-                throw .invalid("start", "spans more than \(dayLimit) days", fix: "Ask for a shorter range, or do not group by day.")
+                throw .invalid(
+                    "start", "spans more than \(dayLimit) days", fix: "Ask for a shorter range, or do not group by day."
+                )
             }
             let day = calendar.period(containing: cursor, frequency: .day)
             days.append((String(day.id.prefix(10)), UsageQuery.Stretch(start: cursor, end: min(day.end, end))))

@@ -9,7 +9,9 @@ enum AnswerHead {
         let body = AnswerBody.prediction(answer)
         var buffer = ByteBuffer()
         buffer.reserveCapacity(900 + body.readableBytes)
-        begin(&buffer, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n", body, answer.requestID, keepsAlive, now, loop)
+        begin(
+            &buffer, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n", body, answer.requestID, keepsAlive, now,
+            loop)
         write(clientID, to: &buffer)
         buffer.writeStaticString("x-weir-model: ")
         buffer.writeString(answer.model)
@@ -50,7 +52,8 @@ enum AnswerHead {
         var buffer = ByteBuffer()
         buffer.reserveCapacity(500 + body.readableBytes)
         begin(
-            &buffer, "HTTP/1.1 \(refusal.code.httpStatus) \(reason(refusal.code.httpStatus))\r\ncontent-type: application/problem+json\r\n",
+            &buffer,
+            "HTTP/1.1 \(refusal.code.httpStatus) \(reason(refusal.code.httpStatus))\r\ncontent-type: application/problem+json\r\n",
             body, requestID, keepsAlive, now, loop)
         write(clientID, to: &buffer)
         buffer.writeStaticString("x-weir-error: ")
@@ -62,7 +65,8 @@ enum AnswerHead {
     }
 
     private static func begin(
-        _ buffer: inout ByteBuffer, _ start: String, _ body: ByteBuffer, _ requestID: RequestID, _ keepsAlive: Bool, _ now: Timestamp,
+        _ buffer: inout ByteBuffer, _ start: String, _ body: ByteBuffer, _ requestID: RequestID, _ keepsAlive: Bool,
+        _ now: Timestamp,
         _ loop: LoopContext
     ) {
         buffer.writeString(start)
@@ -114,7 +118,9 @@ enum AnswerHead {
         _ readings: [LimitReading], of unit: QuotaUnit, _ name: StaticString, to buffer: inout ByteBuffer
     ) {
         var tightest: LimitReading?
-        for reading in readings where reading.quota.unit == unit && reading.remaining < tightest?.remaining ?? .max { tightest = reading }
+        for reading in readings where reading.quota.unit == unit && reading.remaining < tightest?.remaining ?? .max {
+            tightest = reading
+        }
         guard let tightest else { return }
         buffer.writeStaticString("\r\nx-ratelimit-limit-")
         buffer.writeStaticString(name)
@@ -194,7 +200,8 @@ extension Refusal {
         if let quota {
             let name = quota.quota.unit.rawValue
             fields.append(("x-ratelimit-limit-\(name)", String(quota.quota.amount)))
-            fields.append(("x-ratelimit-remaining-\(name)", String(max(0, quota.quota.amount - quota.settled - quota.held))))
+            fields.append(
+                ("x-ratelimit-remaining-\(name)", String(max(0, quota.quota.amount - quota.settled - quota.held))))
             fields.append(("x-ratelimit-reset-\(name)", durationText(seconds: Int64(retryAfterSeconds ?? 0))))
             let window = quota.period.end.milliseconds(since: quota.period.start) / 1_000
             fields.append(

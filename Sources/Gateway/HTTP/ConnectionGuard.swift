@@ -90,7 +90,9 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         switch parserError {
         case .headerOverflow:
             refuseInTurn(
-                Refusal(.headersTooLarge, "The header is larger than this server accepts. Send fewer or shorter fields."), context: context)
+                Refusal(
+                    .headersTooLarge, "The header is larger than this server accepts. Send fewer or shorter fields."),
+                context: context)
         case .invalidVersion:
             refuseInTurn(Refusal(.badRequest, "The request is not HTTP/1.1."), context: context)
         default:
@@ -188,7 +190,9 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private func schedule(_ context: ChannelHandlerContext, inNanoseconds delay: UInt64) {
         timerAtNanoseconds = time.monotonicNanoseconds + delay
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        timer = context.eventLoop.scheduleTask(in: .nanoseconds(Int64(clamping: delay))) { bound.value.0.timerFired(bound.value.1) }
+        timer = context.eventLoop.scheduleTask(in: .nanoseconds(Int64(clamping: delay))) {
+            bound.value.0.timerFired(bound.value.1)
+        }
     }
 
     private func timerFired(_ context: ChannelHandlerContext) {

@@ -36,7 +36,10 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var closesAfterAnswer = false
     private var guardContext: ChannelHandlerContext?
 
-    init(pipeline: InferencePipeline, maximumBodyBytes: Int, loop: LoopContext, time: any TimeSource, guardian: ConnectionGuard) {
+    init(
+        pipeline: InferencePipeline, maximumBodyBytes: Int, loop: LoopContext, time: any TimeSource,
+        guardian: ConnectionGuard
+    ) {
         self.pipeline = pipeline
         self.maximumBodyBytes = maximumBodyBytes
         self.loop = loop
@@ -127,7 +130,8 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
             // Who cannot be a customer is told so before it sends its body.
             switch Self.credentials(of: head.headers) {
             case .one(let bytes) where APIKey(parsing: bytes) != nil: writeContinue()
-            case .none: return refuse(Refusal(.missingKey, "Send your API key in the header Authorization: Bearer <key>."))
+            case .none:
+                return refuse(Refusal(.missingKey, "Send your API key in the header Authorization: Bearer <key>."))
             default: return refuse(.invalidKey)
             }
         }
@@ -139,7 +143,9 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         if let length = head.headers.first(name: "content-length").flatMap({ Int($0) }), length > maximumBodyBytes {
             return .tooLarge(maximumBodyBytes)
         }
-        if head.headers.contains(name: "content-encoding"), head.headers.first(name: "content-encoding")?.lowercased() != "identity" {
+        if head.headers.contains(name: "content-encoding"),
+            head.headers.first(name: "content-encoding")?.lowercased() != "identity"
+        {
             return Refusal(.unsupportedEncoding, "Compressed bodies are not accepted. Send the body as it is.")
         }
         guard let type = head.headers.first(name: "content-type"), Self.isJSON(type) else {
@@ -164,12 +170,14 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         // The one place that starts a task for a request; it ends with the request, and every wait inside it is bounded.
         Task(executorPreference: loop.executor) {
             let outcome = await pipeline.run(call, on: loop)
-            bound.value.0.answer(outcome, call: call, clientID: clientID, keepsAlive: keepsAlive, context: bound.value.1)
+            bound.value.0.answer(
+                outcome, call: call, clientID: clientID, keepsAlive: keepsAlive, context: bound.value.1)
         }
     }
 
     private func answer(
-        _ outcome: InferenceOutcome, call: InferenceCall, clientID: ClientRequestID?, keepsAlive: Bool, context: ChannelHandlerContext
+        _ outcome: InferenceOutcome, call: InferenceCall, clientID: ClientRequestID?, keepsAlive: Bool,
+        context: ChannelHandlerContext
     ) {
         guard let guardContext, context.channel.isActive else { return }
         let now = time.now
@@ -198,7 +206,10 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         guard refusal.code.httpStatus >= 500 else { return }
         pipeline.logger.warning(
             "request failed",
-            metadata: ["request_id": "\(requestID.publicText)", "code": "\(refusal.code.rawValue)", "cause": "\(refusal.cause ?? "")"])
+            metadata: [
+                "request_id": "\(requestID.publicText)", "code": "\(refusal.code.rawValue)",
+                "cause": "\(refusal.cause ?? "")",
+            ])
     }
 
     /// Refuses at the head; the body stays unread and the connection is closed.
@@ -255,12 +266,16 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         var sawUnusable = false
         for (name, value) in headers {
             let isBearer = name.utf8.count == 13 && name.lowercased() == "authorization"
-            let isKey = !isBearer && (name.utf8.count == 9 || name.utf8.count == 7) && ["x-api-key", "api-key"].contains(name.lowercased())
+            let isKey =
+                !isBearer && (name.utf8.count == 9 || name.utf8.count == 7)
+                && ["x-api-key", "api-key"].contains(name.lowercased())
             guard isBearer || isKey else { continue }
             let bytes = Array(value.utf8)
             if isKey {
                 found.append(bytes)
-            } else if bytes.count > 7, bytes.prefix(7).elementsEqual("Bearer ".utf8) || value.lowercased().hasPrefix("bearer ") {
+            } else if bytes.count > 7,
+                bytes.prefix(7).elementsEqual("Bearer ".utf8) || value.lowercased().hasPrefix("bearer ")
+            {
                 found.append(Array(bytes[7...].drop { $0 == 0x20 }))
             } else {
                 sawUnusable = true

@@ -4,14 +4,19 @@ internal import Metrics
 /// Counts what the data plane answers. Labels are codes and routes that we name, never anything that a caller sent.
 enum RequestMetrics {
     private static let duration = Timer(label: "weir_request_duration_seconds", dimensions: [("route", "predict")])
-    private static let succeeded = Counter(label: "weir_requests_total", dimensions: [("route", "predict"), ("code", "ok")])
+    private static let succeeded = Counter(
+        label: "weir_requests_total", dimensions: [("route", "predict"), ("code", "ok")])
     private static let failed: [FailureCode: [String: Counter]] = Dictionary(
         uniqueKeysWithValues: FailureCode.allCases.map { code in
             (
                 code,
                 Dictionary(
                     uniqueKeysWithValues: ["predict", "guard", "control"].map { route in
-                        (route, Counter(label: "weir_requests_total", dimensions: [("route", route), ("code", code.rawValue)]))
+                        (
+                            route,
+                            Counter(
+                                label: "weir_requests_total", dimensions: [("route", route), ("code", code.rawValue)])
+                        )
                     })
             )
         })

@@ -16,7 +16,8 @@ struct RequestRules: Sendable {
         switch head.method {
         case .GET, .HEAD, .POST, .PUT, .PATCH, .DELETE, .OPTIONS: break
         default:
-            var refusal = Refusal(.methodNotAllowed, "The method \(head.method.rawValue.prefix(32)) is not served here.")
+            var refusal = Refusal(
+                .methodNotAllowed, "The method \(head.method.rawValue.prefix(32)) is not served here.")
             refusal.allowedMethods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
             return refusal
         }
@@ -25,9 +26,12 @@ struct RequestRules: Sendable {
             return Refusal(.badRequest, "The request needs exactly one Host field with a host in it.")
         }
         if head.uri.utf8.count > maximumTargetBytes {
-            return Refusal(.uriTooLong, "The request target is longer than \(maximumTargetBytes) bytes. Put data into the body.")
+            return Refusal(
+                .uriTooLong, "The request target is longer than \(maximumTargetBytes) bytes. Put data into the body.")
         }
-        guard head.uri.utf8.first == UInt8(ascii: "/"), head.uri.utf8.allSatisfy({ (0x21...0x7E).contains($0) && $0 != 0x23 }) else {
+        guard head.uri.utf8.first == UInt8(ascii: "/"),
+            head.uri.utf8.allSatisfy({ (0x21...0x7E).contains($0) && $0 != 0x23 })
+        else {
             return Refusal(.badRequest, "The request target must be a path that begins with a slash.")
         }
         let codings = head.headers[canonicalForm: "transfer-encoding"]
@@ -49,7 +53,8 @@ struct RequestRules: Sendable {
         host.utf8.count <= 255
             && host.utf8.allSatisfy { byte in
                 switch byte {
-                case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: ":"),
+                case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_"),
+                    UInt8(ascii: ":"),
                     UInt8(ascii: "["), UInt8(ascii: "]"):
                     true
                 default: false

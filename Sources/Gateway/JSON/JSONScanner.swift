@@ -132,7 +132,9 @@ struct JSONScanner {
             let exponentStart = position
             let count = digits()
             guard count > 0 else { throw .invalid(atByte: position) }
-            exponent = bytes[exponentStart..<position].reduce(0) { min($0 * 10 + Int($1 - 0x30), 1_000_000) } * (isNegative ? -1 : 1)
+            exponent =
+                bytes[exponentStart..<position].reduce(0) { min($0 * 10 + Int($1 - 0x30), 1_000_000) }
+                * (isNegative ? -1 : 1)
         }
         // The largest 64-bit float is about 1.8 x 10^308: below 10^308 nothing can overflow, and only what may be above is converted.
         guard integerDigits + exponent <= 308 || isFinite(bytes[start..<position]) else { throw .invalidNumber }
@@ -226,7 +228,9 @@ struct JSONScanner {
     }
 
     private static func codeUnit(_ bytes: UnsafeRawBufferPointer, at start: Int) -> UInt32? {
-        guard start + 6 <= bytes.count, bytes[start] == UInt8(ascii: "\\"), bytes[start + 1] == UInt8(ascii: "u") else { return nil }
+        guard start + 6 <= bytes.count, bytes[start] == UInt8(ascii: "\\"), bytes[start + 1] == UInt8(ascii: "u") else {
+            return nil
+        }
         return bytes[(start + 2)..<(start + 6)].reduce(UInt32?(0)) { value, byte in
             guard let value, let digit = Character(Unicode.Scalar(byte)).hexDigitValue else { return nil }
             return value << 4 | UInt32(digit)

@@ -125,7 +125,8 @@ public struct JSONTape: Sendable {
                 guard (0x30...0x39).contains(byte) else { return nil }
                 let (product, overflow) = number.multipliedReportingOverflow(by: 10)
                 let digit = Int64(byte - 0x30)
-                let (sum, sumOverflow) = isNegative
+                let (sum, sumOverflow) =
+                    isNegative
                     ? product.subtractingReportingOverflow(digit) : product.addingReportingOverflow(digit)
                 guard !overflow, !sumOverflow else { return nil }
                 number = sum

@@ -85,7 +85,9 @@ public final class KeyCache: AdminAuthenticator {
         let asked = Set(ids)
         var fresh: [APIKey.PublicID: KeyRecord] = [:]
         for start in stride(from: 0, to: ids.count, by: 1_000) {
-            for record in try await directory.find(Array(ids[start..<min(start + 1_000, ids.count)])) { fresh[record.publicID] = record }
+            for record in try await directory.find(Array(ids[start..<min(start + 1_000, ids.count)])) {
+                fresh[record.publicID] = record
+            }
         }
         state.withLock { state in
             for id in ids { state.known[id] = fresh[id] }
@@ -181,11 +183,14 @@ public final class KeyCache: AdminAuthenticator {
 extension Refusal {
     /// One text for every reason: which part of a key is wrong is nobody's business.
     static let invalidKey = Refusal(
-        .invalidAPIKey, "The API key is mistyped, unknown, revoked or expired. Check it, or ask the owner of the account for a new one.")
+        .invalidAPIKey,
+        "The API key is mistyped, unknown, revoked or expired. Check it, or ask the owner of the account for a new one."
+    )
 
     static func storeAway(cause: String) -> Refusal {
         Refusal(
-            .meteringUnavailable, "Usage cannot be recorded at the moment, so nothing is served. Try again in a few seconds.",
+            .meteringUnavailable,
+            "Usage cannot be recorded at the moment, so nothing is served. Try again in a few seconds.",
             retryAfterSeconds: 2, cause: cause)
     }
 }

@@ -14,7 +14,8 @@ struct Dispatch: Sendable {
         let candidates = replicas(of: route, version: request.version)
         guard !candidates.isEmpty else {
             throw Refusal(
-                .noHealthyWorker, "No worker serves the model \(route.profile.name) at the moment. Try again in a few seconds.",
+                .noHealthyWorker,
+                "No worker serves the model \(route.profile.name) at the moment. Try again in a few seconds.",
                 retryAfterSeconds: 2)
         }
         var unreachable = ""
@@ -24,32 +25,40 @@ struct Dispatch: Sendable {
                 address: replica.address,
                 path: WorkerDialect.path(
                     replica.workerProtocol, model: route.profile.name, version: request.version ?? replica.version),
-                body: body, requestID: call.requestID.publicText, traceParent: call.trace?.parent, traceState: call.trace?.state,
+                body: body, requestID: call.requestID.publicText, traceParent: call.trace?.parent,
+                traceState: call.trace?.state,
                 connectMilliseconds: connectMilliseconds, totalMilliseconds: totalMilliseconds)
             do throws(BackendFailure) {
-                return try read(try await backend.send(workerCall, on: eventLoop), from: replica, isBatch: request.isBatch)
+                return try read(
+                    try await backend.send(workerCall, on: eventLoop), from: replica, isBatch: request.isBatch)
             } catch {
                 switch error {
                 case .unreachable(let cause): unreachable = cause
                 case .timeout(let cause):
                     throw Refusal(
-                        .upstreamTimeout, "The model's worker did not answer within \(totalMilliseconds) milliseconds. Nothing was charged.",
+                        .upstreamTimeout,
+                        "The model's worker did not answer within \(totalMilliseconds) milliseconds. Nothing was charged.",
                         cause: cause)
                 case .badAnswer(let cause):
                     throw Refusal(
-                        .badUpstream, "The model's worker gave an answer that cannot be used. Nothing was charged.", cause: cause)
+                        .badUpstream, "The model's worker gave an answer that cannot be used. Nothing was charged.",
+                        cause: cause)
                 case .overloaded:
                     throw Refusal(
-                        .noHealthyWorker, "The model's workers are all busy. Try again in a second.", retryAfterSeconds: 1)
+                        .noHealthyWorker, "The model's workers are all busy. Try again in a second.",
+                        retryAfterSeconds: 1)
                 }
             }
         }
         throw Refusal(
-            .noHealthyWorker, "No worker of the model \(route.profile.name) can be reached. Try again in a few seconds.",
+            .noHealthyWorker,
+            "No worker of the model \(route.profile.name) can be reached. Try again in a few seconds.",
             retryAfterSeconds: 2, cause: unreachable)
     }
 
-    private func read(_ answer: WorkerAnswer, from replica: Replica, isBatch: Bool) throws(BackendFailure) -> WorkerReading {
+    private func read(_ answer: WorkerAnswer, from replica: Replica, isBatch: Bool) throws(BackendFailure)
+        -> WorkerReading
+    {
         guard (200..<300).contains(answer.status) else { throw .badAnswer(cause: "status \(answer.status)") }
         guard let reading = WorkerDialect.read(answer.body, from: replica.workerProtocol, isBatch: isBatch) else {
             throw .badAnswer(cause: "body is no answer of the protocol \(replica.workerProtocol.rawValue)")

@@ -29,7 +29,9 @@ struct TraceContext: Sendable, Equatable {
 
     init?(parent: String, state: String?) {
         let bytes = Array(parent.utf8)
-        guard bytes.count == 55, bytes[2] == 0x2D, bytes[35] == 0x2D, bytes[52] == 0x2D, bytes.starts(with: Array("00-".utf8)) else {
+        guard bytes.count == 55, bytes[2] == 0x2D, bytes[35] == 0x2D, bytes[52] == 0x2D,
+            bytes.starts(with: Array("00-".utf8))
+        else {
             return nil
         }
         let isHexadecimal = { (range: Range<Int>) in
@@ -39,7 +41,9 @@ struct TraceContext: Sendable, Equatable {
             !bytes[3..<35].allSatisfy({ $0 == 0x30 }), !bytes[36..<52].allSatisfy({ $0 == 0x30 })
         else { return nil }
         self.parent = parent
-        self.state = state.flatMap { $0.utf8.count <= 512 && $0.utf8.allSatisfy { (0x20...0x7E).contains($0) } ? $0 : nil }
+        self.state = state.flatMap {
+            $0.utf8.count <= 512 && $0.utf8.allSatisfy { (0x20...0x7E).contains($0) } ? $0 : nil
+        }
     }
 }
 

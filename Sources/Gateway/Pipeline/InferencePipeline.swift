@@ -20,7 +20,7 @@ struct InferencePipeline: Sendable {
     let time: any TimeSource
     let logger: Logger
     #if WEIR_FAULTS
-    let faults: any FaultPlan
+        let faults: any FaultPlan
     #endif
 
     private static let clamped = Counter(label: "weir_usage_clamped_total")
@@ -36,11 +36,14 @@ struct InferencePipeline: Sendable {
             let authenticated = time.monotonicNanoseconds
             timings.authenticate = authenticated &- start
             let bound = Self.tokenBound(request, route.profile)
-            let hold = try await quota.hold(tokens: bound, for: principal) { LeaseID(call.requestID, on: loop, at: time.now) }
+            let hold = try await quota.hold(tokens: bound, for: principal) {
+                LeaseID(call.requestID, on: loop, at: time.now)
+            }
             let held = time.monotonicNanoseconds
             timings.quota = held &- authenticated
             pass(.held)
-            let work = HeldRequest(call: call, principal: principal, request: request, route: route, hold: hold, bound: bound)
+            let work = HeldRequest(
+                call: call, principal: principal, request: request, route: route, hold: hold, bound: bound)
             return .answered(try await finish(work, heldAt: held, timings: timings, on: loop))
         } catch {
             return .refused(error, call.requestID)
@@ -68,13 +71,17 @@ struct InferencePipeline: Sendable {
         return principal
     }
 
-    private func validate(_ call: InferenceCall, _ principal: Principal) throws(Refusal) -> (PredictRequest, ModelRoute) {
+    private func validate(_ call: InferenceCall, _ principal: Principal) throws(Refusal) -> (PredictRequest, ModelRoute)
+    {
         let request = try PredictRequest(call.body)
         if let allowed = principal.allowedModels, !allowed.contains(request.model) {
-            throw Refusal(.modelNotAllowed, "The key may not call the model \(request.model). Use another key or model.")
+            throw Refusal(
+                .modelNotAllowed, "The key may not call the model \(request.model). Use another key or model.")
         }
         guard let route = routes.current.table[request.model] else {
-            throw Refusal(.modelNotFound, "There is no model of the name \(request.model). GET / names the API; ask the operator for models.")
+            throw Refusal(
+                .modelNotFound,
+                "There is no model of the name \(request.model). GET / names the API; ask the operator for models.")
         }
         try request.check(against: route.profile)
         return (request, route)
@@ -111,7 +118,8 @@ struct InferencePipeline: Sendable {
         let answered = time.monotonicNanoseconds
         timings.upstream = answered &- heldAt
         let usage = meter(reading, work)
-        let version = reading.version.flatMap { (1...128).contains($0.utf8.count) ? $0 : nil } ?? work.route.profile.version
+        let version =
+            reading.version.flatMap { (1...128).contains($0.utf8.count) ? $0 : nil } ?? work.route.profile.version
         try await settle(work, usage: usage, version: version, reading: reading, on: loop)
         timings.settle = time.monotonicNanoseconds &- answered
         let sheet = try? await prices.sheet(work.principal.tierVersionID)
@@ -119,7 +127,8 @@ struct InferencePipeline: Sendable {
         return Prediction(
             requestID: work.call.requestID, model: work.request.model, version: version, prediction: reading.prediction,
             probabilities: reading.probabilities, usage: usage,
-            cost: sheet?.amount(requests: 1, usage: usage, model: work.request.model).rounded, currency: sheet?.currency ?? "",
+            cost: sheet?.amount(requests: 1, usage: usage, model: work.request.model).rounded,
+            currency: sheet?.currency ?? "",
             priceVersion: work.principal.tierVersionID.priceVersionText, limits: quota.readings(for: work.principal),
             degradations: snapshot.redis == .unavailable ? ["redis"] : [], timings: timings)
     }
@@ -139,7 +148,10 @@ struct InferencePipeline: Sendable {
             Self.clamped.increment()
             logger.error(
                 "a worker reported more usage than can be",
-                metadata: ["model": "\(work.request.model)", "request_id": "\(work.call.requestID.publicText)", "bound": "\(work.bound)"])
+                metadata: [
+                    "model": "\(work.request.model)", "request_id": "\(work.call.requestID.publicText)",
+                    "bound": "\(work.bound)",
+                ])
         }
         return usage
     }
@@ -154,7 +166,8 @@ struct InferencePipeline: Sendable {
         var attempt = 0
         while true {
             attempt += 1
-            let record = settlement(of: work, hold: hold, usage: usage, version: version, reading: reading, failure: nil)
+            let record = settlement(
+                of: work, hold: hold, usage: usage, version: version, reading: reading, failure: nil)
             switch await submit(record, on: loop) {
             case .committed:
                 if let hold { quota.settle(hold, usedTokens: usage.totalTokens, of: work.principal.tenantID) }
@@ -168,7 +181,9 @@ struct InferencePipeline: Sendable {
                 }
             case .rejected:
                 if let hold { quota.void(hold, of: work.principal.tenantID) }
-                throw Refusal(.internalError, "The usage could not be recorded. Nothing was charged.", cause: "settlement rejected")
+                throw Refusal(
+                    .internalError, "The usage could not be recorded. Nothing was charged.",
+                    cause: "settlement rejected")
             case .unavailable, .overloaded:
                 if let hold { quota.void(hold, of: work.principal.tenantID) }
                 throw .storeAway(cause: "settlement unavailable")
@@ -182,25 +197,26 @@ struct InferencePipeline: Sendable {
     /// A failed call leaves a request row and no ledger entry. That the row could not be written must not hide the failure itself.
     private func recordFailure(_ refusal: Refusal, of work: HeldRequest, on loop: LoopContext) async {
         #if WEIR_FAULTS
-        let failure: FailureCode? = faults.mutant == .billFailed ? nil : refusal.code
+            let failure: FailureCode? = faults.mutant == .billFailed ? nil : refusal.code
         #else
-        let failure: FailureCode? = refusal.code
+            let failure: FailureCode? = refusal.code
         #endif
         let record = settlement(
             of: work, hold: nil, usage: .none, version: work.route.profile.version, reading: nil, failure: failure)
         let result = await submit(record, on: loop)
         if result != .committed {
             logger.warning(
-                "a failed request was not recorded", metadata: ["request_id": "\(work.call.requestID.publicText)", "result": "\(result)"])
+                "a failed request was not recorded",
+                metadata: ["request_id": "\(work.call.requestID.publicText)", "result": "\(result)"])
         }
     }
 
     private func submit(_ record: Settlement, on loop: LoopContext) async -> SettlementResult {
         #if WEIR_FAULTS
-        if faults.mutant == .answerBeforeCommit {
-            settler.submit(record, on: loop) { _ in }
-            return .committed
-        }
+            if faults.mutant == .answerBeforeCommit {
+                settler.submit(record, on: loop) { _ in }
+                return .committed
+            }
         #endif
         return await withCheckedContinuation { continuation in
             settler.submit(record, on: loop) { continuation.resume(returning: $0) }
@@ -216,18 +232,21 @@ struct InferencePipeline: Sendable {
             requestID: work.call.requestID, tenantID: work.principal.tenantID, userID: work.principal.userID,
             keyID: work.principal.keyID, model: work.request.model, modelVersion: version,
             outcome: failure == nil ? .completed : .failed, httpStatus: Int16(failure?.httpStatus ?? 200),
-            errorCode: failure?.rawValue, createdAt: work.call.receivedAt, completedAt: max(completedAt, work.call.receivedAt),
+            errorCode: failure?.rawValue, createdAt: work.call.receivedAt,
+            completedAt: max(completedAt, work.call.receivedAt),
             processingMicroseconds: Int64((time.monotonicNanoseconds &- work.call.receivedNanoseconds) / 1_000),
-            estimatedTokens: work.bound, usage: usage, tierVersionID: work.principal.tierVersionID, leaseID: hold?.leaseID,
+            estimatedTokens: work.bound, usage: usage, tierVersionID: work.principal.tierVersionID,
+            leaseID: hold?.leaseID,
             prompt: retention == .full ? Array(work.call.body.readableBytesView) : nil,
-            promptDigest: retention == .hashed ? Array(SHA256.hash(data: Array(work.call.body.readableBytesView))) : nil,
+            promptDigest: retention == .hashed
+                ? Array(SHA256.hash(data: Array(work.call.body.readableBytesView))) : nil,
             result: retention == .full ? reading.map { AnswerBody.result($0) } : nil)
     }
 
     @inline(__always)
     private func pass(_ point: PassPoint) {
         #if WEIR_FAULTS
-        if let point = FaultPoint(rawValue: point.rawValue) { faults.pass(point) }
+            if let point = FaultPoint(rawValue: point.rawValue) { faults.pass(point) }
         #endif
     }
 

@@ -56,7 +56,9 @@ public final class QuotaKeeper: Sendable {
         while true {
             let monotonic = time.monotonicNanoseconds
             let now = time.now
-            let admission = tenant.state.withLock { $0.book.take(tokens: tokens, at: now, monotonicNanoseconds: monotonic) }
+            let admission = tenant.state.withLock {
+                $0.book.take(tokens: tokens, at: now, monotonicNanoseconds: monotonic)
+            }
             if case .held(let hold) = admission { return hold }
             if let shared { throw shared }
             switch try await waitOrAsk(tenant) {
@@ -110,7 +112,9 @@ public final class QuotaKeeper: Sendable {
         let idleAfter = UInt64(configuration.leaseMilliseconds) * 1_000_000 / 2
         var upkeep = LeaseBook.Upkeep()
         for tenant in tenants.withLock({ Array($0.values) }) {
-            let part = tenant.state.withLock { $0.book.tick(monotonicNanoseconds: monotonic, at: now, idleAfterNanoseconds: idleAfter) }
+            let part = tenant.state.withLock {
+                $0.book.tick(monotonicNanoseconds: monotonic, at: now, idleAfterNanoseconds: idleAfter)
+            }
             upkeep.renew += part.renew
             upkeep.close += part.close
         }
@@ -173,7 +177,9 @@ public final class QuotaKeeper: Sendable {
         switch place {
         case .ask: return .ask
         case .overloaded:
-            throw Refusal(.overloaded, "Too many requests of this account are waiting. Try again in a second.", retryAfterSeconds: 1)
+            throw Refusal(
+                .overloaded, "Too many requests of this account are waiting. Try again in a second.",
+                retryAfterSeconds: 1)
         case .wait:
             return .waited(
                 await withCheckedContinuation { continuation in
@@ -207,7 +213,8 @@ public final class QuotaKeeper: Sendable {
         let sentAt = time.monotonicNanoseconds
         var refusal: Refusal?
         do throws(StoreUnavailable) {
-            let answer = try await ledger.acquire(LeaseRequest(leaseID: leaseID, tenantID: principal.tenantID, wants: wants))
+            let answer = try await ledger.acquire(
+                LeaseRequest(leaseID: leaseID, tenantID: principal.tenantID, wants: wants))
             switch answer {
             case .granted(let grant):
                 leases.increment()
@@ -244,7 +251,8 @@ extension Refusal {
         guard tokens >= numbers.requested else { return nil }
         return .quotaExceeded(
             QuotaRefusal(
-                quota: numbers.quota, period: numbers.period, settled: numbers.settled, held: numbers.held, requested: tokens),
+                quota: numbers.quota, period: numbers.period, settled: numbers.settled, held: numbers.held,
+                requested: tokens),
             at: now)
     }
 

@@ -27,7 +27,8 @@ public final class RouteDirectory: Sendable {
         }
         models.record(fresh.table.models.count)
         if previous.redis != fresh.redis {
-            logger.notice("redis changed", metadata: ["from": "\(previous.redis.rawValue)", "to": "\(fresh.redis.rawValue)"])
+            logger.notice(
+                "redis changed", metadata: ["from": "\(previous.redis.rawValue)", "to": "\(fresh.redis.rawValue)"])
         }
         if previous.table.models != fresh.table.models { logInventory(fresh.table) }
     }
@@ -39,7 +40,8 @@ public final class RouteDirectory: Sendable {
                 "model",
                 metadata: [
                     "model": "\(route.profile.name)", "version": "\(route.profile.version)",
-                    "replicas": "\(route.replicas.map { "\($0.address) \($0.workerProtocol.rawValue)" }.joined(separator: ", "))",
+                    "replicas":
+                        "\(route.replicas.map { "\($0.address) \($0.workerProtocol.rawValue)" }.joined(separator: ", "))",
                 ])
         }
     }

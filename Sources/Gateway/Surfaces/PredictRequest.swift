@@ -37,13 +37,16 @@ struct PredictRequest: Sendable {
         guard ModelName.isValid(model.utf8) else {
             throw .invalid(
                 "/model", "is not a model's name",
-                fix: "A name has 1 to 128 characters of a-z, 0-9, dot, underscore and hyphen, and begins with a letter or digit.")
+                fix:
+                    "A name has 1 to 128 characters of a-z, 0-9, dot, underscore and hyphen, and begins with a letter or digit."
+            )
         }
         self.model = model
         version = try members.version.map { value throws(Refusal) in
             guard let text = tape.string(value), Self.isVersion(text.utf8) else {
                 throw .invalid(
-                    "/version", "must be 1 to 128 of A-Z, a-z, 0-9, dot, underscore, plus and hyphen, without two dots in a row",
+                    "/version",
+                    "must be 1 to 128 of A-Z, a-z, 0-9, dot, underscore, plus and hyphen, without two dots in a row",
                     fix: "Leave it out for the version in service.")
             }
             return text
@@ -54,12 +57,15 @@ struct PredictRequest: Sendable {
             isBatch = false
         case (nil, let inputs?):
             guard tape.kind(inputs) == .array else {
-                throw .invalid("/inputs", "must be an array of rows", fix: "Send [[…], […]], one array of numbers for each row.")
+                throw .invalid(
+                    "/inputs", "must be an array of rows", fix: "Send [[…], […]], one array of numbers for each row.")
             }
             rows = tape.elements(of: inputs)
             isBatch = true
         case (nil, nil):
-            throw .invalid("/features", "is missing", fix: "Send \"features\": [numbers] for one row, or \"inputs\": [[…], …] for several.")
+            throw .invalid(
+                "/features", "is missing",
+                fix: "Send \"features\": [numbers] for one row, or \"inputs\": [[…], …] for several.")
         case (.some, .some):
             throw .invalid("/inputs", "cannot be sent together with features", fix: "Send one of them.")
         }
@@ -73,7 +79,8 @@ struct PredictRequest: Sendable {
             let count = tape.elements(of: row).count
             guard count == expected else {
                 throw .invalid(
-                    isBatch ? "/inputs/\(index)" : "/features", "has \(count) numbers, the model \(model) takes \(expected)",
+                    isBatch ? "/inputs/\(index)" : "/features",
+                    "has \(count) numbers, the model \(model) takes \(expected)",
                     fix: "Send \(expected) numbers for each row.")
             }
         }
@@ -95,7 +102,8 @@ struct PredictRequest: Sendable {
 
     private func checkRows() throws(Refusal) {
         guard !rows.isEmpty, rows.count <= Self.rowLimit else {
-            throw .invalid("/inputs", "must have 1 to \(Self.rowLimit) rows", fix: "Split the input into several requests.")
+            throw .invalid(
+                "/inputs", "must have 1 to \(Self.rowLimit) rows", fix: "Split the input into several requests.")
         }
         var width: Int?
         for (index, row) in rows.enumerated() {
@@ -146,12 +154,15 @@ struct PredictRequest: Sendable {
             }
             if let forbidden {
                 throw Refusal(
-                    .forbiddenField, "The field \(forbidden) is not accepted: where a model is served is the operator's to say. Leave it out.")
+                    .forbiddenField,
+                    "The field \(forbidden) is not accepted: where a model is served is the operator's to say. Leave it out."
+                )
             }
             if let unknown {
                 // The name is the caller's own text, cut so that an answer cannot be made large with it.
                 let name = String((tape.string(unknown) ?? "").unicodeScalars.prefix(64).map { Character($0) })
-                throw .invalid("/\(name)", "is not a field of this request", fix: "Send model, version, and features or inputs.")
+                throw .invalid(
+                    "/\(name)", "is not a field of this request", fix: "Send model, version, and features or inputs.")
             }
         }
     }
@@ -165,9 +176,13 @@ extension Refusal {
             self.init(.invalidJSON, "The body is not valid JSON: unexpected byte, or end, at byte \(byte).")
         case .tooDeep: self.init(.tooDeep, "The body is nested deeper than 32 levels. Send it flatter.")
         case .duplicateKey:
-            self.init(.duplicateKey, "An object in the body has the same key twice. Which one counts would be a guess; send it once.")
+            self.init(
+                .duplicateKey,
+                "An object in the body has the same key twice. Which one counts would be a guess; send it once.")
         case .invalidNumber:
-            self.init(.invalidNumber, "A number is not finite or does not fit into a 64-bit float. JSON has no NaN and no infinity.")
+            self.init(
+                .invalidNumber,
+                "A number is not finite or does not fit into a 64-bit float. JSON has no NaN and no infinity.")
         case .tooManyKeys: self.init(.invalidJSON, "An object in the body has more than 4,096 keys.")
         }
     }

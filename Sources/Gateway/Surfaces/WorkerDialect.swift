@@ -22,7 +22,8 @@ enum WorkerDialect {
         }
     }
 
-    static func body(_ request: PredictRequest, requestID: RequestID, for workerProtocol: WorkerProtocol) -> ByteBuffer {
+    static func body(_ request: PredictRequest, requestID: RequestID, for workerProtocol: WorkerProtocol) -> ByteBuffer
+    {
         switch workerProtocol {
         // Checked field by field, so the caller's own bytes can go on as they are.
         case .predict: request.tape.bytes
@@ -44,7 +45,8 @@ enum WorkerDialect {
             if index > 0 { body.writeStaticString(",") }
             var inner = request.tape.slice(row)
             inner.moveReaderIndex(forwardBy: 1)
-            body.writeImmutableBuffer(inner.getSlice(at: inner.readerIndex, length: inner.readableBytes - 1) ?? ByteBuffer())
+            body.writeImmutableBuffer(
+                inner.getSlice(at: inner.readerIndex, length: inner.readableBytes - 1) ?? ByteBuffer())
         }
         body.writeStaticString("]}]}")
         return body
@@ -77,7 +79,9 @@ enum WorkerDialect {
                 tape.kind(data) == .array
             else { return nil }
             if tape.matches(name, "probabilities") {
-                probabilities = isBatch ? rows(of: data, shape: tape.member("shape", of: output), tape) : tape.slice(flat(data, tape))
+                probabilities =
+                    isBatch
+                    ? rows(of: data, shape: tape.member("shape", of: output), tape) : tape.slice(flat(data, tape))
             } else if prediction == nil {
                 let values = tape.elements(of: data)
                 prediction = !isBatch && values.count == 1 ? tape.slice(values[0]) : tape.slice(data)
@@ -94,7 +98,9 @@ enum WorkerDialect {
         _ tape: JSONTape, prediction: ByteBuffer, probabilities: ByteBuffer?, version: String?, counts: JSONTape.Value?
     ) -> WorkerReading? {
         func count(_ name: StaticString) -> (isUsable: Bool, value: Int64?) {
-            guard let value = counts.flatMap({ tape.member(name, of: $0) }), tape.kind(value) != .null else { return (true, nil) }
+            guard let value = counts.flatMap({ tape.member(name, of: $0) }), tape.kind(value) != .null else {
+                return (true, nil)
+            }
             guard let number = tape.int64(value), number >= 0 else { return (false, nil) }
             return (true, number)
         }
@@ -118,7 +124,8 @@ enum WorkerDialect {
     private static func rows(of data: JSONTape.Value, shape: JSONTape.Value?, _ tape: JSONTape) -> ByteBuffer? {
         let values = tape.elements(of: data)
         if let first = values.first, tape.kind(first) == .array { return tape.slice(data) }
-        guard let shape, let count = tape.elements(of: shape).first.flatMap({ tape.int64($0) }), count > 0, !values.isEmpty,
+        guard let shape, let count = tape.elements(of: shape).first.flatMap({ tape.int64($0) }), count > 0,
+            !values.isEmpty,
             values.count % Int(clamping: count) == 0
         else { return nil }
         let width = values.count / Int(clamping: count)

@@ -13,7 +13,9 @@ public struct CustomerStore: CustomerRecords {
         try await read(ReadUsage(query: query), as: query.tenantID)
     }
 
-    public func quotaStates(tenantID: TenantID, periods: [(QuotaID, Period)]) async throws(StoreUnavailable) -> [QuotaState] {
+    public func quotaStates(tenantID: TenantID, periods: [(QuotaID, Period)]) async throws(StoreUnavailable)
+        -> [QuotaState]
+    {
         try await read(ReadQuotaStates(tenantID: tenantID, periods: periods), as: tenantID).compactMap { $0 }
     }
 
@@ -28,7 +30,9 @@ public struct CustomerStore: CustomerRecords {
         try await read(ReadRequest(id: id, tenantID: tenantID), as: tenantID).first
     }
 
-    private func read<S: PostgresStatement>(_ statement: S, as tenantID: TenantID) async throws(StoreUnavailable) -> [S.Row] {
+    private func read<S: PostgresStatement>(_ statement: S, as tenantID: TenantID) async throws(StoreUnavailable) -> [S
+        .Row]
+    {
         do throws(PostgresError) {
             return try await pool.pipeline(ActAsTenant(tenantID: tenantID), statement).1
         } catch {
@@ -132,6 +136,7 @@ struct ReadQuotaStates: PostgresStatement {
         let held = try row.int64()
         guard let unit, let frequency, let mode else { return nil }
         return QuotaState(
-            quota: Quota(id: id, unit: unit, frequency: frequency, amount: amount, mode: mode), settled: settled, held: held)
+            quota: Quota(id: id, unit: unit, frequency: frequency, amount: amount, mode: mode), settled: settled,
+            held: held)
     }
 }

@@ -3,7 +3,8 @@ internal import PostgresDriver
 
 /// The columns of a request as the three statements below read them.
 private let requestColumns: [PostgresType] = [
-    .uuid, .uuid, .text, .text, .text, .int2, .text, .timestamptz, .timestamptz, .int8, .uuid, .bool, .int8, .int8, .int8, .text, .text,
+    .uuid, .uuid, .text, .text, .text, .int2, .text, .timestamptz, .timestamptz, .int8, .uuid, .bool, .int8, .int8,
+    .int8, .text, .text,
 ]
 
 private func requestRow(_ row: inout PostgresRow) throws(PostgresError) -> RequestRow {
@@ -29,8 +30,10 @@ private func requestRow(_ row: inout PostgresRow) throws(PostgresError) -> Reque
         billed = Usage(inputTokens: input, cachedInputTokens: cached, outputTokens: output, source: source)
     }
     return RequestRow(
-        id: id, keyID: keyID, model: model, modelVersion: version, status: status, httpStatus: httpStatus, errorCode: errorCode,
-        createdAt: createdAt, completedAt: completedAt, processingMicroseconds: processing, tierVersionID: tier, isCached: isCached,
+        id: id, keyID: keyID, model: model, modelVersion: version, status: status, httpStatus: httpStatus,
+        errorCode: errorCode,
+        createdAt: createdAt, completedAt: completedAt, processingMicroseconds: processing, tierVersionID: tier,
+        isCached: isCached,
         billed: billed, result: result)
 }
 

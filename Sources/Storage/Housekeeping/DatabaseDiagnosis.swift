@@ -22,7 +22,8 @@ public enum DatabaseDiagnosis {
     public static func run(url: String, logger: Logger) async -> [Finding] {
         do {
             let configuration = try PostgresConfiguration(
-                url: url, applicationName: "weir-doctor", statementTimeoutMilliseconds: 5_000, connectTimeoutMilliseconds: 3_000,
+                url: url, applicationName: "weir-doctor", statementTimeoutMilliseconds: 5_000,
+                connectTimeoutMilliseconds: 3_000,
                 answerTimeoutMilliseconds: 6_000)
             let connection = try PostgresConnection(configuration: configuration)
             try await connection.connect()
@@ -46,7 +47,9 @@ public enum DatabaseDiagnosis {
             findings.append(durability(server))
             guard server.hasSchema else {
                 return findings + [
-                    Finding(check: "migrations", state: .failed, detail: "the schema is not there", remedy: "Run `weir migrate up`.")
+                    Finding(
+                        check: "migrations", state: .failed, detail: "the schema is not there",
+                        remedy: "Run `weir migrate up`.")
                 ]
             }
             let applied = try await connection.execute(CountMigrations()).first ?? 0
@@ -65,7 +68,8 @@ public enum DatabaseDiagnosis {
     private static func version(_ server: InspectServer.Answer) -> Finding {
         let isNew = server.version >= 150_000
         return Finding(
-            check: "postgres_version", state: isNew ? .ok : .failed, detail: "\(server.version / 10_000).\(server.version % 10_000)",
+            check: "postgres_version", state: isNew ? .ok : .failed,
+            detail: "\(server.version / 10_000).\(server.version % 10_000)",
             remedy: isNew ? "" : "Use PostgreSQL 15 or newer.")
     }
 
@@ -74,20 +78,24 @@ public enum DatabaseDiagnosis {
         return Finding(
             check: "durability", state: isDurable ? .ok : .failed,
             detail: "fsync \(server.fsync), synchronous_commit \(server.synchronousCommit)",
-            remedy: isDurable ? "" : "Set fsync = on and synchronous_commit = on: an answered request must survive a crash.")
+            remedy: isDurable
+                ? "" : "Set fsync = on and synchronous_commit = on: an answered request must survive a crash.")
     }
 
     private static func migrations(applied: Int) -> Finding {
         let known = EmbeddedMigrations.all.count
         return Finding(
             check: "migrations", state: applied == known ? .ok : .failed, detail: "\(applied) of \(known) applied",
-            remedy: applied == known ? "" : applied < known ? "Run `weir migrate up`." : "The database is newer than this program. Update it.")
+            remedy: applied == known
+                ? ""
+                : applied < known ? "Run `weir migrate up`." : "The database is newer than this program. Update it.")
     }
 
     private static func roles(_ schema: InspectSchema.Answer) -> Finding {
         Finding(
             check: "roles", state: schema.missingRoles.isEmpty ? .ok : .failed,
-            detail: schema.missingRoles.isEmpty ? "all duties can be taken" : "cannot take \(schema.missingRoles.joined(separator: ", "))",
+            detail: schema.missingRoles.isEmpty
+                ? "all duties can be taken" : "cannot take \(schema.missingRoles.joined(separator: ", "))",
             remedy: schema.missingRoles.isEmpty ? "" : "GRANT these roles to the login of DATABASE_URL.")
     }
 
@@ -107,7 +115,8 @@ public enum DatabaseDiagnosis {
 
     private static func leases(_ schema: InspectSchema.Answer) -> Finding {
         Finding(
-            check: "leases", state: schema.overdueLeases == 0 ? .ok : .warning, detail: "\(schema.overdueLeases) overdue",
+            check: "leases", state: schema.overdueLeases == 0 ? .ok : .warning,
+            detail: "\(schema.overdueLeases) overdue",
             remedy: schema.overdueLeases == 0 ? "" : "Run a `weir serve` with the role jobs; it closes them.")
     }
 }
@@ -127,7 +136,9 @@ struct InspectServer: PostgresStatement {
     static let columns: [PostgresType] = [.int4, .text, .text, .bool]
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Answer {
-        Answer(version: try row.int32(), fsync: try row.text(), synchronousCommit: try row.text(), hasSchema: try row.bool())
+        Answer(
+            version: try row.int32(), fsync: try row.text(), synchronousCommit: try row.text(),
+            hasSchema: try row.bool())
     }
 }
 
@@ -159,7 +170,8 @@ struct InspectSchema: PostgresStatement {
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Answer {
         Answer(
-            missingRoles: try row.array(of: String.self), partitionsAhead: try row.int64(), hasStrayRows: try row.bool(),
+            missingRoles: try row.array(of: String.self), partitionsAhead: try row.int64(),
+            hasStrayRows: try row.bool(),
             overdueLeases: try row.int64())
     }
 }

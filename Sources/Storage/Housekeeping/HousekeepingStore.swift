@@ -12,7 +12,9 @@ public struct HousekeepingStore: Housekeeping {
 
     public func reapLease() async throws(StoreUnavailable) -> LeaseID? { try await first(ReapLease()) }
 
-    public func ensurePartitions() async throws(StoreUnavailable) -> Int { Int(try await first(EnsurePartitions()) ?? 0) }
+    public func ensurePartitions() async throws(StoreUnavailable) -> Int {
+        Int(try await first(EnsurePartitions()) ?? 0)
+    }
 
     public func hasStrayRows() async throws(StoreUnavailable) -> Bool { try await first(FindStrayRows()) ?? false }
 
@@ -53,8 +55,10 @@ struct FindStrayRows: PostgresStatement {
 public enum StatementCatalog {
     public static let all: [any PostgresStatement.Type] = [
         ReadGeneration.self, FindKeys.self, AcquireLease.self, RenewLeases.self, CloseLeases.self, HoldGatewayLock.self,
-        HoldGatewayLockAlone.self, SettleBatch.self, ReadRegistry.self, ActAsTenant.self, ReadUsage.self, ReadQuotaStates.self, ReadRequestsBefore.self,
-        ReadRequestsAfter.self, ReadRequest.self, ReadPrices.self, RollUpUsage.self, ReapLease.self, EnsurePartitions.self,
+        HoldGatewayLockAlone.self, SettleBatch.self, ReadRegistry.self, ActAsTenant.self, ReadUsage.self,
+        ReadQuotaStates.self, ReadRequestsBefore.self,
+        ReadRequestsAfter.self, ReadRequest.self, ReadPrices.self, RollUpUsage.self, ReapLease.self,
+        EnsurePartitions.self,
         FindStrayRows.self, InspectServer.self, InspectSchema.self,
     ]
 }

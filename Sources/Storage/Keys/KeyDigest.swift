@@ -1,5 +1,5 @@
-public import Domain
 internal import Crypto
+public import Domain
 
 /// Makes the digest under which a key is stored.
 ///

@@ -49,7 +49,8 @@ struct FindKeys: PostgresStatement {
         """
     static let parameters: [PostgresType] = [.textArray]
     static let columns: [PostgresType] = [
-        .uuid, .text, .bytea, .uuid, .uuid, .text, .textArray, .textArray, .timestamptz, .timestamptz, .text, .text, .text, .uuid,
+        .uuid, .text, .bytea, .uuid, .uuid, .text, .textArray, .textArray, .timestamptz, .timestamptz, .text, .text,
+        .text, .uuid,
         .uuidArray, .textArray, .textArray, .int8Array, .textArray,
     ]
 
@@ -79,7 +80,8 @@ struct FindKeys: PostgresStatement {
         if let tenantID {
             let principal = Principal(
                 tenantID: tenantID, keyID: keyID, userID: userID, scopes: scopes, allowedModels: allowedModels,
-                environment: environment, tierVersionID: tier ?? TierVersionID(high: 0, low: 0), quotas: quotas, timeZone: timeZone,
+                environment: environment, tierVersionID: tier ?? TierVersionID(high: 0, low: 0), quotas: quotas,
+                timeZone: timeZone,
                 retention: retention)
             holder = .customer(principal, state != "active" ? .suspended : tier == nil ? .unsubscribed : .active)
         } else {

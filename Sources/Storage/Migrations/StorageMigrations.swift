@@ -5,7 +5,8 @@ public enum StorageMigrations {
     /// In order; number and name are those of the files in `migrations/`.
     public static var all: [PostgresMigration] {
         EmbeddedMigrations.all.map { file in
-            PostgresMigration(number: Int(file.name.prefix(4)) ?? 0, name: String(file.name.dropFirst(5)), sql: file.sql)
+            PostgresMigration(
+                number: Int(file.name.prefix(4)) ?? 0, name: String(file.name.dropFirst(5)), sql: file.sql)
         }
     }
 }

@@ -27,10 +27,13 @@ public struct LeaseStore: QuotaLedger {
             guard let want = request.wants.first(where: { $0.quota.id == row.quotaID }) else { continue }
             // The database's amount counts: the snapshot's may be older.
             let quota = Quota(
-                id: want.quota.id, unit: want.quota.unit, frequency: want.quota.frequency, amount: row.amount, mode: want.quota.mode)
+                id: want.quota.id, unit: want.quota.unit, frequency: want.quota.frequency, amount: row.amount,
+                mode: want.quota.mode)
             guard let granted = row.granted else {
                 return .refused(
-                    QuotaRefusal(quota: quota, period: want.period, settled: row.settled, held: row.held, requested: want.minimum))
+                    QuotaRefusal(
+                        quota: quota, period: want.period, settled: row.settled, held: row.held, requested: want.minimum
+                    ))
             }
             grants.append(
                 LeaseAnswer.Grant(
@@ -43,7 +46,8 @@ public struct LeaseStore: QuotaLedger {
     public func renew(_ leases: [LeaseID]) async throws(StoreUnavailable) -> Set<LeaseID> {
         do throws(PostgresError) {
             return Set(
-                try await pool.execute(RenewLeases(leases: leases, gatewayID: gatewayID, leaseMilliseconds: leaseMilliseconds)))
+                try await pool.execute(
+                    RenewLeases(leases: leases, gatewayID: gatewayID, leaseMilliseconds: leaseMilliseconds)))
         } catch {
             throw StoreUnavailable(error)
         }
@@ -68,7 +72,8 @@ struct AcquireLease: PostgresStatement {
         let held: Int64
     }
 
-    static let sql = "SELECT quota, granted, amount, settled, held FROM acquire_lease($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+    static let sql =
+        "SELECT quota, granted, amount, settled, held FROM acquire_lease($1, $2, $3, $4, $5, $6, $7, $8, $9)"
     static let parameters: [PostgresType] = [
         .uuid, .uuid, .uuid, .int8, .uuidArray, .timestamptzArray, .timestamptzArray, .int8Array, .int8Array,
     ]
@@ -92,7 +97,8 @@ struct AcquireLease: PostgresStatement {
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Answer {
         Answer(
-            quotaID: QuotaID(try row.uuid()), granted: try row.optionalInt64(), amount: try row.int64(), settled: try row.int64(),
+            quotaID: QuotaID(try row.uuid()), granted: try row.optionalInt64(), amount: try row.int64(),
+            settled: try row.int64(),
             held: try row.int64())
     }
 }

@@ -53,7 +53,9 @@ public final class RouteStore: RouteSource {
             let rows = try await pool.execute(ReadRegistry())
             var routes: [String: ModelRoute] = [:]
             for row in rows {
-                let replicas = (routes[row.profile.name]?.replicas ?? []) + (row.replica.flatMap { isAllowed($0.address) ? $0 : nil }.map { [$0] } ?? [])
+                let replicas =
+                    (routes[row.profile.name]?.replicas ?? [])
+                    + (row.replica.flatMap { isAllowed($0.address) ? $0 : nil }.map { [$0] } ?? [])
                 routes[row.profile.name] = ModelRoute(profile: row.profile, replicas: replicas)
             }
             let list = Array(routes.values)
@@ -80,7 +82,8 @@ public final class RouteStore: RouteSource {
                 let allowed = replicas.filter { isAllowed($0.address) }
                 // Only an empty list says that a model has no replicas. An entry whose every address is forbidden must not take them away.
                 guard !allowed.isEmpty || replicas.isEmpty else {
-                    logger.warning("a route in redis has no address that may be called", metadata: ["model": "\(name.prefix(64))"])
+                    logger.warning(
+                        "a route in redis has no address that may be called", metadata: ["model": "\(name.prefix(64))"])
                     continue
                 }
                 entries[name] = allowed
@@ -116,7 +119,8 @@ enum RouteEntry {
         if let address = WorkerAddress(text) {
             return [Replica(address: address, workerProtocol: .predict, weight: 1, version: "")]
         }
-        guard text.utf8.count <= 65_536, let items = try? JSONDecoder().decode([Item].self, from: Data(text.utf8)) else { return nil }
+        guard text.utf8.count <= 65_536, let items = try? JSONDecoder().decode([Item].self, from: Data(text.utf8))
+        else { return nil }
         var replicas: [Replica] = []
         for item in items {
             guard let address = WorkerAddress(item.address),
@@ -124,7 +128,9 @@ enum RouteEntry {
                 (1...1_000).contains(item.weight ?? 1), (item.version ?? "").utf8.count <= 64
             else { return nil }
             replicas.append(
-                Replica(address: address, workerProtocol: workerProtocol, weight: item.weight ?? 1, version: item.version ?? ""))
+                Replica(
+                    address: address, workerProtocol: workerProtocol, weight: item.weight ?? 1,
+                    version: item.version ?? ""))
         }
         return replicas
     }
@@ -155,6 +161,8 @@ struct ReadRegistry: PostgresStatement {
         let version = try row.optionalText() ?? ""
         return Entry(
             profile: profile,
-            replica: address.map { Replica(address: $0, workerProtocol: workerProtocol, weight: Int(weight), version: version) })
+            replica: address.map {
+                Replica(address: $0, workerProtocol: workerProtocol, weight: Int(weight), version: version)
+            })
     }
 }

@@ -24,9 +24,11 @@ enum AdminComposition {
         let adminParts = AdminServer.Parts(
             administration: administration, authenticator: parts.keys, prices: PriceStore(pool: pools.directory),
             metrics: renderMetrics, isAllowed: parts.isAllowedWorker, time: parts.time)
-        let server = AdminServer(configuration: configuration, parts: adminParts, eventLoops: eventLoops, logger: logger)
+        let server = AdminServer(
+            configuration: configuration, parts: adminParts, eventLoops: eventLoops, logger: logger)
         return server.makeApplication { port in
-            logger.notice("serving", metadata: ["listener": "admin", "host": "\(settings.adminHost)", "port": "\(port)"])
+            logger.notice(
+                "serving", metadata: ["listener": "admin", "host": "\(settings.adminHost)", "port": "\(port)"])
         }
     }
 }

@@ -19,7 +19,8 @@ struct DatabasePools: Sendable {
                 configuration: Self.configuration(
                     url: url, name: name, statementMilliseconds: timeout ?? settings.queryTimeoutMilliseconds),
                 options: PostgresPool.Options(
-                    name: name, maximumConnections: connections, queueTimeoutMilliseconds: settings.poolTimeoutMilliseconds,
+                    name: name, maximumConnections: connections,
+                    queueTimeoutMilliseconds: settings.poolTimeoutMilliseconds,
                     maximumWaiters: 256, slowStatementMilliseconds: settings.slowQueryMilliseconds),
                 logger: logger)
         }
@@ -37,7 +38,8 @@ struct DatabasePools: Sendable {
     /// A session of the role `weir_<name>`, with every timeout set.
     static func configuration(url: String, name: String, statementMilliseconds: Int) throws -> PostgresConfiguration {
         try PostgresConfiguration(
-            url: url, applicationName: "weir-\(name)", role: "weir_\(name)", statementTimeoutMilliseconds: statementMilliseconds,
+            url: url, applicationName: "weir-\(name)", role: "weir_\(name)",
+            statementTimeoutMilliseconds: statementMilliseconds,
             lockTimeoutMilliseconds: statementMilliseconds, idleInTransactionTimeoutMilliseconds: 10_000,
             connectTimeoutMilliseconds: 2_000, answerTimeoutMilliseconds: statementMilliseconds + 1_000)
     }

@@ -27,14 +27,20 @@ enum ServerComposition {
 
         var services: [any Service] = pools.all.map { $0 }
         services.append(base.listener)
-        services.append(ControlRefresh(keys: base.keys, routes: base.routes, events: base.listener.events, logger: logger))
-        if settings.roles.contains(.jobs) { services += StoreJobs.all(HousekeepingStore(pool: pools.jobs), logger: logger) }
-        services.append(SettlementService(settler: base.settler, graceMilliseconds: Int64(settings.graceSeconds) * 1_000))
-        services.append(QuotaService(quota: base.quota, everyMilliseconds: Int64(settings.leaseSeconds) * 250, logger: logger))
+        services.append(
+            ControlRefresh(keys: base.keys, routes: base.routes, events: base.listener.events, logger: logger))
+        if settings.roles.contains(.jobs) {
+            services += StoreJobs.all(HousekeepingStore(pool: pools.jobs), logger: logger)
+        }
+        services.append(
+            SettlementService(settler: base.settler, graceMilliseconds: Int64(settings.graceSeconds) * 1_000))
+        services.append(
+            QuotaService(quota: base.quota, everyMilliseconds: Int64(settings.leaseSeconds) * 250, logger: logger))
         if settings.roles.contains(.admin) {
             services.append(
                 AdminComposition.make(
-                    settings: settings, pools: pools, parts: base, eventLoops: eventLoops, metrics: metrics, logger: logger))
+                    settings: settings, pools: pools, parts: base, eventLoops: eventLoops, metrics: metrics,
+                    logger: logger))
         }
         if settings.roles.contains(.gateway) {
             services.append(try await gateway(settings: settings, base: base, eventLoops: eventLoops, logger: logger))

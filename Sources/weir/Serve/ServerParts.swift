@@ -42,7 +42,8 @@ struct ServerParts: Sendable {
         let directory = KeyStore(pool: pools.directory)
         keys = KeyCache(directory: directory, pepper: settings.keyPepper ?? [], time: time, logger: logger)
         routes = RouteDirectory(
-            source: RouteStore(pool: pools.directory, redis: redis, isAllowed: isAllowedWorker, logger: logger), logger: logger)
+            source: RouteStore(pool: pools.directory, redis: redis, isAllowed: isAllowedWorker, logger: logger),
+            logger: logger)
         prices = PriceBook(source: PriceStore(pool: pools.directory))
 
         let leaseMilliseconds = Int64(settings.leaseSeconds) * 1_000
@@ -65,10 +66,11 @@ struct ServerParts: Sendable {
 
     var gatewayParts: GatewayServer.Parts {
         var parts = GatewayServer.Parts(
-            keys: keys, routes: routes, prices: prices, quota: quota, backend: WorkerBackend(client: workers), settler: settler,
+            keys: keys, routes: routes, prices: prices, quota: quota, backend: WorkerBackend(client: workers),
+            settler: settler,
             records: records, health: health, time: time)
         #if WEIR_FAULTS
-        parts.faults = EnvironmentFaults(ProcessInfo.processInfo.environment)
+            parts.faults = EnvironmentFaults(ProcessInfo.processInfo.environment)
         #endif
         return parts
     }

@@ -17,11 +17,12 @@ struct SettlementWriters: Settler {
         options.queueLimit = settings.settlementQueueLimit
         var faults = SettlementFaults()
         #if WEIR_FAULTS
-        faults.plan = EnvironmentFaults(ProcessInfo.processInfo.environment)
+            faults.plan = EnvironmentFaults(ProcessInfo.processInfo.environment)
         #endif
         writers = (0..<max(1, settings.settlementWriters)).map { _ in
             SettlementWriter(
-                configuration: configuration, gatewayID: gatewayID, options: options, time: time, logger: logger, faults: faults)
+                configuration: configuration, gatewayID: gatewayID, options: options, time: time, logger: logger,
+                faults: faults)
         }
     }
 
@@ -36,7 +37,8 @@ struct SettlementWriters: Settler {
     var isAccepting: Bool { writers.allSatisfy(\.isAccepting) }
 
     func submit(
-        _ settlement: Settlement, on lane: any CompletionLane, completion: @escaping @Sendable (SettlementResult) -> Void
+        _ settlement: Settlement, on lane: any CompletionLane,
+        completion: @escaping @Sendable (SettlementResult) -> Void
     ) {
         let index = writers.count == 1 ? 0 : abs(ObjectIdentifier(lane).hashValue) % writers.count
         writers[index].submit(settlement, on: lane, completion: completion)

@@ -9,7 +9,8 @@ struct WorkerBackend: InferenceBackend {
 
     func send(_ call: WorkerCall, on eventLoop: any EventLoop) async throws(BackendFailure) -> WorkerAnswer {
         let request = WorkerRequest(
-            path: call.path, body: call.body, requestID: call.requestID, traceParent: call.traceParent, traceState: call.traceState)
+            path: call.path, body: call.body, requestID: call.requestID, traceParent: call.traceParent,
+            traceState: call.traceState)
         let deadlines = WorkerDeadlines(
             connectMilliseconds: call.connectMilliseconds, firstByteMilliseconds: call.totalMilliseconds,
             totalMilliseconds: call.totalMilliseconds)
@@ -26,7 +27,8 @@ struct WorkerBackend: InferenceBackend {
         case .connectRefused, .connectTimeout, .unreachable, .tls, .shutdown: .unreachable(cause: failure.metricLabel)
         case .firstByteTimeout, .totalTimeout: .timeout(cause: failure.metricLabel)
         case .overloaded: .overloaded
-        case .closedBeforeResponse, .closedMidResponse, .malformedResponse, .responseTooLarge, .redirect, .cancelled, .invalidRequest:
+        case .closedBeforeResponse, .closedMidResponse, .malformedResponse, .responseTooLarge, .redirect, .cancelled,
+            .invalidRequest:
             .badAnswer(cause: failure.metricLabel)
         }
     }
