@@ -98,7 +98,7 @@ import Testing
         try await RunningGateway.with(await installation(backend: FakeBackend(gate: gate))) { gateway in
             let connection = try gateway.connect()
             let second = gateway.predict(fields: ["x-request-id: second"])
-            for cut in [second.utf8.count - 5, 20] {
+            for cut in [second.count - 5, 20] {
                 try await connection.write(gateway.predict() + second.prefix(cut))
                 if cut > 20 {
                     await gate.arrivals(1)
