@@ -106,7 +106,7 @@ import Testing
                 "x-ratelimit-remaining-tokens: 187200", "x-ratelimit-reset-tokens: 21s",
                 #"RateLimit-Policy: "requests-minute";q=600;w=60, "tokens-minute";q=200000;w=60;qu="tokens", "tokens-month";q=1000000;w=2592000;qu="tokens""#,
                 #"RateLimit: "requests-minute";r=598;t=21, "tokens-minute";r=187200;t=21, "tokens-month";r=410233;t=93605"#,
-                "server-timing: auth;dur=0.200, quota;dur=0.060, upstream;dur=118.400, settle;dur=1.000",
+                "server-timing: auth;dur=0.200, route;dur=0.000, quota;dur=0.060, upstream;dur=118.400, settle;dur=1.000",
             ])
         _ = try object(body)
     }

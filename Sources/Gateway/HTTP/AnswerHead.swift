@@ -139,6 +139,8 @@ enum AnswerHead {
     private static func writeTimings(_ timings: StageTimings, to buffer: inout ByteBuffer) {
         buffer.writeStaticString("\r\nserver-timing: auth;dur=")
         buffer.writeMilliseconds(timings.authenticate)
+        buffer.writeStaticString(", route;dur=")
+        buffer.writeMilliseconds(timings.route)
         buffer.writeStaticString(", quota;dur=")
         buffer.writeMilliseconds(timings.quota)
         buffer.writeStaticString(", upstream;dur=")

@@ -50,6 +50,8 @@ struct TraceContext: Sendable, Equatable {
 /// Nanoseconds spent in each stage, for `Server-Timing` and the metrics.
 struct StageTimings: Sendable {
     var authenticate: UInt64 = 0
+    /// Reading the body and finding the model.
+    var route: UInt64 = 0
     var quota: UInt64 = 0
     var upstream: UInt64 = 0
     var settle: UInt64 = 0

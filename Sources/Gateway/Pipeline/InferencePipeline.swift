@@ -32,15 +32,17 @@ struct InferencePipeline: Sendable {
             guard settler.isAccepting else { throw .storeAway(cause: "settlement is not accepting") }
             let start = call.receivedNanoseconds
             let principal = try await authenticate(call)
-            let (request, route) = try validate(call, principal)
             let authenticated = time.monotonicNanoseconds
             timings.authenticate = authenticated &- start
+            let (request, route) = try validate(call, principal)
+            let routed = time.monotonicNanoseconds
+            timings.route = routed &- authenticated
             let bound = Self.tokenBound(request, route.profile)
             let hold = try await quota.hold(tokens: bound, for: principal) {
                 LeaseID(call.requestID, on: loop, at: time.now)
             }
             let held = time.monotonicNanoseconds
-            timings.quota = held &- authenticated
+            timings.quota = held &- routed
             pass(.held)
             let work = HeldRequest(
                 call: call, principal: principal, request: request, route: route, hold: hold, bound: bound)

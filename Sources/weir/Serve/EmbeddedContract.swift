@@ -706,7 +706,7 @@ components:
     BadRequest:
       description: >-
         The request cannot be read: `bad_request`, `ambiguous_credentials`, `invalid_json`, `duplicate_key`, `too_deep`,
-        `invalid_number`, `unknown_field` or `forbidden_field`.
+        `invalid_number` or `forbidden_field`.
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
       content:
