@@ -22,7 +22,6 @@ from resp import Redis
 from tenancy import make_model, make_tenant, unique
 from wire import Answer, Wire, send_once
 
-pytestmark = pytest.mark.xdist_group("newcomer")
 
 PROBABILITY_ERROR = 1e-6
 
