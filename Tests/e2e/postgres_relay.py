@@ -184,7 +184,7 @@ class _RelayedConnection:
 
 
 class _ClientStatements:
-    """Tells the bursts that write settlements from everything else that a writer sends: it knows which prepared statements
+    """Tells the bursts that write settlements from all else that a writer sends: it knows which prepared statements
     insert into the ledger."""
 
     def __init__(self) -> None:

@@ -530,7 +530,7 @@ def test_a_request_that_never_ends(impatient: Gateway, key: str, begin: Callable
 
 
 def test_a_body_that_nobody_wants_is_not_waited_for(impatient: Gateway, key: str) -> None:
-    """A route without a body answers at once, and the connection ends, because what follows could be the body's rest."""
+    """A route without a body answers at once, and the connection ends: what follows could be the rest of the body."""
     with Wire(impatient.public_url, timeout=8) as wire:
         wire.send(head("GET", "/api/v1/usage", wire.host, {**bearer(key), "Content-Length": "10"}) + b"x")
         assert wire.read_answer().status in (200, 408)

@@ -22,7 +22,6 @@ from servers import Servers
 from tenancy import Tenant, make_model, make_tenant, route
 from wire import Answer
 
-pytestmark = pytest.mark.xdist_group("degraded")
 
 INFERENCE_SECONDS = 1
 STORAGE_SECONDS = 1

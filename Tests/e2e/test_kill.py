@@ -15,7 +15,7 @@ from postgres_relay import Cut
 from reconciliation import Fault
 from tenancy import Tenant, make_model, make_tenant, route
 
-pytestmark = [pytest.mark.xdist_group("kill"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 RANDOM_KILLS = 12
 

@@ -16,7 +16,7 @@ from installation import REPOSITORY, Installation, binary
 from process import clean_environment
 from tenancy import make_tenant
 
-pytestmark = [pytest.mark.xdist_group("contract"), pytest.mark.timeout(200)]
+pytestmark = pytest.mark.timeout(200)
 
 PUBLIC = REPOSITORY / "openapi/weir.yaml"
 ADMIN = REPOSITORY / "openapi/weir-admin.yaml"
