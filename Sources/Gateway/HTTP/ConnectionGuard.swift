@@ -58,7 +58,11 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             begun += 1
             if begun == answered + 1 { deadlines.headArrived(now: time.monotonicNanoseconds) }
         case .body: if begun == answered + 1 { deadlines.bodyArrived(now: time.monotonicNanoseconds) }
-        case .end:
+        case .end(let trailers):
+            if let trailers, let refusal = rules.check(trailers: trailers) {
+                refuseInTurn(refusal, context: context)
+                return
+            }
             ended += 1
             if ended == answered + 1 { deadlines.requestComplete() }
         }

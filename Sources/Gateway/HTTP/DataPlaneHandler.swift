@@ -264,6 +264,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     static func credentials(of headers: HTTPHeaders) -> Credentials {
         var found: [[UInt8]] = []
         var sawUnusable = false
+        var bearers = 0
         for (name, value) in headers {
             let isBearer = name.utf8.count == 13 && name.lowercased() == "authorization"
             let isKey =
@@ -271,6 +272,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
                 && ["x-api-key", "api-key"].contains(name.lowercased())
             guard isBearer || isKey else { continue }
             let bytes = Array(value.utf8)
+            if isBearer { bearers += 1 }
             if isKey {
                 found.append(bytes)
             } else if bytes.count > 7,
@@ -281,6 +283,8 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
                 sawUnusable = true
             }
         }
+        // The field may stand once (RFC 9110, section 11.6.2): two of them are no credential, whatever they say.
+        guard bearers <= 1 else { return .unusable }
         guard let first = found.first else { return sawUnusable ? .unusable : .none }
         return sawUnusable || found.contains { $0 != first } ? .conflicting : .one(first)
     }

@@ -49,14 +49,44 @@ struct RequestRules: Sendable {
         return nil
     }
 
+    /// Fields behind a chunked body. They are not used here; those that would change how the request is read or whose it is are refused
+    /// (RFC 9110, section 6.5.1).
+    func check(trailers: HTTPHeaders) -> Refusal? {
+        let forbidden = [
+            "authorization", "api-key", "x-api-key", "host", "content-length", "transfer-encoding", "content-type", "content-encoding", "te",
+            "trailer", "connection", "expect", "cookie",
+        ]
+        var size = 0
+        for (name, value) in trailers {
+            size += name.utf8.count + value.utf8.count
+            guard size <= 8_192, !forbidden.contains(name.lowercased()) else {
+                return Refusal(.badRequest, "The fields behind the body are too long, or belong into the head.")
+            }
+        }
+        return nil
+    }
+
+    /// `host`, `host:port` or `[v6]:port` with a port that can be one.
     private func isHost(_ host: Substring) -> Bool {
-        host.utf8.count <= 255
-            && host.utf8.allSatisfy { byte in
+        guard host.utf8.count <= 255 else { return false }
+        var name = host
+        if let colon = host.lastIndex(of: ":"), !host.hasSuffix("]") {
+            let port = host[host.index(after: colon)...]
+            guard port.utf8.allSatisfy({ (0x30...0x39).contains($0) }), port.isEmpty || Int(port).map({ $0 <= 65_535 }) == true else {
+                return false
+            }
+            name = host[..<colon]
+        }
+        if name.hasPrefix("[") {
+            guard name.hasSuffix("]"), name.utf8.count > 2 else { return false }
+            return name.dropFirst().dropLast().utf8.allSatisfy { byte in
+                byte == UInt8(ascii: ":") || byte == UInt8(ascii: ".") || Character(Unicode.Scalar(byte)).isHexDigit
+            }
+        }
+        return !name.isEmpty
+            && name.utf8.allSatisfy { byte in
                 switch byte {
-                case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_"),
-                    UInt8(ascii: ":"),
-                    UInt8(ascii: "["), UInt8(ascii: "]"):
-                    true
+                case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_"): true
                 default: false
                 }
             }

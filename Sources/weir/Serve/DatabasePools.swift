@@ -14,13 +14,13 @@ struct DatabasePools: Sendable {
     /// - Throws: `PostgresError` for an unusable URL.
     init(settings: Settings, logger: Logger) throws {
         let url = settings.databaseURL ?? ""
-        func pool(_ name: String, _ connections: Int, timeout: Int? = nil) throws -> PostgresPool {
+        func pool(_ name: String, _ connections: Int, timeout: Int? = nil, waits: Int = 3_000) throws -> PostgresPool {
             try PostgresPool(
                 configuration: Self.configuration(
                     url: url, name: name, statementMilliseconds: timeout ?? settings.queryTimeoutMilliseconds),
                 options: PostgresPool.Options(
                     name: name, maximumConnections: connections,
-                    queueTimeoutMilliseconds: settings.poolTimeoutMilliseconds,
+                    queueTimeoutMilliseconds: min(settings.poolTimeoutMilliseconds, waits),
                     maximumWaiters: 256, slowStatementMilliseconds: settings.slowQueryMilliseconds),
                 logger: logger)
         }

@@ -1,26 +1,36 @@
 import Domain
 import Gateway
-import RedisDriver
+import Synchronization
 
-/// Asks each dependency how it is.
+/// When the database last answered. The refresh of keys asks it twice a second, so the health pages need not ask, and cannot hang with it.
+final class DatabaseWatch: Sendable {
+    private static let freshNanoseconds: UInt64 = 2_000_000_000
+
+    private let time: any TimeSource
+    private let answeredAt = Atomic<UInt64>(0)
+
+    init(time: any TimeSource) { self.time = time }
+
+    func answered() { answeredAt.store(time.monotonicNanoseconds, ordering: .relaxed) }
+
+    var state: DependencyState {
+        let last = answeredAt.load(ordering: .relaxed)
+        return last > 0 && time.monotonicNanoseconds &- last < Self.freshNanoseconds ? .available : .unavailable
+    }
+}
+
+/// How each dependency is, from what the process has seen of it; asks nobody.
 struct ProcessHealth: HealthSource {
-    let keys: any KeyDirectory
+    let watch: DatabaseWatch
     let settler: any Settler
     let routes: RouteDirectory
     let isRedisConfigured: Bool
 
     func report() async -> HealthReport {
-        var postgres = DependencyState.available
-        do throws(StoreUnavailable) {
-            _ = try await keys.generation()
-        } catch {
-            postgres = .unavailable
-        }
         let snapshot = routes.current
         return HealthReport(
-            postgres: postgres, redis: isRedisConfigured ? snapshot.redis : .notConfigured,
+            postgres: watch.state, redis: isRedisConfigured ? snapshot.redis : .notConfigured,
             isSettlementAccepting: settler.isAccepting,
-            models: Dictionary(
-                uniqueKeysWithValues: snapshot.table.models.map { ($0.profile.name, !$0.replicas.isEmpty) }))
+            models: Dictionary(uniqueKeysWithValues: snapshot.table.models.map { ($0.profile.name, !$0.replicas.isEmpty) }))
     }
 }

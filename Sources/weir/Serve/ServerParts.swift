@@ -21,6 +21,7 @@ struct ServerParts: Sendable {
     let listener: PostgresListener
     let records: any CustomerRecords
     let health: any HealthSource
+    let watch: DatabaseWatch
     let isAllowedWorker: @Sendable (WorkerAddress) -> Bool
 
     init(settings: Settings, pools: DatabasePools, eventLoops: MultiThreadedEventLoopGroup, logger: Logger) throws {
@@ -36,7 +37,9 @@ struct ServerParts: Sendable {
         let policy = settings.workerAddresses
         // A name can only be checked when it is resolved, which the client does before every connection.
         isAllowedWorker = { address in
-            let isNumeric = address.host.contains(":") || address.host.allSatisfy { $0.isNumber || $0 == "." }
+            // Whatever ends in a number is an address and no name, also in the spellings that only a resolver would read as one.
+            let last = address.host.split(separator: ".").last ?? ""
+            let isNumeric = address.host.contains(":") || last.allSatisfy(\.isNumber) || last.lowercased().hasPrefix("0x")
             return !isNumeric || policy.permits(numericHost: address.host)
         }
         let directory = KeyStore(pool: pools.directory)
@@ -61,7 +64,8 @@ struct ServerParts: Sendable {
             configuration: DatabasePools.configuration(url: url, name: "directory", statementMilliseconds: 5_000),
             channels: ["weir_control"], logger: logger)
         records = CustomerStore(pool: pools.reader)
-        health = ProcessHealth(keys: directory, settler: settler, routes: routes, isRedisConfigured: redis != nil)
+        watch = DatabaseWatch(time: time)
+        health = ProcessHealth(watch: watch, settler: settler, routes: routes, isRedisConfigured: redis != nil)
     }
 
     var gatewayParts: GatewayServer.Parts {

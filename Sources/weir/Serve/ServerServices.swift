@@ -10,6 +10,7 @@ import Storage
 struct ControlRefresh: Service {
     let keys: KeyCache
     let routes: RouteDirectory
+    let watch: DatabaseWatch
     let events: AsyncStream<PostgresListener.Event>
     let logger: Logger
 
@@ -32,6 +33,7 @@ struct ControlRefresh: Service {
     private func refresh() async {
         do throws(StoreUnavailable) {
             try await keys.refresh()
+            watch.answered()
         } catch {
             logger.debug("keys could not be refreshed", metadata: ["cause": "\(error.cause)"])
         }
