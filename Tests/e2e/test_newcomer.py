@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -346,6 +347,7 @@ def test_the_screen_has_three_commands_that_work_when_pasted() -> None:
     finally:
         dev.stop(60, signal.SIGINT)
         end_all(processes_in(folder / "data"))
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_a_route_that_an_operator_sets_by_hand_in_redis_serves_within_a_second(
