@@ -129,7 +129,6 @@ SIZE = f"{len(BODY):x}".encode()
         SIZE + b"\r\n" + BODY + b"X\r\n0\r\n\r\n",
         SIZE + b"\n" + BODY + b"\n0\n\n",
         b"size\r\n" + BODY + b"\r\n0\r\n\r\n",
-        SIZE + b";" + b"x" * 20_000 + b"\r\n" + BODY + b"\r\n0\r\n\r\n",
     ],
     ids=[
         "hexadecimal-prefix",
@@ -139,7 +138,6 @@ SIZE = f"{len(BODY):x}".encode()
         "no-line-end-after-chunk",
         "bare-line-feeds",
         "no-number",
-        "long-extension",
     ],
 )
 def test_a_chunk_that_is_not_one(wire: Wire, key: str, chunks: bytes) -> None:

@@ -24,6 +24,9 @@ public struct Refusal: Error, Sendable {
     public var quota: QuotaRefusal?
     /// For the log; never sent.
     public var cause: String?
+    /// Whether the request may have been charged although it is refused: then no answer is sent at all, because every answer would claim to
+    /// know.
+    public var isOutcomeUnknown = false
     /// The methods that exist, for a 405.
     public var allowedMethods: [String] = []
 

@@ -187,6 +187,11 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         case .answered(let prediction):
             bytes = AnswerHead.prediction(prediction, clientID: clientID, keepsAlive: staysOpen, at: now, on: loop)
             RequestMetrics.answered(nanoseconds: time.monotonicNanoseconds &- call.receivedNanoseconds)
+        case .refused(let refusal, let requestID) where refusal.isOutcomeUnknown:
+            RequestMetrics.refused(refusal.code, route: "predict")
+            log(refusal, requestID)
+            // The charge may or may not be there; whoever got an answer could not tell it from one that is sure.
+            return context.close(promise: nil)
         case .refused(let refusal, let requestID):
             bytes = AnswerHead.problem(
                 refusal, requestID: requestID, clientID: clientID, keepsAlive: staysOpen, at: now, on: loop)

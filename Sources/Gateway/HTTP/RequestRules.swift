@@ -53,7 +53,8 @@ struct RequestRules: Sendable {
     /// (RFC 9110, section 6.5.1).
     func check(trailers: HTTPHeaders) -> Refusal? {
         let forbidden = [
-            "authorization", "api-key", "x-api-key", "host", "content-length", "transfer-encoding", "content-type", "content-encoding", "te",
+            "authorization", "api-key", "x-api-key", "host", "content-length", "transfer-encoding", "content-type",
+            "content-encoding", "te",
             "trailer", "connection", "expect", "cookie",
         ]
         var size = 0
@@ -72,7 +73,9 @@ struct RequestRules: Sendable {
         var name = host
         if let colon = host.lastIndex(of: ":"), !host.hasSuffix("]") {
             let port = host[host.index(after: colon)...]
-            guard port.utf8.allSatisfy({ (0x30...0x39).contains($0) }), port.isEmpty || Int(port).map({ $0 <= 65_535 }) == true else {
+            guard port.utf8.allSatisfy({ (0x30...0x39).contains($0) }),
+                port.isEmpty || Int(port).map({ $0 <= 65_535 }) == true
+            else {
                 return false
             }
             name = host[..<colon]
@@ -86,7 +89,8 @@ struct RequestRules: Sendable {
         return !name.isEmpty
             && name.utf8.allSatisfy { byte in
                 switch byte {
-                case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_"): true
+                case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_"):
+                    true
                 default: false
                 }
             }

@@ -29,12 +29,12 @@ struct InferencePipeline: Sendable {
         pass(.accepted)
         var timings = StageTimings()
         do throws(Refusal) {
-            guard settler.isAccepting else { throw .storeAway(cause: "settlement is not accepting") }
             let start = call.receivedNanoseconds
             let principal = try await authenticate(call)
             let authenticated = time.monotonicNanoseconds
             timings.authenticate = authenticated &- start
             let (request, route) = try validate(call, principal)
+            guard settler.isAccepting else { throw .storeAway(cause: "settlement is not accepting") }
             let routed = time.monotonicNanoseconds
             timings.route = routed &- authenticated
             let bound = Self.tokenBound(request, route.profile)
@@ -191,7 +191,9 @@ struct InferencePipeline: Sendable {
                 throw .storeAway(cause: "settlement unavailable")
             case .unknown:
                 if let hold { quota.settle(hold, usedTokens: hold.tokens, of: work.principal.tenantID) }
-                throw .storeAway(cause: "settlement of unknown outcome")
+                var refusal = Refusal.storeAway(cause: "settlement of unknown outcome")
+                refusal.isOutcomeUnknown = true
+                throw refusal
             }
         }
     }

@@ -705,7 +705,7 @@ components:
   responses:
     BadRequest:
       description: >-
-        The request cannot be read: `bad_request`, `ambiguous_credentials`, `invalid_json`, `duplicate_key`, `too_deep`,
+        The request cannot be read: `bad_request`, `invalid_json`, `duplicate_key`, `too_deep`,
         `invalid_number` or `forbidden_field`.
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
@@ -749,7 +749,7 @@ components:
         application/problem+json:
           schema: { $ref: '#/components/schemas/Problem' }
     NotFound:
-      description: '`not_found`: there is none, or it is not yours. The answer does not say which.'
+      description: '`not_found`: there is none, or it is not yours; the answer does not say which. `model_not_found`: no model has this name.'
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
       content:
@@ -777,7 +777,7 @@ components:
         application/problem+json:
           schema: { $ref: '#/components/schemas/Problem' }
     UnsupportedMediaType:
-      description: '`unsupported_media_type`: the body is not `application/json`, or has a content coding.'
+      description: '`unsupported_media_type`: the body is not `application/json`. `unsupported_encoding`: it has a content coding.'
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
       content:

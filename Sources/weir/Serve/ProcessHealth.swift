@@ -31,6 +31,7 @@ struct ProcessHealth: HealthSource {
         return HealthReport(
             postgres: watch.state, redis: isRedisConfigured ? snapshot.redis : .notConfigured,
             isSettlementAccepting: settler.isAccepting,
-            models: Dictionary(uniqueKeysWithValues: snapshot.table.models.map { ($0.profile.name, !$0.replicas.isEmpty) }))
+            models: Dictionary(
+                uniqueKeysWithValues: snapshot.table.models.map { ($0.profile.name, !$0.replicas.isEmpty) }))
     }
 }

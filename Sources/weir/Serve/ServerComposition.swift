@@ -28,7 +28,8 @@ enum ServerComposition {
         var services: [any Service] = pools.all.map { $0 }
         services.append(base.listener)
         services.append(
-            ControlRefresh(keys: base.keys, routes: base.routes, watch: base.watch, events: base.listener.events, logger: logger))
+            ControlRefresh(
+                keys: base.keys, routes: base.routes, watch: base.watch, events: base.listener.events, logger: logger))
         if settings.roles.contains(.jobs) {
             services += StoreJobs.all(HousekeepingStore(pool: pools.jobs), logger: logger)
         }

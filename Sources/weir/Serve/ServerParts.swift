@@ -39,7 +39,8 @@ struct ServerParts: Sendable {
         isAllowedWorker = { address in
             // Whatever ends in a number is an address and no name, also in the spellings that only a resolver would read as one.
             let last = address.host.split(separator: ".").last ?? ""
-            let isNumeric = address.host.contains(":") || last.allSatisfy(\.isNumber) || last.lowercased().hasPrefix("0x")
+            let isNumeric =
+                address.host.contains(":") || last.allSatisfy(\.isNumber) || last.lowercased().hasPrefix("0x")
             return !isNumeric || policy.permits(numericHost: address.host)
         }
         let directory = KeyStore(pool: pools.directory)
