@@ -96,7 +96,7 @@ import Testing
             ([("x-api-key", "k1")], .one(Array("k1".utf8))), ([("API-Key", "k1")], .one(Array("k1".utf8))),
             ([("authorization", "Bearer k1"), ("x-api-key", "k1")], .one(Array("k1".utf8))),
             ([("authorization", "Bearer k1"), ("x-api-key", "k2")], .conflicting),
-            ([("authorization", "Bearer k1"), ("authorization", "Bearer k2")], .conflicting),
+            ([("authorization", "Bearer k1"), ("authorization", "Bearer k2")], .unusable),
             ([("authorization", "Basic dTpw")], .unusable), ([("authorization", "Bearer")], .unusable),
             ([("authorization", "")], .unusable),
             ([("authorization", "Basic dTpw"), ("x-api-key", "k1")], .conflicting), ([("x-api-key", "")], .one([])),

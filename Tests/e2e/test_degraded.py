@@ -156,7 +156,9 @@ def test_postgresql_killed(stage: Stage) -> None:
     finally:
         stage.servers.postgres.start()
     stage.await_served()
-    assert get(stage.gateway.public_url, "/readyz").json()["degraded"] == []
+    wait_until(
+        lambda: get(stage.gateway.public_url, "/readyz").json()["degraded"] == [], "the gateway says that it has recovered", 5
+    )
 
 
 def test_nothing_is_lost_or_doubled_when_postgresql_is_killed_under_load(stage: Stage) -> None:

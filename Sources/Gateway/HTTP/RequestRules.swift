@@ -60,8 +60,12 @@ struct RequestRules: Sendable {
         var size = 0
         for (name, value) in trailers {
             size += name.utf8.count + value.utf8.count
-            guard size <= 8_192, !forbidden.contains(name.lowercased()) else {
-                return Refusal(.badRequest, "The fields behind the body are too long, or belong into the head.")
+            if size > 8_192 {
+                return Refusal(.headersTooLarge, "The fields behind the body are longer than 8,192 bytes. Send none.")
+            }
+            if forbidden.contains(name.lowercased()) {
+                return Refusal(
+                    .badRequest, "The field \(name.lowercased()) belongs into the head, not behind the body.")
             }
         }
         return nil

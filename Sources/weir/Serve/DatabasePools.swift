@@ -21,7 +21,9 @@ struct DatabasePools: Sendable {
                 options: PostgresPool.Options(
                     name: name, maximumConnections: connections,
                     queueTimeoutMilliseconds: min(settings.poolTimeoutMilliseconds, waits),
-                    maximumWaiters: 256, slowStatementMilliseconds: settings.slowQueryMilliseconds),
+                    maximumWaiters: 256, slowStatementMilliseconds: settings.slowQueryMilliseconds,
+                    // Recovery within a few seconds of the database's return.
+                    backoffMaximumMilliseconds: 1_000),
                 logger: logger)
         }
         // Admission waits for directory and writer, so a silent database has to be noticed within a few seconds there.
