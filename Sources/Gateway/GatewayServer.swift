@@ -109,7 +109,7 @@ public struct GatewayServer: Sendable {
 
     private func handlers(
         pipeline: InferencePipeline, loops: LoopContexts
-    ) -> @Sendable (any EventLoop) -> [any ChannelHandler] {
+    ) -> @Sendable (any EventLoop) -> GatewayChannel.Handlers {
         let limits = ConnectionDeadlines.Limits(
             headNanoseconds: UInt64(configuration.headTimeoutMilliseconds) * 1_000_000,
             bodyNanoseconds: UInt64(configuration.bodyTimeoutMilliseconds) * 1_000_000,
@@ -120,11 +120,14 @@ public struct GatewayServer: Sendable {
             // Every connection of this group's listener is on one of its loops.
             let loop = loops[eventLoop] ?? LoopContext(eventLoop: eventLoop)
             let guardian = ConnectionGuard(rules: RequestRules(), limits: limits, loop: loop, time: time)
-            return [
-                guardian,
-                DataPlaneHandler(
-                    pipeline: pipeline, maximumBodyBytes: maximumBodyBytes, loop: loop, time: time, guardian: guardian),
-            ]
+            return GatewayChannel.Handlers(
+                raw: MessageFraming(guardian: guardian),
+                parsed: [
+                    guardian,
+                    DataPlaneHandler(
+                        pipeline: pipeline, maximumBodyBytes: maximumBodyBytes, loop: loop, time: time,
+                        guardian: guardian),
+                ])
         }
     }
 }

@@ -54,12 +54,11 @@ public struct APIKey: Sendable {
     public init?(parsing bytes: some Collection<UInt8>) {
         guard bytes.count == Self.length else { return nil }
         let text = Array(bytes)
-        let prefix = Array("weir_".utf8)
-        guard text.starts(with: prefix), text[9] == UInt8(ascii: "_"), text[22] == UInt8(ascii: "_"),
+        guard text.starts(with: "weir_".utf8), text[9] == UInt8(ascii: "_"), text[22] == UInt8(ascii: "_"),
             let environment = Environment(rawValue: String(decoding: text[5..<9], as: UTF8.self)),
             let publicID = PublicID(ascii: text[10..<22]),
-            text[23...].allSatisfy({ Base62.value(of: $0) != nil }),
-            Base62.digits(of: CRC32.checksum(text[..<55])).elementsEqual(text[55...])
+            text[23..<55].allSatisfy({ Base62.value(of: $0) != nil }),
+            Base62.number(of: text[55...]) == UInt64(CRC32.checksum(text[..<55]))
         else { return nil }
         self.environment = environment
         self.publicID = publicID
@@ -98,6 +97,16 @@ enum Base62 {
         case 0x61...0x7A: Int(byte) - 0x61 + 36
         default: nil
         }
+    }
+
+    /// The number that up to ten digits make; `nil` if one is no digit.
+    static func number(of digits: some Collection<UInt8>) -> UInt64? {
+        var number: UInt64 = 0
+        for digit in digits.prefix(10) {
+            guard let value = value(of: digit) else { return nil }
+            number = number * 62 + UInt64(value)
+        }
+        return number
     }
 
     /// Six digits, enough for 32 bits, padded with zeros.

@@ -96,7 +96,7 @@ struct CustomerAuthentication: RouterMiddleware {
     ) async throws -> Response {
         var headers = HTTPHeaders()
         for field in request.headers { headers.add(name: field.name.rawName, value: field.value) }
-        let principal = try await keys.customer(for: DataPlaneHandler.credentials(of: headers))
+        let principal = try await keys.customer(for: RequestFields(headers).credentials)
         if let scope, !principal.scopes.contains(scope) {
             throw Refusal(.insufficientScope, "The key lacks the scope \(scope.rawValue). Use a key that has it.")
         }

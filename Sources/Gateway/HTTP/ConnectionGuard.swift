@@ -26,6 +26,12 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private var isAnswering = false
     private var sawPart = false
     private(set) var isClosing = false
+    /// How the body of the request whose head came last is delimited.
+    private(set) var lastBody = MessageFraming.Body.length(0)
+    /// What was seen of the head that is being parsed, or was last.
+    var lastHead = HeadScanner()
+    private var ownContext: ChannelHandlerContext?
+    private var encoderContext: ChannelHandlerContext?
     private var timer: Scheduled<Void>?
     private var timerAtNanoseconds: UInt64 = .max
 
@@ -37,9 +43,23 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         deadlines = ConnectionDeadlines(limits: limits, now: time.monotonicNanoseconds)
     }
 
-    func handlerAdded(context: ChannelHandlerContext) { schedule(context, inNanoseconds: limits.headNanoseconds) }
+    /// Heads that were accepted.
+    var headCount: Int { begun }
 
-    func handlerRemoved(context: ChannelHandlerContext) { timer?.cancel() }
+    /// Whether nothing more will be taken from this connection.
+    var isRefusing: Bool { isClosing || pendingRefusal != nil }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        ownContext = context
+        encoderContext = try? context.pipeline.syncOperations.context(handlerType: HTTPResponseEncoder.self)
+        schedule(context, inNanoseconds: limits.headNanoseconds)
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        timer?.cancel()
+        ownContext = nil
+        encoderContext = nil
+    }
 
     func channelInactive(context: ChannelHandlerContext) {
         timer?.cancel()
@@ -47,15 +67,18 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard !isClosing, pendingRefusal == nil else { return }
+        guard !isRefusing else { return }
         sawPart = true
         switch unwrapInboundIn(data) {
         case .head(let head):
-            if let refusal = rules.check(head) {
+            let fields = RequestFields(head.headers)
+            if let refusal = rules.check(head, fields) {
                 refuseInTurn(refusal, context: context)
                 return
             }
             begun += 1
+            lastBody =
+                fields.transferEncoding != nil ? .chunked : .length(fields.contentLength.flatMap { Int($0) } ?? 0)
             if begun == answered + 1 { deadlines.headArrived(now: time.monotonicNanoseconds) }
         case .body: if begun == answered + 1 { deadlines.bodyArrived(now: time.monotonicNanoseconds) }
         case .end(let trailers):
@@ -85,13 +108,17 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             context.close(promise: nil)
             return
         }
-        guard !isClosing, pendingRefusal == nil else { return }
+        guard !isRefusing else { return }
         // The answer to the very request that is broken has begun: a second one would be read as part of it.
         guard !isAnswering || ended > answered else {
             context.close(promise: nil)
             return
         }
         switch parserError {
+        case .headerOverflow where lastHead.isInFirstLine:
+            refuseInTurn(RequestRules.targetTooLong(rules.maximumTargetBytes), context: context)
+        case .invalidMethod where lastHead.hasMethod:
+            refuseInTurn(RequestRules.unservedMethod, context: context)
         case .headerOverflow:
             refuseInTurn(
                 Refusal(
@@ -146,6 +173,13 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         watch(context)
     }
 
+    /// The body that is arriving cannot be read on.
+    func refuseBrokenBody(_ refusal: Refusal) {
+        guard !isRefusing, let ownContext else { return }
+        guard !isAnswering || ended > answered else { return ownContext.close(promise: nil) }
+        refuseInTurn(refusal, context: ownContext)
+    }
+
     /// Refuses what arrives now after everything before it has been answered.
     private func refuseInTurn(_ refusal: Refusal, context: ChannelHandlerContext) {
         if ended > answered { pendingRefusal = refusal } else { refuse(refusal, context: context) }
@@ -164,12 +198,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     /// Writes bytes past the encoder: they are a whole answer already.
     func writeRaw(_ bytes: ByteBuffer, context: ChannelHandlerContext) {
         guard !isClosing else { return }
-        do {
-            let encoder = try context.pipeline.syncOperations.context(handlerType: HTTPResponseEncoder.self)
-            encoder.writeAndFlush(NIOAny(bytes), promise: nil)
-        } catch {
-            context.close(promise: nil)
-        }
+        guard let encoderContext else { return context.close(promise: nil) }
+        encoderContext.writeAndFlush(NIOAny(bytes), promise: nil)
     }
 
     /// Ends our side, reads nothing more, and closes half a second later: closing at once with unread bytes would reset the connection,

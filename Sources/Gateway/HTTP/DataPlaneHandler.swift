@@ -18,7 +18,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private enum State {
         case idle
         /// A metered request is arriving.
-        case gathering(HTTPRequestHead, ByteBuffer)
+        case gathering(RequestFields, keepsAlive: Bool, ByteBuffer)
         /// The pipeline runs.
         case running
         /// The framework has the request.
@@ -99,17 +99,17 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private func take(_ part: HTTPServerRequestPart, context: ChannelHandlerContext) {
         switch (state, part) {
         case (.idle, .head(let head)): begin(head, context: context)
-        case (.gathering(let head, var body), .body(let bytes)):
+        case (.gathering(let fields, let keepsAlive, var body), .body(let bytes)):
             // Moved out while it grows, so that the bytes are not copied.
             state = .idle
             guard body.readableBytes + bytes.readableBytes <= maximumBodyBytes else {
                 return refuse(.tooLarge(maximumBodyBytes))
             }
             if body.readableBytes == 0 { body = bytes } else { body.writeImmutableBuffer(bytes) }
-            state = .gathering(head, body)
-        case (.gathering(let head, let body), .end):
+            state = .gathering(fields, keepsAlive: keepsAlive, body)
+        case (.gathering(let fields, let keepsAlive, let body), .end):
             state = .running
-            run(head, body, context: context)
+            run(fields, keepsAlive: keepsAlive, body, context: context)
         case (.passing, _):
             if case .end = part { state = .passing(requestEnded: true) }
             context.fireChannelRead(wrapInboundOut(part))
@@ -118,52 +118,49 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private func begin(_ head: HTTPRequestHead, context: ChannelHandlerContext) {
-        let expectsContinue = head.headers.contains(name: "expect")
         guard head.method == .POST, Self.isMetered(head.uri) else {
             state = .passing(requestEnded: false)
-            if expectsContinue { writeContinue() }
+            if head.headers.contains(name: "expect") { writeContinue() }
             context.fireChannelRead(wrapInboundOut(.head(head)))
             return
         }
-        if let refusal = headRefusal(head) { return refuse(refusal) }
-        if expectsContinue {
+        let fields = RequestFields(head.headers)
+        if let refusal = headRefusal(fields) { return refuse(refusal) }
+        if fields.expect != nil {
             // Who cannot be a customer is told so before it sends its body.
-            switch Self.credentials(of: head.headers) {
+            switch fields.credentials {
             case .one(let bytes) where APIKey(parsing: bytes) != nil: writeContinue()
             case .none:
                 return refuse(Refusal(.missingKey, "Send your API key in the header Authorization: Bearer <key>."))
             default: return refuse(.invalidKey)
             }
         }
-        state = .gathering(head, ByteBuffer())
+        state = .gathering(fields, keepsAlive: head.isKeepAlive, ByteBuffer())
     }
 
     /// What the head alone decides, before a byte of the body is read.
-    private func headRefusal(_ head: HTTPRequestHead) -> Refusal? {
-        if let length = head.headers.first(name: "content-length").flatMap({ Int($0) }), length > maximumBodyBytes {
+    private func headRefusal(_ fields: RequestFields) -> Refusal? {
+        if let length = fields.contentLength.flatMap({ Int($0) }), length > maximumBodyBytes {
             return .tooLarge(maximumBodyBytes)
         }
-        if head.headers.contains(name: "content-encoding"),
-            head.headers.first(name: "content-encoding")?.lowercased() != "identity"
-        {
+        if let coding = fields.contentEncoding, coding.lowercased() != "identity" {
             return Refusal(.unsupportedEncoding, "Compressed bodies are not accepted. Send the body as it is.")
         }
-        guard let type = head.headers.first(name: "content-type"), Self.isJSON(type) else {
+        guard let type = fields.contentType, Self.isJSON(type) else {
             return Refusal(.unsupportedMediaType, "The body must be JSON. Send content-type: application/json.")
         }
         return nil
     }
 
-    private func run(_ head: HTTPRequestHead, _ body: ByteBuffer, context: ChannelHandlerContext) {
+    private func run(
+        _ fields: RequestFields, keepsAlive: Bool, _ body: ByteBuffer, context: ChannelHandlerContext
+    ) {
         let now = time.now
         let call = InferenceCall(
             requestID: loop.makeRequestID(at: now), receivedAt: now, receivedNanoseconds: time.monotonicNanoseconds,
-            credentials: Self.credentials(of: head.headers), body: body,
-            trace: head.headers.first(name: "traceparent").flatMap {
-                TraceContext(parent: $0, state: head.headers.first(name: "tracestate"))
-            })
-        let keepsAlive = head.isKeepAlive
-        let clientID = head.headers.first(name: "x-request-id").flatMap { ClientRequestID($0) }
+            credentials: fields.credentials, body: body,
+            trace: fields.traceParent.flatMap { TraceContext(parent: $0, state: fields.traceState) })
+        let clientID = fields.requestID.flatMap { ClientRequestID($0) }
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         let pipeline = pipeline
         let loop = loop
@@ -261,37 +258,9 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private static func isJSON(_ type: String) -> Bool {
+        if type == "application/json" { return true }
         let media = type.split(separator: ";", maxSplits: 1, omittingEmptySubsequences: false)[0]
         return media.lowercased().filter { $0 != " " && $0 != "\t" } == "application/json"
-    }
-
-    /// `Authorization: Bearer`, `x-api-key` or `api-key`; the same key in several of them is one.
-    static func credentials(of headers: HTTPHeaders) -> Credentials {
-        var found: [[UInt8]] = []
-        var sawUnusable = false
-        var bearers = 0
-        for (name, value) in headers {
-            let isBearer = name.utf8.count == 13 && name.lowercased() == "authorization"
-            let isKey =
-                !isBearer && (name.utf8.count == 9 || name.utf8.count == 7)
-                && ["x-api-key", "api-key"].contains(name.lowercased())
-            guard isBearer || isKey else { continue }
-            let bytes = Array(value.utf8)
-            if isBearer { bearers += 1 }
-            if isKey {
-                found.append(bytes)
-            } else if bytes.count > 7,
-                bytes.prefix(7).elementsEqual("Bearer ".utf8) || value.lowercased().hasPrefix("bearer ")
-            {
-                found.append(Array(bytes[7...].drop { $0 == 0x20 }))
-            } else {
-                sawUnusable = true
-            }
-        }
-        // The field may stand once (RFC 9110, section 11.6.2): two of them are no credential, whatever they say.
-        guard bearers <= 1 else { return .unusable }
-        guard let first = found.first else { return sawUnusable ? .unusable : .none }
-        return sawUnusable || found.contains { $0 != first } ? .conflicting : .one(first)
     }
 }
 

@@ -16,7 +16,13 @@ struct GatewayChannel: ServerChildChannel, HTTPChannelHandler {
     typealias Value = NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart>
 
     let responder: HTTPChannelHandler.Responder
-    let makeHandlers: @Sendable (any EventLoop) -> [any ChannelHandler]
+    let makeHandlers: @Sendable (any EventLoop) -> Handlers
+
+    /// What stands before the parser, and what stands behind it.
+    struct Handlers {
+        var raw: any ChannelHandler
+        var parsed: [any ChannelHandler]
+    }
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
         channel.eventLoop.makeCompletedFuture {
@@ -28,7 +34,9 @@ struct GatewayChannel: ServerChildChannel, HTTPChannelHandler {
             try pipeline.configureHTTPServerPipeline(
                 withPipeliningAssistance: false, withErrorHandling: false, withOutboundHeaderValidation: true,
                 withEncoderConfiguration: .init(), withDecoderLimitConfiguration: limits)
-            try pipeline.addHandlers(makeHandlers(channel.eventLoop))
+            let handlers = makeHandlers(channel.eventLoop)
+            try pipeline.addHandler(handlers.raw, position: .first)
+            try pipeline.addHandlers(handlers.parsed)
             try pipeline.addHandler(HTTP1ToHTTPServerCodec(secure: false))
             try pipeline.addHandler(HTTPConnectionStateHandler(logger: logger))
             return try NIOAsyncChannel(

@@ -9,44 +9,48 @@ internal import NIOHTTP1
 struct RequestRules: Sendable {
     var maximumTargetBytes = 8_192
 
-    func check(_ head: HTTPRequestHead) -> Refusal? {
+    func check(_ head: HTTPRequestHead, _ fields: RequestFields) -> Refusal? {
         guard head.version == .http1_1 else {
             return Refusal(.httpVersionNotSupported, "Only HTTP/1.1 is served here. Send the request as HTTP/1.1.")
         }
         switch head.method {
         case .GET, .HEAD, .POST, .PUT, .PATCH, .DELETE, .OPTIONS: break
-        default:
-            var refusal = Refusal(
-                .methodNotAllowed, "The method \(head.method.rawValue.prefix(32)) is not served here.")
-            refusal.allowedMethods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
-            return refusal
+        default: return Self.unservedMethod
         }
-        let hosts = head.headers[canonicalForm: "host"]
-        guard hosts.count == 1, let host = hosts.first, !host.isEmpty, isHost(host) else {
+        guard fields.hostCount == 1, let host = fields.host, isHost(host[...]) else {
             return Refusal(.badRequest, "The request needs exactly one Host field with a host in it.")
         }
         if head.uri.utf8.count > maximumTargetBytes {
-            return Refusal(
-                .uriTooLong, "The request target is longer than \(maximumTargetBytes) bytes. Put data into the body.")
+            return Self.targetTooLong(maximumTargetBytes)
         }
         guard head.uri.utf8.first == UInt8(ascii: "/"),
             head.uri.utf8.allSatisfy({ (0x21...0x7E).contains($0) && $0 != 0x23 })
         else {
             return Refusal(.badRequest, "The request target must be a path that begins with a slash.")
         }
-        let codings = head.headers[canonicalForm: "transfer-encoding"]
-        if !codings.isEmpty {
-            guard codings.count == 1, codings[0].lowercased() == "chunked" else {
+        if let coding = fields.transferEncoding {
+            guard fields.transferEncodingCount == 1, coding.lowercased() == "chunked" else {
                 return Refusal(.badRequest, "The only transfer coding served is chunked, once.")
             }
-            if head.headers.contains(name: "content-length") {
+            if fields.contentLength != nil {
                 return Refusal(.badRequest, "Content-Length and Transfer-Encoding cannot be sent together.")
             }
         }
-        if let expectation = head.headers.first(name: "expect"), expectation.lowercased() != "100-continue" {
+        if let expectation = fields.expect, expectation.lowercased() != "100-continue" {
             return Refusal(.expectationFailed, "The only expectation served is 100-continue.")
         }
         return nil
+    }
+
+    static func targetTooLong(_ limit: Int) -> Refusal {
+        Refusal(.uriTooLong, "The request target is longer than \(limit) bytes. Put data into the body.")
+    }
+
+    /// A method that no route has. The answer to a known route with another method names what that route has.
+    static var unservedMethod: Refusal {
+        var refusal = Refusal(.methodNotAllowed, "This method is not served here. See the field Allow.")
+        refusal.allowedMethods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+        return refusal
     }
 
     /// Fields behind a chunked body. They are not used here; those that would change how the request is read or whose it is are refused

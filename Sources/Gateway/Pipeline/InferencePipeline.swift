@@ -10,7 +10,7 @@ internal import NIOCore
 ///
 /// Runs on the event loop of its connection and leaves it only where a lease, a key or the commit is awaited. A request that was held is
 /// settled or voided on every path.
-struct InferencePipeline: Sendable {
+final class InferencePipeline: Sendable {
     let keys: KeyCache
     let routes: RouteDirectory
     let prices: PriceBook
@@ -21,6 +21,35 @@ struct InferencePipeline: Sendable {
     let logger: Logger
     #if WEIR_FAULTS
         let faults: any FaultPlan
+
+        init(
+            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, quota: QuotaKeeper, dispatch: Dispatch,
+            settler: any Settler, time: any TimeSource, logger: Logger, faults: any FaultPlan
+        ) {
+            self.keys = keys
+            self.routes = routes
+            self.prices = prices
+            self.quota = quota
+            self.dispatch = dispatch
+            self.settler = settler
+            self.time = time
+            self.logger = logger
+            self.faults = faults
+        }
+    #else
+        init(
+            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, quota: QuotaKeeper, dispatch: Dispatch,
+            settler: any Settler, time: any TimeSource, logger: Logger
+        ) {
+            self.keys = keys
+            self.routes = routes
+            self.prices = prices
+            self.quota = quota
+            self.dispatch = dispatch
+            self.settler = settler
+            self.time = time
+            self.logger = logger
+        }
     #endif
 
     private static let clamped = Counter(label: "weir_usage_clamped_total")

@@ -1,0 +1,89 @@
+internal import NIOHTTP1
+
+/// The fields of a request's head that the gateway itself reads, found in one pass: a look-up by name goes through all fields each time.
+///
+/// Of a field that stands several times the first is kept; where that would leave open what was meant, the number is kept besides.
+struct RequestFields: Sendable {
+    private(set) var host: String?
+    private(set) var hostCount = 0
+    private(set) var transferEncoding: String?
+    private(set) var transferEncodingCount = 0
+    private(set) var contentLength: String?
+    private(set) var contentType: String?
+    private(set) var contentEncoding: String?
+    private(set) var expect: String?
+    private(set) var traceParent: String?
+    private(set) var traceState: String?
+    private(set) var requestID: String?
+    private(set) var authorization: String?
+    private(set) var authorizationCount = 0
+    /// The values of `x-api-key` and `api-key`.
+    private(set) var apiKeys: [String] = []
+
+    init(_ headers: HTTPHeaders) {
+        for (name, value) in headers { take(name, value) }
+    }
+
+    private mutating func take(_ name: String, _ value: String) {
+        // By length first: it tells nearly all names apart.
+        switch name.utf8.count {
+        case 4 where Self.matches(name, "host"):
+            hostCount += 1
+            host = host ?? value
+        case 6 where Self.matches(name, "expect"): expect = expect ?? value
+        case 7 where Self.matches(name, "api-key"): apiKeys.append(value)
+        case 9 where Self.matches(name, "x-api-key"): apiKeys.append(value)
+        case 10 where Self.matches(name, "tracestate"): traceState = traceState ?? value
+        case 11 where Self.matches(name, "traceparent"): traceParent = traceParent ?? value
+        case 12 where Self.matches(name, "content-type"): contentType = contentType ?? value
+        case 12 where Self.matches(name, "x-request-id"): requestID = requestID ?? value
+        case 13 where Self.matches(name, "authorization"):
+            authorizationCount += 1
+            authorization = authorization ?? value
+        case 14 where Self.matches(name, "content-length"): contentLength = contentLength ?? value
+        case 16 where Self.matches(name, "content-encoding"): contentEncoding = contentEncoding ?? value
+        case 17 where Self.matches(name, "transfer-encoding"):
+            transferEncodingCount += 1
+            transferEncoding = transferEncoding ?? value
+        default: break
+        }
+    }
+
+    private static func matches(_ name: String, _ lower: StaticString) -> Bool { matches(name.utf8, lower) }
+
+    /// Without regard to case; `lower` is in lower case and as long as `name`.
+    private static func matches(_ name: some Sequence<UInt8>, _ lower: StaticString) -> Bool {
+        var index = 0
+        for byte in name {
+            let folded = (0x41...0x5A).contains(byte) ? byte | 0x20 : byte
+            if folded != lower.utf8Start[index] { return false }
+            index += 1
+        }
+        return true
+    }
+
+    /// `Authorization: Bearer`, `x-api-key` or `api-key`; the same key in several of them is one.
+    var credentials: Credentials {
+        // The field may stand once (RFC 9110, section 11.6.2): two of them are no credential, whatever they say.
+        guard authorizationCount <= 1 else { return .unusable }
+        var found: [UInt8]?
+        if let authorization {
+            guard let token = Self.bearerToken(authorization) else {
+                return apiKeys.isEmpty ? .unusable : .conflicting
+            }
+            found = token
+        }
+        for value in apiKeys {
+            let bytes = Array(value.utf8)
+            if let found, found != bytes { return .conflicting }
+            found = bytes
+        }
+        return found.map { .one($0) } ?? .none
+    }
+
+    private static func bearerToken(_ value: String) -> [UInt8]? {
+        let bytes = value.utf8
+        guard bytes.count > 7, matches(bytes.prefix(7), "bearer ") else { return nil }
+        return Array(bytes.dropFirst(7).drop { $0 == 0x20 })
+    }
+}
