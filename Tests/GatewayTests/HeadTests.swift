@@ -192,6 +192,16 @@ import Testing
         #expect(deadlines.expiry(now: 160) == .requestTimeout)
     }
 
+    @Test("a body that arrives byte by byte has ten times that and no more")
+    func endlessBody() {
+        let deadlines = after { deadlines in
+            deadlines.headArrived(now: 110)
+            for now in stride(from: UInt64(120), through: 400, by: 10) { deadlines.bodyArrived(now: now) }
+        }
+        #expect(deadlines.expiry(now: 409) == .notYet(atNanoseconds: 410))
+        #expect(deadlines.expiry(now: 410) == .requestTimeout)
+    }
+
     @Test("while an answer is made nothing is waited for, whatever arrives")
     func answering() {
         var deadlines = after {

@@ -1,11 +1,13 @@
 /// When a connection has been silent for too long: a pure state machine over monotonic time.
 ///
-/// Three waits are bounded: for a head that has begun, for the next bytes of a body, and for the next request on an idle connection. While
-/// the answer is being made the pipeline's own deadlines hold.
+/// Bounded are the waits for a head that has begun, for the next bytes of a body, for the body as a whole (or a byte now and then would keep
+/// a connection for ever), and for the next request on an idle connection. While the answer is being made the pipeline's own deadlines hold.
 struct ConnectionDeadlines: Sendable {
     struct Limits: Sendable {
         var headNanoseconds: UInt64 = 10_000_000_000
         var bodyNanoseconds: UInt64 = 30_000_000_000
+        /// For all of a body: as many times the wait for its next bytes.
+        var bodyWaits: UInt64 = 10
         var idleNanoseconds: UInt64 = 75_000_000_000
     }
 
@@ -25,6 +27,7 @@ struct ConnectionDeadlines: Sendable {
     private let limits: Limits
     private var phase = Phase.idle
     private var since: UInt64
+    private var bodySince: UInt64 = 0
 
     init(limits: Limits, now: UInt64) {
         self.limits = limits
@@ -41,6 +44,7 @@ struct ConnectionDeadlines: Sendable {
     mutating func headArrived(now: UInt64) {
         phase = .body
         since = now
+        bodySince = now
     }
 
     mutating func bodyArrived(now: UInt64) {
@@ -60,7 +64,7 @@ struct ConnectionDeadlines: Sendable {
         switch phase {
         case .idle: since + limits.idleNanoseconds
         case .head: since + limits.headNanoseconds
-        case .body: since + limits.bodyNanoseconds
+        case .body: min(since + limits.bodyNanoseconds, bodySince + limits.bodyNanoseconds * limits.bodyWaits)
         case .answering: nil
         }
     }

@@ -108,7 +108,7 @@ enum SettingsCatalog {
             "Milliseconds in which a request's head must arrive."),
         Setting(
             "WEIR_BODY_TIMEOUT_MS", .integer(1...3_600_000), default: "30000",
-            "Milliseconds in which a request's body must arrive."),
+            "Milliseconds for the next bytes of a request's body; all of it has ten times that."),
         Setting(
             "WEIR_IDLE_TIMEOUT_MS", .integer(1...3_600_000), default: "75000",
             "Milliseconds after which an idle connection is closed."),
