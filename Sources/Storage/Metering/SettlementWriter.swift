@@ -7,8 +7,8 @@ internal import Synchronization
 
 /// Writes settlements durably: group commit on a thread and a connection of its own.
 ///
-/// A batch is what arrived while the last one was committing, so batches grow with the load and with the disk's slowness and no timer sets
-/// the pace. After the commit one wake-up per event loop releases all the answers of a batch.
+/// A batch is what arrived while the last one was committing and, where requests come together, a moment longer (``CommitPace``), so batches
+/// grow with the load and with the disk's slowness and no fixed timer sets the pace. After the commit one wake-up per event loop releases all the answers of a batch.
 ///
 /// A connection that is lost after a batch was sent leaves its fate unknown: the same rows are sent again until it is known, whoever still
 /// waits or not. Callers do not wait longer than `waitMilliseconds`: the writer's thread may be waiting for the server then, so a second
@@ -17,6 +17,8 @@ public final class SettlementWriter: Settler {
     public struct Options: Sendable {
         public var queueLimit = 20_000
         public var batchLimit = 1_000
+        /// The longest that a batch waits for company; 0 turns waiting off.
+        public var lingerLimitMicroseconds: UInt64 = 500
         /// How long a caller waits for the database before it is told that usage cannot be recorded.
         public var waitMilliseconds: Int64 = 3_000
         public init() {}
@@ -173,11 +175,13 @@ public struct SettlementFaults: Sendable {
 private struct SettlementLoop {
     private let writer: SettlementWriter
     private let session: PostgresSession
+    private var pace: CommitPace
     private var backoffMilliseconds: Int32 = 50
 
     init(writer: SettlementWriter) {
         self.writer = writer
         session = PostgresSession(configuration: writer.configuration)
+        pace = CommitPace(limitMicroseconds: writer.options.lingerLimitMicroseconds)
     }
 
     func run() {
@@ -186,6 +190,9 @@ private struct SettlementLoop {
             guard loop.connect() else {
                 if loop.mustEnd { break }
                 continue
+            }
+            if loop.pace.lingerMicroseconds > 0, writer.queue.withLock({ !$0.pending.isEmpty && !$0.isClosed }) {
+                usleep(UInt32(clamping: loop.pace.lingerMicroseconds))
             }
             let batch = writer.queue.withLock { $0.take(writer.options.batchLimit) }
             if batch.isEmpty {
@@ -196,9 +203,12 @@ private struct SettlementLoop {
                 continue
             }
             writer.underWay.withLock { $0.begin(batch) }
-            writer.sentAt.store(writer.time.monotonicNanoseconds, ordering: .relaxed)
+            let start = writer.time.monotonicNanoseconds
+            writer.sentAt.store(start, ordering: .relaxed)
             loop.write(batch[...])
             writer.sentAt.store(0, ordering: .relaxed)
+            loop.pace.committed(
+                rows: batch.count, microseconds: (writer.time.monotonicNanoseconds &- start) / 1_000)
         }
         loop.session.close()
         writer.complete(writer.queue.withLock { $0.take(.max) }) { _ in .unavailable }

@@ -15,6 +15,7 @@ struct SettlementWriters: Settler {
         configuration.applicationName = "weir-settlement"
         var options = SettlementWriter.Options()
         options.queueLimit = settings.settlementQueueLimit
+        options.lingerLimitMicroseconds = UInt64(clamping: settings.settlementLingerMicroseconds)
         var faults = SettlementFaults()
         #if WEIR_FAULTS
             faults.plan = EnvironmentFaults(ProcessInfo.processInfo.environment)
@@ -40,7 +41,7 @@ struct SettlementWriters: Settler {
         _ settlement: Settlement, on lane: any CompletionLane,
         completion: @escaping @Sendable (SettlementResult) -> Void
     ) {
-        let index = writers.count == 1 ? 0 : abs(ObjectIdentifier(lane).hashValue) % writers.count
+        let index = writers.count == 1 ? 0 : Int(UInt(bitPattern: ObjectIdentifier(lane)) >> 4 % UInt(writers.count))
         writers[index].submit(settlement, on: lane, completion: completion)
     }
 }

@@ -59,6 +59,9 @@ enum SettingsCatalog {
             "WEIR_SETTLEMENT_WRITERS", .integer(1...64), default: "1",
             "Connections that commit settlements, each with a thread of its own."),
         Setting(
+            "WEIR_SETTLEMENT_LINGER_US", .integer(0...100_000), default: "500",
+            "The longest that settlements wait for others to share their commit; never more than half a commit's time."),
+        Setting(
             "WEIR_SETTLEMENT_QUEUE_LIMIT", .integer(1...10_000_000), default: "20000",
             "Settlements that may wait for a commit; beyond it requests are refused with 503."),
         Setting(

@@ -15,6 +15,7 @@ struct Settings: Sendable {
     let queryTimeoutMilliseconds: Int
     let slowQueryMilliseconds: Int
     let settlementWriters: Int
+    let settlementLingerMicroseconds: Int
     let settlementQueueLimit: Int
     let leaseSeconds: Int
     let cacheDefaultSeconds: Int
@@ -72,6 +73,7 @@ struct Settings: Sendable {
         queryTimeoutMilliseconds = reader.number("QUERY_TIMEOUT")
         slowQueryMilliseconds = reader.number("WEIR_SLOW_QUERY_MS")
         settlementWriters = reader.number("WEIR_SETTLEMENT_WRITERS")
+        settlementLingerMicroseconds = reader.number("WEIR_SETTLEMENT_LINGER_US")
         settlementQueueLimit = reader.number("WEIR_SETTLEMENT_QUEUE_LIMIT")
         leaseSeconds = reader.number("WEIR_LEASE_SECONDS")
         cacheDefaultSeconds = reader.cacheDefaultSeconds
