@@ -69,7 +69,11 @@ public final class PostgresSession {
             _ = try execute(start)
         } catch {
             close()
-            throw error
+            var failure = error
+            // Only the session's own settings were sent. A caller who connects in order to send a statement must not
+            // take that for sent.
+            failure.outcomeUnknown = false
+            throw failure
         }
     }
 
