@@ -121,7 +121,8 @@ let package = Package(
             "InferenceClientTests", uses: ["InferenceClient", "Domain", "TestSupport"],
             [logging, nioCore, nioPosix, nioHTTP1, nioSSL]),
         tests(
-            "ReferenceWorkerTests", uses: ["ReferenceWorker", "Domain"], [asyncHTTPClient, logging, nioCore, nioHTTP1]),
+            "ReferenceWorkerTests", uses: ["ReferenceWorker", "Domain", "TestSupport"],
+            [asyncHTTPClient, logging, nioCore, nioHTTP1]),
         tests("BillingTests", uses: ["Billing", "Domain"]),
         tests(
             "GatewayTests", uses: ["Gateway", "Domain", "Billing", "TestSupport"],

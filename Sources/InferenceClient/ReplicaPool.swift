@@ -137,7 +137,8 @@ final class ReplicaPool {
         }
     }
 
-    /// Tries one address after the other until one accepts; the deadline of the exchange bounds them together.
+    /// Tries one address after the other until one accepts; the deadline of the exchange bounds them together. Each but
+    /// the last has its share of the time, so that a silent one does not keep a name from being reached.
     private func dial(_ addresses: ArraySlice<SocketAddress>, tls: NIOSSLContext?, for exchange: Exchange) {
         guard let first = addresses.first else { return openingFailed(for: exchange, .unreachable) }
         let connection: WorkerConnection
@@ -154,8 +155,7 @@ final class ReplicaPool {
         let bound = NIOLoopBound(connection, eventLoop: owner.eventLoop)
         let opened = ClientBootstrap(group: owner.eventLoop)
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-            // The sweep of the loop keeps the deadline; the bootstrap's own timer is only there in case of a mistake.
-            .connectTimeout(.hours(24))
+            .connectTimeout(Self.share(of: exchange, among: addresses.count))
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let connection = bound.value
@@ -170,6 +170,13 @@ final class ReplicaPool {
             if addresses.count > 1 { return dial(addresses.dropFirst(), tls: tls, for: exchange) }
             openingFailed(for: exchange, Self.failure(of: error))
         }
+    }
+
+    private static func share(of exchange: Exchange, among count: Int) -> TimeAmount {
+        // The sweep of the loop keeps the deadline; the bootstrap's timer for the last is only there in case of a mistake.
+        guard count > 1 else { return .hours(24) }
+        let left = exchange.deadline - NIODeadline.now()
+        return .nanoseconds(max(1, left.nanoseconds / Int64(count)))
     }
 
     func openingFailed(for exchange: Exchange, _ failure: WorkerFailure) {

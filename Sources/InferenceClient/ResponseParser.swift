@@ -284,8 +284,9 @@ struct ResponseParser {
         if (300...399).contains(status) { return .redirect }
         if status == 204 {
             stage = .complete
-            // A body would be the next response's beginning: what follows is seen as left over, unless it is chunked.
-            if fields.isChunked { fields.wantsClose = true }
+            // A body would be the next response's beginning. What comes with the head is seen as left over; what is only
+            // announced could still come, and would be read as the answer to another request.
+            if fields.isChunked || (fields.contentLength ?? 0) > 0 { fields.wantsClose = true }
         } else if fields.isChunked {
             stage = .chunkSize
         } else if let length = fields.contentLength {

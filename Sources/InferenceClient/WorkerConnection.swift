@@ -172,8 +172,9 @@ final class WorkerConnection: ChannelInboundHandler {
     private func ended(_ cut: Exchange) {
         abandon()
         if !hasResponseByte, hasAnswered, !cut.hasRetried {
-            // The worker closed an idle connection while the request was under way (RFC 9112 section 9.3.1 permits
-            // exactly this retry). The place of the old connection goes to the new one, ahead of those who wait.
+            // The worker closed an idle connection while the request was under way. RFC 9110 section 9.2.2 leaves this
+            // retry of a POST to a client that knows its request to bear repetition, as an inference does. The place of
+            // the old connection goes to the new one, ahead of those who wait.
             cut.hasRetried = true
             cut.connection = nil
             return pool.open(for: cut, now: .now())

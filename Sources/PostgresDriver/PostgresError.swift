@@ -84,12 +84,14 @@ public struct PostgresError: Error, Sendable {
     ///
     /// Read off the SQLSTATE (PostgreSQL documentation, appendix A): connection exceptions (08), insufficient resources
     /// (53), shutdown and start-up (57P01-57P03), serialization failure, deadlock, lock not available, read-only
-    /// transaction.
+    /// transaction. With a lost connection it says why the server ended the session (25P03 and 57P05 for having idled,
+    /// for example), which is not the statement's doing.
     public var isTransient: Bool {
+        if code == .connectionLost || code == .timedOut || code == .poolTimeout { return true }
         if let sqlState {
             return Self.isTransient(sqlState: sqlState)
         }
-        return code == .connectionFailed || code == .connectionLost || code == .timedOut || code == .poolTimeout
+        return code == .connectionFailed
     }
 
     static func isTransient(sqlState: String) -> Bool {

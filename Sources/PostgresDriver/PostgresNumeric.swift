@@ -46,7 +46,9 @@ enum PostgresNumeric {
             UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: index * 2, as: UInt16.self))
         }
         let (count, weight, sign, scale) = (Int(word(0)), Int(Int16(bitPattern: word(1))), word(2), Int(word(3)))
-        guard bytes.count == 8 + count * 2, sign == positive || sign == negative else { return nil }
+        guard bytes.count == 8 + count * 2, sign == positive || sign == negative,
+            (0..<count).allSatisfy({ word(4 + $0) < 10_000 })
+        else { return nil }
 
         let digit = { (position: Int) in position >= 0 && position < count ? Int(word(4 + position)) : 0 }
         var text = ""

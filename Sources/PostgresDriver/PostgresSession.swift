@@ -69,7 +69,11 @@ public final class PostgresSession {
             _ = try execute(start)
         } catch {
             close()
-            throw error
+            var failure = error
+            // Only the session's own settings were sent. A caller who connects in order to send a statement must not
+            // take that for sent.
+            failure.outcomeUnknown = false
+            throw failure
         }
     }
 
@@ -319,8 +323,8 @@ public final class PostgresSession {
                 forgetIfStale(result, request)
             }
         }
-        try receiveSync(on: connection)
-        if let failure { throw failure }
+        let commitFailure = try receiveSync(on: connection)
+        if let failure = failure ?? commitFailure { throw failure }
     }
 
     private func receive(_ request: PostgresRequest, on connection: OpaquePointer) throws(PostgresError)
@@ -333,12 +337,19 @@ public final class PostgresSession {
         }
     }
 
-    private func receiveSync(on connection: OpaquePointer) throws(PostgresError) {
-        let result = try PostgresWire.receive(
-            connection, timeoutMilliseconds: configuration.answerTimeoutMilliseconds, isSync: true)
-        defer { PQclear(result) }
-        guard PQresultStatus(result) == PGRES_PIPELINE_SYNC else {
-            throw PostgresError(.protocolViolation, "the server did not close the pipeline", outcomeUnknown: true)
+    /// - Returns: the error of the commit, which belongs to no statement and comes ahead of the synchronisation point: a
+    ///   deferred constraint, for example.
+    private func receiveSync(on connection: OpaquePointer) throws(PostgresError) -> PostgresError? {
+        var failure: PostgresError?
+        while true {
+            let result = try PostgresWire.receive(
+                connection, timeoutMilliseconds: configuration.answerTimeoutMilliseconds, isSync: true)
+            defer { PQclear(result) }
+            if PQresultStatus(result) == PGRES_PIPELINE_SYNC { return failure }
+            guard failure == nil, let error = PostgresWire.error(of: result), error.code == .serverError else {
+                throw PostgresError(.protocolViolation, "the server did not close the pipeline", outcomeUnknown: true)
+            }
+            failure = requests.last.map { error.named($0.statement.name) } ?? error
         }
     }
 

@@ -16,7 +16,7 @@ final class RedisAvailability: Sendable {
     var lastError: RedisError? { state.withLock { $0.lastError } }
 
     func record(_ event: ConnectionKeeper.Event) {
-        let (isAvailable, watchers) = state.withLock { state in
+        state.withLock { state in
             let wasAvailable = state.readyCount > 0
             switch event {
             case .ready:
@@ -27,9 +27,10 @@ final class RedisAvailability: Sendable {
                 state.lastError = error
             }
             let isAvailable = state.readyCount > 0
-            return (isAvailable, isAvailable == wasAvailable ? [] : Array(state.watchers.values))
+            guard isAvailable != wasAvailable else { return }
+            // Under the lock: two loops that report at once would otherwise leave a watcher with the older state for good.
+            for watcher in state.watchers.values { watcher.yield(isAvailable) }
         }
-        for watcher in watchers { watcher.yield(isAvailable) }
     }
 
     /// The state now and at every change. A slow watcher sees the newest only.

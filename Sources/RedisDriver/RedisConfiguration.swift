@@ -69,7 +69,8 @@ public struct RedisConfiguration: Sendable {
         try require(
             timeouts.contains(subscriptionPingIntervalMilliseconds), "the ping interval is not within 10 minutes")
         try require((1...1_024).contains(connections ?? 1), "the number of connections is not between 1 and 1024")
-        try require((1...1_048_576).contains(maximumPendingCommands), "the bound of pending commands is out of range")
+        // The three commands of a log-in are outstanding together.
+        try require((3...1_048_576).contains(maximumPendingCommands), "the bound of pending commands is out of range")
         try require((2...1_048_576).contains(subscriptionBufferCount), "the subscription buffer is out of range")
         try require(timeouts.contains(backoff.baseMilliseconds), "the base of the backoff is not within 10 minutes")
         try require(

@@ -38,10 +38,11 @@ public final class RedisSubscription: Sendable {
             throw .invalidConfiguration("a subscription has neither channels nor patterns")
         }
         let commands = channels.map { RedisCommand("SUBSCRIBE", $0) } + patterns.map { RedisCommand("PSUBSCRIBE", $0) }
-        guard commands.count < configuration.maximumPendingCommands else {
+        let endpoint = try RedisEndpoint(configuration: configuration)
+        // They leave together with the log-in; with too small a bound it would be refused at every attempt.
+        guard endpoint.loginSteps().count + commands.count <= configuration.maximumPendingCommands else {
             throw .invalidConfiguration("a subscription has more channels than commands may be outstanding")
         }
-        let endpoint = try RedisEndpoint(configuration: configuration)
         let buffer = SubscriptionBuffer(count: configuration.subscriptionBufferCount)
         let availability = self.availability
         let plan = SubscriptionPlan(commands: commands) { buffer.add(.message($0)) }

@@ -145,6 +145,8 @@ struct ResponseParserTests {
             ("HTTP/1.1 200 OK\r\nconnection: close\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n", false),
             ("HTTP/1.0 200 OK\r\ncontent-length: 0\r\nconnection: keep-alive\r\n\r\n", false),
             ("HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n", false),
+            ("HTTP/1.1 204 No Content\r\ncontent-length: 1\r\n\r\n", false),
+            ("HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n", true),
             ("HTTP/1.1 200 OK\r\n\r\nto the end", false),
         ])
     func reuse(text: String, isReusable: Bool) {

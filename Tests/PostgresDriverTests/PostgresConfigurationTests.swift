@@ -122,6 +122,11 @@ struct PostgresErrorTests {
         }
     }
 
+    @Test("is transient when the connection was lost, whatever the server's reason", arguments: ["25P03", "57P05"])
+    func transientLoss(sqlState: String) {
+        #expect(PostgresError(.connectionLost, "x", sqlState: sqlState).isTransient)
+    }
+
     @Test("reads the SQLSTATE of a refused connection from libpq's verbose message")
     func verboseMessage() {
         let text =

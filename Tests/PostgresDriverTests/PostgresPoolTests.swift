@@ -10,16 +10,6 @@ struct BackendProcessID: PostgresStatement {
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Int32 { try row.int32() }
 }
 
-/// Opened once, by anybody; waiting for it does not poll.
-final class Gate: Sendable {
-    private let stream: AsyncStream<Void>
-    private let continuation: AsyncStream<Void>.Continuation
-
-    init() { (stream, continuation) = AsyncStream.makeStream(of: Void.self) }
-    func open() { continuation.finish() }
-    func wait() async { for await _ in stream {} }
-}
-
 /// Keeps what was logged.
 final class LogRecorder: LogHandler, Sendable {
     private let lines = Mutex<[String]>([])
@@ -242,11 +232,11 @@ struct PostgresPoolTests {
                 group.addTask {
                     try await pool.withConnection { connection in
                         isLent.open()
-                        await mayReturn.wait()
+                        await mayReturn.pass()
                         return try await connection.execute(SelectOne()) == [1]
                     }
                 }
-                await isLent.wait()
+                await isLent.pass()
                 group.addTask {
                     await pool.shutdown()
                     return true

@@ -170,6 +170,24 @@ struct PostgresSessionTests {
         }
     }
 
+    @Test("an error of the commit keeps its SQLSTATE and leaves the session usable")
+    func commitFails() async throws {
+        try await withSession { session in
+            try session.run(script: "CREATE TABLE numbers (number int8 PRIMARY KEY DEFERRABLE INITIALLY DEFERRED)")
+            _ = try session.execute(InsertNumber(number: 1))
+            let error = #expect(throws: PostgresError.self) {
+                try session.pipeline(InsertNumber(number: 2), InsertNumber(number: 1))
+            }
+            #expect(error?.code == .serverError)
+            #expect(error?.sqlState == "23505")
+            #expect(error?.constraintName == "numbers_pkey")
+            #expect(error?.statementName == "InsertNumber")
+            #expect(error?.outcomeUnknown == false)
+            #expect(session.transactionStatus == .idle)
+            try #expect(session.execute(SelectNumbers()) == [1])
+        }
+    }
+
     @Test("a pipeline whose preparation fails leaves nothing and can be repeated")
     func pipelinePreparationFails() async throws {
         try await withSession { session in

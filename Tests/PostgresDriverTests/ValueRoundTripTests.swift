@@ -1,5 +1,6 @@
-import PostgresDriver
 import Testing
+
+@testable import PostgresDriver
 
 /// Sends every scalar type and reads it back, so that our reading of the binary forms is the server's.
 struct EchoScalars: PostgresStatement {
@@ -219,6 +220,13 @@ struct ValueRoundTripTests {
         try await withSession { session in
             try #expect(session.execute(EchoScalars(row: .init(numeric: text))).first?.numeric == text)
         }
+    }
+
+    @Test("a decimal whose groups have more than four digits is broken, and is refused instead of trapping")
+    func brokenNumeric() {
+        // One group, of 10000.
+        let bytes: [UInt8] = [0, 1, 0, 0, 0, 0, 0, 0, 0x27, 0x10]
+        #expect(bytes.withUnsafeBytes { PostgresNumeric.text(of: $0) } == nil)
     }
 
     @Test("what is not a decimal is refused before it is sent", arguments: ["", "-", "1.", ".5", "1e3", "NaN", "1 "])

@@ -85,7 +85,7 @@ import Testing
         let good = try RedisConfiguration(url: "redis://host")
         let changes: [(inout RedisConfiguration) -> Void] = [
             { $0.commandTimeoutMilliseconds = 0 }, { $0.connectTimeoutMilliseconds = 600_001 }, { $0.connections = 0 },
-            { $0.maximumPendingCommands = 0 }, { $0.backoff.baseMilliseconds = 0 },
+            { $0.maximumPendingCommands = 2 }, { $0.backoff.baseMilliseconds = 0 },
             { $0.backoff.maximumMilliseconds = 1 }, { $0.subscriptionBufferCount = 1 }, { $0.clientName = "a b" },
             { $0.subscriptionPingIntervalMilliseconds = 0 }, { $0.database = -1 },
         ]

@@ -133,6 +133,17 @@ import Testing
         }
     }
 
+    @Test("a subscription whose commands and log-in exceed the bound of outstanding commands is refused")
+    func tooManyChannels() async {
+        await #expect {
+            try await withSubscription(
+                "redis://:password@localhost", channels: ["a", "b", "c"],
+                configure: { $0.maximumPendingCommands = 4 }, { _ in })
+        } throws: {
+            ($0 as? RedisError)?.metricLabel == "invalid_configuration"
+        }
+    }
+
     @Test("a full buffer keeps the newest events and says that some were missed")
     func overflow() async {
         let buffer = SubscriptionBuffer(count: 4)

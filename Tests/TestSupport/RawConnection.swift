@@ -1,31 +1,34 @@
-import Dispatch
 import Foundation
-
-#if canImport(Glibc)
-    import Glibc
-#else
-    import Darwin
-#endif
+import Glibc
 
 /// A plain blocking socket, for what no proper client sends. Each method runs on a thread of its own, off the
 /// cooperative pool.
-final class RawConnection: Sendable {
-    enum Failure: Error { case socket(Int32), ended(String) }
+public final class RawConnection: Sendable {
+    public enum Failure: Error { case socket(Int32), ended(String) }
 
-    struct Response {
-        let status: Int
-        let head: String
-        let body: String
+    public struct Response: Sendable {
+        public let status: Int
+        public let head: String
+        public let body: String
+
+        public func field(_ name: String) -> String? {
+            for line in head.split(separator: "\r\n") {
+                let parts = line.split(separator: ":", maxSplits: 1)
+                if parts.count == 2, parts[0].lowercased() == name.lowercased() {
+                    return parts[1].trimmingCharacters(in: .whitespaces)
+                }
+            }
+            return nil
+        }
+
+        /// The stable code of a problem.
+        public var code: String? { field("x-weir-error") }
     }
 
     private let descriptor: Int32
 
-    init(port: Int) throws {
-        #if canImport(Glibc)
-            descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        #else
-            descriptor = socket(AF_INET, SOCK_STREAM, 0)
-        #endif
+    public init(port: Int) throws {
+        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = UInt16(port).bigEndian
@@ -42,11 +45,9 @@ final class RawConnection: Sendable {
         guard result == 0 else { throw Failure.socket(errno) }
     }
 
-    deinit {
-        close(descriptor)
-    }
+    deinit { close(descriptor) }
 
-    func write(_ text: String) async throws {
+    public func write(_ text: String) async throws {
         try await blocking { descriptor in
             var rest = Array(text.utf8)[...]
             while !rest.isEmpty {
@@ -57,36 +58,45 @@ final class RawConnection: Sendable {
         }
     }
 
-    /// One response whose body has the length that its head declares.
-    func response() async throws -> Response {
+    /// One response: its head, and a body of the length that the head declares.
+    /// - Parameter hasBody: false for the answer to HEAD, which declares a length and sends none.
+    public func response(hasBody: Bool = true) async throws -> Response {
         try await blocking { descriptor in
             var head = ""
             while !head.hasSuffix("\r\n\r\n") { head += try Self.read(descriptor, exactly: 1) }
-            let lines = head.split(separator: "\r\n")
-            let status = Int(lines[0].split(separator: " ")[1]) ?? 0
-            let length =
-                lines.compactMap { line -> Int? in
-                    let parts = line.split(separator: ":", maxSplits: 1)
-                    guard parts.count == 2, parts[0].lowercased() == "content-length" else { return nil }
-                    return Int(parts[1].trimmingCharacters(in: .whitespaces))
-                }.first ?? 0
+            let status = Int(head.split(separator: " ", maxSplits: 2).dropFirst().first ?? "") ?? 0
+            let bare = Response(status: status, head: head, body: "")
+            guard hasBody, let length = bare.field("content-length").flatMap({ Int($0) }), length > 0 else {
+                return bare
+            }
             return Response(status: status, head: head, body: try Self.read(descriptor, exactly: length))
         }
     }
 
     /// So many bytes, unseen.
-    func skip(_ byteCount: Int) async throws {
+    public func skip(_ byteCount: Int) async throws {
         try await blocking { descriptor in _ = try Self.read(descriptor, exactly: byteCount) }
     }
 
     /// All that comes until the other side closes.
-    func rest() async throws -> String {
+    /// - Parameter mayReset: whether a reset counts as closing.
+    public func rest(mayReset: Bool = true) async throws -> String {
         try await blocking { descriptor in
             var bytes: [UInt8] = []
-            while let chunk = try Self.chunk(descriptor, upTo: 65_536) { bytes += chunk }
+            while true {
+                do {
+                    guard let chunk = try Self.chunk(descriptor, upTo: 65_536) else { break }
+                    bytes += chunk
+                } catch Failure.socket(ECONNRESET) where mayReset {
+                    break
+                }
+            }
             return String(decoding: bytes, as: UTF8.self)
         }
     }
+
+    /// Says that nothing more will be sent.
+    public func finish() { shutdown(descriptor, Int32(SHUT_WR)) }
 
     private static func read(_ descriptor: Int32, exactly count: Int) throws -> String {
         var bytes: [UInt8] = []
@@ -109,9 +119,8 @@ final class RawConnection: Sendable {
 
     private func blocking<Value: Sendable>(_ body: @escaping @Sendable (Int32) throws -> Value) async throws -> Value {
         try await withCheckedThrowingContinuation { continuation in
-            DispatchQueue.global().async {
-                continuation.resume(with: Result { try body(self.descriptor) })
-            }
+            // Not a queue's thread: of those there are few, and tests that run at once would wait for each other.
+            Thread.detachNewThread { continuation.resume(with: Result { try body(self.descriptor) }) }
         }
     }
 }
