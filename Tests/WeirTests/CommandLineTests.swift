@@ -211,6 +211,24 @@ struct AdminClientTests {
         #expect(MicrosText.decimal(value) == expected)
     }
 
+    @Test("a tenant without a tier and a key without a tenant are shown like others")
+    func absent() throws {
+        let tenants = """
+            {"object":"list","data":[{"id":"t-1","object":"tenant","name":"A","time_zone":"UTC","state":"active",
+            "retention":"none","tier":null,"price_version":null,"created_at":"2026-03-01T00:00:00Z"}],
+            "first_id":"t-1","last_id":"t-1","has_more":false}
+            """
+        let page = try AdminAnswer(status: 200, body: Data(tenants.utf8)).decoded(AdminPage<AdminTenant>.self)
+        #expect(TenantsCommand.table(page.data).contains("t-1"))
+        let revoked = """
+            {"id":"k-1","object":"key","public_id":"ADMINadmin01","tenant_id":null,"name":null,"environment":"admn",
+            "last_four":"wxyz","scopes":["admin"],"allowed_models":null,"created_at":"2026-03-01T00:00:00Z",
+            "expires_at":null,"revoked_at":"2026-03-02T00:00:00Z"}
+            """
+        let key = try AdminAnswer(status: 200, body: Data(revoked.utf8)).decoded(AdminKey.self)
+        #expect(KeysCommand.table([key]).contains("ADMINadmin01"))
+    }
+
     @Test("a usage report shows its groups, its sums and its time")
     func usage() throws {
         let body = """
