@@ -158,14 +158,14 @@ struct AdminClientTests {
     func problem() throws {
         let body = """
             {"type":"about:blank","title":"Validation failed","status":422,"detail":"The input is \\u001b[31mbad.","code":"validation_failed",
-            "request_id":"req_1","errors":[{"location":"body.name","message":"is empty","fix":"give it one"}]}
+            "request_id":"req_1","errors":[{"location":"/name","message":"is empty","fix":"give it one"}]}
             """
         let failure = #expect(throws: CommandFailure.self) {
             try AdminAnswer(status: 422, body: Data(body.utf8)).checked()
         }
         #expect(
             failure?.message
-                == "Validation failed: The input is  [31mbad.; body.name: is empty (give it one) [validation_failed, req_1]"
+                == "Validation failed: The input is  [31mbad.; /name: is empty (give it one) [validation_failed, req_1]"
         )
         #expect(failure?.status == .failed)
     }

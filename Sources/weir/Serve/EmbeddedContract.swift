@@ -719,7 +719,7 @@ components:
             detail: The body is not one JSON document.
             code: invalid_json
             request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
-            errors: [{ location: body, message: 'Unexpected end at byte 17.', fix: Send one JSON object in UTF-8. }]
+            errors: []
     Unauthorized:
       description: >-
         `missing_key`, or `invalid_api_key` for a key that is malformed, unknown, revoked or expired. The answer does
@@ -807,9 +807,9 @@ components:
             code: validation_failed
             request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
             errors:
-              - location: body.features
-                message: The model iris takes 4 numbers, not 3.
-                fix: Send 4 numbers.
+              - location: /features
+                message: has 3 numbers, the model iris takes 4
+                fix: Send 4 numbers for each row.
     QuotaExceeded:
       description: >-
         `quota_exceeded`. The body has the numbers that decided; nothing was held and no worker was called. Sending the
@@ -1234,7 +1234,9 @@ components:
             type: object
             required: [location, message]
             properties:
-              location: { type: string, description: 'Where, as in `body.features` or `query.limit`.' }
+              location:
+                type: string
+                description: A JSON Pointer into the body, as in `/name`, or a parameter's name, as in `limit`.
               message: { type: string, description: What is wrong. }
               fix: { type: string, description: What to do about it. }
     QuotaProblem:
