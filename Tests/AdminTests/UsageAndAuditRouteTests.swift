@@ -80,6 +80,7 @@ struct UsageAndAuditRouteTests {
             ("start=2026-03-01T00:00:00Z&end=2026-03-01T00:00:00Z", "end"), ("group_by=week", "group_by"),
             ("group_by=", "group_by"),
             ("group_by=day,day", "group_by"), ("group_by=day,", "group_by"), ("limit=1001", "limit"),
+            ("start=2026-03-01T00:07:00Z", "start"), ("end=2026-03-20T12:15:00.000001Z", "end"),
             ("group_by=day&start=1970-01-01T00:00:00Z&end=2100-01-01T00:00:00Z", "start"),
         ])
     func badQuery(query: String, location: String) async throws {

@@ -128,8 +128,8 @@ struct UsageEndpoint: Sendable {
 
     private func range(_ query: QueryParameters, _ calendar: PeriodCalendar) throws(Refusal) -> (Timestamp, Timestamp) {
         let month = calendar.period(containing: time.now, frequency: .month)
-        let start = try query.instant("start") ?? month.start
-        let end = try query.instant("end") ?? month.end
+        let start = try query.usageEdge("start") ?? month.start
+        let end = try query.usageEdge("end") ?? month.end
         guard start < end else {
             throw .invalid("end", "must be later than start", fix: "The range is half-open: start <= t < end.")
         }

@@ -356,14 +356,14 @@ paths:
       parameters:
         - name: start
           in: query
-          description: First instant, RFC 3339 with an offset. By default the start of the current month in the
-            tenant's time zone.
+          description: First instant, RFC 3339 with an offset, on a quarter of an hour. By default the start of the
+            current month in the tenant's time zone.
           schema: { $ref: '#/components/schemas/Instant' }
           example: '2026-03-01T00:00:00Z'
         - name: end
           in: query
-          description: First instant no longer counted, after `start`. By default the end of the
-            current month in the tenant's time zone.
+          description: First instant no longer counted, after `start`, on a quarter of an hour. By default the end of
+            the current month in the tenant's time zone.
           schema: { $ref: '#/components/schemas/Instant' }
           example: '2026-04-01T00:00:00Z'
         - name: group_by
