@@ -638,11 +638,13 @@ components:
       description: The `x-request-id` of the request, where it was acceptable.
       schema: { type: string, pattern: '^[A-Za-z0-9._-]{1,128}$' }
     RateLimitPolicy:
-      description: The tenant's limits, `q` units in `w` seconds. Clients ignore what they do not know.
+      description: >-
+        The tenant's limits, `q` units in `w` seconds, or for all time without `w`. Clients ignore what they do not know.
       schema: { type: string }
       example: '"tokens-month";q=1000000;w=2678400;qu="tokens"'
     RateLimit:
-      description: What is left (`r`) and the seconds until the limit begins anew (`t`), the tightest limit first.
+      description: >-
+        What is left (`r`) and the seconds until the limit begins anew (`t`), if it does, the tightest limit first.
       schema: { type: string }
       example: '"tokens-month";r=409233;t=86400'
     LimitRequests:
@@ -1108,7 +1110,7 @@ components:
     QuotaState:
       type: object
       required:
-        [policy, unit, frequency, mode, limit, settled, held, available, period_id, period_start, period_end, time_zone]
+        [policy, unit, frequency, mode, limit, settled, held, available, period_id, period_start, time_zone]
       properties:
         policy: { type: string, description: Unit and frequency., examples: [tokens-month] }
         unit: { $ref: '#/components/schemas/QuotaUnit' }
@@ -1124,7 +1126,9 @@ components:
           description: '`limit - settled - held`, never below zero.'
         period_id: { type: string, examples: [2026-03@Europe/Berlin] }
         period_start: { $ref: '#/components/schemas/Instant' }
-        period_end: { $ref: '#/components/schemas/Instant' }
+        period_end:
+          description: Left out for the frequency `none`, whose period has no end.
+          $ref: '#/components/schemas/Instant'
         time_zone: { $ref: '#/components/schemas/TimeZone' }
     QuotaReport:
       type: object
@@ -1251,7 +1255,7 @@ components:
               items: { type: string }
             quota:
               type: object
-              required: [policy, unit, limit, settled, held, requested, resets_at]
+              required: [policy, unit, limit, settled, held, requested]
               properties:
                 policy: { type: string }
                 unit: { $ref: '#/components/schemas/QuotaUnit' }
@@ -1259,7 +1263,9 @@ components:
                 settled: { $ref: '#/components/schemas/Count' }
                 held: { $ref: '#/components/schemas/Count' }
                 requested: { $ref: '#/components/schemas/Count' }
-                resets_at: { $ref: '#/components/schemas/Instant' }
+                resets_at:
+                  description: Left out, as is `Retry-After`, for a quota that never begins anew.
+                  $ref: '#/components/schemas/Instant'
 
 """#
 }
