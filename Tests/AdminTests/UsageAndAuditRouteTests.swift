@@ -43,6 +43,14 @@ struct UsageAndAuditRouteTests {
         #expect(answer.json["total"]["requests"] == .number("0"))
     }
 
+    @Test("nothing used without a tier has no currency")
+    func noCurrency() async throws {
+        admin.administration.set { $0.hasTier = false }
+        let answer = try await admin.send("GET", ofTenant)
+        #expect(answer.status == 200)
+        #expect(answer.json.keys.contains("currency") && answer.json["currency"] == .null)
+    }
+
     @Test("lines are rated, each rounded once to the even micro-unit, and sum to the total")
     func rated() async throws {
         // 1.5 micro-units a request: one is 2, three are 4.5 and so 4.

@@ -11,8 +11,6 @@ struct UsageEndpoint: Sendable {
 
     /// Days of all time zones together.
     private static let dayLimit = 20_000
-    /// ISO 4217's code for no currency: nothing was used, and the tenant has no tier that would name one.
-    private static let noCurrency = "XXX"
 
     private enum Group: String, CaseIterable {
         case tenant
@@ -44,15 +42,16 @@ struct UsageEndpoint: Sendable {
         } catch {
             throw Self.refusal(for: error)
         }
-        var currency = report.currency
-        if currency.isEmpty, let version = tenant.tierVersionID {
-            currency = try await prices.sheet(version)?.currency ?? ""
+        var currency: String? = report.currency
+        if report.currency.isEmpty {
+            currency = nil
+            if let version = tenant.tierVersionID { currency = try await prices.sheet(version)?.currency }
         }
         let names = days.map(\.name)
         return try .json(
             TenantUsageAnswer(
                 start: start.description, end: end.description, timeZone: tenant.timeZone,
-                currency: currency.isEmpty ? Self.noCurrency : currency,
+                currency: currency,
                 data: report.lines.prefix(limit).map { UsageLine($0, days: names) },
                 total: UsageLine(report.total, days: []),
                 hasMore: report.lines.count > limit))
@@ -78,7 +77,8 @@ struct UsageEndpoint: Sendable {
         for row in rows {
             guard days.indices.contains(row.usage.day), let day = indices[days[row.usage.day].name] else { continue }
             let part = Part(
-                currency: sheets[row.usage.tierVersionID]?.currency ?? Self.noCurrency,
+                // Never shown: the reporter refuses usage without a sheet.
+                currency: sheets[row.usage.tierVersionID]?.currency ?? "",
                 tenantID: groups.contains(.tenant) ? row.tenantID : nil)
             parts[part, default: []].append(row.usage.moved(toDay: day))
         }

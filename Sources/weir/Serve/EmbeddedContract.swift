@@ -1094,7 +1094,9 @@ components:
         start: { $ref: '#/components/schemas/Instant' }
         end: { $ref: '#/components/schemas/Instant' }
         time_zone: { $ref: '#/components/schemas/TimeZone' }
-        currency: { $ref: '#/components/schemas/Currency' }
+        currency:
+          description: Null where nothing was used and no tier names one.
+          oneOf: [{ $ref: '#/components/schemas/Currency' }, { type: 'null' }]
         data:
           type: array
           items: { $ref: '#/components/schemas/UsageRow' }
