@@ -311,6 +311,20 @@ struct ChildProcessTests {
         #expect(!FileManager.default.fileExists(atPath: record))
     }
 
+    @Test("PostgreSQL shuts down in order even for somebody without patience")
+    func impatience() async throws {
+        let folder = try TemporaryFolder()
+        let children = DevChildren(recordPath: folder.path + "/children.json")
+        let script = "trap 'sleep 0.3; exit 7' INT; echo ready; while :; do sleep 0.05; done"
+        let server = try children.start(
+            ChildCommand(
+                name: "postgres", arguments: ["/bin/sh", "-c", script], environment: ["PATH": "/usr/bin:/bin"]),
+            logPath: folder.path + "/a.log", readsOutput: true)
+        #expect(await eventually { server.firstLine == "ready" })
+        await children.stopAll(report: { _ in }, hurry: { true })
+        #expect(server.exitCode == 7)
+    }
+
     @Test("a child that ends by itself is handed out once")
     func ending() async throws {
         let folder = try TemporaryFolder()
