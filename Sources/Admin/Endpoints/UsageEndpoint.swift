@@ -40,7 +40,7 @@ struct UsageEndpoint: Sendable {
                 rows.map(\.usage), sheets: sheets, byDay: groups.contains(.day), byModel: groups.contains(.model),
                 byKey: groups.contains(.key))
         } catch {
-            throw Self.refusal(for: error)
+            throw error.refusal
         }
         var currency: String? = report.currency
         if report.currency.isEmpty {
@@ -91,7 +91,7 @@ struct UsageEndpoint: Sendable {
                     parts[part] ?? [], sheets: sheets, byDay: groups.contains(.day), byModel: groups.contains(.model),
                     byKey: groups.contains(.key))
             } catch {
-                throw Self.refusal(for: error)
+                throw error.refusal
             }
             lines += report.lines.map { UsageLine($0, days: names, tenantID: part.tenantID, currency: part.currency) }
             let total = UsageLine(report.total, days: [], currency: part.currency)
@@ -178,18 +178,6 @@ struct UsageEndpoint: Sendable {
         var sheets: [TierVersionID: PriceSheet] = [:]
         for id in Set(rows.map(\.usage.tierVersionID)) { sheets[id] = try await prices.sheet(id) }
         return sheets
-    }
-
-    private static func refusal(for failure: UsageReporter.Failure) -> Refusal {
-        switch failure {
-        case .mixedCurrencies:
-            Refusal(
-                .conflict,
-                "The tenant's tiers had different currencies in this time, which cannot be added up. Ask for a shorter range."
-            )
-        case .unknownPriceVersion, .amountTooLarge:
-            Refusal(.internalError, "The usage cannot be rated.", cause: "\(failure)")
-        }
     }
 }
 

@@ -44,7 +44,7 @@ struct UsageEndpoint: Sendable {
                 rows, sheets: sheets, byDay: groups.contains("day"), byModel: groups.contains("model"),
                 byKey: groups.contains("key"))
         } catch {
-            throw Refusal(.internalError, "The usage cannot be rated.", cause: "\(error)")
+            throw error.refusal
         }
     }
 

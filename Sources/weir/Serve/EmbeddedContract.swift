@@ -412,6 +412,7 @@ paths:
         '401': { $ref: '#/components/responses/Unauthorized' }
         '403': { $ref: '#/components/responses/Forbidden' }
         '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/Conflict' }
         '413': { $ref: '#/components/responses/ContentTooLarge' }
         '414': { $ref: '#/components/responses/URITooLong' }
         '417': { $ref: '#/components/responses/ExpectationFailed' }
@@ -752,6 +753,13 @@ components:
           schema: { $ref: '#/components/schemas/Problem' }
     NotFound:
       description: '`not_found`: there is none, or it is not yours; the answer does not say which. `model_not_found`: no model has this name.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+    Conflict:
+      description: '`conflict`: prices of this time had different currencies, which cannot be added up.'
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
       content:
