@@ -195,11 +195,8 @@ extension Refusal {
     /// The header fields that go with the refusal.
     var fields: [(String, String)] {
         var fields: [(String, String)] = []
-        if code.httpStatus == 401 {
-            fields.append(("www-authenticate", "Bearer"))
-            fields.append(("x-should-retry", "false"))
-        }
-        if code == .quotaExceeded { fields.append(("x-should-retry", "false")) }
+        if code.httpStatus == 401 { fields.append(("www-authenticate", "Bearer")) }
+        if [401, 403, 422, 429].contains(code.httpStatus) { fields.append(("x-should-retry", "false")) }
         if let retryAfterSeconds {
             fields.append(("retry-after", String(retryAfterSeconds)))
             if code != .quotaExceeded { fields.append(("retry-after-ms", String(retryAfterSeconds * 1_000))) }
