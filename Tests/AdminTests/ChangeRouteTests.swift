@@ -222,16 +222,22 @@ struct TierModelAndRouteTests {
             (tier(quotas: quota.replacing("month", with: "decade")), "/version/quotas/0/frequency"),
             (tier(quotas: quota.replacing("1", with: "-1")), "/version/quotas/0/amount"),
             (tier(quotas: quota.replacing("hard", with: "maybe")), "/version/quotas/0/mode"),
-            (
-                tier(quotas: quota.replacing(#""unit""#, with: #""tenant_id": 1, "unit""#)),
-                "/version/quotas/0/tenant_id"
-            ),
             (#"{"code": "a", "name": "a"}"#, "/version"), (#"{"code": "a", "name": "a", "version": []}"#, "/version"),
         ] {
             let answer = try await admin.send("POST", "/admin/v1/tiers", body: body)
             #expect(answer.status == 422, "\(location)")
             #expect(answer.locations == [location])
         }
+        #expect(admin.administration.last.calls.isEmpty)
+    }
+
+    @Test("an unknown field deep inside is refused like one at the top")
+    func unknownFieldInside() async throws {
+        let quota = #"{"tenant_id": 1, "unit": "requests", "frequency": "month", "amount": 1, "mode": "hard"}"#
+        let answer = try await admin.send("POST", "/admin/v1/tiers", body: tier(quotas: quota))
+        #expect(answer.status == 400)
+        #expect(answer.code == "unknown_field")
+        #expect(answer.locations == ["/version/quotas/0/tenant_id"])
         #expect(admin.administration.last.calls.isEmpty)
     }
 
