@@ -265,7 +265,9 @@ struct TierModelAndRouteTests {
         arguments: [
             (#"{"name": "../iris"}"#, "/name"), (#"{"name": "a..b"}"#, "/name"), (#"{"name": "Iris"}"#, "/name"),
             (#"{}"#, "/name"),
-            (#"{"name": "a", "version": ""}"#, "/version"), (#"{"name": "a", "feature_count": 0}"#, "/feature_count"),
+            (#"{"name": "a", "version": ""}"#, "/version"), (#"{"name": "a", "version": "../x"}"#, "/version"),
+            (#"{"name": "a", "version": "a b"}"#, "/version"),
+            (#"{"name": "a", "feature_count": 0}"#, "/feature_count"),
             (#"{"name": "a", "feature_count": 4.5}"#, "/feature_count"),
             (#"{"name": "a", "feature_count": 4097}"#, "/feature_count"),
             (#"{"name": "a", "fixed_tokens_per_request": -1}"#, "/fixed_tokens_per_request"),
@@ -321,6 +323,7 @@ struct TierModelAndRouteTests {
             (#"{"replicas": [\#(replica.replacing("oip", with: "grpc"))]}"#, "/replicas/0/protocol"),
             (#"{"replicas": [\#(replica.replacing("}", with: #", "weight": 0}"#))]}"#, "/replicas/0/weight"),
             (#"{"replicas": [\#(replica.replacing("}", with: #", "weight": 1001}"#))]}"#, "/replicas/0/weight"),
+            (#"{"replicas": [\#(replica.replacing("}", with: #", "version": "1/../.."}"#))]}"#, "/replicas/0/version"),
         ] {
             let answer = try await admin.send("PUT", "/admin/v1/routes/iris", body: body)
             #expect(answer.status == 422, "\(body)")
