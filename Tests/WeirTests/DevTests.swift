@@ -360,6 +360,24 @@ struct ChildProcessTests {
         #expect(!FileManager.default.fileExists(atPath: record))
     }
 
+    @Test("a server that nobody wrote down is found by its cluster, also through a symbolic link")
+    func leftoverServer() async throws {
+        let folder = try TemporaryFolder()
+        let (cluster, link) = (folder.path + "/data", folder.path + "/link")
+        try FileManager.default.createDirectory(atPath: cluster, withIntermediateDirectories: false)
+        try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: cluster)
+        let server = try ChildProcess(
+            ChildCommand(
+                name: "postgres", arguments: ["/bin/sh", "-c", "cd '\(cluster)' && echo there && exec sleep 100"],
+                environment: ["PATH": "/usr/bin:/bin"]),
+            logPath: folder.path + "/a.log", readsOutput: true)
+        #expect(await eventually { server.firstLine == "there" })
+        try Data("\(server.processID)\n".utf8).write(to: URL(fileURLWithPath: cluster + "/postmaster.pid"))
+        try await Leftovers.stop(recordedAt: folder.path + "/children.json", clusterFolder: link) { _ in }
+        #expect(await server.waitForEnd(milliseconds: 5_000))
+        server.send(SIGKILL)
+    }
+
     /// Asks again until the answer is yes, for at most 20 seconds.
     private func eventually(_ condition: () -> Bool) async -> Bool {
         for _ in 0..<2_000 {
