@@ -143,6 +143,9 @@ struct DevTests {
         #expect(try DevSecrets.loadOrMake(at: path) == made)
         var status = stat()
         #expect(stat(path, &status) == 0 && status.st_mode & 0o777 == 0o600)
+        #expect(chmod(path, 0o644) == 0)
+        #expect(try DevSecrets.loadOrMake(at: path) == made)
+        #expect(stat(path, &status) == 0 && status.st_mode & 0o777 == 0o600)
         let settings = try Settings.load(
             SettingsSource(environment: ["WEIR_KEY_PEPPER": made.pepper, "WEIR_ADMIN_KEY": made.adminKey]))
         #expect(settings.keyPepper == Array(made.pepper.utf8) && settings.adminKey == made.adminKey)
