@@ -116,9 +116,7 @@ struct DoctorChecks: Sendable {
         }
         let routes: [AdminRoute]
         do throws(CommandFailure) {
-            let call = try? AdminRequest(.get, ["routes"], query: [("limit", "100")])
-            guard let call else { return [] }
-            routes = try await client.send(call).decoded(AdminPage<AdminRoute>.self).data
+            routes = try await self.routes(client)
         } catch {
             return [
                 .failed(
@@ -128,6 +126,21 @@ struct DoctorChecks: Sendable {
             ]
         }
         return [.fine("admin", "\(settings.adminURL) answers and accepts the key")] + (await workers(routes))
+    }
+
+    /// All of them, page by page; the bound is for a server that never says that it is the last one.
+    private func routes(_ client: AdminClient) async throws(CommandFailure) -> [AdminRoute] {
+        var routes: [AdminRoute] = []
+        var last: String?
+        for _ in 0..<1_000 {
+            let query: [(String, String?)] = [("limit", "100"), ("after", last)]
+            guard let call = try? AdminRequest(.get, ["routes"], query: query) else { break }
+            let page = try await client.send(call).decoded(AdminPage<AdminRoute>.self)
+            routes += page.data
+            last = page.lastId
+            guard page.hasMore, last != nil else { break }
+        }
+        return routes
     }
 
     private func workers(_ routes: [AdminRoute]) async -> [DoctorFinding] {
