@@ -881,7 +881,8 @@ components:
     PredictUnavailable:
       description: >-
         `no_healthy_worker`: no worker of the model can be reached. `metering_unavailable`: usage cannot be recorded
-        just now, so nothing is served. Nothing was charged.
+        just now, so nothing is served. `overloaded`: too many requests of the tenant wait for quota at once. Nothing
+        was charged.
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
         Retry-After: { $ref: '#/components/headers/RetryAfter' }
