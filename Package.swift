@@ -134,6 +134,6 @@ let package = Package(
         tests("JobsTests", uses: ["Jobs", "Domain", "TestSupport"], [logging, serviceLifecycle]),
         tests(
             "WeirTests", uses: ["weir", "Domain", "InferenceClient", "TestSupport"],
-            [argumentParser, coreMetrics, logging]),
+            [argumentParser, coreMetrics, logging, nioCore, serviceLifecycle]),
     ]
 )

@@ -117,3 +117,17 @@ public struct UsageReporter: Sendable {
             cachedInputTokens: sums.usage.cachedInputTokens, outputTokens: sums.usage.outputTokens, cost: cost)
     }
 }
+
+extension UsageReporter.Failure {
+    /// What whoever asked for the report is told.
+    public var refusal: Refusal {
+        switch self {
+        case .mixedCurrencies:
+            Refusal(
+                .conflict,
+                "The tiers of this time had different currencies, which cannot be added up. Ask for a shorter range.")
+        case .unknownPriceVersion, .amountTooLarge:
+            Refusal(.internalError, "The usage cannot be rated.", cause: "\(self)")
+        }
+    }
+}

@@ -21,6 +21,7 @@ final class FakeAdministration: Administration {
         var revoked: KeyReference?
         var hasMore = false
         var count = 1
+        var hasTier = true
     }
 
     let state = Mutex(State())
@@ -56,10 +57,12 @@ final class FakeAdministration: Administration {
         return Page(Array(repeating: row, count: count), hasMore: hasMore)
     }
 
-    static func tenantRow(state: TenantState = .active, timeZone: String = "Europe/Berlin") -> TenantRow {
+    static func tenantRow(
+        state: TenantState = .active, timeZone: String = "Europe/Berlin", hasTier: Bool = true
+    ) -> TenantRow {
         TenantRow(
-            id: tenantID, name: "Example", timeZone: timeZone, state: state, retention: .none, tierCode: "plain",
-            tierVersionID: FakePrices.euro, createdAt: instant)
+            id: tenantID, name: "Example", timeZone: timeZone, state: state, retention: .none,
+            tierCode: hasTier ? "plain" : nil, tierVersionID: hasTier ? FakePrices.euro : nil, createdAt: instant)
     }
 
     static func keyRow(tenantID: TenantID? = tenantID, name: String = "") -> KeyRow {
@@ -90,7 +93,7 @@ final class FakeAdministration: Administration {
 
     func tenant(_ id: TenantID) async throws(AdministrationFailure) -> TenantRow {
         try note("tenant")
-        return Self.tenantRow()
+        return Self.tenantRow(hasTier: last.hasTier)
     }
 
     func changeTenant(_ id: TenantID, _ change: TenantChange, by actor: AuditActor) async throws(AdministrationFailure)

@@ -43,6 +43,14 @@ struct UsageAndAuditRouteTests {
         #expect(answer.json["total"]["requests"] == .number("0"))
     }
 
+    @Test("nothing used without a tier has no currency")
+    func noCurrency() async throws {
+        admin.administration.set { $0.hasTier = false }
+        let answer = try await admin.send("GET", ofTenant)
+        #expect(answer.status == 200)
+        #expect(answer.json.keys.contains("currency") && answer.json["currency"] == .null)
+    }
+
     @Test("lines are rated, each rounded once to the even micro-unit, and sum to the total")
     func rated() async throws {
         // 1.5 micro-units a request: one is 2, three are 4.5 and so 4.
@@ -80,6 +88,7 @@ struct UsageAndAuditRouteTests {
             ("start=2026-03-01T00:00:00Z&end=2026-03-01T00:00:00Z", "end"), ("group_by=week", "group_by"),
             ("group_by=", "group_by"),
             ("group_by=day,day", "group_by"), ("group_by=day,", "group_by"), ("limit=1001", "limit"),
+            ("start=2026-03-01T00:07:00Z", "start"), ("end=2026-03-20T12:15:00.000001Z", "end"),
             ("group_by=day&start=1970-01-01T00:00:00Z&end=2100-01-01T00:00:00Z", "start"),
         ])
     func badQuery(query: String, location: String) async throws {

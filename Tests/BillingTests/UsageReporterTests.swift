@@ -131,6 +131,13 @@ import Testing
         #expect(try report([Self.row(version: Self.second)], sheets: sheets).currency == "USD")
     }
 
+    @Test("what the caller can do about is told apart from what is our defect")
+    func refusals() {
+        #expect(UsageReporter.Failure.mixedCurrencies.refusal.code == .conflict)
+        #expect(UsageReporter.Failure.amountTooLarge.refusal.code == .internalError)
+        #expect(UsageReporter.Failure.unknownPriceVersion(Self.first).refusal.code == .internalError)
+    }
+
     @Test("a price version that is not there stops the report")
     func unknown() {
         #expect(throws: UsageReporter.Failure.unknownPriceVersion(Self.second)) {

@@ -10,7 +10,7 @@ import Testing
         ("model_not_allowed", 403), ("not_found", 404), ("model_not_found", 404), ("method_not_allowed", 405),
         ("bad_request", 400),
         ("invalid_json", 400), ("too_deep", 400), ("duplicate_key", 400), ("invalid_number", 400),
-        ("forbidden_field", 400),
+        ("forbidden_field", 400), ("unknown_field", 400),
         ("validation_failed", 422), ("conflict", 409), ("request_timeout", 408), ("request_too_large", 413),
         ("uri_too_long", 414),
         ("unsupported_media_type", 415), ("unsupported_encoding", 415), ("expectation_failed", 417),

@@ -4,6 +4,17 @@ import Testing
 
 @Suite("Routing") struct RoutingTests {
     @Test(
+        "a version cannot lead anywhere else on a worker",
+        arguments: [
+            ("1", true), ("2026-03_a+b.c", true), (".5", true), ("", false), (".", false), ("..", false),
+            ("1..2", false), ("1/2", false), ("a b", false), ("é", false), ("%2e", false),
+            (String(repeating: "1", count: 128), true), (String(repeating: "1", count: 129), false),
+        ])
+    func version(text: String, isValid: Bool) {
+        #expect(ModelVersionName.isValid(text.utf8) == isValid)
+    }
+
+    @Test(
         "the address of a worker is a host and a port",
         arguments: [
             ("127.0.0.1:8000", "127.0.0.1", 8_000, false), ("worker:1", "worker", 1, false),

@@ -137,6 +137,7 @@ import Testing
         #expect(lines.contains("content-type: application/problem+json"))
         #expect(lines.contains("x-weir-error: \(code.rawValue)"))
         #expect(lines.contains("www-authenticate: Bearer") == (code.httpStatus == 401))
+        #expect(lines.contains("x-should-retry: false") == [401, 403, 422, 429].contains(code.httpStatus))
         let object = try self.object(body)
         #expect(object["status"] as? Int == code.httpStatus)
         #expect(object["code"] as? String == code.rawValue)
@@ -175,6 +176,21 @@ import Testing
         #expect(
             numbers["resets_at"] as? String == "2026-04-01T00:00:00Z" && numbers["policy"] as? String == "tokens-month"
                 && numbers["unit"] as? String == "tokens")
+    }
+
+    @Test("a quota for all time names no end of its period, which no date can say")
+    func endlessQuotaProblem() async throws {
+        let quota = Quota(id: QuotaID(high: 0, low: 1), unit: .requests, frequency: .none, amount: 10, mode: .hard)
+        let period = PeriodCalendar.utc.period(containing: Self.now, frequency: .none)
+        let refusal = Refusal.quotaExceeded(
+            QuotaRefusal(quota: quota, period: period, settled: 10, held: 0, requested: 1), at: Self.now)
+        let (lines, body) = try await written {
+            AnswerHead.problem(refusal, requestID: Self.requestID, keepsAlive: true, at: Self.now, on: $0)
+        }
+        #expect(lines.contains(#"RateLimit-Policy: "requests-none";q=10"#))
+        #expect(lines.contains(#"RateLimit: "requests-none";r=0"#))
+        #expect(!lines.contains { $0.hasPrefix("retry-after") || $0.hasPrefix("x-ratelimit-reset") })
+        #expect(!body.contains("resets_at") && !body.contains("10000-"))
     }
 
     @Test("a passing failure says when to come back")

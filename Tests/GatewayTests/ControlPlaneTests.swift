@@ -150,6 +150,7 @@ import Testing
             "/api/v1/requests?status=done", "/api/v1/requests?model=A", "/api/v1/usage?start=2026-03-01",
             "/api/v1/usage?start=2026-03-02T00:00:00Z&end=2026-03-01T00:00:00Z",
             "/api/v1/usage?start=2026-03-01T00:00:00Z&end=2026-03-01T00:00:00Z", "/api/v1/usage?group_by=hour",
+            "/api/v1/usage?start=2026-03-01T00:07:00Z", "/api/v1/usage?end=2036-03-01T00:15:00.000001Z",
             "/api/v1/usage?group_by=day,day", "/api/v1/usage?group_by=",
             "/api/v1/usage?start=2020-01-01T00:00:00Z&end=2026-01-01T00:00:00Z&group_by=day",
             "/api/v1/usage?end=1969-12-31T23:59:59Z", "/api/v1/quota?x=1",

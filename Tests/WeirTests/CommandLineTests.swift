@@ -141,10 +141,10 @@ struct AdminClientTests {
         let model = try AdminRequest(
             .post, ["models"],
             body: ModelsCommand.NewModel(
-                name: "m", version: "1", featureCount: nil, fixedTokensPerRequest: 2, maximumOutputTokens: 3))
+                name: "m", version: "1", featureCount: nil, fixedTokensPerRequest: 2, maximumOutputTokens: nil))
         #expect(
             String(decoding: model.body ?? Data(), as: UTF8.self)
-                == #"{"feature_count":null,"fixed_tokens_per_request":2,"maximum_output_tokens":3,"name":"m","version":"1"}"#
+                == #"{"fixed_tokens_per_request":2,"name":"m","version":"1"}"#
         )
         let route = try AdminRequest(
             .put, ["routes", "m"],
@@ -158,14 +158,14 @@ struct AdminClientTests {
     func problem() throws {
         let body = """
             {"type":"about:blank","title":"Validation failed","status":422,"detail":"The input is \\u001b[31mbad.","code":"validation_failed",
-            "request_id":"req_1","errors":[{"location":"body.name","message":"is empty","fix":"give it one"}]}
+            "request_id":"req_1","errors":[{"location":"/name","message":"is empty","fix":"give it one"}]}
             """
         let failure = #expect(throws: CommandFailure.self) {
             try AdminAnswer(status: 422, body: Data(body.utf8)).checked()
         }
         #expect(
             failure?.message
-                == "Validation failed: The input is  [31mbad.; body.name: is empty (give it one) [validation_failed, req_1]"
+                == "Validation failed: The input is  [31mbad.; /name: is empty (give it one) [validation_failed, req_1]"
         )
         #expect(failure?.status == .failed)
     }
@@ -209,6 +209,24 @@ struct AdminClientTests {
         arguments: [(0, "0.000000"), (1, "0.000001"), (-2_500_000, "-2.500000"), (Int64.min, "-9223372036854.775808")])
     func micros(value: Int64, expected: String) {
         #expect(MicrosText.decimal(value) == expected)
+    }
+
+    @Test("a tenant without a tier and a key without a tenant are shown like others")
+    func absent() throws {
+        let tenants = """
+            {"object":"list","data":[{"id":"t-1","object":"tenant","name":"A","time_zone":"UTC","state":"active",
+            "retention":"none","tier":null,"price_version":null,"created_at":"2026-03-01T00:00:00Z"}],
+            "first_id":"t-1","last_id":"t-1","has_more":false}
+            """
+        let page = try AdminAnswer(status: 200, body: Data(tenants.utf8)).decoded(AdminPage<AdminTenant>.self)
+        #expect(TenantsCommand.table(page.data).contains("t-1"))
+        let revoked = """
+            {"id":"k-1","object":"key","public_id":"ADMINadmin01","tenant_id":null,"name":null,"environment":"admn",
+            "last_four":"wxyz","scopes":["admin"],"allowed_models":null,"created_at":"2026-03-01T00:00:00Z",
+            "expires_at":null,"revoked_at":"2026-03-02T00:00:00Z"}
+            """
+        let key = try AdminAnswer(status: 200, body: Data(revoked.utf8)).decoded(AdminKey.self)
+        #expect(KeysCommand.table([key]).contains("ADMINadmin01"))
     }
 
     @Test("a usage report shows its groups, its sums and its time")

@@ -143,6 +143,9 @@ struct DevTests {
         #expect(try DevSecrets.loadOrMake(at: path) == made)
         var status = stat()
         #expect(stat(path, &status) == 0 && status.st_mode & 0o777 == 0o600)
+        #expect(chmod(path, 0o644) == 0)
+        #expect(try DevSecrets.loadOrMake(at: path) == made)
+        #expect(stat(path, &status) == 0 && status.st_mode & 0o777 == 0o600)
         let settings = try Settings.load(
             SettingsSource(environment: ["WEIR_KEY_PEPPER": made.pepper, "WEIR_ADMIN_KEY": made.adminKey]))
         #expect(settings.keyPepper == Array(made.pepper.utf8) && settings.adminKey == made.adminKey)
@@ -311,6 +314,20 @@ struct ChildProcessTests {
         #expect(!FileManager.default.fileExists(atPath: record))
     }
 
+    @Test("PostgreSQL shuts down in order even for somebody without patience")
+    func impatience() async throws {
+        let folder = try TemporaryFolder()
+        let children = DevChildren(recordPath: folder.path + "/children.json")
+        let script = "trap 'sleep 0.3; exit 7' INT; echo ready; while :; do sleep 0.05; done"
+        let server = try children.start(
+            ChildCommand(
+                name: "postgres", arguments: ["/bin/sh", "-c", script], environment: ["PATH": "/usr/bin:/bin"]),
+            logPath: folder.path + "/a.log", readsOutput: true)
+        #expect(await eventually { server.firstLine == "ready" })
+        await children.stopAll(report: { _ in }, hurry: { true })
+        #expect(server.exitCode == 7)
+    }
+
     @Test("a child that ends by itself is handed out once")
     func ending() async throws {
         let folder = try TemporaryFolder()
@@ -344,6 +361,24 @@ struct ChildProcessTests {
         innocent.send(SIGKILL)
         #expect(await innocent.waitForEnd(milliseconds: 20_000))
         #expect(!FileManager.default.fileExists(atPath: record))
+    }
+
+    @Test("a server that nobody wrote down is found by its cluster, also through a symbolic link")
+    func leftoverServer() async throws {
+        let folder = try TemporaryFolder()
+        let (cluster, link) = (folder.path + "/data", folder.path + "/link")
+        try FileManager.default.createDirectory(atPath: cluster, withIntermediateDirectories: false)
+        try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: cluster)
+        let server = try ChildProcess(
+            ChildCommand(
+                name: "postgres", arguments: ["/bin/sh", "-c", "cd '\(cluster)' && echo there && exec sleep 100"],
+                environment: ["PATH": "/usr/bin:/bin"]),
+            logPath: folder.path + "/a.log", readsOutput: true)
+        #expect(await eventually { server.firstLine == "there" })
+        try Data("\(server.processID)\n".utf8).write(to: URL(fileURLWithPath: cluster + "/postmaster.pid"))
+        try await Leftovers.stop(recordedAt: folder.path + "/children.json", clusterFolder: link) { _ in }
+        #expect(await server.waitForEnd(milliseconds: 5_000))
+        server.send(SIGKILL)
     }
 
     /// Asks again until the answer is yes, for at most 20 seconds.

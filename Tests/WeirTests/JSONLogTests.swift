@@ -79,6 +79,21 @@ struct JSONLogTests {
         #expect(object?["truncated"] == "true")
     }
 
+    @Test("a text is kept up to its limit in bytes, and so is a key")
+    func limits() throws {
+        let key = String(repeating: "k", count: 128)
+        for (text, isWhole) in [
+            (String(repeating: "a", count: JSONLine.textLimit), true),
+            (String(repeating: "a", count: JSONLine.textLimit + 1), false),
+            (String(repeating: "é", count: JSONLine.textLimit / 2), true),
+        ] {
+            let line = written { $0.info("m", metadata: ["\(key)": "\(text)"]) }
+            let object = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: String]
+            #expect((object?[key] == text) == isWhole)
+            #expect((object?["truncated"] == nil) == isWhole)
+        }
+    }
+
     @Test("an event below the level is not written")
     func level() {
         #expect(written(level: .error) { $0.warning("m") }.isEmpty)

@@ -121,6 +121,7 @@ struct SettingsTests {
             ("DATABASE_URL", "postgresql://u:hunter2@db:99999/x"), ("REDIS_URL", "http://:hunter2@r"),
             ("REDIS_URL", "hunter2:6379"),
             ("WEIR_KEY_PEPPER", "hunter2"), ("WEIR_ADMIN_KEY", "hunter2"),
+            ("WEIR_ADMIN_URL", "http://admin:hunter2@host:8081"), ("WEIR_HOST", "u:hunter2@db"),
             ("WEIR_ADMIN_KEY", "weir_live_0123456789AB_000000000000000000000000000000000sImyu"),
         ])
     func badSecret(name: String, text: String) {

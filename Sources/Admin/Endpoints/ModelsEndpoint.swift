@@ -16,7 +16,7 @@ struct ModelsEndpoint: Sendable {
         let input = try await RequestBodyReader.object(
             call, fields: ["name", "version", "feature_count", "fixed_tokens_per_request", "maximum_output_tokens"])
         let name = input.required("name", .modelName)
-        let version = input.optional("version", .text(length: 1...64)) ?? ""
+        let version = input.optional("version", .modelVersion) ?? ""
         let featureCount = input.nullable("feature_count", .integer(1...4_096))
         let fixedTokens = input.optional("fixed_tokens_per_request", .integer(0...Self.tokenLimit)) ?? 1
         let outputTokens = input.optional("maximum_output_tokens", .integer(0...Self.tokenLimit)) ?? 64

@@ -20,7 +20,7 @@ struct RoutesEndpoint: Sendable {
             let address = item.required("address", Self.address)
             let workerProtocol = item.required("protocol", .oneOf(WorkerProtocol.allCases))
             let weight = item.optional("weight", .integer(1...1_000)) ?? 1
-            let version = item.optional("version", .text(length: 0...64)) ?? ""
+            let version = item.optional("version", .modelVersionOrNone) ?? ""
             guard let address, let workerProtocol else { continue }
             if !isAllowed(address) {
                 item.note(

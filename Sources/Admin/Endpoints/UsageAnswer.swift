@@ -66,7 +66,8 @@ struct TenantUsageAnswer: Encodable {
     let start: String
     let end: String
     let timeZone: String
-    let currency: String
+    /// `nil` where nothing was used and the tenant has no tier that would name one.
+    @Present var currency: String?
     let data: [UsageLine]
     let total: UsageLine
     let hasMore: Bool

@@ -11,8 +11,6 @@ struct UsageEndpoint: Sendable {
 
     /// Days of all time zones together.
     private static let dayLimit = 20_000
-    /// ISO 4217's code for no currency: nothing was used, and the tenant has no tier that would name one.
-    private static let noCurrency = "XXX"
 
     private enum Group: String, CaseIterable {
         case tenant
@@ -42,17 +40,18 @@ struct UsageEndpoint: Sendable {
                 rows.map(\.usage), sheets: sheets, byDay: groups.contains(.day), byModel: groups.contains(.model),
                 byKey: groups.contains(.key))
         } catch {
-            throw Self.refusal(for: error)
+            throw error.refusal
         }
-        var currency = report.currency
-        if currency.isEmpty, let version = tenant.tierVersionID {
-            currency = try await prices.sheet(version)?.currency ?? ""
+        var currency: String? = report.currency
+        if report.currency.isEmpty {
+            currency = nil
+            if let version = tenant.tierVersionID { currency = try await prices.sheet(version)?.currency }
         }
         let names = days.map(\.name)
         return try .json(
             TenantUsageAnswer(
                 start: start.description, end: end.description, timeZone: tenant.timeZone,
-                currency: currency.isEmpty ? Self.noCurrency : currency,
+                currency: currency,
                 data: report.lines.prefix(limit).map { UsageLine($0, days: names) },
                 total: UsageLine(report.total, days: []),
                 hasMore: report.lines.count > limit))
@@ -78,7 +77,8 @@ struct UsageEndpoint: Sendable {
         for row in rows {
             guard days.indices.contains(row.usage.day), let day = indices[days[row.usage.day].name] else { continue }
             let part = Part(
-                currency: sheets[row.usage.tierVersionID]?.currency ?? Self.noCurrency,
+                // Never shown: the reporter refuses usage without a sheet.
+                currency: sheets[row.usage.tierVersionID]?.currency ?? "",
                 tenantID: groups.contains(.tenant) ? row.tenantID : nil)
             parts[part, default: []].append(row.usage.moved(toDay: day))
         }
@@ -91,7 +91,7 @@ struct UsageEndpoint: Sendable {
                     parts[part] ?? [], sheets: sheets, byDay: groups.contains(.day), byModel: groups.contains(.model),
                     byKey: groups.contains(.key))
             } catch {
-                throw Self.refusal(for: error)
+                throw error.refusal
             }
             lines += report.lines.map { UsageLine($0, days: names, tenantID: part.tenantID, currency: part.currency) }
             let total = UsageLine(report.total, days: [], currency: part.currency)
@@ -128,8 +128,8 @@ struct UsageEndpoint: Sendable {
 
     private func range(_ query: QueryParameters, _ calendar: PeriodCalendar) throws(Refusal) -> (Timestamp, Timestamp) {
         let month = calendar.period(containing: time.now, frequency: .month)
-        let start = try query.instant("start") ?? month.start
-        let end = try query.instant("end") ?? month.end
+        let start = try query.usageEdge("start") ?? month.start
+        let end = try query.usageEdge("end") ?? month.end
         guard start < end else {
             throw .invalid("end", "must be later than start", fix: "The range is half-open: start <= t < end.")
         }
@@ -178,18 +178,6 @@ struct UsageEndpoint: Sendable {
         var sheets: [TierVersionID: PriceSheet] = [:]
         for id in Set(rows.map(\.usage.tierVersionID)) { sheets[id] = try await prices.sheet(id) }
         return sheets
-    }
-
-    private static func refusal(for failure: UsageReporter.Failure) -> Refusal {
-        switch failure {
-        case .mixedCurrencies:
-            Refusal(
-                .conflict,
-                "The tenant's tiers had different currencies in this time, which cannot be added up. Ask for a shorter range."
-            )
-        case .unknownPriceVersion, .amountTooLarge:
-            Refusal(.internalError, "The usage cannot be rated.", cause: "\(failure)")
-        }
     }
 }
 

@@ -32,7 +32,7 @@ struct AdminGate: Sendable {
         let values = request.headers[values: .authorization]
         guard let value = values.first else { return nil }
         guard values.count == 1 else {
-            throw Refusal(.badRequest, "The header Authorization is there more than once. Send it once.")
+            throw Refusal(.invalidAPIKey, "The header Authorization is there more than once. Send it once.")
         }
         let scheme = "bearer "
         guard value.utf8.count > scheme.utf8.count, value.prefix(scheme.count).lowercased() == scheme else {

@@ -5,19 +5,27 @@ final class InputProblems {
     /// An input can hold thousands of wrong values; the first ones say enough.
     private static let limit = 32
     private(set) var list: [Refusal.FieldError] = []
+    private var hasUnknownField = false
 
     func add(_ location: String, _ message: String, fix: String) {
         guard list.count < Self.limit else { return }
         list.append(Refusal.FieldError(location: location, message: message, fix: fix))
     }
 
+    /// Decides about the code: whoever sends a field that there is not means something that would not happen, however
+    /// good the other values are.
+    func addUnknownField(_ location: String, fix: String) {
+        hasUnknownField = true
+        add(location, "is not a field of this object", fix: fix)
+    }
+
     var refusal: Refusal {
         Refusal(
-            .validationFailed,
+            hasUnknownField ? .unknownField : .validationFailed,
             list.count == 1 ? "One value is not acceptable." : "\(list.count) values are not acceptable.", errors: list)
     }
 
-    /// - Throws: `validation_failed` if anything was wrong.
+    /// - Throws: `unknown_field` or `validation_failed` if anything was wrong.
     func check() throws(Refusal) {
         if !list.isEmpty { throw refusal }
     }
@@ -34,9 +42,8 @@ struct InputObject {
         self.pointer = pointer
         self.problems = problems
         for name in members.keys.sorted() where !fields.contains(name) {
-            problems.add(
-                location(name), "is not a field of this object",
-                fix: "The fields are \(fields.sorted().joined(separator: ", ")).")
+            problems.addUnknownField(
+                location(name), fix: "The fields are \(fields.sorted().joined(separator: ", ")).")
         }
     }
 
@@ -101,7 +108,7 @@ struct InputObject {
         var objects: [InputObject] = []
         for (index, element) in elements.enumerated() {
             guard case .object(let inner) = element else {
-                note("\(name)", "must hold objects only, unlike the one at \(index)", fix: "Send [{...}].")
+                note(name, "must hold objects only, unlike the one at \(index)", fix: "Send [{...}].")
                 continue
             }
             objects.append(InputObject(inner, at: "\(location(name))/\(index)", fields: fields, problems: problems))

@@ -63,6 +63,27 @@ extension InputRule where Value == String {
         }
     }
 
+    /// As a request can name it, and a worker's path can hold it.
+    static var modelVersion: InputRule {
+        InputRule(
+            expectation: "a model's version",
+            fix: "Send letters, digits, dots, underscores, plus signs and hyphens, at most 64 of them."
+        ) { value in
+            guard case .string(let text) = value, text.utf8.count <= 64, ModelVersionName.isValid(text.utf8) else {
+                return nil
+            }
+            return text
+        }
+    }
+
+    /// Empty where a route does not say.
+    static var modelVersionOrNone: InputRule {
+        InputRule(expectation: "a model's version or empty", fix: modelVersion.fix) { value in
+            if value == .string("") { return "" }
+            return modelVersion.read(value)
+        }
+    }
+
     static var modelNameOrAny: InputRule {
         InputRule(expectation: "a model's name or *", fix: "Send * for every model that has no price of its own.") {
             value in

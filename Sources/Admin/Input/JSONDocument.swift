@@ -12,7 +12,7 @@ indirect enum JSONValue: Equatable, Sendable {
 
 /// Reads RFC 8259 strictly: UTF-8, one document, no key twice, nothing behind it, and not nested too deeply.
 struct JSONDocument {
-    static let depthLimit = 16
+    static let depthLimit = 32
 
     private let bytes: [UInt8]
     private var position = 0

@@ -53,6 +53,17 @@ struct QueryParameters: Sendable {
         }
     }
 
+    /// The start or the end of a range of usage.
+    func usageEdge(_ name: String) throws(Refusal) -> Timestamp? {
+        guard let edge = try instant(name) else { return nil }
+        guard edge.isUsageEdge else {
+            throw .invalid(
+                name, "must be on a quarter of an hour, by which usage is summed",
+                fix: "Send minutes of 00, 15, 30 or 45 and no seconds.")
+        }
+        return edge
+    }
+
     /// `limit`, `after` and `before` of a list.
     func page<Cursor>(_ cursor: (String) -> Cursor?) throws(Refusal) -> PageRequest<Cursor> {
         let limit = try integer("limit", in: 1...100, default: 20)

@@ -28,7 +28,9 @@ enum RequestBodyReader {
         }
         let value = try JSONDocument.parse(Array(buffer.readableBytesView))
         guard case .object(let members) = value else {
-            throw Refusal.invalid("", "must be a JSON object", fix: "Send {...}.")
+            throw Refusal(
+                .invalidJSON, "The body must be a JSON object.",
+                errors: [Refusal.FieldError(location: "", message: "must be a JSON object", fix: "Send {...}.")])
         }
         return InputObject(members, at: "", fields: fields, problems: InputProblems())
     }

@@ -16,6 +16,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
     case duplicateKey = "duplicate_key"
     case invalidNumber = "invalid_number"
     case forbiddenField = "forbidden_field"
+    case unknownField = "unknown_field"
     case validationFailed = "validation_failed"
     case conflict = "conflict"
     case requestTimeout = "request_timeout"
@@ -38,7 +39,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
     /// The HTTP status on the native surface.
     public var httpStatus: Int {
         switch self {
-        case .badRequest, .invalidJSON, .tooDeep, .duplicateKey, .invalidNumber, .forbiddenField: 400
+        case .badRequest, .invalidJSON, .tooDeep, .duplicateKey, .invalidNumber, .forbiddenField, .unknownField: 400
         case .missingKey, .invalidAPIKey: 401
         case .wrongPlane, .tenantSuspended, .insufficientScope, .modelNotAllowed: 403
         case .notFound, .modelNotFound: 404
@@ -78,6 +79,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .duplicateKey: "The body has a key twice"
         case .invalidNumber: "A number cannot be used"
         case .forbiddenField: "The body has a field that is not accepted"
+        case .unknownField: "The body has an unknown field"
         case .validationFailed: "The request does not fit the model or the schema"
         case .conflict: "The request conflicts with what is there"
         case .requestTimeout: "The request took too long to arrive"

@@ -43,3 +43,9 @@ public struct Usage: Equatable, Sendable {
         return (clamped, clamped != self)
     }
 }
+
+extension Timestamp {
+    /// Whether a range of usage may begin or end here. Usage is summed by quarters of an hour, on one of which every time zone's midnight
+    /// falls; a range that cuts a quarter in two could only guess.
+    public var isUsageEdge: Bool { microsecondsSince1970 % 900_000_000 == 0 }
+}

@@ -15,6 +15,9 @@ public enum Frequency: String, Sendable, CaseIterable {
     case year
     /// One period for all time.
     case none
+
+    /// Whether the quota begins anew. Where it does not, no answer names the period's end: it lies beyond what RFC 3339 can say.
+    public var recurs: Bool { self != .none }
 }
 
 /// What happens at the limit.

@@ -92,6 +92,24 @@ public enum ModelName {
     }
 }
 
+/// A version of a model as requests, routes and the registry spell it.
+public enum ModelVersionName {
+    /// 1 to 128 of `[A-Za-z0-9._+-]`, no `..` and not a dot alone: a version becomes part of a path on the worker's side, so it must not be
+    /// able to lead anywhere else.
+    public static func isValid(_ bytes: some Collection<UInt8>) -> Bool {
+        var previous: UInt8 = 0
+        for byte in bytes {
+            switch byte {
+            case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, UInt8(ascii: "_"), UInt8(ascii: "+"), UInt8(ascii: "-"): break
+            case UInt8(ascii: ".") where previous != UInt8(ascii: "."): break
+            default: return false
+            }
+            previous = byte
+        }
+        return (1...128).contains(bytes.count) && !bytes.elementsEqual(".".utf8)
+    }
+}
+
 /// What the registry says about a model.
 public struct ModelProfile: Hashable, Sendable {
     public let name: String

@@ -43,6 +43,17 @@ struct QueryParameters {
         return instant
     }
 
+    /// The start or the end of a range of usage.
+    func usageEdge(_ name: String) throws(Refusal) -> Timestamp? {
+        guard let edge = try instant(name) else { return nil }
+        guard edge.isUsageEdge else {
+            throw .invalid(
+                name, "must be on a quarter of an hour, by which usage is summed",
+                fix: "Send minutes of 00, 15, 30 or 45 and no seconds.")
+        }
+        return edge
+    }
+
     func requestID(_ name: String) throws(Refusal) -> Domain.RequestID? {
         guard let text = values[name] else { return nil }
         guard let id = Domain.RequestID(publicText: text) else {

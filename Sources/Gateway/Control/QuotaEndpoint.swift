@@ -31,7 +31,8 @@ private struct QuotaLine: Encodable {
     let available: Int64
     let periodID: String
     let periodStart: String
-    let periodEnd: String
+    /// Left out where the period has no end.
+    let periodEnd: String?
     let timeZone: String
 
     enum CodingKeys: String, CodingKey {
@@ -53,7 +54,7 @@ private struct QuotaLine: Encodable {
         available = max(0, limit - settled - held)
         periodID = period.id
         periodStart = period.start.description
-        periodEnd = period.end.description
+        periodEnd = quota.frequency.recurs ? period.end.description : nil
         self.timeZone = timeZone
     }
 }

@@ -15,8 +15,8 @@ struct UsageEndpoint: Sendable {
         let query = try QueryParameters(request, allowed: ["start", "end", "group_by"])
         let calendar = PeriodCalendar(timeZone: caller.timeZone) ?? .utc
         let month = calendar.period(containing: time.now, frequency: .month)
-        let start = try query.instant("start") ?? month.start
-        let end = try query.instant("end") ?? max(month.end, start)
+        let start = try query.usageEdge("start") ?? month.start
+        let end = try query.usageEdge("end") ?? max(month.end, start)
         guard start < end else {
             throw Refusal.invalid("end", "must be later than start", fix: "The range is half-open: start <= t < end.")
         }
@@ -44,7 +44,7 @@ struct UsageEndpoint: Sendable {
                 rows, sheets: sheets, byDay: groups.contains("day"), byModel: groups.contains("model"),
                 byKey: groups.contains("key"))
         } catch {
-            throw Refusal(.internalError, "The usage cannot be rated.", cause: "\(error)")
+            throw error.refusal
         }
     }
 

@@ -80,10 +80,11 @@ enum AnswerBody {
 
     private static func writeQuota(_ refusal: QuotaRefusal, to body: inout ByteBuffer) {
         let quota = refusal.quota
+        let reset = quota.frequency.recurs ? ",\"resets_at\":\"\(refusal.period.end)\"" : ""
         body.writeString(
             ",\"violated-policies\":[\"\(quota.policy)\"],\"quota\":{\"policy\":\"\(quota.policy)\",\"unit\":\"\(quota.unit.rawValue)\""
                 + ",\"limit\":\(quota.amount),\"settled\":\(refusal.settled),\"held\":\(refusal.held)"
-                + ",\"requested\":\(refusal.requested),\"resets_at\":\"\(refusal.period.end)\"}")
+                + ",\"requested\":\(refusal.requested)\(reset)}")
     }
 }
 

@@ -99,8 +99,10 @@ enum AnswerHead {
             buffer.writeString(reading.quota.policy)
             buffer.writeStaticString("\";q=")
             buffer.writeDecimal(reading.quota.amount)
-            buffer.writeStaticString(";w=")
-            buffer.writeDecimal(reading.windowSeconds)
+            if reading.quota.frequency.recurs {
+                buffer.writeStaticString(";w=")
+                buffer.writeDecimal(reading.windowSeconds)
+            }
             if reading.quota.unit == .tokens { buffer.writeStaticString(";qu=\"tokens\"") }
         }
         buffer.writeStaticString("\r\nRateLimit: \"")
@@ -109,8 +111,10 @@ enum AnswerHead {
             buffer.writeString(reading.quota.policy)
             buffer.writeStaticString("\";r=")
             buffer.writeDecimal(reading.remaining)
-            buffer.writeStaticString(";t=")
-            buffer.writeDecimal(reading.resetSeconds)
+            if reading.quota.frequency.recurs {
+                buffer.writeStaticString(";t=")
+                buffer.writeDecimal(reading.resetSeconds)
+            }
         }
     }
 
@@ -130,6 +134,7 @@ enum AnswerHead {
         buffer.writeStaticString(name)
         buffer.writeStaticString(": ")
         buffer.writeDecimal(tightest.remaining)
+        guard tightest.quota.frequency.recurs else { return }
         buffer.writeStaticString("\r\nx-ratelimit-reset-")
         buffer.writeStaticString(name)
         buffer.writeStaticString(": ")
@@ -190,11 +195,8 @@ extension Refusal {
     /// The header fields that go with the refusal.
     var fields: [(String, String)] {
         var fields: [(String, String)] = []
-        if code.httpStatus == 401 {
-            fields.append(("www-authenticate", "Bearer"))
-            fields.append(("x-should-retry", "false"))
-        }
-        if code == .quotaExceeded { fields.append(("x-should-retry", "false")) }
+        if code.httpStatus == 401 { fields.append(("www-authenticate", "Bearer")) }
+        if [401, 403, 422, 429].contains(code.httpStatus) { fields.append(("x-should-retry", "false")) }
         if let retryAfterSeconds {
             fields.append(("retry-after", String(retryAfterSeconds)))
             if code != .quotaExceeded { fields.append(("retry-after-ms", String(retryAfterSeconds * 1_000))) }
@@ -204,18 +206,22 @@ extension Refusal {
             fields.append(("x-ratelimit-limit-\(name)", String(quota.quota.amount)))
             fields.append(
                 ("x-ratelimit-remaining-\(name)", String(max(0, quota.quota.amount - quota.settled - quota.held))))
-            fields.append(("x-ratelimit-reset-\(name)", durationText(seconds: Int64(retryAfterSeconds ?? 0))))
-            let window = quota.period.end.milliseconds(since: quota.period.start) / 1_000
+            if let retryAfterSeconds {
+                fields.append(("x-ratelimit-reset-\(name)", durationText(seconds: Int64(retryAfterSeconds))))
+            }
+            let seconds = quota.period.end.milliseconds(since: quota.period.start) / 1_000
+            let window = quota.quota.frequency.recurs ? ";w=\(seconds)" : ""
             fields.append(
                 (
                     "RateLimit-Policy",
-                    "\"\(quota.quota.policy)\";q=\(quota.quota.amount);w=\(window)"
+                    "\"\(quota.quota.policy)\";q=\(quota.quota.amount)\(window)"
                         + (quota.quota.unit == .tokens ? ";qu=\"tokens\"" : "")
                 ))
+            let reset = retryAfterSeconds.map { ";t=\($0)" } ?? ""
             fields.append(
                 (
                     "RateLimit",
-                    "\"\(quota.quota.policy)\";r=\(max(0, quota.quota.amount - quota.settled - quota.held));t=\(retryAfterSeconds ?? 0)"
+                    "\"\(quota.quota.policy)\";r=\(max(0, quota.quota.amount - quota.settled - quota.held))\(reset)"
                 ))
         }
         if !allowedMethods.isEmpty { fields.append(("allow", allowedMethods.joined(separator: ", "))) }

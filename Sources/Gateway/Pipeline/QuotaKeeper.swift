@@ -259,10 +259,11 @@ extension Refusal {
     static func quotaExceeded(_ numbers: QuotaRefusal, at now: Timestamp) -> Refusal {
         let quota = numbers.quota
         let seconds = max(1, (numbers.period.end.milliseconds(since: now) + 999) / 1_000)
+        let reset = quota.frequency.recurs ? "Resets \(numbers.period.end)." : "It does not begin anew."
         return Refusal(
             .quotaExceeded,
             "The quota \(quota.policy) for \(numbers.period.id) is used up. Limit \(quota.amount), settled \(numbers.settled), "
-                + "held \(numbers.held), requested up to \(numbers.requested). Resets \(numbers.period.end).",
-            retryAfterSeconds: Int(clamping: seconds), quota: numbers)
+                + "held \(numbers.held), requested up to \(numbers.requested). \(reset)",
+            retryAfterSeconds: quota.frequency.recurs ? Int(clamping: seconds) : nil, quota: numbers)
     }
 }

@@ -43,7 +43,7 @@ struct PredictRequest: Sendable {
         }
         self.model = model
         version = try members.version.map { value throws(Refusal) in
-            guard let text = tape.string(value), Self.isVersion(text.utf8) else {
+            guard let text = tape.string(value), ModelVersionName.isValid(text.utf8) else {
                 throw .invalid(
                     "/version",
                     "must be 1 to 128 of A-Z, a-z, 0-9, dot, underscore, plus and hyphen, without two dots in a row",
@@ -84,20 +84,6 @@ struct PredictRequest: Sendable {
                     fix: "Send \(expected) numbers for each row.")
             }
         }
-    }
-
-    /// A version becomes part of a path on the worker's side, so it must not be able to lead anywhere else.
-    private static func isVersion(_ bytes: String.UTF8View) -> Bool {
-        var previous: UInt8 = 0
-        for byte in bytes {
-            switch byte {
-            case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, UInt8(ascii: "_"), UInt8(ascii: "+"), UInt8(ascii: "-"): break
-            case UInt8(ascii: ".") where previous != UInt8(ascii: "."): break
-            default: return false
-            }
-            previous = byte
-        }
-        return (1...128).contains(bytes.count) && !bytes.elementsEqual(".".utf8)
     }
 
     private func checkRows() throws(Refusal) {

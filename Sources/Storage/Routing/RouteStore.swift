@@ -125,7 +125,7 @@ enum RouteEntry {
         for item in items {
             guard let address = WorkerAddress(item.address),
                 let workerProtocol = WorkerProtocol(rawValue: item.protocol ?? WorkerProtocol.predict.rawValue),
-                (1...1_000).contains(item.weight ?? 1), (item.version ?? "").utf8.count <= 64
+                (1...1_000).contains(item.weight ?? 1), Self.isVersion(item.version ?? "")
             else { return nil }
             replicas.append(
                 Replica(
@@ -133,6 +133,10 @@ enum RouteEntry {
                     version: item.version ?? ""))
         }
         return replicas
+    }
+
+    private static func isVersion(_ text: String) -> Bool {
+        text.isEmpty || text.utf8.count <= 64 && ModelVersionName.isValid(text.utf8)
     }
 }
 

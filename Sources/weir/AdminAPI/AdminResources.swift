@@ -15,8 +15,9 @@ struct AdminTenant: Decodable, Sendable {
     let name: String
     let timeZone: String
     let state: String
-    let tier: String
-    let priceVersion: String
+    /// Both `nil` for a tenant without a subscription.
+    let tier: String?
+    let priceVersion: String?
     let createdAt: String
 }
 
@@ -24,7 +25,8 @@ struct AdminKey: Decodable, Sendable {
     let id: String
     /// The twelve characters after the environment; where they are `id` itself, nothing.
     let publicId: String?
-    let tenantId: String
+    /// `nil` for an admin key.
+    let tenantId: String?
     let name: String?
     let environment: String
     let lastFour: String

@@ -43,8 +43,10 @@ struct ModelsCommand: AsyncParsableCommand {
         @Argument(help: "The model's name: lower-case letters, digits, dots, hyphens and underscores.") var name: String
         @Option(help: "The version in force.") var version = "1"
         @Option(help: "Numbers in one row of input; the worker checks where it is left out.") var features: Int?
-        @Option(help: "Tokens that a request counts where the worker reports none.") var tokensPerRequest: Int64 = 0
-        @Option(help: "The most output tokens of one request; held before it begins.") var maxOutputTokens: Int64 = 0
+        @Option(help: "Tokens that a request counts where the worker reports none; 1 where it is left out.")
+        var tokensPerRequest: Int64?
+        @Option(help: "The most output tokens of one request, held before it begins; 64 where it is left out.")
+        var maxOutputTokens: Int64?
         @OptionGroup var admin: AdminOptions
 
         func validate() throws {
@@ -52,7 +54,7 @@ struct ModelsCommand: AsyncParsableCommand {
             guard features.map({ (1...4_096).contains($0) }) ?? true else {
                 throw ValidationError("--features is from 1 to 4096")
             }
-            guard tokensPerRequest >= 0, maxOutputTokens >= 0 else {
+            guard tokensPerRequest ?? 0 >= 0, maxOutputTokens ?? 0 >= 0 else {
                 throw ValidationError("numbers of tokens are not negative")
             }
         }
@@ -67,25 +69,12 @@ struct ModelsCommand: AsyncParsableCommand {
         }
     }
 
-    /// The contract asks for every field, `null` where the worker checks the features.
+    /// What is left out has the contract's default.
     struct NewModel: Encodable {
         let name: String
         let version: String
         let featureCount: Int?
-        let fixedTokensPerRequest: Int64
-        let maximumOutputTokens: Int64
-
-        private enum CodingKeys: String, CodingKey {
-            case name, version, featureCount, fixedTokensPerRequest, maximumOutputTokens
-        }
-
-        func encode(to encoder: any Encoder) throws {
-            var container = encoder.container(keyedBy: CodingKeys.self)
-            try container.encode(name, forKey: .name)
-            try container.encode(version, forKey: .version)
-            try container.encode(featureCount, forKey: .featureCount)
-            try container.encode(fixedTokensPerRequest, forKey: .fixedTokensPerRequest)
-            try container.encode(maximumOutputTokens, forKey: .maximumOutputTokens)
-        }
+        let fixedTokensPerRequest: Int64?
+        let maximumOutputTokens: Int64?
     }
 }

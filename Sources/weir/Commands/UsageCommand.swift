@@ -15,7 +15,7 @@ struct UsageCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Report completed requests, of one tenant or of all.",
             discussion:
-                "Times are RFC 3339 with an offset; the start counts, the end does not. Without them it is the current month."
+                "Times are RFC 3339 with an offset, on quarters of an hour; the start counts, the end does not. Without them it is the current month."
         )
         @Option(help: ArgumentHelp("Only this tenant.", valueName: "id")) var tenant: String?
         @Option(help: "The first instant.") var start: String?

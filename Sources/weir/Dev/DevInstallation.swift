@@ -87,7 +87,8 @@ struct DevInstallation: Sendable {
     private func listenerPort(_ wanted: Int, flag: String) throws(CommandFailure) -> Int {
         if wanted == 0 { return try FreePort.any() }
         guard FreePort.isFree(wanted) else {
-            throw CommandFailure("port \(wanted) is in use: give another with \(flag), or \(flag) 0 for any free one")
+            let obstacle = FreePort.isPrivileged(wanted) ? "is not for this user to listen on" : "is in use"
+            throw CommandFailure("port \(wanted) \(obstacle): give another with \(flag), or \(flag) 0 for any free one")
         }
         return wanted
     }

@@ -3,7 +3,7 @@ import Glibc
 
 /// Where `weir dev` keeps what, inside its data folder.
 struct DevLayout: Sendable, Equatable {
-    /// The data folder, absolute, symbolic links resolved.
+    /// The data folder, absolute.
     let root: String
     /// The folder of PostgreSQL's data and socket; usually inside ``root``.
     let postgresFolder: String

@@ -48,6 +48,10 @@ struct DevSecrets: Codable, Sendable, Equatable {
                     "\(path) is damaged. The keys in the database depend on it: restore it, or delete the whole folder to begin anew"
                 )
             }
+            // A copy or a restored backup may be readable for others.
+            guard chmod(path, 0o600) == 0 else {
+                throw CommandFailure("cannot make \(path) private: \(String(cString: strerror(errno)))")
+            }
             return secrets
         }
         var generator = SystemRandomNumberGenerator()

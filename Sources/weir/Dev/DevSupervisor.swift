@@ -49,9 +49,10 @@ final class DevChildren: Sendable {
             if child.isRunning {
                 report("Stopping \(child.name)")
                 // SIGINT is PostgreSQL's fast shutdown.
-                child.send(child.name == "postgres" ? SIGINT : SIGTERM)
-                if await !child.waitForEnd(milliseconds: 45_000, hurry: hurry) {
-                    child.send(child.name == "postgres" ? SIGQUIT : SIGKILL)
+                let isPostgres = child.name == "postgres"
+                child.send(isPostgres ? SIGINT : SIGTERM)
+                if await !child.waitForEnd(milliseconds: 45_000, hurry: { !isPostgres && hurry() }) {
+                    child.send(isPostgres ? SIGQUIT : SIGKILL)
                     _ = await child.waitForEnd(milliseconds: 10_000)
                 }
             }

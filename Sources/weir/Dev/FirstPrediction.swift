@@ -4,13 +4,23 @@ import NIOCore
 
 /// Small requests to our own listeners.
 enum LocalHTTP {
+    struct Answer: Sendable, Equatable {
+        let status: Int
+        /// Whether it carries the request id that Weir puts on everything.
+        let isOurs: Bool
+    }
+
     /// The status of a GET; `nil` if nobody answers.
-    static func status(of url: String) async -> Int? {
+    static func status(of url: String) async -> Int? { await answer(to: url)?.status }
+
+    /// What a GET is answered with; `nil` if nobody answers.
+    static func answer(to url: String) async -> Answer? {
         guard let response = try? await CommandHTTP.client.execute(HTTPClientRequest(url: url), timeout: .seconds(5))
         else { return nil }
         // The connection goes back to the pool only when the body is read.
         _ = try? await response.body.collect(upTo: 1_048_576)
-        return Int(response.status.code)
+        let requestID = response.headers.first(name: "x-request-id") ?? ""
+        return Answer(status: Int(response.status.code), isOurs: requestID.hasPrefix("req_"))
     }
 }
 

@@ -10,6 +10,9 @@ enum FreePort {
 
     static func isFree(_ port: Int) -> Bool { bound(port) != nil }
 
+    /// Whether a port that is not free is merely not for this user: below 1024 most systems want a privilege.
+    static func isPrivileged(_ port: Int) -> Bool { port < 1_024 && !isListening(port) }
+
     /// Binds, reads the port's number and lets go.
     private static func bound(_ port: Int) -> Int? {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)

@@ -73,9 +73,16 @@ enum Leftovers {
             let line = text.split(separator: "\n").first, let processID = Int32(line), processID > 1,
             // The number may belong to somebody else by now; a server works inside its cluster's folder.
             let folder = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(processID)/cwd"),
-            folder == clusterFolder
+            folder == resolved(clusterFolder)
         else { return nil }
         return RememberedChild(name: "postgres", processID: processID)
+    }
+
+    /// The path without symbolic links, as the kernel tells it.
+    private static func resolved(_ path: String) -> String {
+        guard let real = realpath(path, nil) else { return path }
+        defer { free(real) }
+        return String(cString: real)
     }
 
     private static func hasEnded(_ child: RememberedChild, within milliseconds: Int) async -> Bool {

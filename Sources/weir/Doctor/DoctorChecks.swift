@@ -91,17 +91,19 @@ struct DoctorChecks: Sendable {
     private func listener(_ check: String, host: String, port: Int, variable: String) async -> DoctorFinding {
         guard port != 0 else { return .skipped(check, "any free port is taken") }
         let shown = host.contains(":") ? "[\(host)]" : host == "0.0.0.0" ? "127.0.0.1" : host
-        if let status = await LocalHTTP.status(of: "http://\(shown):\(port)/healthz") {
-            return (200..<500).contains(status)
-                ? .fine(check, "something answers HTTP on port \(port); if it is Weir, it runs already")
-                : .warning(
-                    check, "port \(port) answers with status \(status)",
-                    "see who listens there: `ss -ltnp 'sport = :\(port)'`")
+        let remedy = "see what it is with `ss -ltnp 'sport = :\(port)'`, or choose another port with \(variable)"
+        if let answer = await LocalHTTP.answer(to: "http://\(shown):\(port)/healthz") {
+            return answer.isOurs
+                ? .fine(check, "Weir answers on port \(port)")
+                : .failed(check, "port \(port) is taken by something that speaks HTTP and is not Weir", remedy)
         }
         if FreePort.isFree(port) { return .fine(check, "port \(port) is free") }
-        return .failed(
-            check, "port \(port) is taken by something that does not speak HTTP",
-            "see what it is with `ss -ltnp 'sport = :\(port)'`, or choose another port with \(variable)")
+        if FreePort.isPrivileged(port) {
+            return .failed(
+                check, "port \(port) is not for this user to listen on",
+                "choose a port from 1024 with \(variable), or give the process the capability CAP_NET_BIND_SERVICE")
+        }
+        return .failed(check, "port \(port) is taken by something that does not speak HTTP", remedy)
     }
 
     /// Through the admin API, because it alone knows the routes that gateways use.
@@ -114,9 +116,7 @@ struct DoctorChecks: Sendable {
         }
         let routes: [AdminRoute]
         do throws(CommandFailure) {
-            let call = try? AdminRequest(.get, ["routes"], query: [("limit", "100")])
-            guard let call else { return [] }
-            routes = try await client.send(call).decoded(AdminPage<AdminRoute>.self).data
+            routes = try await self.routes(client)
         } catch {
             return [
                 .failed(
@@ -126,6 +126,21 @@ struct DoctorChecks: Sendable {
             ]
         }
         return [.fine("admin", "\(settings.adminURL) answers and accepts the key")] + (await workers(routes))
+    }
+
+    /// All of them, page by page; the bound is for a server that never says that it is the last one.
+    private func routes(_ client: AdminClient) async throws(CommandFailure) -> [AdminRoute] {
+        var routes: [AdminRoute] = []
+        var last: String?
+        for _ in 0..<1_000 {
+            let query: [(String, String?)] = [("limit", "100"), ("after", last)]
+            guard let call = try? AdminRequest(.get, ["routes"], query: query) else { break }
+            let page = try await client.send(call).decoded(AdminPage<AdminRoute>.self)
+            routes += page.data
+            last = page.lastId
+            guard page.hasMore, last != nil else { break }
+        }
+        return routes
     }
 
     private func workers(_ routes: [AdminRoute]) async -> [DoctorFinding] {

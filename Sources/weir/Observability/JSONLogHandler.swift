@@ -133,9 +133,9 @@ struct JSONLine {
             bytes.append(Self.hexadecimal[Int(scalar.value & 15)])
             return 6
         default:
-            let encoded = UTF8.encode(scalar)
-            for byte in encoded ?? UTF8.encodedReplacementCharacter { bytes.append(byte) }
-            return 4
+            let encoded = UTF8.encode(scalar) ?? UTF8.encodedReplacementCharacter
+            for byte in encoded { bytes.append(byte) }
+            return encoded.count
         }
     }
 }

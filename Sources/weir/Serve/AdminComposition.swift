@@ -26,9 +26,11 @@ enum AdminComposition {
             metrics: renderMetrics, isAllowed: parts.isAllowedWorker, time: parts.time)
         let server = AdminServer(
             configuration: configuration, parts: adminParts, eventLoops: eventLoops, logger: logger)
-        return server.makeApplication { port in
+        let application = server.makeApplication { port in
             logger.notice(
                 "serving", metadata: ["listener": "admin", "host": "\(settings.adminHost)", "port": "\(port)"])
         }
+        return ListenerService(
+            listener: application, host: settings.adminHost, port: settings.adminPort, variable: "WEIR_ADMIN_PORT")
     }
 }

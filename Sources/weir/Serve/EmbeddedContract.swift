@@ -356,14 +356,14 @@ paths:
       parameters:
         - name: start
           in: query
-          description: First instant, RFC 3339 with an offset. By default the start of the current month in the
-            tenant's time zone.
+          description: First instant, RFC 3339 with an offset, on a quarter of an hour. By default the start of the
+            current month in the tenant's time zone.
           schema: { $ref: '#/components/schemas/Instant' }
           example: '2026-03-01T00:00:00Z'
         - name: end
           in: query
-          description: First instant no longer counted, after `start`. By default the end of the
-            current month in the tenant's time zone.
+          description: First instant no longer counted, after `start`, on a quarter of an hour. By default the end of
+            the current month in the tenant's time zone.
           schema: { $ref: '#/components/schemas/Instant' }
           example: '2026-04-01T00:00:00Z'
         - name: group_by
@@ -412,6 +412,7 @@ paths:
         '401': { $ref: '#/components/responses/Unauthorized' }
         '403': { $ref: '#/components/responses/Forbidden' }
         '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/Conflict' }
         '413': { $ref: '#/components/responses/ContentTooLarge' }
         '414': { $ref: '#/components/responses/URITooLong' }
         '417': { $ref: '#/components/responses/ExpectationFailed' }
@@ -638,11 +639,13 @@ components:
       description: The `x-request-id` of the request, where it was acceptable.
       schema: { type: string, pattern: '^[A-Za-z0-9._-]{1,128}$' }
     RateLimitPolicy:
-      description: The tenant's limits, `q` units in `w` seconds. Clients ignore what they do not know.
+      description: >-
+        The tenant's limits, `q` units in `w` seconds, or for all time without `w`. Clients ignore what they do not know.
       schema: { type: string }
       example: '"tokens-month";q=1000000;w=2678400;qu="tokens"'
     RateLimit:
-      description: What is left (`r`) and the seconds until the limit begins anew (`t`), the tightest limit first.
+      description: >-
+        What is left (`r`) and the seconds until the limit begins anew (`t`), if it does, the tightest limit first.
       schema: { type: string }
       example: '"tokens-month";r=409233;t=86400'
     LimitRequests:
@@ -719,7 +722,7 @@ components:
             detail: The body is not one JSON document.
             code: invalid_json
             request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
-            errors: [{ location: body, message: 'Unexpected end at byte 17.', fix: Send one JSON object in UTF-8. }]
+            errors: []
     Unauthorized:
       description: >-
         `missing_key`, or `invalid_api_key` for a key that is malformed, unknown, revoked or expired. The answer does
@@ -750,6 +753,13 @@ components:
           schema: { $ref: '#/components/schemas/Problem' }
     NotFound:
       description: '`not_found`: there is none, or it is not yours; the answer does not say which. `model_not_found`: no model has this name.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+    Conflict:
+      description: '`conflict`: prices of this time had different currencies, which cannot be added up.'
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
       content:
@@ -807,9 +817,9 @@ components:
             code: validation_failed
             request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
             errors:
-              - location: body.features
-                message: The model iris takes 4 numbers, not 3.
-                fix: Send 4 numbers.
+              - location: /features
+                message: has 3 numbers, the model iris takes 4
+                fix: Send 4 numbers for each row.
     QuotaExceeded:
       description: >-
         `quota_exceeded`. The body has the numbers that decided; nothing was held and no worker was called. Sending the
@@ -871,7 +881,8 @@ components:
     PredictUnavailable:
       description: >-
         `no_healthy_worker`: no worker of the model can be reached. `metering_unavailable`: usage cannot be recorded
-        just now, so nothing is served. Nothing was charged.
+        just now, so nothing is served. `overloaded`: too many requests of the tenant wait for quota at once. Nothing
+        was charged.
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
         Retry-After: { $ref: '#/components/headers/RetryAfter' }
@@ -1092,7 +1103,9 @@ components:
         start: { $ref: '#/components/schemas/Instant' }
         end: { $ref: '#/components/schemas/Instant' }
         time_zone: { $ref: '#/components/schemas/TimeZone' }
-        currency: { $ref: '#/components/schemas/Currency' }
+        currency:
+          description: Null where nothing was used and no tier names one.
+          oneOf: [{ $ref: '#/components/schemas/Currency' }, { type: 'null' }]
         data:
           type: array
           items: { $ref: '#/components/schemas/UsageRow' }
@@ -1108,7 +1121,7 @@ components:
     QuotaState:
       type: object
       required:
-        [policy, unit, frequency, mode, limit, settled, held, available, period_id, period_start, period_end, time_zone]
+        [policy, unit, frequency, mode, limit, settled, held, available, period_id, period_start, time_zone]
       properties:
         policy: { type: string, description: Unit and frequency., examples: [tokens-month] }
         unit: { $ref: '#/components/schemas/QuotaUnit' }
@@ -1124,7 +1137,9 @@ components:
           description: '`limit - settled - held`, never below zero.'
         period_id: { type: string, examples: [2026-03@Europe/Berlin] }
         period_start: { $ref: '#/components/schemas/Instant' }
-        period_end: { $ref: '#/components/schemas/Instant' }
+        period_end:
+          description: Left out for the frequency `none`, whose period has no end.
+          $ref: '#/components/schemas/Instant'
         time_zone: { $ref: '#/components/schemas/TimeZone' }
     QuotaReport:
       type: object
@@ -1234,7 +1249,9 @@ components:
             type: object
             required: [location, message]
             properties:
-              location: { type: string, description: 'Where, as in `body.features` or `query.limit`.' }
+              location:
+                type: string
+                description: A JSON Pointer into the body, as in `/name`, or a parameter's name, as in `limit`.
               message: { type: string, description: What is wrong. }
               fix: { type: string, description: What to do about it. }
     QuotaProblem:
@@ -1249,7 +1266,7 @@ components:
               items: { type: string }
             quota:
               type: object
-              required: [policy, unit, limit, settled, held, requested, resets_at]
+              required: [policy, unit, limit, settled, held, requested]
               properties:
                 policy: { type: string }
                 unit: { $ref: '#/components/schemas/QuotaUnit' }
@@ -1257,7 +1274,9 @@ components:
                 settled: { $ref: '#/components/schemas/Count' }
                 held: { $ref: '#/components/schemas/Count' }
                 requested: { $ref: '#/components/schemas/Count' }
-                resets_at: { $ref: '#/components/schemas/Instant' }
+                resets_at:
+                  description: Left out, as is `Retry-After`, for a quota that never begins anew.
+                  $ref: '#/components/schemas/Instant'
 
 """#
 }

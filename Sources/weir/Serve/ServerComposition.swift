@@ -87,8 +87,10 @@ enum ServerComposition {
         configuration.contract = EmbeddedContract.yaml
         let parts = base.gatewayParts
         let server = GatewayServer(configuration: configuration, parts: parts, eventLoops: eventLoops, logger: logger)
-        return try await server.makeApplication { port in
+        let application = try await server.makeApplication { port in
             logger.notice("serving", metadata: ["listener": "public", "host": "\(settings.host)", "port": "\(port)"])
         }
+        return ListenerService(
+            listener: application, host: settings.host, port: settings.port, variable: "WEIR_PORT")
     }
 }

@@ -31,8 +31,13 @@ struct SettlementWriters: Settler {
         for writer in writers { try writer.start() }
     }
 
+    /// All at once: one after the other, the last ones would find the process's own time to stop used up.
     func shutdown(graceMilliseconds: Int64) async {
-        for writer in writers { await writer.shutdown(graceMilliseconds: graceMilliseconds) }
+        await withTaskGroup(of: Void.self) { group in
+            for writer in writers {
+                group.addTask { await writer.shutdown(graceMilliseconds: graceMilliseconds) }
+            }
+        }
     }
 
     var isAccepting: Bool { writers.allSatisfy(\.isAccepting) }
@@ -41,7 +46,8 @@ struct SettlementWriters: Settler {
         _ settlement: Settlement, on lane: any CompletionLane,
         completion: @escaping @Sendable (SettlementResult) -> Void
     ) {
-        let index = writers.count == 1 ? 0 : Int(UInt(bitPattern: ObjectIdentifier(lane)) >> 4 % UInt(writers.count))
+        let hash = UInt(bitPattern: ObjectIdentifier(lane).hashValue)
+        let index = writers.count == 1 ? 0 : Int(hash % UInt(writers.count))
         writers[index].submit(settlement, on: lane, completion: completion)
     }
 }

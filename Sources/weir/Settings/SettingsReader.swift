@@ -95,8 +95,10 @@ struct SettingsReader {
         do throws(BadSetting) {
             values[setting.name] = try setting.kind.read(text.trimmingCharacters(in: .whitespacesAndNewlines))
         } catch {
+            // In front of an @ a URL can carry a password, also where none belongs.
             let shown =
-                setting.isSecret ? "is not usable (its value is secret and not shown)" : "is \(Self.quoted(text))"
+                setting.isSecret || text.contains("@")
+                ? "is not usable (its value is secret and not shown)" : "is \(Self.quoted(text))"
             problems.append(
                 "\(setting.name) \(shown), from \(entry?.origin ?? "its default"): expected \(error.expected)")
         }
