@@ -5,8 +5,9 @@ extension WorkerClient {
     public struct Configuration: Sendable {
         /// Open connections, those being opened included. At least 1.
         public var maximumConnectionsPerReplicaPerLoop = 256
-        /// Connections that are kept while nobody uses them.
-        public var maximumIdleConnections = 64
+        /// Connections that are kept while nobody uses them. As many as may be open: requests come in waves, as the commits
+        /// that release them do, and whatever a wave cannot keep it opens anew. What is not used grows old and closes.
+        public var maximumIdleConnections = 256
         /// Calls that wait while every connection is in use; the next one fails as ``WorkerFailure/overloaded``. A call
         /// waits at most its connect deadline.
         public var maximumWaitingRequests = 1024

@@ -28,10 +28,35 @@ public struct PriceSheet: Sendable {
     public let version: Int32
     /// ISO 4217.
     public let currency: String
+    /// By model, without `*`.
     private let rates: [String: Rates]
+    private let anyModelRates: Rates
 
+    /// One model's own prices; `nil` where the price of `*` counts.
     struct Rates: Sendable {
-        var byMeter: [Meter: UnitPrice] = [:]
+        private var request: UnitPrice?
+        private var inputToken: UnitPrice?
+        private var cachedInputToken: UnitPrice?
+        private var outputToken: UnitPrice?
+
+        subscript(meter: Meter) -> UnitPrice? {
+            get {
+                switch meter {
+                case .request: request
+                case .inputToken: inputToken
+                case .cachedInputToken: cachedInputToken
+                case .outputToken: outputToken
+                }
+            }
+            set {
+                switch meter {
+                case .request: request = newValue
+                case .inputToken: inputToken = newValue
+                case .cachedInputToken: cachedInputToken = newValue
+                case .outputToken: outputToken = newValue
+                }
+            }
+        }
     }
 
     public init(tierVersionID: TierVersionID, tierCode: String, version: Int32, currency: String, prices: [Price]) {
@@ -40,23 +65,27 @@ public struct PriceSheet: Sendable {
         self.version = version
         self.currency = currency
         var rates: [String: Rates] = [:]
-        for price in prices { rates[price.model, default: Rates()].byMeter[price.meter] = price.unitPrice }
+        for price in prices { rates[price.model, default: Rates()][price.meter] = price.unitPrice }
+        anyModelRates = rates.removeValue(forKey: Self.anyModel) ?? Rates()
         self.rates = rates
     }
 
     public func price(of meter: Meter, model: String) -> UnitPrice {
-        rates[model]?.byMeter[meter] ?? rates[Self.anyModel]?.byMeter[meter] ?? .free
+        price(of: meter, own: rates[model])
     }
+
+    private func price(of meter: Meter, own: Rates?) -> UnitPrice { own?[meter] ?? anyModelRates[meter] ?? .free }
 
     /// Rates quantities of one model, exactly; the caller rounds once per line.
     ///
     /// Cached input tokens are charged at their own price instead of the input price, not on top of it.
     public func amount(requests: Int64, usage: Usage, model: String) -> ExactAmount {
+        let own = rates.isEmpty ? nil : rates[model]
         var amount = ExactAmount()
-        amount.add(quantity: requests, at: price(of: .request, model: model))
-        amount.add(quantity: usage.inputTokens - usage.cachedInputTokens, at: price(of: .inputToken, model: model))
-        amount.add(quantity: usage.cachedInputTokens, at: price(of: .cachedInputToken, model: model))
-        amount.add(quantity: usage.outputTokens, at: price(of: .outputToken, model: model))
+        amount.add(quantity: requests, at: price(of: .request, own: own))
+        amount.add(quantity: usage.inputTokens - usage.cachedInputTokens, at: price(of: .inputToken, own: own))
+        amount.add(quantity: usage.cachedInputTokens, at: price(of: .cachedInputToken, own: own))
+        amount.add(quantity: usage.outputTokens, at: price(of: .outputToken, own: own))
         return amount
     }
 }

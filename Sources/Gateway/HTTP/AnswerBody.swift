@@ -4,9 +4,7 @@ internal import NIOCore
 /// The bodies of the data plane, written as bytes: an encoder would cost more than the rest of the answer.
 enum AnswerBody {
     /// `{request_id, model, version, prediction, probabilities?, cached, usage}`; what the worker said is spliced in as it came.
-    static func prediction(_ answer: Prediction) -> ByteBuffer {
-        var body = ByteBuffer()
-        body.reserveCapacity(320 + answer.prediction.readableBytes + (answer.probabilities?.readableBytes ?? 0))
+    static func write(_ answer: Prediction, to body: inout ByteBuffer) {
         body.writeStaticString("{\"request_id\":\"")
         body.writePublicID(answer.requestID)
         body.writeStaticString("\",\"model\":\"")
@@ -29,7 +27,6 @@ enum AnswerBody {
         body.writeStaticString(",\"source\":\"")
         body.writeString(answer.usage.source.rawValue)
         body.writeStaticString("\"}}")
-        return body
     }
 
     /// What is kept of a result: `{prediction, probabilities?}`.

@@ -6,12 +6,19 @@ enum AnswerHead {
     static func prediction(
         _ answer: Prediction, clientID: ClientRequestID?, keepsAlive: Bool, at now: Timestamp, on loop: LoopContext
     ) -> ByteBuffer {
-        let body = AnswerBody.prediction(answer)
-        var buffer = ByteBuffer()
-        buffer.reserveCapacity(900 + body.readableBytes)
-        begin(
-            &buffer, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n", body, answer.requestID, keepsAlive, now,
-            loop)
+        loop.composeAnswer { body, buffer in
+            AnswerBody.write(answer, to: &body)
+            begin(
+                &buffer, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n", body, answer.requestID, keepsAlive,
+                now, loop)
+            writeFields(answer, clientID, to: &buffer)
+            buffer.writeImmutableBuffer(body)
+        }
+    }
+
+    private static func writeFields(
+        _ answer: Prediction, _ clientID: ClientRequestID?, to buffer: inout ByteBuffer
+    ) {
         write(clientID, to: &buffer)
         buffer.writeStaticString("x-weir-model: ")
         buffer.writeString(answer.model)
@@ -40,8 +47,6 @@ enum AnswerHead {
         writeLimits(answer.limits, to: &buffer)
         writeTimings(answer.timings, to: &buffer)
         buffer.writeStaticString("\r\n\r\n")
-        buffer.writeImmutableBuffer(body)
-        return buffer
     }
 
     static func problem(

@@ -33,6 +33,8 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var state = State.idle
     private var waiting = CircularBuffer<HTTPServerRequestPart>()
     private var isReadHeld = false
+    /// Whether the framework was given something since it was last told that a read is over.
+    private var hasPassedParts = false
     private var closesAfterAnswer = false
     private var guardContext: ChannelHandlerContext?
 
@@ -60,6 +62,13 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         } else {
             take(part, context: context)
         }
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        // Four handlers stand behind this one, and a metered request concerns none of them.
+        guard hasPassedParts else { return }
+        hasPassedParts = false
+        context.fireChannelReadComplete()
     }
 
     private var mustWait: Bool {
@@ -112,6 +121,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
             run(fields, keepsAlive: keepsAlive, body, context: context)
         case (.passing, _):
             if case .end = part { state = .passing(requestEnded: true) }
+            hasPassedParts = true
             context.fireChannelRead(wrapInboundOut(part))
         default: break
         }
@@ -121,6 +131,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         guard head.method == .POST, Self.isMetered(head.uri) else {
             state = .passing(requestEnded: false)
             if head.headers.contains(name: "expect") { writeContinue() }
+            hasPassedParts = true
             context.fireChannelRead(wrapInboundOut(.head(head)))
             return
         }
@@ -232,10 +243,9 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
             waiting.removeAll()
             return
         }
-        let hadWaiting = !waiting.isEmpty
         drainWaiting(context)
         // The framework gathers what it is given until the end of a read, and this read ended long ago.
-        if hadWaiting { context.fireChannelReadComplete() }
+        channelReadComplete(context: context)
         if mustWait { return }
         if isReadHeld {
             isReadHeld = false

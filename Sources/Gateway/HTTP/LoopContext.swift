@@ -12,6 +12,8 @@ final class LoopContext: CompletionLane {
         var random = BufferedRandom()
         var dateSeconds: Int64 = .min
         var dateText: [UInt8] = []
+        var body = ByteBuffer()
+        var answer = ByteBuffer()
     }
 
     /// Must be made on `eventLoop`.
@@ -26,6 +28,23 @@ final class LoopContext: CompletionLane {
     func makeRequestID(at now: Timestamp) -> RequestID {
         RequestID(at: now, using: &state.value.random)
     }
+
+    /// Composes an answer from its body and what stands before it, in memory that the last answer of this loop has left.
+    ///
+    /// The bytes are with the kernel before the next answer is composed, nearly always; where they are not, the buffers copy themselves.
+    func composeAnswer(_ compose: (_ body: inout ByteBuffer, _ answer: inout ByteBuffer) -> Void) -> ByteBuffer {
+        var (body, answer) = (ByteBuffer(), ByteBuffer())
+        swap(&body, &state.value.body)
+        swap(&answer, &state.value.answer)
+        body.clear(minimumCapacity: 512)
+        answer.clear(minimumCapacity: 2_048)
+        compose(&body, &answer)
+        if body.capacity <= Self.keptBytes { state.value.body = body }
+        if answer.capacity <= Self.keptBytes { state.value.answer = answer }
+        return answer
+    }
+
+    private static let keptBytes = 65_536
 
     /// The value of the `Date` field (RFC 9110, section 6.6.1), made anew once a second.
     func withDate(at now: Timestamp, _ body: ([UInt8]) -> Void) {

@@ -82,8 +82,9 @@ struct RequestFields: Sendable {
     }
 
     private static func bearerToken(_ value: String) -> [UInt8]? {
-        let bytes = value.utf8
-        guard bytes.count > 7, matches(bytes.prefix(7), "bearer ") else { return nil }
-        return Array(bytes.dropFirst(7).drop { $0 == 0x20 })
+        let bytes = Array(value.utf8)
+        guard bytes.count > 7, matches(bytes[..<7], "bearer ") else { return nil }
+        let start = bytes[7...].firstIndex { $0 != 0x20 } ?? bytes.endIndex
+        return Array(bytes[start...])
     }
 }

@@ -17,7 +17,7 @@ struct RequestRules: Sendable {
         case .GET, .HEAD, .POST, .PUT, .PATCH, .DELETE, .OPTIONS: break
         default: return Self.unservedMethod
         }
-        guard fields.hostCount == 1, let host = fields.host, isHost(host[...]) else {
+        guard fields.hostCount == 1, let host = fields.host, isHost(host) else {
             return Refusal(.badRequest, "The request needs exactly one Host field with a host in it.")
         }
         if head.uri.utf8.count > maximumTargetBytes {
@@ -76,26 +76,44 @@ struct RequestRules: Sendable {
     }
 
     /// `host`, `host:port` or `[v6]:port` with a port that can be one.
-    private func isHost(_ host: Substring) -> Bool {
-        guard host.utf8.count <= 255 else { return false }
-        var name = host
-        if let colon = host.lastIndex(of: ":"), !host.hasSuffix("]") {
-            let port = host[host.index(after: colon)...]
-            guard port.utf8.allSatisfy({ (0x30...0x39).contains($0) }),
-                port.isEmpty || Int(port).map({ $0 <= 65_535 }) == true
-            else {
-                return false
-            }
-            name = host[..<colon]
+    private func isHost(_ host: String) -> Bool {
+        let bytes = Array(host.utf8)
+        guard bytes.count <= 255 else { return false }
+        let isBracketed = bytes.first == UInt8(ascii: "[")
+        let nameEnd =
+            isBracketed
+            ? bytes.firstIndex(of: UInt8(ascii: "]")).map { $0 + 1 } : bytes.firstIndex(of: UInt8(ascii: ":"))
+        guard nameEnd != nil || !isBracketed else { return false }
+        let name = bytes[..<(nameEnd ?? bytes.endIndex)]
+        return Self.isPort(bytes[name.endIndex...])
+            && (isBracketed ? Self.isAddress(name.dropFirst().dropLast()) : Self.isName(name))
+    }
+
+    /// Nothing, or a colon and at most 65535.
+    private static func isPort(_ bytes: ArraySlice<UInt8>) -> Bool {
+        guard let colon = bytes.first else { return true }
+        guard colon == UInt8(ascii: ":"), bytes.count <= 6 else { return false }
+        var port = 0
+        for byte in bytes.dropFirst() {
+            guard (0x30...0x39).contains(byte) else { return false }
+            port = port * 10 + Int(byte - 0x30)
         }
-        if name.hasPrefix("[") {
-            guard name.hasSuffix("]"), name.utf8.count > 2 else { return false }
-            return name.dropFirst().dropLast().utf8.allSatisfy { byte in
-                byte == UInt8(ascii: ":") || byte == UInt8(ascii: ".") || Character(Unicode.Scalar(byte)).isHexDigit
+        return port <= 65_535
+    }
+
+    private static func isAddress(_ bytes: ArraySlice<UInt8>) -> Bool {
+        !bytes.isEmpty
+            && bytes.allSatisfy { byte in
+                switch byte {
+                case 0x30...0x3A, 0x41...0x46, 0x61...0x66, UInt8(ascii: "."): true
+                default: false
+                }
             }
-        }
-        return !name.isEmpty
-            && name.utf8.allSatisfy { byte in
+    }
+
+    private static func isName(_ bytes: ArraySlice<UInt8>) -> Bool {
+        !bytes.isEmpty
+            && bytes.allSatisfy { byte in
                 switch byte {
                 case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_"):
                     true
