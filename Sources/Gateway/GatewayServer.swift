@@ -120,14 +120,10 @@ public struct GatewayServer: Sendable {
             // Every connection of this group's listener is on one of its loops.
             let loop = loops[eventLoop] ?? LoopContext(eventLoop: eventLoop)
             let guardian = ConnectionGuard(rules: RequestRules(), limits: limits, loop: loop, time: time)
+            let dataPlane = DataPlaneHandler(
+                pipeline: pipeline, maximumBodyBytes: maximumBodyBytes, loop: loop, time: time, guardian: guardian)
             return GatewayChannel.Handlers(
-                raw: MessageFraming(guardian: guardian),
-                parsed: [
-                    guardian,
-                    DataPlaneHandler(
-                        pipeline: pipeline, maximumBodyBytes: maximumBodyBytes, loop: loop, time: time,
-                        guardian: guardian),
-                ])
+                raw: MessageFraming(guardian: guardian, dataPlane: dataPlane), parsed: [guardian, dataPlane])
         }
     }
 }

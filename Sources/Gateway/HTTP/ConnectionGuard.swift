@@ -92,6 +92,16 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         context.fireChannelRead(data)
     }
 
+    /// Whether no request is under way or waits.
+    var isIdle: Bool { begun == answered && !isRefusing }
+
+    /// A whole request was read past the parser; see ``PlainRequest``.
+    func plainRequestArrived() {
+        begun += 1
+        ended += 1
+        deadlines.requestComplete()
+    }
+
     func channelReadComplete(context: ChannelHandlerContext) {
         if !sawPart { deadlines.bytesArrived(now: time.monotonicNanoseconds) }
         sawPart = false

@@ -37,6 +37,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var hasPassedParts = false
     private var closesAfterAnswer = false
     private var guardContext: ChannelHandlerContext?
+    private var ownContext: ChannelHandlerContext?
 
     init(
         pipeline: InferencePipeline, maximumBodyBytes: Int, loop: LoopContext, time: any TimeSource,
@@ -50,10 +51,14 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
+        ownContext = context
         guardContext = try? context.pipeline.syncOperations.context(handler: guardian)
     }
 
-    func handlerRemoved(context: ChannelHandlerContext) { guardContext = nil }
+    func handlerRemoved(context: ChannelHandlerContext) {
+        ownContext = nil
+        guardContext = nil
+    }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let part = unwrapInboundIn(data)
@@ -105,6 +110,20 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         context.fireUserInboundEventTriggered(event)
     }
 
+    /// Takes a request that stands whole in the bytes of one read.
+    /// - Returns: false if the parser has to read them.
+    func takePlain(_ bytes: ByteBuffer) -> Bool {
+        guard case .idle = state, waiting.isEmpty, guardian.isIdle, let ownContext,
+            let request = PlainRequest(bytes, maximumBodyBytes: maximumBodyBytes)
+        else { return false }
+        guardian.plainRequestArrived()
+        state = .running
+        run(
+            request.body, credentials: request.credentials, trace: request.trace, clientID: request.clientID,
+            keepsAlive: true, context: ownContext)
+        return true
+    }
+
     private func take(_ part: HTTPServerRequestPart, context: ChannelHandlerContext) {
         switch (state, part) {
         case (.idle, .head(let head)): begin(head, context: context)
@@ -118,7 +137,10 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
             state = .gathering(fields, keepsAlive: keepsAlive, body)
         case (.gathering(let fields, let keepsAlive, let body), .end):
             state = .running
-            run(fields, keepsAlive: keepsAlive, body, context: context)
+            run(
+                body, credentials: fields.credentials,
+                trace: fields.traceParent.flatMap { TraceContext(parent: $0, state: fields.traceState) },
+                clientID: fields.requestID.flatMap { ClientRequestID($0) }, keepsAlive: keepsAlive, context: context)
         case (.passing, _):
             if case .end = part { state = .passing(requestEnded: true) }
             hasPassedParts = true
@@ -164,14 +186,13 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private func run(
-        _ fields: RequestFields, keepsAlive: Bool, _ body: ByteBuffer, context: ChannelHandlerContext
+        _ body: ByteBuffer, credentials: Credentials, trace: TraceContext?, clientID: ClientRequestID?,
+        keepsAlive: Bool, context: ChannelHandlerContext
     ) {
         let now = time.now
         let call = InferenceCall(
             requestID: loop.makeRequestID(at: now), receivedAt: now, receivedNanoseconds: time.monotonicNanoseconds,
-            credentials: fields.credentials, body: body,
-            trace: fields.traceParent.flatMap { TraceContext(parent: $0, state: fields.traceState) })
-        let clientID = fields.requestID.flatMap { ClientRequestID($0) }
+            credentials: credentials, body: body, trace: trace)
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         let pipeline = pipeline
         let loop = loop

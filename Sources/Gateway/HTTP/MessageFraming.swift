@@ -25,19 +25,27 @@ final class MessageFraming: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     private let guardian: ConnectionGuard
+    private let dataPlane: DataPlaneHandler
     private var state = State.head(HeadScanner())
+    /// Whether the handlers behind were given something in this read.
+    private var hasPassed = false
 
-    init(guardian: ConnectionGuard) { self.guardian = guardian }
+    init(guardian: ConnectionGuard, dataPlane: DataPlaneHandler) {
+        self.guardian = guardian
+        self.dataPlane = dataPlane
+    }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var bytes = unwrapInboundIn(data)
-        if case .head(let scanner) = state, scanner.isFresh,
-            bytes.withUnsafeReadableBytes({ HeadScanner.isOneRequest($0) })
-        {
-            guardian.lastHead = scanner
-            context.fireChannelRead(data)
-            if guardian.isRefusing { state = .stopped }
-            return
+        if case .head(let scanner) = state, scanner.isFresh {
+            if dataPlane.takePlain(bytes) { return }
+            if bytes.withUnsafeReadableBytes({ HeadScanner.isOneRequest($0) }) {
+                guardian.lastHead = scanner
+                hasPassed = true
+                context.fireChannelRead(data)
+                if guardian.isRefusing { state = .stopped }
+                return
+            }
         }
         while bytes.readableBytes > 0 {
             switch state {
@@ -50,6 +58,12 @@ final class MessageFraming: ChannelInboundHandler, RemovableChannelHandler {
             case .stopped: return
             }
         }
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        guard hasPassed else { return }
+        hasPassed = false
+        context.fireChannelReadComplete()
     }
 
     private func passHead(_ before: HeadScanner, _ bytes: inout ByteBuffer, _ context: ChannelHandlerContext) {
@@ -94,6 +108,7 @@ final class MessageFraming: ChannelInboundHandler, RemovableChannelHandler {
 
     private func pass(_ count: Int, of bytes: inout ByteBuffer, _ context: ChannelHandlerContext) {
         guard let slice = bytes.readSlice(length: count) else { return }
+        hasPassed = true
         context.fireChannelRead(wrapInboundOut(slice))
     }
 }

@@ -75,9 +75,13 @@ struct RequestRules: Sendable {
         return nil
     }
 
-    /// `host`, `host:port` or `[v6]:port` with a port that can be one.
     private func isHost(_ host: String) -> Bool {
-        let bytes = Array(host.utf8)
+        var host = host
+        return host.withUTF8 { Self.isHost(UnsafeRawBufferPointer($0)[...]) }
+    }
+
+    /// `host`, `host:port` or `[v6]:port` with a port that can be one.
+    static func isHost(_ bytes: Slice<UnsafeRawBufferPointer>) -> Bool {
         guard bytes.count <= 255 else { return false }
         let isBracketed = bytes.first == UInt8(ascii: "[")
         let nameEnd =
@@ -85,12 +89,12 @@ struct RequestRules: Sendable {
             ? bytes.firstIndex(of: UInt8(ascii: "]")).map { $0 + 1 } : bytes.firstIndex(of: UInt8(ascii: ":"))
         guard nameEnd != nil || !isBracketed else { return false }
         let name = bytes[..<(nameEnd ?? bytes.endIndex)]
-        return Self.isPort(bytes[name.endIndex...])
-            && (isBracketed ? Self.isAddress(name.dropFirst().dropLast()) : Self.isName(name))
+        return isPort(bytes[name.endIndex...])
+            && (isBracketed ? isAddress(name.dropFirst().dropLast()) : isName(name))
     }
 
     /// Nothing, or a colon and at most 65535.
-    private static func isPort(_ bytes: ArraySlice<UInt8>) -> Bool {
+    private static func isPort(_ bytes: Slice<UnsafeRawBufferPointer>) -> Bool {
         guard let colon = bytes.first else { return true }
         guard colon == UInt8(ascii: ":"), bytes.count <= 6 else { return false }
         var port = 0
@@ -101,7 +105,7 @@ struct RequestRules: Sendable {
         return port <= 65_535
     }
 
-    private static func isAddress(_ bytes: ArraySlice<UInt8>) -> Bool {
+    private static func isAddress(_ bytes: Slice<UnsafeRawBufferPointer>) -> Bool {
         !bytes.isEmpty
             && bytes.allSatisfy { byte in
                 switch byte {
@@ -111,7 +115,7 @@ struct RequestRules: Sendable {
             }
     }
 
-    private static func isName(_ bytes: ArraySlice<UInt8>) -> Bool {
+    private static func isName(_ bytes: Slice<UnsafeRawBufferPointer>) -> Bool {
         !bytes.isEmpty
             && bytes.allSatisfy { byte in
                 switch byte {
