@@ -40,7 +40,9 @@ final class MessageFraming: ChannelInboundHandler, RemovableChannelHandler {
         if case .head(let scanner) = state, scanner.isFresh {
             if dataPlane.takePlain(bytes) { return }
             if bytes.withUnsafeReadableBytes({ HeadScanner.isOneRequest($0) }) {
-                guardian.lastHead = scanner
+                var whole = scanner
+                _ = bytes.withUnsafeReadableBytes { whole.scan($0) }
+                guardian.lastHead = whole
                 hasPassed = true
                 context.fireChannelRead(data)
                 if guardian.isRefusing { state = .stopped }
