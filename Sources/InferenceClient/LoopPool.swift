@@ -24,6 +24,9 @@ final class LoopPool {
     private var replicas: [WorkerAddress: ReplicaPool] = [:]
     private var lastReplica: ReplicaPool?
     private var inFlight: [Exchange] = []
+    /// What was written and not flushed yet.
+    private var flushes: [ChannelHandlerContext] = []
+    private static let flushLimit = 16
     private var timer: Scheduled<Void>?
     private var timerDeadline = NIODeadline.distantFuture
     private var lastSweep = NIODeadline.uptimeNanoseconds(0)
@@ -96,6 +99,27 @@ final class LoopPool {
         let replica = ReplicaPool(address: address, owner: self)
         replicas[address] = replica
         return replica
+    }
+
+    // MARK: - Writing
+
+    /// Flushes at the end of the loop's present turn, or when so many wait.
+    ///
+    /// Requests that are ready together are sent one right after the other then: a worker that is woken finds several, where it would have
+    /// gone to sleep and be woken again between one and the next.
+    func flushSoon(_ context: ChannelHandlerContext) {
+        flushes.append(context)
+        if flushes.count == 1 {
+            eventLoop.assumeIsolated().execute { [self] in flush() }
+        } else if flushes.count >= Self.flushLimit {
+            flush()
+        }
+    }
+
+    private func flush() {
+        var ready: [ChannelHandlerContext] = []
+        swap(&ready, &flushes)
+        for context in ready { context.flush() }
     }
 
     // MARK: - Time

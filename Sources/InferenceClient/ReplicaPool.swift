@@ -59,17 +59,14 @@ final class ReplicaPool {
         }
     }
 
-    /// Writes a request in one go.
+    /// Writes a request in one go, at the end of the loop's present turn.
     func write(_ exchange: Exchange, to context: ChannelHandlerContext) {
         let body = exchange.request.body
         let joinsBody = body.readableBytes <= Self.joinedBodyLimit
         exchange.head.write(exchange.request, includingBody: joinsBody, into: &owner.scratch)
-        if joinsBody {
-            context.writeAndFlush(NIOAny(owner.scratch), promise: nil)
-        } else {
-            context.write(NIOAny(owner.scratch), promise: nil)
-            context.writeAndFlush(NIOAny(body), promise: nil)
-        }
+        context.write(NIOAny(owner.scratch), promise: nil)
+        if !joinsBody { context.write(NIOAny(body), promise: nil) }
+        owner.flushSoon(context)
     }
 
     /// The head for the request's path, built if this is the first; `nil` if it must not be sent.

@@ -206,10 +206,12 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     /// Writes bytes past the encoder: they are a whole answer already.
-    func writeRaw(_ bytes: ByteBuffer, context: ChannelHandlerContext) {
+    /// - Parameter flushesSoon: false flushes at once, as is needed before the connection's end.
+    func writeRaw(_ bytes: ByteBuffer, flushesSoon: Bool = false, context: ChannelHandlerContext) {
         guard !isClosing else { return }
         guard let encoderContext else { return context.close(promise: nil) }
-        encoderContext.writeAndFlush(NIOAny(bytes), promise: nil)
+        encoderContext.write(NIOAny(bytes), promise: nil)
+        if flushesSoon { loop.flushSoon(encoderContext) } else { encoderContext.flush() }
     }
 
     /// Ends our side, reads nothing more, and closes half a second later: closing at once with unread bytes would reset the connection,

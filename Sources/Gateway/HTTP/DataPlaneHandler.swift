@@ -227,7 +227,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
             RequestMetrics.refused(refusal.code, route: "predict")
             log(refusal, requestID)
         }
-        guardian.writeRaw(bytes, context: guardContext)
+        guardian.writeRaw(bytes, flushesSoon: staysOpen, context: guardContext)
         guardian.answerComplete(context: guardContext)
         if !staysOpen {
             guardian.linger(guardContext)

@@ -14,6 +14,7 @@ final class LoopContext: CompletionLane {
         var dateText: [UInt8] = []
         var body = ByteBuffer()
         var answer = ByteBuffer()
+        var flushes: [ChannelHandlerContext] = []
     }
 
     /// Must be made on `eventLoop`.
@@ -45,6 +46,27 @@ final class LoopContext: CompletionLane {
     }
 
     private static let keptBytes = 65_536
+
+    /// Flushes what was written to `context` at the end of the loop's present turn, or when so many wait.
+    ///
+    /// The answers of one commit leave one right after the other then. Each on its own, they would wake their reader again and again.
+    func flushSoon(_ context: ChannelHandlerContext) {
+        state.value.flushes.append(context)
+        let count = state.value.flushes.count
+        if count == 1 {
+            eventLoop.execute { self.flush() }
+        } else if count >= Self.flushLimit {
+            flush()
+        }
+    }
+
+    private func flush() {
+        var ready: [ChannelHandlerContext] = []
+        swap(&ready, &state.value.flushes)
+        for context in ready { context.flush() }
+    }
+
+    private static let flushLimit = 16
 
     /// The value of the `Date` field (RFC 9110, section 6.6.1), made anew once a second.
     func withDate(at now: Timestamp, _ body: ([UInt8]) -> Void) {
