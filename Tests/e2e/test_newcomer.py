@@ -433,7 +433,7 @@ def test_the_answer_shows_limits_and_timing(installation: Installation, tenant) 
     limit, remaining = (int(answer.header(f"x-ratelimit-{what}-requests") or -1) for what in ("limit", "remaining"))
     assert 0 <= remaining < limit
     stages = {part.strip().split(";")[0] for part in (answer.header("server-timing") or "").split(",")}
-    assert {"auth", "quota", "upstream", "settle"} <= stages, stages
+    assert {"auth", "route", "quota", "upstream", "settle"} <= stages, stages
     assert answer.header("cache-control") == "no-store"
 
 
