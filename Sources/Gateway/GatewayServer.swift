@@ -79,7 +79,9 @@ public struct GatewayServer: Sendable {
         #endif
         let makeHandlers = handlers(pipeline: pipeline, loops: loops)
         return Application(
-            responder: ControlPlane(parts: parts, contract: configuration.contract).makeRouter().buildResponder(),
+            responder: ControlPlane(
+                parts: parts, contract: configuration.contract, maximumBodyBytes: configuration.maximumBodyBytes
+            ).makeRouter().buildResponder(),
             server: HTTPServerBuilder { responder in GatewayChannel(responder: responder, makeHandlers: makeHandlers) },
             configuration: .init(address: .hostname(configuration.host, port: configuration.port), serverName: nil),
             onServerRunning: { channel in await onListening(channel.localAddress?.port ?? 0) },
@@ -132,6 +134,7 @@ public struct GatewayServer: Sendable {
 struct ControlPlane: Sendable {
     let parts: GatewayServer.Parts
     let contract: String
+    let maximumBodyBytes: Int
 
     func makeRouter() -> Router<ControlContext> {
         let router = Router(context: ControlContext.self, options: .autoGenerateHeadEndpoints)
@@ -147,8 +150,17 @@ struct ControlPlane: Sendable {
         reading.get("/status/{id}", use: requests.status)
         reading.get("/api/v1/requests", use: requests.list)
         reading.get("/api/v1/requests/{id}", use: requests.one)
+        reading.get(
+            "/api/v1/requests/{id}/explain",
+            use: ExplanationEndpoint(records: parts.records, prices: parts.prices).get)
         let any = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: nil))
         any.get("/api/v1/quota", use: QuotaEndpoint(records: parts.records, time: parts.time).get)
+        any.post(
+            "/api/v1/quote",
+            use: QuoteEndpoint(
+                records: parts.records, routes: parts.routes, prices: parts.prices, time: parts.time,
+                maximumBodyBytes: maximumBodyBytes
+            ).post)
         let billing = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: .billing))
         billing.get(
             "/api/v1/usage", use: UsageEndpoint(records: parts.records, prices: parts.prices, time: parts.time).get)

@@ -81,7 +81,9 @@ import Testing
 
     @Test("every piece of a request is left to the parser") func pieces() {
         let text = request(Self.usual)
-        for count in 0..<text.utf8.count { #expect(plain(String(decoding: text.utf8.prefix(count), as: UTF8.self)) == nil) }
+        for count in 0..<text.utf8.count {
+            #expect(plain(String(decoding: text.utf8.prefix(count), as: UTF8.self)) == nil)
+        }
     }
 
     /// What the parser and the rules make of the same bytes; `nil` where they refuse.

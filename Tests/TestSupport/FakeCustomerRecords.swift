@@ -7,6 +7,7 @@ public final class FakeCustomerRecords: CustomerRecords {
         var requests: [(tenant: TenantID, row: RequestRow)] = []
         var usage: [UsageRow] = []
         var quotas: [QuotaState] = []
+        var explanations: [RequestID: RequestExplanation] = [:]
         var usageQueries: [UsageQuery] = []
         var isAway = false
     }
@@ -26,6 +27,10 @@ public final class FakeCustomerRecords: CustomerRecords {
 
     public func add(_ row: RequestRow, of tenant: TenantID) { state.withLock { $0.requests.append((tenant, row)) } }
     public func set(usage: [UsageRow]) { state.withLock { $0.usage = usage } }
+    public func add(_ explanation: RequestExplanation, of tenant: TenantID) {
+        add(explanation.row, of: tenant)
+        state.withLock { $0.explanations[explanation.row.id] = explanation }
+    }
     public func set(quotas: [QuotaState]) { state.withLock { $0.quotas = quotas } }
 
     public func usage(_ query: UsageQuery) async throws(StoreUnavailable) -> [UsageRow] {
@@ -57,6 +62,14 @@ public final class FakeCustomerRecords: CustomerRecords {
     public func request(_ id: RequestID, tenantID: TenantID) async throws(StoreUnavailable) -> RequestRow? {
         try await arrive()
         return state.withLock { $0.requests }.first { $0.tenant == tenantID && $0.row.id == id }?.row
+    }
+
+    public func explanation(of id: RequestID, tenantID: TenantID) async throws(StoreUnavailable)
+        -> RequestExplanation?
+    {
+        guard let row = try await request(id, tenantID: tenantID) else { return nil }
+        return state.withLock { $0.explanations[id] }
+            ?? RequestExplanation(row: row, heldTokens: nil, leaseID: nil, policies: [])
     }
 
     private func arrive() async throws(StoreUnavailable) {

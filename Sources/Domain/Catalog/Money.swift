@@ -62,6 +62,13 @@ public struct ExactAmount: Hashable, Sendable {
         return sum
     }
 
+    /// A plain decimal of the currency's unit with twelve places: every digit that is there.
+    public var decimal: String {
+        let digits = String(picos.magnitude)
+        let padded = String(repeating: "0", count: max(0, 13 - digits.utf8.count)) + digits
+        return (picos < 0 ? "-" : "") + padded.dropLast(12) + "." + padded.suffix(12)
+    }
+
     /// Rounds half to even, the one rounding step of an invoice line.
     /// - Returns: `nil` if the amount does not fit into 64 bits of micro-units.
     public var rounded: Micros? {

@@ -76,6 +76,30 @@ public struct PriceSheet: Sendable {
 
     private func price(of meter: Meter, own: Rates?) -> UnitPrice { own?[meter] ?? anyModelRates[meter] ?? .free }
 
+    /// What ``amount(requests:usage:model:)`` adds up: one line for each meter that counted or has a price.
+    public func lines(requests: Int64, usage: Usage, model: String) -> [Line] {
+        let quantities: [(Meter, Int64)] = [
+            (.request, requests), (.inputToken, usage.inputTokens - usage.cachedInputTokens),
+            (.cachedInputToken, usage.cachedInputTokens), (.outputToken, usage.outputTokens),
+        ]
+        return quantities.map { Line(meter: $0, quantity: $1, unitPrice: price(of: $0, model: model)) }
+            .filter { $0.quantity != 0 || $0.unitPrice != .free }
+    }
+
+    /// A quantity at its price.
+    public struct Line: Hashable, Sendable {
+        public let meter: Meter
+        public let quantity: Int64
+        public let unitPrice: UnitPrice
+
+        /// Quantity times price, exact.
+        public var amount: ExactAmount {
+            var amount = ExactAmount()
+            amount.add(quantity: quantity, at: unitPrice)
+            return amount
+        }
+    }
+
     /// Rates quantities of one model, exactly; the caller rounds once per line.
     ///
     /// Cached input tokens are charged at their own price instead of the input price, not on top of it.

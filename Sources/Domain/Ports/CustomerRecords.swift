@@ -8,6 +8,8 @@ public protocol CustomerRecords: Sendable {
     func requests(_ query: RequestQuery) async throws(StoreUnavailable) -> [RequestRow]
     /// One request; `nil` for an unknown one and for another tenant's alike.
     func request(_ id: RequestID, tenantID: TenantID) async throws(StoreUnavailable) -> RequestRow?
+    /// One request with what admitted it; `nil` as for ``request(_:tenantID:)``.
+    func explanation(of id: RequestID, tenantID: TenantID) async throws(StoreUnavailable) -> RequestExplanation?
 }
 
 /// Which usage is asked for.

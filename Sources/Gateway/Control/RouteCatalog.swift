@@ -26,7 +26,9 @@ public struct RouteCatalog: Sendable {
         Entry(method: "GET", path: "/status/{id}", access: .key("read")),
         Entry(method: "GET", path: "/api/v1/requests", access: .key("read")),
         Entry(method: "GET", path: "/api/v1/requests/{id}", access: .key("read")),
+        Entry(method: "GET", path: "/api/v1/requests/{id}/explain", access: .key("read")),
         Entry(method: "GET", path: "/api/v1/quota", access: .key("")),
+        Entry(method: "POST", path: "/api/v1/quote", access: .key("")),
         Entry(method: "GET", path: "/api/v1/usage", access: .key("billing")),
     ]
 

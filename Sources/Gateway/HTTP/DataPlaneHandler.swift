@@ -288,7 +288,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         return path.elementsEqual("/predict".utf8) || path.elementsEqual("/predict/".utf8)
     }
 
-    private static func isJSON(_ type: String) -> Bool {
+    static func isJSON(_ type: String) -> Bool {
         if type == "application/json" { return true }
         let media = type.split(separator: ";", maxSplits: 1, omittingEmptySubsequences: false)[0]
         return media.lowercased().filter { $0 != " " && $0 != "\t" } == "application/json"

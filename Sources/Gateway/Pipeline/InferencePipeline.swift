@@ -62,7 +62,7 @@ final class InferencePipeline: Sendable {
             let principal = try await authenticate(call)
             let authenticated = time.monotonicNanoseconds
             timings.authenticate = authenticated &- start
-            let (request, route) = try validate(call, principal)
+            let (request, route) = try Self.validate(call.body, for: principal, in: routes.current.table)
             guard settler.isAccepting else { throw .storeAway(cause: "settlement is not accepting") }
             let routed = time.monotonicNanoseconds
             timings.route = routed &- authenticated
@@ -102,14 +102,16 @@ final class InferencePipeline: Sendable {
         return principal
     }
 
-    private func validate(_ call: InferenceCall, _ principal: Principal) throws(Refusal) -> (PredictRequest, ModelRoute)
-    {
-        let request = try PredictRequest(call.body)
+    /// Reads a body and finds its model; also what a quote does.
+    static func validate(
+        _ body: ByteBuffer, for principal: Principal, in table: RouteTable
+    ) throws(Refusal) -> (PredictRequest, ModelRoute) {
+        let request = try PredictRequest(body)
         if let allowed = principal.allowedModels, !allowed.contains(request.model) {
             throw Refusal(
                 .modelNotAllowed, "The key may not call the model \(request.model). Use another key or model.")
         }
-        guard let route = routes.current.table[request.model] else {
+        guard let route = table[request.model] else {
             throw Refusal(
                 .modelNotFound,
                 "There is no model of the name \(request.model). GET / names the API; ask the operator for models.")
@@ -120,7 +122,7 @@ final class InferencePipeline: Sendable {
 
     /// The most tokens that the request can be charged: no tokenizer makes more tokens than there are bytes, and the profile bounds the
     /// output. Under a hard limit an estimate would not be enough.
-    private static func tokenBound(_ request: PredictRequest, _ profile: ModelProfile) -> Int64 {
+    static func tokenBound(_ request: PredictRequest, _ profile: ModelProfile) -> Int64 {
         let output = profile.maximumOutputTokens.multipliedReportingOverflow(by: Int64(request.rows.count))
         let sum = request.byteCount.addingReportingOverflow(output.partialValue)
         guard !output.overflow, !sum.overflow else { return tokenLimit }

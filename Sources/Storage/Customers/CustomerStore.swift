@@ -30,6 +30,22 @@ public struct CustomerStore: CustomerRecords {
         try await read(ReadRequest(id: id, tenantID: tenantID), as: tenantID).first
     }
 
+    public func explanation(of id: RequestID, tenantID: TenantID) async throws(StoreUnavailable)
+        -> RequestExplanation?
+    {
+        do throws(PostgresError) {
+            let (_, rows, admissions, policies) = try await pool.pipeline(
+                ActAsTenant(tenantID: tenantID), ReadRequest(id: id, tenantID: tenantID),
+                ReadAdmission(id: id, tenantID: tenantID), ReadLeasePolicies(id: id, tenantID: tenantID))
+            guard let row = rows.first else { return nil }
+            return RequestExplanation(
+                row: row, heldTokens: admissions.first?.heldTokens, leaseID: admissions.first?.leaseID,
+                policies: policies.compactMap { $0 })
+        } catch {
+            throw StoreUnavailable(error)
+        }
+    }
+
     private func read<S: PostgresStatement>(_ statement: S, as tenantID: TenantID) async throws(StoreUnavailable) -> [S
         .Row]
     {

@@ -470,6 +470,45 @@ paths:
         '503': { $ref: '#/components/responses/StorageUnavailable' }
         '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
 
+  /api/v1/quote:
+    post:
+      operationId: quote
+      tags: [account]
+      summary: The dry run of a prediction
+      description: >-
+        Any key. Takes the body of a prediction, checks it as a prediction is checked, and says what it could cost at
+        most and whether the quotas have room. Calls no worker, holds nothing and charges nothing.
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/PredictRequest' }
+            example: { model: iris, features: [5.1, 3.5, 1.4, 0.2] }
+      responses:
+        '200':
+          description: The quote.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/Quote' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '415': { $ref: '#/components/responses/UnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
   /api/v1/requests:
     get:
       operationId: listRequests
@@ -529,6 +568,39 @@ paths:
           content:
             application/json:
               schema: { $ref: '#/components/schemas/Request' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/requests/{id}/explain:
+    get:
+      operationId: explainRequest
+      tags: [account]
+      summary: Why a request was admitted or blocked, and how its charge comes about
+      description: >-
+        Needs the scope `read`. Names the quotas that admitted the request, what was held for it, and every line of its
+        charge with quantity, unit price and exact amount; the sum is rounded once.
+      parameters:
+        - { $ref: '#/components/parameters/RequestIdInPath' }
+      responses:
+        '200':
+          description: The explanation.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/RequestExplanation' }
         '400': { $ref: '#/components/responses/BadRequest' }
         '401': { $ref: '#/components/responses/Unauthorized' }
         '403': { $ref: '#/components/responses/Forbidden' }
@@ -1149,6 +1221,117 @@ components:
         data:
           type: array
           items: { $ref: '#/components/schemas/QuotaState' }
+
+    RequestExplanation:
+      type: object
+      required: [object, request_id, status, admission, failure, charge]
+      properties:
+        object: { type: string, const: request_explanation }
+        request_id: { $ref: '#/components/schemas/RequestId' }
+        status: { $ref: '#/components/schemas/RequestStatus' }
+        admission:
+          description: What admitted it; null where nothing was held.
+          oneOf:
+            - type: object
+              required: [held_tokens, lease_id, policies]
+              properties:
+                held_tokens:
+                  type: integer
+                  format: int64
+                  minimum: 0
+                  description: The most tokens that it could have been charged.
+                lease_id: { type: [string, 'null'], description: The lease that it was charged to. }
+                policies:
+                  type: array
+                  items: { $ref: '#/components/schemas/AdmittingPolicy' }
+            - type: 'null'
+        failure:
+          description: Why it failed or was blocked; null for one that succeeded. What failed is not charged.
+          oneOf:
+            - type: object
+              required: [code, message, charged]
+              properties:
+                code: { type: string }
+                message: { type: string }
+                charged: { type: boolean, const: false }
+            - type: 'null'
+        charge:
+          description: How the charge comes about; null for a request that was not charged.
+          oneOf:
+            - type: object
+              required: [price_version, currency, token_source, lines, exact_amount, cost_micros]
+              properties:
+                price_version: { $ref: '#/components/schemas/PriceVersion' }
+                currency:
+                  oneOf: [{ $ref: '#/components/schemas/Currency' }, { type: 'null' }]
+                token_source: { type: string, enum: [worker, counted, fixed, estimated, cache] }
+                lines:
+                  type: array
+                  items: { $ref: '#/components/schemas/ChargeLine' }
+                exact_amount: { type: [string, 'null'], description: The sum before its one rounding. }
+                cost_micros: { type: [integer, 'null'], format: int64 }
+            - type: 'null'
+    AdmittingPolicy:
+      type: object
+      required: [policy, unit, mode, limit, granted, period_start]
+      properties:
+        policy: { type: string }
+        unit: { type: string, enum: [requests, tokens] }
+        mode: { $ref: '#/components/schemas/QuotaMode' }
+        limit: { type: integer, format: int64, description: As it is now. }
+        granted:
+          type: integer
+          format: int64
+          description: What the gateway had taken for this request and others together.
+        period_start: { $ref: '#/components/schemas/Instant' }
+        period_end: { $ref: '#/components/schemas/Instant' }
+    ChargeLine:
+      type: object
+      required: [meter, quantity, unit_price, amount]
+      properties:
+        meter: { type: string, enum: [request, input_token, cached_input_token, output_token] }
+        quantity: { type: integer, format: int64 }
+        unit_price: { type: string, pattern: '^[0-9]+\.[0-9]{12}$' }
+        amount: { type: string, pattern: '^-?[0-9]+\.[0-9]{12}$', description: Quantity times unit price, exact. }
+    Quote:
+      type: object
+      required:
+        [object, model, version, rows, tokens_at_most, price_version, unit_prices, admission, policies]
+      properties:
+        object: { type: string, const: quote }
+        model: { $ref: '#/components/schemas/ModelName' }
+        version: { type: string }
+        rows: { type: integer, minimum: 1 }
+        tokens_at_most: { type: integer, format: int64, minimum: 0 }
+        price_version: { $ref: '#/components/schemas/PriceVersion' }
+        currency: { $ref: '#/components/schemas/Currency' }
+        unit_prices:
+          type: object
+          additionalProperties: { type: string, pattern: '^[0-9]+\.[0-9]{12}$' }
+        cost_micros_at_most: { type: integer, format: int64, minimum: 0 }
+        admission: { $ref: '#/components/schemas/QuotaRoom' }
+        policies:
+          type: array
+          items:
+            type: object
+            required: [policy, unit, mode, limit, settled, held, available, requested, room]
+            properties:
+              policy: { type: string }
+              unit: { type: string, enum: [requests, tokens] }
+              mode: { $ref: '#/components/schemas/QuotaMode' }
+              limit: { type: integer, format: int64 }
+              settled: { type: integer, format: int64 }
+              held: { type: integer, format: int64 }
+              available: { type: integer, format: int64 }
+              requested: { type: integer, format: int64 }
+              room: { $ref: '#/components/schemas/QuotaRoom' }
+              resets_at: { $ref: '#/components/schemas/Instant' }
+    QuotaRoom:
+      type: string
+      enum: [free, held, none]
+      description: >-
+        `free`: any gateway can admit it. `held`: only within what gateways hold at the moment, for requests in flight or
+        to come; it may be refused. `none`: it is refused.
 
     RequestStatus: { type: string, enum: [queued, processing, completed, failed, cancelled, expired] }
     Request:

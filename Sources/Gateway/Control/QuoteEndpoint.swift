@@ -1,0 +1,138 @@
+internal import Domain
+internal import Hummingbird
+internal import NIOCore
+
+/// `POST /api/v1/quote`: the dry run of a prediction. Says what the very same body could cost at most and whether the quotas have room for
+/// it, calls no worker and charges nothing.
+struct QuoteEndpoint: Sendable {
+    let records: any CustomerRecords
+    let routes: RouteDirectory
+    let prices: PriceBook
+    let time: any TimeSource
+    let maximumBodyBytes: Int
+
+    func post(_ request: Request, _ context: ControlContext) async throws -> Response {
+        let caller = try context.caller
+        _ = try QueryParameters(request, allowed: [])
+        guard let type = request.headers[.contentType], DataPlaneHandler.isJSON(type) else {
+            throw Refusal(.unsupportedMediaType, "The body must be JSON. Send content-type: application/json.")
+        }
+        let body = try await request.body.collect(upTo: maximumBodyBytes)
+        let (predict, route) = try InferencePipeline.validate(body, for: caller, in: routes.current.table)
+        let bound = InferencePipeline.tokenBound(predict, route.profile)
+        let calendar = PeriodCalendar(timeZone: caller.timeZone) ?? .utc
+        let now = time.now
+        let periods = caller.quotas.map { ($0, calendar.period(containing: now, frequency: $0.frequency)) }
+        let states =
+            periods.isEmpty
+            ? []
+            : try await records.quotaStates(tenantID: caller.tenantID, periods: periods.map { ($0.0.id, $0.1) })
+        let policies = periods.map { quota, period in
+            QuoteAnswer.Policy(
+                quota, state: states.first { $0.quota.id == quota.id },
+                requested: quota.unit == .requests ? 1 : bound,
+                resetsAt: quota.frequency.recurs ? period.end.description : nil)
+        }
+        let sheet = try await prices.sheet(caller.tierVersionID)
+        return try .json(
+            QuoteAnswer(
+                request: predict, route: route, bound: bound, tier: caller.tierVersionID, sheet: sheet,
+                policies: policies))
+    }
+}
+
+private struct QuoteAnswer: Encodable {
+    let object = "quote"
+    let model: String
+    let version: String
+    let rows: Int
+    let tokensAtMost: Int64
+    let priceVersion: String
+    let currency: String?
+    let unitPrices: [String: String]
+    let costMicrosAtMost: Int64?
+    let admission: Room
+    let policies: [Policy]
+
+    /// Whether a quota has room for the request.
+    enum Room: String, Encodable {
+        /// Free for any gateway.
+        case free
+        /// Only within what gateways hold at the moment, for requests in flight or to come.
+        case held
+        case none
+    }
+
+    struct Policy: Encodable {
+        let policy: String
+        let unit: String
+        let mode: String
+        let limit: Int64
+        let settled: Int64
+        let held: Int64
+        let available: Int64
+        let requested: Int64
+        let room: Room
+        let resetsAt: String?
+
+        enum CodingKeys: String, CodingKey {
+            case policy, unit, mode, limit, settled, held, available, requested, room
+            case resetsAt = "resets_at"
+        }
+
+        init(_ quota: Quota, state: QuotaState?, requested: Int64, resetsAt: String?) {
+            policy = quota.policy
+            unit = quota.unit.rawValue
+            mode = quota.mode.rawValue
+            limit = state?.quota.amount ?? quota.amount
+            settled = state?.settled ?? 0
+            held = state?.held ?? 0
+            available = max(0, limit - settled - held)
+            self.requested = requested
+            self.resetsAt = resetsAt
+            if quota.mode == .soft || requested <= available {
+                room = .free
+            } else {
+                room = requested <= max(0, limit - settled) ? .held : .none
+            }
+        }
+    }
+
+    enum CodingKeys: String, CodingKey {
+        case object, model, version, rows, currency, admission, policies
+        case tokensAtMost = "tokens_at_most"
+        case priceVersion = "price_version"
+        case unitPrices = "unit_prices"
+        case costMicrosAtMost = "cost_micros_at_most"
+    }
+
+    init(
+        request: PredictRequest, route: ModelRoute, bound: Int64, tier: TierVersionID, sheet: PriceSheet?,
+        policies: [Policy]
+    ) {
+        model = request.model
+        version = request.version ?? route.profile.version
+        rows = request.rows.count
+        tokensAtMost = bound
+        priceVersion = tier.priceVersionText
+        currency = sheet?.currency
+        unitPrices = Dictionary(
+            uniqueKeysWithValues: Meter.allCases.map {
+                ($0.rawValue, (sheet?.price(of: $0, model: request.model) ?? .free).description)
+            })
+        costMicrosAtMost = sheet.flatMap { Self.mostExpensive($0, bound: bound, model: request.model) }
+        admission =
+            policies.contains { $0.room == .none } ? .none : policies.contains { $0.room == .held } ? .held : .free
+        self.policies = policies
+    }
+
+    /// All tokens at the price of the dearest kind: how a worker will divide them is not known.
+    private static func mostExpensive(_ sheet: PriceSheet, bound: Int64, model: String) -> Int64? {
+        let kinds: [Meter] = [.inputToken, .cachedInputToken, .outputToken]
+        let dearest = kinds.map { sheet.price(of: $0, model: model) }.max { $0.picos < $1.picos } ?? .free
+        var amount = ExactAmount()
+        amount.add(quantity: 1, at: sheet.price(of: .request, model: model))
+        amount.add(quantity: bound, at: dearest)
+        return amount.rounded?.value
+    }
+}

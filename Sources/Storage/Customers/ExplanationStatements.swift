@@ -1,0 +1,63 @@
+internal import Domain
+internal import PostgresDriver
+
+/// What was held for a request, and the lease that it was charged to.
+struct ReadAdmission: PostgresStatement {
+    static let sql = """
+        SELECT r.estimated_tokens, l.lease_id
+        FROM requests r LEFT JOIN ledger l ON l.entry_id = r.request_id
+        WHERE r.request_id = $1 AND r.tenant_id = $2
+        """
+    static let parameters: [PostgresType] = [.uuid, .uuid]
+    static let columns: [PostgresType] = [.int8, .uuid]
+
+    let id: RequestID
+    let tenantID: TenantID
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(id.postgres)
+        binds.append(tenantID.postgres)
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> (heldTokens: Int64?, leaseID: LeaseID?) {
+        (try row.optionalInt64(), try row.optionalUUID().map { LeaseID($0) })
+    }
+}
+
+/// The quotas that the lease of a charged request drew from, the shortest period first.
+struct ReadLeasePolicies: PostgresStatement {
+    static let sql = """
+        SELECT q.quota_id, q.unit, q.frequency, q.amount, q.mode, p.period_start, p.period_end, s.granted
+        FROM ledger l
+        JOIN quota_lease_slices s ON s.lease_id = l.lease_id
+        JOIN quotas q ON q.quota_id = s.quota_id
+        JOIN quota_periods p ON p.quota_id = s.quota_id AND p.period_start = s.period_start
+        WHERE l.entry_id = $1 AND l.tenant_id = $2
+        ORDER BY p.period_end - p.period_start, q.unit
+        """
+    static let parameters: [PostgresType] = [.uuid, .uuid]
+    static let columns: [PostgresType] = [.uuid, .text, .text, .int8, .text, .timestamptz, .timestamptz, .int8]
+
+    let id: RequestID
+    let tenantID: TenantID
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(id.postgres)
+        binds.append(tenantID.postgres)
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> RequestExplanation.Policy? {
+        let id = QuotaID(try row.uuid())
+        let unit = QuotaUnit(rawValue: try row.text())
+        let frequency = Frequency(rawValue: try row.text())
+        let amount = try row.int64()
+        let mode = QuotaMode(rawValue: try row.text())
+        let start = Timestamp(try row.timestamp())
+        let end = Timestamp(try row.timestamp())
+        let granted = try row.int64()
+        guard let unit, let frequency, let mode else { return nil }
+        return RequestExplanation.Policy(
+            quota: Quota(id: id, unit: unit, frequency: frequency, amount: amount, mode: mode),
+            periodStart: start, periodEnd: end, granted: granted)
+    }
+}
