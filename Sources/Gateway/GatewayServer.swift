@@ -58,6 +58,7 @@ public struct GatewayServer: Sendable {
     private let parts: Parts
     private let eventLoops: MultiThreadedEventLoopGroup
     private let logger: Logger
+    private let estimates = TokenEstimates()
 
     public init(configuration: Configuration, parts: Parts, eventLoops: MultiThreadedEventLoopGroup, logger: Logger) {
         self.configuration = configuration
@@ -80,7 +81,8 @@ public struct GatewayServer: Sendable {
         let makeHandlers = handlers(pipeline: pipeline, loops: loops)
         return Application(
             responder: ControlPlane(
-                parts: parts, contract: configuration.contract, maximumBodyBytes: configuration.maximumBodyBytes
+                parts: parts, contract: configuration.contract, maximumBodyBytes: configuration.maximumBodyBytes,
+                estimates: estimates
             ).makeRouter().buildResponder(),
             server: HTTPServerBuilder { responder in GatewayChannel(responder: responder, makeHandlers: makeHandlers) },
             configuration: .init(address: .hostname(configuration.host, port: configuration.port), serverName: nil),
@@ -93,13 +95,13 @@ public struct GatewayServer: Sendable {
         private func makePipeline(faults: any FaultPlan) -> InferencePipeline {
             InferencePipeline(
                 keys: parts.keys, routes: parts.routes, prices: parts.prices, quota: parts.quota, dispatch: dispatch,
-                settler: parts.settler, time: parts.time, logger: logger, faults: faults)
+                settler: parts.settler, estimates: estimates, time: parts.time, logger: logger, faults: faults)
         }
     #else
         private func makePipeline() -> InferencePipeline {
             InferencePipeline(
                 keys: parts.keys, routes: parts.routes, prices: parts.prices, quota: parts.quota, dispatch: dispatch,
-                settler: parts.settler, time: parts.time, logger: logger)
+                settler: parts.settler, estimates: estimates, time: parts.time, logger: logger)
         }
     #endif
 
@@ -135,6 +137,7 @@ struct ControlPlane: Sendable {
     let parts: GatewayServer.Parts
     let contract: String
     let maximumBodyBytes: Int
+    let estimates: TokenEstimates
 
     func makeRouter() -> Router<ControlContext> {
         let router = Router(context: ControlContext.self, options: .autoGenerateHeadEndpoints)
@@ -159,7 +162,7 @@ struct ControlPlane: Sendable {
             "/api/v1/quote",
             use: QuoteEndpoint(
                 records: parts.records, routes: parts.routes, prices: parts.prices, time: parts.time,
-                maximumBodyBytes: maximumBodyBytes
+                maximumBodyBytes: maximumBodyBytes, estimates: estimates
             ).post)
         let billing = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: .billing))
         billing.get(

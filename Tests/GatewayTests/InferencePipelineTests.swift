@@ -72,6 +72,21 @@ import Testing
         #expect(parts.backend.wasOnLoop)
     }
 
+    @Test(
+        "tokens are counted as the model's profile says, and the source is kept",
+        arguments: [
+            (TokenCounting.counted, Usage(inputTokens: 4, outputTokens: 1, source: .counted)),
+            (.fixed, Usage(inputTokens: 10, outputTokens: 0, source: .fixed)),
+            (.payload, Usage(inputTokens: 12, outputTokens: 2, source: .estimated)),
+        ])
+    func counting(counting: TokenCounting, expected: Usage) async throws {
+        let parts = await Installation(route: Installation.route(counting: counting))
+        let prediction = try #require(self.prediction(try await run(parts)))
+        #expect(prediction.usage.source == expected.source && prediction.usage.inputTokens == expected.inputTokens)
+        if counting != .payload { #expect(prediction.usage == expected) }
+        #expect(parts.settler.settlements.map(\.usage) == [prediction.usage])
+    }
+
     @Test("what is kept of a request is what the tenant lets us keep", arguments: [Retention.full, .hashed, .none])
     func retention(retention: Retention) async throws {
         let parts = await Installation(principal: Installation.principal(retention: retention))

@@ -54,12 +54,13 @@ struct Installation: Sendable {
     }
 
     static func route(
-        replicas: [Replica] = [replica()], features: Int? = 4, fixed: Int64 = 10, output: Int64 = 50
+        replicas: [Replica] = [replica()], features: Int? = 4, fixed: Int64 = 10, output: Int64 = 50,
+        counting: TokenCounting = .worker
     ) -> ModelRoute {
         ModelRoute(
             profile: ModelProfile(
                 name: "iris", version: "1", featureCount: features, fixedTokensPerRequest: fixed,
-                maximumOutputTokens: output),
+                maximumOutputTokens: output, tokenCounting: counting),
             replicas: replicas)
     }
 
@@ -135,7 +136,7 @@ struct Installation: Sendable {
         InferencePipeline(
             keys: keys, routes: routes, prices: prices, quota: quota,
             dispatch: Dispatch(backend: backend, connectMilliseconds: 1_000, totalMilliseconds: 30_000),
-            settler: settler, time: time,
+            settler: settler, estimates: TokenEstimates(), time: time,
             logger: Self.logger, faults: NoFaults())
     }
 

@@ -141,7 +141,9 @@ struct AdminClientTests {
         let model = try AdminRequest(
             .post, ["models"],
             body: ModelsCommand.NewModel(
-                name: "m", version: "1", featureCount: nil, fixedTokensPerRequest: 2, maximumOutputTokens: nil))
+                name: "m", version: "1", featureCount: nil, fixedTokensPerRequest: 2, maximumOutputTokens: nil,
+                tokenCounting: nil,
+                bytesPerToken: nil))
         #expect(
             String(decoding: model.body ?? Data(), as: UTF8.self)
                 == #"{"fixed_tokens_per_request":2,"name":"m","version":"1"}"#

@@ -14,19 +14,25 @@ struct ModelsEndpoint: Sendable {
 
     func create(_ call: AdminCall) async throws -> Response {
         let input = try await RequestBodyReader.object(
-            call, fields: ["name", "version", "feature_count", "fixed_tokens_per_request", "maximum_output_tokens"])
+            call,
+            fields: [
+                "name", "version", "feature_count", "fixed_tokens_per_request", "maximum_output_tokens",
+                "token_counting", "bytes_per_token",
+            ])
         let name = input.required("name", .modelName)
         let version = input.optional("version", .modelVersion) ?? ""
         let featureCount = input.nullable("feature_count", .integer(1...4_096))
         let fixedTokens = input.optional("fixed_tokens_per_request", .integer(0...Self.tokenLimit)) ?? 1
         let outputTokens = input.optional("maximum_output_tokens", .integer(0...Self.tokenLimit)) ?? 64
+        let counting = input.optional("token_counting", .oneOf(TokenCounting.allCases)) ?? .worker
+        let bytesPerToken = input.optional("bytes_per_token", .integer(1...1_000)) ?? 4
         try input.problems.check()
         guard let name else { throw input.problems.refusal }
         let model = try await administration.registerModel(
             ModelProfile(
                 name: name, version: version, featureCount: featureCount.map { Int($0) },
                 fixedTokensPerRequest: fixedTokens,
-                maximumOutputTokens: outputTokens),
+                maximumOutputTokens: outputTokens, tokenCounting: counting, bytesPerToken: bytesPerToken),
             by: call.actor)
         return try .json(ModelAnswer(model), status: .created)
     }
@@ -38,12 +44,16 @@ private struct ModelAnswer: Encodable {
     @Present var featureCount: Int?
     let fixedTokensPerRequest: Int64
     let maximumOutputTokens: Int64
+    let tokenCounting: String
+    let bytesPerToken: Int64
 
     enum CodingKeys: String, CodingKey {
         case name, version
         case featureCount = "feature_count"
         case fixedTokensPerRequest = "fixed_tokens_per_request"
         case maximumOutputTokens = "maximum_output_tokens"
+        case tokenCounting = "token_counting"
+        case bytesPerToken = "bytes_per_token"
     }
 
     init(_ model: ModelProfile) {
@@ -52,5 +62,7 @@ private struct ModelAnswer: Encodable {
         featureCount = model.featureCount
         fixedTokensPerRequest = model.fixedTokensPerRequest
         maximumOutputTokens = model.maximumOutputTokens
+        tokenCounting = model.tokenCounting.rawValue
+        bytesPerToken = model.bytesPerToken
     }
 }

@@ -116,19 +116,25 @@ public struct ModelProfile: Hashable, Sendable {
     public let version: String
     /// Numbers that one input row has; `nil` leaves the check to the worker.
     public let featureCount: Int?
-    /// Tokens that a request counts where the worker reports none.
+    /// Tokens that a request counts where that is how it is counted, or where the worker reports none.
     public let fixedTokensPerRequest: Int64
     /// The most output tokens that a request can produce; part of the upper bound that is held.
     public let maximumOutputTokens: Int64
+    public let tokenCounting: TokenCounting
+    /// 1 to 1,000; for ``TokenCounting/payload``.
+    public let bytesPerToken: Int64
 
     public init(
-        name: String, version: String, featureCount: Int?, fixedTokensPerRequest: Int64, maximumOutputTokens: Int64
+        name: String, version: String, featureCount: Int?, fixedTokensPerRequest: Int64, maximumOutputTokens: Int64,
+        tokenCounting: TokenCounting = .worker, bytesPerToken: Int64 = 4
     ) {
         self.name = name
         self.version = version
         self.featureCount = featureCount
         self.fixedTokensPerRequest = fixedTokensPerRequest
         self.maximumOutputTokens = maximumOutputTokens
+        self.tokenCounting = tokenCounting
+        self.bytesPerToken = bytesPerToken
     }
 }
 

@@ -10,6 +10,7 @@ struct QuoteEndpoint: Sendable {
     let prices: PriceBook
     let time: any TimeSource
     let maximumBodyBytes: Int
+    let estimates: TokenEstimates
 
     func post(_ request: Request, _ context: ControlContext) async throws -> Response {
         let caller = try context.caller
@@ -36,7 +37,9 @@ struct QuoteEndpoint: Sendable {
         let sheet = try await prices.sheet(caller.tierVersionID)
         return try .json(
             QuoteAnswer(
-                request: predict, route: route, bound: bound, tier: caller.tierVersionID, sheet: sheet,
+                request: predict, route: route, bound: bound,
+                expected: estimates.expectedTokens(of: predict.model, requestBytes: predict.byteCount),
+                tier: caller.tierVersionID, sheet: sheet,
                 policies: policies))
     }
 }
@@ -47,6 +50,8 @@ private struct QuoteAnswer: Encodable {
     let version: String
     let rows: Int
     let tokensAtMost: Int64
+    /// Left out before the model's workers have reported anything.
+    let tokensExpected: Int64?
     let priceVersion: String
     let currency: String?
     let unitPrices: [String: String]
@@ -101,19 +106,22 @@ private struct QuoteAnswer: Encodable {
     enum CodingKeys: String, CodingKey {
         case object, model, version, rows, currency, admission, policies
         case tokensAtMost = "tokens_at_most"
+        case tokensExpected = "tokens_expected"
         case priceVersion = "price_version"
         case unitPrices = "unit_prices"
         case costMicrosAtMost = "cost_micros_at_most"
     }
 
     init(
-        request: PredictRequest, route: ModelRoute, bound: Int64, tier: TierVersionID, sheet: PriceSheet?,
+        request: PredictRequest, route: ModelRoute, bound: Int64, expected: Int64?, tier: TierVersionID,
+        sheet: PriceSheet?,
         policies: [Policy]
     ) {
         model = request.model
         version = request.version ?? route.profile.version
         rows = request.rows.count
         tokensAtMost = bound
+        tokensExpected = expected.map { min($0, bound) }
         priceVersion = tier.priceVersionText
         currency = sheet?.currency
         unitPrices = Dictionary(

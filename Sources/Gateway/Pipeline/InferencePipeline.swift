@@ -17,6 +17,7 @@ final class InferencePipeline: Sendable {
     let quota: QuotaKeeper
     let dispatch: Dispatch
     let settler: any Settler
+    let estimates: TokenEstimates
     let time: any TimeSource
     let logger: Logger
     #if WEIR_FAULTS
@@ -24,8 +25,9 @@ final class InferencePipeline: Sendable {
 
         init(
             keys: KeyCache, routes: RouteDirectory, prices: PriceBook, quota: QuotaKeeper, dispatch: Dispatch,
-            settler: any Settler, time: any TimeSource, logger: Logger, faults: any FaultPlan
+            settler: any Settler, estimates: TokenEstimates, time: any TimeSource, logger: Logger, faults: any FaultPlan
         ) {
+            self.estimates = estimates
             self.keys = keys
             self.routes = routes
             self.prices = prices
@@ -39,8 +41,9 @@ final class InferencePipeline: Sendable {
     #else
         init(
             keys: KeyCache, routes: RouteDirectory, prices: PriceBook, quota: QuotaKeeper, dispatch: Dispatch,
-            settler: any Settler, time: any TimeSource, logger: Logger
+            settler: any Settler, estimates: TokenEstimates, time: any TimeSource, logger: Logger
         ) {
+            self.estimates = estimates
             self.keys = keys
             self.routes = routes
             self.prices = prices
@@ -166,17 +169,18 @@ final class InferencePipeline: Sendable {
             degradations: snapshot.redis == .unavailable ? ["redis"] : [], timings: timings)
     }
 
-    /// Reads the usage off the answer, in the order of trust, and never takes more than was held.
+    /// Counts the usage as the model's profile says, and never takes more than was held.
     private func meter(_ reading: WorkerReading, _ work: HeldRequest) -> Usage {
-        let reported: Usage
-        if reading.inputTokens == nil, reading.outputTokens == nil {
-            reported = Usage(inputTokens: work.route.profile.fixedTokensPerRequest, outputTokens: 0, source: .fixed)
-        } else {
-            reported = Usage(
-                inputTokens: reading.inputTokens ?? 0, cachedInputTokens: reading.cachedInputTokens ?? 0,
-                outputTokens: reading.outputTokens ?? 0, source: .worker)
-        }
-        let (usage, wasClamped) = reported.clamped(toTokens: work.bound)
+        let profile = work.route.profile
+        let counted = profile.usage(
+            of: MeteredExchange(
+                reportedInputTokens: reading.inputTokens, reportedCachedInputTokens: reading.cachedInputTokens,
+                reportedOutputTokens: reading.outputTokens,
+                inputNumbers: profile.tokenCounting == .counted ? work.request.numberCount : 0,
+                rows: Int64(work.request.rows.count), requestBytes: work.request.byteCount,
+                answerBytes: Int64(reading.prediction.readableBytes + (reading.probabilities?.readableBytes ?? 0))))
+        let (usage, wasClamped) = counted.clamped(toTokens: work.bound)
+        estimates.observe(usage, of: work.request.model, requestBytes: work.request.byteCount)
         if wasClamped {
             Self.clamped.increment()
             logger.error(

@@ -19,6 +19,9 @@ struct PredictRequest: Sendable {
     /// Bytes of the body: no tokenizer makes more tokens than bytes, so this bounds the input tokens.
     var byteCount: Int64 { Int64(tape.bytes.readableBytes) }
 
+    /// Numbers of all rows together.
+    var numberCount: Int64 { rows.reduce(0) { $0 + Int64(tape.elements(of: $1).count) } }
+
     init(_ body: ByteBuffer) throws(Refusal) {
         let tape: JSONTape
         do throws(JSONTape.Failure) {

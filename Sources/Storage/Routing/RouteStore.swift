@@ -148,17 +148,18 @@ struct ReadRegistry: PostgresStatement {
 
     static let sql = """
         SELECT m.model_name, m.version, m.feature_count, m.fixed_tokens_per_request, m.maximum_output_tokens,
-            r.address, r.protocol, r.weight, r.version
+            m.token_counting, m.bytes_per_token, r.address, r.protocol, r.weight, r.version
         FROM model_registry m LEFT JOIN routes r ON r.model_name = m.model_name
         WHERE m.is_active
         ORDER BY m.model_name, r.address
         """
-    static let columns: [PostgresType] = [.text, .text, .int4, .int8, .int8, .text, .text, .int4, .text]
+    static let columns: [PostgresType] = [.text, .text, .int4, .int8, .int8, .text, .int4, .text, .text, .int4, .text]
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Entry {
         let profile = ModelProfile(
             name: try row.text(), version: try row.text(), featureCount: try row.optionalInt32().map(Int.init),
-            fixedTokensPerRequest: try row.int64(), maximumOutputTokens: try row.int64())
+            fixedTokensPerRequest: try row.int64(), maximumOutputTokens: try row.int64(),
+            tokenCounting: TokenCounting(rawValue: try row.text()) ?? .worker, bytesPerToken: Int64(try row.int32()))
         let address = try row.optionalText().flatMap { WorkerAddress($0) }
         let workerProtocol = try row.optionalText().flatMap { WorkerProtocol(rawValue: $0) } ?? .predict
         let weight = try row.optionalInt32() ?? 1

@@ -72,6 +72,8 @@ struct AdminModel: Codable, Sendable {
     let featureCount: Int?
     let fixedTokensPerRequest: Int64
     let maximumOutputTokens: Int64
+    let tokenCounting: String
+    let bytesPerToken: Int64
 }
 
 struct AdminReplica: Codable, Sendable, Equatable {

@@ -13,11 +13,11 @@ struct ModelsCommand: AsyncParsableCommand {
         subcommands: [List.self, Create.self])
 
     static func table(_ models: [AdminModel]) -> String {
-        var table = TextTable(["name", "version", "features", "tokens per request", "most output tokens"])
+        var table = TextTable(["name", "version", "features", "counting", "tokens per request", "most output tokens"])
         for model in models {
             table.add([
-                model.name, model.version, model.featureCount.map(String.init), String(model.fixedTokensPerRequest),
-                String(model.maximumOutputTokens),
+                model.name, model.version, model.featureCount.map(String.init), model.tokenCounting,
+                String(model.fixedTokensPerRequest), String(model.maximumOutputTokens),
             ])
         }
         return table.text
@@ -47,6 +47,10 @@ struct ModelsCommand: AsyncParsableCommand {
         var tokensPerRequest: Int64?
         @Option(help: "The most output tokens of one request, held before it begins; 64 where it is left out.")
         var maxOutputTokens: Int64?
+        @Option(help: "How tokens are counted: worker, counted, fixed or payload; worker where it is left out.")
+        var counting: TokenCounting?
+        @Option(help: "Bytes of a token where they are counted by payload; 4 where it is left out.")
+        var bytesPerToken: Int64?
         @OptionGroup var admin: AdminOptions
 
         func validate() throws {
@@ -62,7 +66,7 @@ struct ModelsCommand: AsyncParsableCommand {
         func run() async throws {
             let model = NewModel(
                 name: name, version: version, featureCount: features, fixedTokensPerRequest: tokensPerRequest,
-                maximumOutputTokens: maxOutputTokens)
+                maximumOutputTokens: maxOutputTokens, tokenCounting: counting?.rawValue, bytesPerToken: bytesPerToken)
             try await admin.send(AdminRequest(.post, ["models"], body: model)) {
                 ModelsCommand.table([try $0.decoded(AdminModel.self)])
             }
@@ -76,5 +80,9 @@ struct ModelsCommand: AsyncParsableCommand {
         let featureCount: Int?
         let fixedTokensPerRequest: Int64?
         let maximumOutputTokens: Int64?
+        let tokenCounting: String?
+        let bytesPerToken: Int64?
     }
 }
+
+extension TokenCounting: ExpressibleByArgument {}
