@@ -104,7 +104,8 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
             case .gathering, .running:
                 closesAfterAnswer = true
                 return
-            case .idle, .passing: break
+            // The connection may be closed for that: what was written in this turn leaves before.
+            case .idle, .passing: context.flush()
             }
         }
         context.fireUserInboundEventTriggered(event)
