@@ -15,6 +15,9 @@ struct QuoteEndpoint: Sendable {
     func post(_ request: Request, _ context: ControlContext) async throws -> Response {
         let caller = try context.caller
         _ = try QueryParameters(request, allowed: [])
+        if let coding = request.headers[.contentEncoding], coding.lowercased() != "identity" {
+            throw Refusal(.unsupportedEncoding, "Compressed bodies are not accepted. Send the body as it is.")
+        }
         guard let type = request.headers[.contentType], DataPlaneHandler.isJSON(type) else {
             throw Refusal(.unsupportedMediaType, "The body must be JSON. Send content-type: application/json.")
         }
