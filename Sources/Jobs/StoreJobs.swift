@@ -20,12 +20,22 @@ public enum StoreJobs {
     /// Closes what dead gateways held.
     private static func reaper(_ store: any Housekeeping, _ logger: Logger) -> Recurring {
         let reaped = Counter(label: "weir_leases_reaped_total")
+        let failed = Counter(label: "weir_lease_reaping_failures_total")
         return Recurring("reap_leases", everyMilliseconds: 1_000, logger: logger) {
             // Bounded, so that one pass cannot keep the others from their turn.
             for _ in 0..<1_000 {
-                guard let lease = try await store.reapLease() else { return }
-                reaped.increment()
-                logger.notice("a lost lease was closed", metadata: ["lease_id": "\(lease)"])
+                guard let reaping = try await store.reapLease() else { return }
+                switch reaping.outcome {
+                case .closed:
+                    reaped.increment()
+                    logger.notice("a lost lease was closed", metadata: ["lease_id": "\(reaping.leaseID)"])
+                case .alreadyClosed: break
+                case .failed(let cause):
+                    failed.increment()
+                    logger.error(
+                        "a lost lease cannot be booked and is tried again later",
+                        metadata: ["lease_id": "\(reaping.leaseID)", "cause": "\(cause)"])
+                }
             }
         }
     }

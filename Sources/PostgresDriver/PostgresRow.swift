@@ -174,4 +174,7 @@ extension PostgresRow {
     public mutating func optionalArray<Element: PostgresDecodable>(
         of type: Element.Type = Element.self
     ) throws(PostgresError) -> [Element]? { try optionalArray(advance(), of: type) }
+    public mutating func optionalArrayWithNulls<Element: PostgresDecodable>(
+        of type: Element.Type = Element.self
+    ) throws(PostgresError) -> [Element?]? { try optionalArrayWithNulls(advance(), of: type) }
 }

@@ -32,9 +32,13 @@ import Testing
         if case .held(let hold) = admission { hold } else { nil }
     }
 
-    private func take(_ book: inout LeaseBook, _ tokens: Int64, at now: Timestamp = now, monotonic: UInt64 = 0) -> Hold?
-    {
-        hold(book.take(tokens: tokens, at: now, monotonicNanoseconds: monotonic))
+    private static let terms = QuotaTerms(quotas: [], timeZone: "UTC")
+
+    private func take(
+        _ book: inout LeaseBook, _ tokens: Int64, under terms: QuotaTerms = terms, at now: Timestamp = now,
+        monotonic: UInt64 = 0
+    ) -> Hold? {
+        hold(book.take(tokens: tokens, under: terms, at: now, monotonicNanoseconds: monotonic))
     }
 
     private func left(_ book: LeaseBook) -> [Int64] { book.remaining().map(\.remaining) }
@@ -42,7 +46,7 @@ import Testing
     @Test("an empty book holds nothing")
     func empty() {
         var book = LeaseBook()
-        #expect(book.take(tokens: 0, at: Self.now, monotonicNanoseconds: 0) == .needsLease)
+        #expect(book.take(tokens: 0, under: Self.terms, at: Self.now, monotonicNanoseconds: 0) == .needsLease)
         #expect(book.isEmpty && book.inFlight == 0 && left(book).isEmpty)
         #expect(book.drain().isEmpty)
     }
@@ -50,7 +54,7 @@ import Testing
     @Test("a hold takes one request and its tokens, and no more than there is")
     func bound() {
         var book = LeaseBook()
-        book.add(Self.lease(1, requests: 2, tokens: 10), monotonicNanoseconds: 0)
+        book.add(Self.lease(1, requests: 2, tokens: 10), under: Self.terms, monotonicNanoseconds: 0)
         #expect(take(&book, 11) == nil)
         #expect(take(&book, 6) != nil)
         #expect(take(&book, 5) == nil)
@@ -63,7 +67,7 @@ import Testing
     @Test("what a request did not use goes back, what it used does not")
     func settle() throws {
         var book = LeaseBook()
-        book.add(Self.lease(1, requests: 5, tokens: 100), monotonicNanoseconds: 0)
+        book.add(Self.lease(1, requests: 5, tokens: 100), under: Self.terms, monotonicNanoseconds: 0)
         let first = try #require(take(&book, 60))
         book.settle(first, usedTokens: 10)
         #expect(left(book) == [4, 90])
@@ -76,7 +80,7 @@ import Testing
     @Test("a lease that has ended by our clock admits nothing")
     func expiry() throws {
         var book = LeaseBook()
-        book.add(Self.lease(1, tokens: 100, until: 10 * Self.second), monotonicNanoseconds: 0)
+        book.add(Self.lease(1, tokens: 100, until: 10 * Self.second), under: Self.terms, monotonicNanoseconds: 0)
         #expect(take(&book, 1, monotonic: 10 * Self.second - 1) != nil)
         #expect(take(&book, 1, monotonic: 10 * Self.second) == nil)
         book.renewed([LeaseID(high: 0, low: 1)], untilNanoseconds: 20 * Self.second)
@@ -86,7 +90,7 @@ import Testing
     @Test("a lease admits only within its period")
     func period() {
         var book = LeaseBook()
-        book.add(Self.lease(1, tokens: 100), monotonicNanoseconds: 0)
+        book.add(Self.lease(1, tokens: 100), under: Self.terms, monotonicNanoseconds: 0)
         #expect(take(&book, 1, at: Self.period.start) != nil)
         #expect(take(&book, 1, at: Timestamp(microsecondsSince1970: -1)) == nil)
         #expect(take(&book, 1, at: Self.period.end) == nil)
@@ -96,7 +100,7 @@ import Testing
     @Test("a soft quota counts and does not refuse")
     func soft() {
         var book = LeaseBook()
-        book.add(Self.lease(1, requests: 1, tokens: 10, mode: .soft), monotonicNanoseconds: 0)
+        book.add(Self.lease(1, requests: 1, tokens: 10, mode: .soft), under: Self.terms, monotonicNanoseconds: 0)
         for _ in 0..<3 { #expect(take(&book, 9) != nil) }
         #expect(left(book) == [-2, -17])
     }
@@ -104,9 +108,9 @@ import Testing
     @Test("a newer lease replaces the older one, which is given back once nothing is in flight")
     func replaced() throws {
         var book = LeaseBook()
-        book.add(Self.lease(1, tokens: 10), monotonicNanoseconds: 0)
+        book.add(Self.lease(1, tokens: 10), under: Self.terms, monotonicNanoseconds: 0)
         let old = try #require(take(&book, 4))
-        book.add(Self.lease(2, tokens: 50), monotonicNanoseconds: 0)
+        book.add(Self.lease(2, tokens: 50), under: Self.terms, monotonicNanoseconds: 0)
         #expect(take(&book, 1)?.leaseID == LeaseID(high: 0, low: 2))
         #expect(book.tick(monotonicNanoseconds: 0, at: Self.now, idleAfterNanoseconds: .max).close.isEmpty)
         book.settle(old, usedTokens: 4)
@@ -118,7 +122,7 @@ import Testing
     @Test("an idle lease is closed, one in use renewed")
     func idle() throws {
         var book = LeaseBook()
-        book.add(Self.lease(1, tokens: 10), monotonicNanoseconds: 0)
+        book.add(Self.lease(1, tokens: 10), under: Self.terms, monotonicNanoseconds: 0)
         let used = try #require(take(&book, 4, monotonic: Self.second))
         book.settle(used, usedTokens: 1)
         let early = book.tick(
@@ -132,7 +136,7 @@ import Testing
     @Test("a lease with a request in flight is renewed however long that takes, even past its period")
     func inFlight() throws {
         var book = LeaseBook()
-        book.add(Self.lease(1, tokens: 10), monotonicNanoseconds: 0)
+        book.add(Self.lease(1, tokens: 10), under: Self.terms, monotonicNanoseconds: 0)
         let hold = try #require(take(&book, 4))
         let upkeep = book.tick(
             monotonicNanoseconds: 90 * Self.second, at: Self.period.end, idleAfterNanoseconds: Self.second)
@@ -145,7 +149,7 @@ import Testing
     @Test("a lost lease admits nothing, and is forgotten with its last request")
     func lost() throws {
         var book = LeaseBook()
-        book.add(Self.lease(1, tokens: 10), monotonicNanoseconds: 0)
+        book.add(Self.lease(1, tokens: 10), under: Self.terms, monotonicNanoseconds: 0)
         let hold = try #require(take(&book, 4))
         book.lost([hold.leaseID])
         book.renewed([hold.leaseID], untilNanoseconds: 500 * Self.second)
@@ -159,7 +163,7 @@ import Testing
     @Test("a settlement of a lease that the book has forgotten changes nothing")
     func forgotten() {
         var book = LeaseBook()
-        book.add(Self.lease(1, tokens: 10), monotonicNanoseconds: 0)
+        book.add(Self.lease(1, tokens: 10), under: Self.terms, monotonicNanoseconds: 0)
         book.settle(Hold(leaseID: LeaseID(high: 9, low: 9), tokens: 5), usedTokens: 1)
         book.renewed([LeaseID(high: 9, low: 9)], untilNanoseconds: 1)
         #expect(left(book) == [10] && book.inFlight == 0)
@@ -168,13 +172,127 @@ import Testing
     @Test("draining gives back what is idle and keeps what is in flight until it has settled")
     func drain() throws {
         var book = LeaseBook()
-        book.add(Self.lease(1, tokens: 10), monotonicNanoseconds: 0)
+        book.add(Self.lease(1, tokens: 10), under: Self.terms, monotonicNanoseconds: 0)
         let hold = try #require(take(&book, 4))
         #expect(book.drain().isEmpty)
         #expect(take(&book, 1) == nil)
         book.settle(hold, usedTokens: 4)
         #expect(book.drain() == [hold.leaseID])
         #expect(book.isEmpty)
+    }
+
+    private func ask(
+        _ book: inout LeaseBook, _ tokens: Int64, under terms: QuotaTerms, covering count: Int64 = 10, new: UInt64 = 99,
+        at now: Timestamp = now, monotonic: UInt64 = 0
+    ) -> LeaseRequest? {
+        book.ask(
+            tokens: tokens, under: terms, tenantID: TenantID(high: 0, low: 1), covering: count,
+            newLease: LeaseID(high: 0, low: new), at: now, monotonicNanoseconds: monotonic
+        ) { _ in Self.period }
+    }
+
+    private static let both = QuotaTerms(quotas: [quota(.requests), quota(.tokens)], timeZone: "UTC")
+
+    /// A book with one open lease under ``both``.
+    private func opened(requests: Int64, tokens: Int64) -> LeaseBook {
+        var book = LeaseBook()
+        book.add(Self.lease(1, requests: requests, tokens: tokens), under: Self.both, monotonicNanoseconds: 0)
+        return book
+    }
+
+    @Test("an empty book asks for a new lease of all the quotas")
+    func askNew() throws {
+        var book = LeaseBook()
+        let request = try #require(ask(&book, 7, under: Self.both))
+        #expect(request.isNew && request.leaseID == LeaseID(high: 0, low: 99) && request.returns.isEmpty)
+        #expect(request.wants.map(\.minimum) == [1, 7] && request.wants.map(\.wanted) == [10, 70])
+    }
+
+    @Test("an open lease asks for what it lacks and for nothing else, and grows by what it is given")
+    func askMore() throws {
+        var book = opened(requests: 5, tokens: 10)
+        let request = try #require(ask(&book, 15, under: Self.both))
+        #expect(!request.isNew && request.leaseID == LeaseID(high: 0, low: 1) && request.returns.isEmpty)
+        #expect(request.wants.map(\.quota.unit) == [.tokens])
+        #expect(request.wants.map(\.minimum) == [5] && request.wants.map(\.need) == [15])
+        #expect(request.wants.map(\.wanted) == [140])
+        book.grow(request.leaseID, by: [Lease.Slice(quota: Self.quota(.tokens), period: Self.period, granted: 5)])
+        #expect(left(book) == [5, 15])
+        #expect(take(&book, 15, under: Self.both) != nil)
+        #expect(ask(&book, 0, under: Self.both) == nil, "the book covers it")
+    }
+
+    @Test("another limit, another zone or another mode ends admission, and what is left goes back with the question")
+    func otherTerms() throws {
+        let changes = [
+            QuotaTerms(quotas: [Self.quota(.requests), Self.quota(.tokens).with(amount: 999)], timeZone: "UTC"),
+            QuotaTerms(quotas: Self.both.quotas, timeZone: "Europe/Berlin"),
+            QuotaTerms(quotas: [Self.quota(.requests, mode: .soft), Self.quota(.tokens)], timeZone: "UTC"),
+        ]
+        for changed in changes {
+            var book = opened(requests: 5, tokens: 10)
+            let held = try #require(take(&book, 4, under: Self.both))
+            #expect(take(&book, 1, under: changed) == nil)
+            let request = try #require(ask(&book, 1, under: changed))
+            #expect(request.isNew)
+            #expect(
+                request.returns == [
+                    LeaseReturn(leaseID: held.leaseID, quotaID: Self.quota(.requests).id, amount: 4),
+                    LeaseReturn(leaseID: held.leaseID, quotaID: Self.quota(.tokens).id, amount: 6),
+                ])
+            #expect(take(&book, 1, under: Self.both) == nil, "it was given back")
+            book.settle(held, usedTokens: 1)
+            // What the request did not use goes back with the next question.
+            #expect(try #require(ask(&book, 1, under: changed)).returns.map(\.amount) == [3])
+        }
+    }
+
+    @Test("a lease that has admitted many is replaced")
+    func rotation() throws {
+        var book = opened(requests: 1_000_000, tokens: 0)
+        for _ in 0..<LeaseBook.admissionLimit {
+            let hold = try #require(take(&book, 0, under: Self.both))
+            book.settle(hold, usedTokens: 0)
+        }
+        #expect(take(&book, 0, under: Self.both) == nil)
+        let request = try #require(ask(&book, 0, under: Self.both))
+        #expect(request.isNew && request.returns.map(\.amount) == [1_000_000 - Int64(LeaseBook.admissionLimit)])
+    }
+
+    @Test("what is surrendered admits nothing, and holds in flight are not surrendered")
+    func surrender() throws {
+        var book = opened(requests: 5, tokens: 10)
+        let held = try #require(take(&book, 4, under: Self.both))
+        let tokens = Self.quota(.tokens).id
+        #expect(book.surrender(tokens) == [LeaseReturn(leaseID: held.leaseID, quotaID: tokens, amount: 6)])
+        #expect(book.surrender(tokens).isEmpty && left(book) == [4, 0])
+        #expect(book.surrender([held.leaseID]).map(\.amount) == [4])
+        #expect(take(&book, 0, under: Self.both) == nil)
+        book.void(held)
+        #expect(left(book) == [1, 4])
+    }
+
+    @Test("a lease of which it is not known whether it grew admits no more")
+    func retired() throws {
+        var book = opened(requests: 5, tokens: 10)
+        book.retire(LeaseID(high: 0, low: 1))
+        #expect(take(&book, 1, under: Self.both) == nil)
+        #expect(book.tick(monotonicNanoseconds: 0, at: Self.now, idleAfterNanoseconds: .max).close.count == 1)
+    }
+
+    @Test("a lease is renewed only when its end comes near")
+    func renewal() throws {
+        var book = LeaseBook()
+        book.add(Self.lease(1, tokens: 10, until: 10 * Self.second), under: Self.terms, monotonicNanoseconds: 0)
+        func renewed(at now: UInt64) -> Int {
+            book.tick(
+                monotonicNanoseconds: now, at: Self.now, idleAfterNanoseconds: .max,
+                renewWithinNanoseconds: 7 * Self.second
+            ).renew.count
+        }
+        #expect(renewed(at: 3 * Self.second - 1) == 0)
+        #expect(renewed(at: 3 * Self.second) == 1)
+        #expect(renewed(at: 11 * Self.second) == 1)
     }
 
     /// The same rules written a second time, as sums over everything that ever happened.
@@ -222,7 +340,7 @@ import Testing
                 let lease = Self.lease(next, tokens: granted, until: clock + 20 * Self.second)
                 next += 1
                 model.granted[lease.id] = granted
-                book.add(lease, monotonicNanoseconds: clock)
+                book.add(lease, under: Self.terms, monotonicNanoseconds: clock)
                 #expect(left(book) == [granted])
             case 88..<96:
                 let upkeep = book.tick(monotonicNanoseconds: clock, at: Self.now, idleAfterNanoseconds: 5 * Self.second)

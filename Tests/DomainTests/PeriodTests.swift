@@ -183,9 +183,15 @@ import Testing
         #expect(PeriodCalendar(timeZone: name) == nil)
     }
 
-    @Test("a quota is named by unit and frequency")
+    @Test("a quota is named by level, unit and frequency")
     func policy() {
-        let quota = Quota(id: QuotaID(high: 0, low: 1), unit: .tokens, frequency: .month, amount: 1, mode: .hard)
-        #expect(quota.policy == "tokens-month")
+        func policy(_ level: QuotaLevel) -> String {
+            Quota(
+                id: QuotaID(high: 0, low: 1), unit: .tokens, frequency: .month, amount: 1, mode: .hard, level: level
+            ).policy
+        }
+        #expect(policy(.tenant) == "tokens-month")
+        #expect(policy(.user) == "user-tokens-month")
+        #expect(policy(.key) == "key-tokens-month")
     }
 }

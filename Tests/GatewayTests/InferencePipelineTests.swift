@@ -137,7 +137,7 @@ import Testing
         let parts = await Installation()
         parts.settler.answer(.leaseLost, .leaseLost)
         #expect(refusal(try await run(parts))?.code == .meteringUnavailable)
-        #expect(parts.settler.settlements.count == 2)
+        #expect(parts.settler.settlements.map(\.outcome) == [.completed, .completed, .failed])
         await parts.quota.drain()
         #expect(parts.ledger.closed.isEmpty, "both leases are gone, nothing is given back")
     }
@@ -157,7 +157,10 @@ import Testing
         slow.ledger.settle(1_000, of: quota.id)
         gate.open()
         #expect(refusal(try await outcome)?.code == .quotaExceeded)
-        #expect(slow.settler.settlements.count == 1)
+        #expect(slow.settler.settlements.map(\.outcome) == [.completed, .failed])
+        let row = try #require(slow.settler.settlements.last)
+        #expect(row.errorCode == "quota_exceeded" && row.httpStatus == 429 && row.leaseID == nil && !row.isBilled)
+        #expect(row.requestID == slow.settler.settlements.first?.requestID)
     }
 
     @Test("a lost lease of a tenant without quotas does not go round for ever")
@@ -165,7 +168,7 @@ import Testing
         let parts = await Installation(principal: Installation.principal(quotas: []))
         parts.settler.answer(.leaseLost, .leaseLost, .leaseLost)
         #expect(refusal(try await run(parts))?.code == .meteringUnavailable)
-        #expect(parts.settler.settlements.count == 2)
+        #expect(parts.settler.settlements.map(\.outcome) == [.completed, .completed, .failed])
     }
 
     @Test("nobody works while usage cannot be recorded")

@@ -82,7 +82,8 @@ import Testing
         let refusal = try #require(await self.refusal(parts, 20, principal))
         #expect(refusal.code == .quotaExceeded)
         let numbers = try #require(refusal.quota)
-        #expect(numbers.quota == quota && numbers.settled == 60 && numbers.held == 40 && numbers.requested == 20)
+        // What was left of the lease was given back before it was decided.
+        #expect(numbers.quota == quota && numbers.settled == 60 && numbers.held == 30 && numbers.requested == 20)
         // From noon of 15 March to the end of the month in Berlin, which has summer time by then.
         #expect(refusal.retryAfterSeconds == 16 * 86_400 + 10 * 3_600)
         #expect(refusal.detail.contains("tokens-month") && refusal.detail.contains("2026-03@Europe/Berlin"))
@@ -241,9 +242,10 @@ import Testing
         let parts = await Installation(time: time)
         let held = try #require(try await hold(parts, 10))
         parts.ledger.lose(held.leaseID)
+        time.advance(milliseconds: 3_000)
         await parts.quota.keep()
         _ = try await hold(parts, 10)
-        #expect(parts.ledger.requests.count == 2)
+        #expect(parts.ledger.requests.map(\.isNew) == [true, true])
         parts.quota.lost(held, of: Installation.tenant)
     }
 
@@ -271,6 +273,140 @@ import Testing
         #expect(parts.ledger.closed == [held.leaseID])
         await parts.quota.drain()
         #expect(parts.ledger.closed.count == 1)
+    }
+
+    @Test("a lease that is used up grows in place by what is missing")
+    func grows() async throws {
+        let parts = await Installation()
+        parts.ledger.limitSlices(to: 30)
+        let principal = Installation.principal(quotas: [Installation.quota(.tokens, 100)])
+        let first = try #require(try await hold(parts, 20, principal))
+        let second = try #require(try await hold(parts, 25, principal))
+        #expect(first.leaseID == second.leaseID && parts.ledger.openLeases.count == 1)
+        #expect(parts.ledger.requests.map(\.isNew) == [true, false])
+        #expect(parts.ledger.requests.last?.wants.map(\.minimum) == [15])
+    }
+
+    @Test("a request is not refused where what is left of the lease and what is free cover it together")
+    func remainderAndFree() async throws {
+        let parts = await Installation()
+        let quota = Installation.quota(.tokens, 100)
+        let principal = Installation.principal(quotas: [quota])
+        parts.ledger.limitSlices(to: 60)
+        let first = try #require(try await hold(parts, 10, principal))
+        parts.quota.settle(first, usedTokens: 10, of: Installation.tenant)
+        // 50 are left in the lease and 40 are free.
+        #expect(try await hold(parts, 90, principal) != nil)
+        #expect(await refusal(parts, 1, principal)?.code == .quotaExceeded)
+        #expect(parts.ledger.held(of: quota.id) == 100)
+    }
+
+    @Test("what another key of the tenant has left in this process is taken before a request is refused")
+    func otherKeysRemainder() async throws {
+        let parts = await Installation()
+        let tenants = Installation.quota(.tokens, 100)
+        let own = Quota(
+            id: QuotaID(high: 2, low: 1), unit: .tokens, frequency: .month, amount: 1_000, mode: .hard, level: .key)
+        let first = Installation.principal(quotas: [tenants])
+        let second = Installation.principal(quotas: [tenants, own])
+        let held = try #require(try await hold(parts, 10, first))
+        #expect(parts.ledger.held(of: tenants.id) == 100, "the first key's lease has all of it")
+        let other = try #require(try await hold(parts, 90, second))
+        #expect(held.leaseID != other.leaseID && held.account != other.account)
+        #expect(parts.ledger.givenBack.map(\.leaseID) == [held.leaseID])
+        #expect(await refusal(parts, 1, first)?.quota?.quota.id == tenants.id)
+        parts.quota.void(other, of: Installation.tenant)
+        parts.quota.settle(held, usedTokens: 10, of: Installation.tenant)
+        #expect(try await hold(parts, 90, first) != nil)
+    }
+
+    @Test("quotas of tenant and key are taken together or not at all")
+    func levels() async throws {
+        let parts = await Installation()
+        let tenants = Installation.quota(.requests, 100)
+        let own = Quota(
+            id: QuotaID(high: 2, low: 1), unit: .requests, frequency: .day, amount: 2, mode: .hard, level: .key)
+        let bounded = Installation.principal(quotas: [tenants, own])
+        for _ in 0..<2 { #expect(await refusal(parts, 1, bounded) == nil) }
+        let refused = try #require(await refusal(parts, 1, bounded))
+        #expect(refused.quota?.quota.policy == "key-requests-day")
+        #expect(await refusal(parts, 1, Installation.principal(quotas: [tenants])) == nil)
+    }
+
+    @Test("a limit that was lowered below what is held stops admission at once, one that was raised lets it go on")
+    func changedLimit() async throws {
+        let parts = await Installation()
+        func principal(_ amount: Int64) -> Principal {
+            Installation.principal(quotas: [Installation.quota(.requests, amount)])
+        }
+        for _ in 0..<5 { #expect(await refusal(parts, 1, principal(100)) == nil) }
+        #expect(await refusal(parts, 1, principal(4))?.quota?.held == 5, "what was left is given back")
+        #expect(await refusal(parts, 1, principal(5))?.code == .quotaExceeded)
+        #expect(await refusal(parts, 1, principal(6)) == nil)
+        #expect(await refusal(parts, 1, principal(6))?.code == .quotaExceeded)
+        #expect(await refusal(parts, 1, principal(1_000)) == nil)
+    }
+
+    @Test("what is idle in a lease is given back when it is missed elsewhere, and the lease goes on")
+    func scarce() async throws {
+        let time = ManualTime(Installation.noon)
+        let parts = await Installation(time: time)
+        let quota = Installation.quota(.tokens, 1_000)
+        let principal = Installation.principal(quotas: [quota])
+        let held = try #require(try await hold(parts, 10, principal))
+        #expect(parts.ledger.held(of: quota.id) == 160)
+        parts.ledger.makeScarce(held.leaseID)
+        time.advance(milliseconds: 3_000)
+        await parts.quota.keep()
+        #expect(parts.ledger.held(of: quota.id) == 10)
+        #expect(try await hold(parts, 10, principal)?.leaseID == held.leaseID)
+    }
+
+    @Test("a lease that is not open any more when it is to grow is replaced")
+    func lostWhileGrowing() async throws {
+        let parts = await Installation()
+        parts.ledger.limitSlices(to: 10)
+        let principal = Installation.principal(quotas: [Installation.quota(.tokens, 1_000)])
+        let held = try #require(try await hold(parts, 10, principal))
+        parts.ledger.lose(held.leaseID)
+        let next = try #require(try await hold(parts, 10, principal))
+        #expect(next.leaseID != held.leaseID)
+        #expect(parts.ledger.requests.map(\.isNew) == [true, false, true])
+    }
+
+    @Test(
+        "a wall clock that is wrong opens no other period: the database's time counts",
+        arguments: [3_600, -3_600, -86_400, 30 * 86_400] as [Int64])
+    func wrongClock(seconds: Int64) async throws {
+        let time = ManualTime(Installation.noon)
+        let right = time.now
+        let parts = await Installation(time: time)
+        parts.ledger.databaseTime = right
+        time.setWallClock(right.advanced(byMilliseconds: seconds * 1_000))
+        let principal = Installation.principal(quotas: [Installation.quota(.requests, 2, frequency: .hour)])
+        for _ in 0..<2 { #expect(try await hold(parts, 1, principal) != nil) }
+        #expect(await refusal(parts, 1, principal)?.quota?.period.id == "2026-03-15T12Z")
+        #expect(parts.ledger.requests.count <= 4)
+        // Time goes on by the monotonic clock, whatever the wall clock does next.
+        time.advance(milliseconds: 3_600_000)
+        parts.ledger.databaseTime = right.advanced(byMilliseconds: 3_600_000)
+        time.setWallClock(right)
+        #expect(try await hold(parts, 1, principal) != nil)
+        #expect(parts.ledger.requests.last?.wants.first?.period.id == "2026-03-15T13Z")
+    }
+
+    @Test("an account that is unused makes room for another key's")
+    func reusedAccounts() async throws {
+        let parts = await Installation()
+        for number in 0..<50 as Range<UInt64> {
+            let own = Quota(
+                id: QuotaID(high: 2, low: number), unit: .requests, frequency: .day, amount: 2, mode: .hard, level: .key
+            )
+            let held = try #require(try await hold(parts, 1, Installation.principal(quotas: [own])))
+            #expect(held.account == 0)
+            parts.quota.settle(held, usedTokens: 1, of: Installation.tenant)
+            await parts.quota.drain()
+        }
     }
 
     @Test("a new period asks for a new lease")

@@ -25,6 +25,14 @@ struct StoreJobsTests {
         #expect(store.overdue == 0)
     }
 
+    @Test("leases that cannot be booked are errors in the log, and do not end the pass")
+    func unbookable() async throws {
+        let store = FakeStore(overdue: 10, failsReaping: true)
+        try await run(store) { await $0.reaps.reach(11) }
+        #expect(store.overdue == 0)
+        await store.log.reachErrors(5)
+    }
+
     @Test("usage is rolled up, and partitions are made, from the start")
     func startsAtOnce() async throws {
         let store = FakeStore()
@@ -75,8 +83,13 @@ private final class FakeStore: Housekeeping {
     private let hasStray: Bool
     private let failsPartitions: Bool
     private let failsRollUp: Bool
+    private let failsReaping: Bool
 
-    init(overdue: Int = 0, hasStrayRows: Bool = false, failsPartitions: Bool = false, failsRollUp: Bool = false) {
+    init(
+        overdue: Int = 0, hasStrayRows: Bool = false, failsPartitions: Bool = false, failsRollUp: Bool = false,
+        failsReaping: Bool = false
+    ) {
+        self.failsReaping = failsReaping
         left = Mutex(overdue)
         hasStray = hasStrayRows
         self.failsPartitions = failsPartitions
@@ -91,12 +104,14 @@ private final class FakeStore: Housekeeping {
         return 1
     }
 
-    func reapLease() async throws(StoreUnavailable) -> LeaseID? {
+    func reapLease() async throws(StoreUnavailable) -> LeaseReaping? {
         defer { _ = reaps.next() }
         return left.withLock { left in
             guard left > 0 else { return nil }
             left -= 1
-            return LeaseID(high: 1, low: UInt64(left))
+            return LeaseReaping(
+                leaseID: LeaseID(high: 1, low: UInt64(left)),
+                outcome: failsReaping && left % 2 == 0 ? .failed(cause: "unbookable") : .closed)
         }
     }
 

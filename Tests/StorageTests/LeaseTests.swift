@@ -59,6 +59,7 @@ struct LeaseTests {
                     switch try await leases.acquire(Seed.request([(Seed.tokenQuotaA, 1, 60)])) {
                     case .granted(let grants): slices += grants.map(\.slice.granted)
                     case .refused(let numbers): refused = numbers
+                    case .lost, .elsewhen: throw NeverHappened(description: "a grant or a refusal")
                     }
                 }
                 #expect(slices.first == 25)
@@ -154,18 +155,31 @@ struct LeaseTests {
         }
     }
 
-    @Test("each period has its own numbers")
+    @Test("each period has its own numbers, and none is leased before or after its time")
     func periods() async throws {
         try await StorageHarness.with { harness in
             try await harness.run("UPDATE quotas SET amount = 10 WHERE quota_id = '\(Seed.requestsA)'")
             try await harness.withLeases { leases in
                 let today = MachineTime().now
-                let tomorrow = today.advanced(byMilliseconds: 86_400_000)
                 try await #expect(
                     granted(leases.acquire(Seed.request([(Seed.requestQuotaA, 10, 10)], at: today))) == [10])
                 _ = try refusal(try await leases.acquire(Seed.request([(Seed.requestQuotaA, 1, 1)], at: today)))
-                try await #expect(
-                    granted(leases.acquire(Seed.request([(Seed.requestQuotaA, 10, 10)], at: tomorrow))) == [10])
+                // The same instant in another alignment is another period.
+                let shifted = PeriodCalendar.utc.period(
+                    containing: today, frequency: .day, anchor: today.advanced(byMilliseconds: -3_600_000))
+                let other = LeaseRequest(
+                    leaseID: Seed.newLeaseID(), tenantID: Seed.tenantA,
+                    wants: [.init(quota: Seed.requestQuotaA, period: shifted, minimum: 10, wanted: 10)])
+                try await #expect(granted(leases.acquire(other)) == [10])
+                for days in [-2, 2] as [Int64] {
+                    let wrong = today.advanced(byMilliseconds: days * 86_400_000)
+                    guard
+                        case .elsewhen(let now) = try await leases.acquire(
+                            Seed.request([(Seed.requestQuotaA, 1, 1)], at: wrong))
+                    else { throw NeverHappened(description: "a period that is not now was leased") }
+                    #expect(abs(now.milliseconds(since: today)) < 60_000)
+                }
+                try await #expect(harness.ask("SELECT count(*) FROM quota_periods") == ["2"])
             }
         }
     }
@@ -202,7 +216,7 @@ struct LeaseTests {
             try await harness.withLeases { _ = try await $0.acquire(request) }
             try await harness.withLeases(gateway: Seed.otherGateway) { others in
                 try await others.close([request.leaseID])
-                try await #expect(others.renew([request.leaseID]).isEmpty)
+                try await #expect(others.renew([request.leaseID]).open.isEmpty)
             }
             try await #expect(harness.ask("SELECT state FROM quota_leases") == ["open"])
             try await #expect(numbers(harness) == ["0|1000"])
@@ -225,7 +239,7 @@ struct LeaseTests {
                     """)
                 try await leases.close([requests[2].leaseID])
                 let renewed = try await leases.renew(requests.map(\.leaseID) + [Seed.newLeaseID()])
-                #expect(renewed == [requests[0].leaseID])
+                #expect(renewed.open == [requests[0].leaseID] && renewed.scarce.isEmpty)
                 let far = try await harness.ask(
                     "SELECT lease_id FROM quota_leases WHERE expires_at > now() + interval '50 minutes' AND state = 'open'"
                 )
@@ -251,7 +265,7 @@ struct LeaseTests {
                     try await harness.run(
                         "UPDATE quota_leases SET expires_at = now() - interval '1 ms' WHERE lease_id = '\(dead.leaseID)'"
                     )
-                    try await #expect(store.reapLease() == dead.leaseID)
+                    try await #expect(store.reapLease() == LeaseReaping(leaseID: dead.leaseID, outcome: .closed))
                     try await #expect(store.reapLease() == nil)
                 }
                 try await #expect(numbers(harness) == ["10|300"])
@@ -274,7 +288,9 @@ struct LeaseTests {
                     for _ in 0..<8 {
                         group.addTask {
                             var mine: [LeaseID] = []
-                            while let lease = try await store.reapLease() { mine.append(lease) }
+                            while let reaping = try await store.reapLease() {
+                                if reaping.outcome == .closed { mine.append(reaping.leaseID) }
+                            }
                             return mine
                         }
                     }
@@ -301,7 +317,7 @@ struct LeaseTests {
                 defer { owner.close() }
                 try owner.run(script: "UPDATE quota_leases SET expires_at = now() - interval '1 ms'")
                 let waiting = try SecondSession(harness.configuration("weir_jobs")).start {
-                    try $0.execute(DatabaseQuestion("SELECT reap_lease()"))
+                    try $0.execute(DatabaseQuestion("SELECT reap_lease('\(request.leaseID)')"))
                 }
                 #expect(!waiting.isFinished(withinMilliseconds: 200))
                 try settling.commit()
@@ -322,7 +338,7 @@ struct LeaseTests {
                 try settling.begin()
                 _ = try SettlementText.write([Seed.settlement()], gateway: Seed.otherGateway, on: settling)
                 let waiting = try SecondSession(harness.configuration("weir_jobs")).start {
-                    try $0.execute(DatabaseQuestion("SELECT reap_lease()"))
+                    try $0.execute(DatabaseQuestion("SELECT reap_lease('\(request.leaseID)')"))
                 }
                 try #expect(waiting.result() == ["\(request.leaseID)"])
                 try settling.rollback()
@@ -401,7 +417,7 @@ struct LeaseTests {
                         let above = try await harness.ask(
                             "SELECT settled, held FROM quota_periods WHERE settled + held > 5000")
                         seen += above.count
-                        _ = try await harness.ask("SELECT reap_lease()", as: "weir_jobs")
+                        _ = try await harness.ask("SELECT reap_lease(claim_overdue_lease())", as: "weir_jobs")
                     }
                     return seen
                 }
@@ -416,7 +432,7 @@ struct LeaseTests {
             }
             #expect(violations == 0)
             try await harness.run("UPDATE quota_leases SET expires_at = now() - interval '1 ms' WHERE state = 'open'")
-            while try await !harness.ask("SELECT reap_lease()", as: "weir_jobs").isEmpty {}
+            while try await !harness.ask("SELECT reap_lease(claim_overdue_lease())", as: "weir_jobs").isEmpty {}
             let spent = try await harness.ask("SELECT sum(input_tokens + output_tokens) FROM ledger")
             try await #expect(numbers(harness) == ["\(spent[0])|0"])
             try #require(Int(spent[0]).map { $0 > 0 && $0 <= 5_000 } == true)

@@ -12,7 +12,7 @@ struct StatementCatalogTests {
             (
                 "weir_writer",
                 [
-                    AcquireLease.self, RenewLeases.self, CloseLeases.self, HoldGatewayLock.self,
+                    TakeLease.self, RenewLeases.self, ReturnSlices.self, CloseLeases.self, HoldGatewayLock.self,
                     HoldGatewayLockAlone.self, SettleBatch.self,
                 ]
             ),
@@ -24,7 +24,12 @@ struct StatementCatalogTests {
                     ReadRequest.self,
                 ]
             ),
-            ("weir_jobs", [RollUpUsage.self, ReapLease.self, EnsurePartitions.self, FindStrayRows.self]),
+            (
+                "weir_jobs",
+                [
+                    RollUpUsage.self, ClaimOverdueLease.self, ReapLease.self, EnsurePartitions.self, FindStrayRows.self,
+                ]
+            ),
         ]
         return roles.first { $0.1.contains { ObjectIdentifier($0) == ObjectIdentifier(statement) } }?.0 ?? "weir_admin"
     }

@@ -15,8 +15,11 @@ public final class FakeQuotaLedger: QuotaLedger {
         var requests: [LeaseRequest] = []
         var renewed: [[LeaseID]] = []
         var closed: [LeaseID] = []
+        var givenBack: [LeaseReturn] = []
+        var scarce: Set<LeaseID> = []
         var isAway = false
         var sliceLimit = Int64.max
+        var databaseTime: Timestamp?
     }
 
     private let state = Mutex(State())
@@ -28,6 +31,8 @@ public final class FakeQuotaLedger: QuotaLedger {
     public var requests: [LeaseRequest] { state.withLock { $0.requests } }
     public var renewed: [[LeaseID]] { state.withLock { $0.renewed } }
     public var closed: [LeaseID] { state.withLock { $0.closed } }
+    /// What was given back, with a request for more or by itself.
+    public var givenBack: [LeaseReturn] { state.withLock { $0.givenBack } }
     public var openLeases: Set<LeaseID> { state.withLock { Set($0.open.keys) } }
 
     public var isAway: Bool {
@@ -38,6 +43,20 @@ public final class FakeQuotaLedger: QuotaLedger {
     /// No slice is larger than this.
     public func limitSlices(to units: Int64) { state.withLock { $0.sliceLimit = units } }
 
+    /// The database's clock; a period that it is not in is not granted. `nil` believes the gateway.
+    public var databaseTime: Timestamp? {
+        get { state.withLock { $0.databaseTime } }
+        set { state.withLock { $0.databaseTime = newValue } }
+    }
+
+    /// What is held of a quota in all its periods.
+    public func held(of quota: QuotaID) -> Int64 {
+        state.withLock { $0.held.reduce(0) { $0 + ($1.key.quota == quota ? $1.value : 0) } }
+    }
+
+    /// Says at the next renewal that what this lease holds is missed elsewhere.
+    public func makeScarce(_ lease: LeaseID) { state.withLock { _ = $0.scarce.insert(lease) } }
+
     /// Books usage that somebody else settled.
     public func settle(_ units: Int64, of quota: QuotaID) { state.withLock { $0.settled[quota, default: 0] += units } }
 
@@ -47,45 +66,68 @@ public final class FakeQuotaLedger: QuotaLedger {
     public func acquire(_ request: LeaseRequest) async throws(StoreUnavailable) -> LeaseAnswer {
         state.withLock { $0.requests.append(request) }
         await gate.pass()
-        let answer = state.withLock { state -> LeaseAnswer? in
-            guard !state.isAway else { return nil }
-            var grants: [LeaseAnswer.Grant] = []
-            for want in request.wants {
-                let account = Account(quota: want.quota.id, period: want.period)
-                let settled = state.settled[want.quota.id, default: 0]
-                let held = state.held[account, default: 0]
-                let free = want.quota.amount - settled - held
-                if want.quota.mode == .hard, free < want.minimum {
-                    return .refused(
-                        QuotaRefusal(
-                            quota: want.quota, period: want.period, settled: settled, held: held,
-                            requested: want.minimum))
-                }
-                let granted =
-                    want.quota.mode == .soft ? want.wanted : max(want.minimum, min(want.wanted, free, state.sliceLimit))
-                grants.append(
-                    .init(
-                        slice: Lease.Slice(quota: want.quota, period: want.period, granted: granted),
-                        freeAfterwards: max(0, free - granted)))
-            }
-            for grant in grants {
-                state.held[Account(quota: grant.slice.quota.id, period: grant.slice.period), default: 0] +=
-                    grant.slice.granted
-            }
-            state.open[request.leaseID] = grants.map(\.slice)
-            return .granted(grants)
-        }
+        let answer = state.withLock { $0.isAway ? nil : Self.answer(request, in: &$0) }
         guard let answer else { throw StoreUnavailable(cause: "the ledger is away") }
         return answer
     }
 
-    public func renew(_ leases: [LeaseID]) async throws(StoreUnavailable) -> Set<LeaseID> {
-        let open = state.withLock { state -> Set<LeaseID>? in
-            state.renewed.append(leases)
-            return state.isAway ? nil : Set(leases.filter { state.open[$0] != nil })
+    private static func answer(_ request: LeaseRequest, in state: inout State) -> LeaseAnswer {
+        if let now = state.databaseTime, request.wants.contains(where: { !$0.period.contains(now) }) {
+            return .elsewhen(now)
         }
-        guard let open else { throw StoreUnavailable(cause: "the ledger is away") }
-        return open
+        if !request.isNew, state.open[request.leaseID] == nil { return .lost }
+        for part in request.returns { giveBack(part, in: &state) }
+        var grants: [LeaseAnswer.Grant] = []
+        for want in request.wants {
+            let settled = state.settled[want.quota.id, default: 0]
+            let held = state.held[Account(quota: want.quota.id, period: want.period), default: 0]
+            let free = want.quota.amount - settled - held
+            if want.quota.mode == .hard, free < want.minimum {
+                return .refused(
+                    QuotaRefusal(
+                        quota: want.quota, period: want.period, settled: settled, held: held, requested: want.need))
+            }
+            let granted =
+                want.quota.mode == .soft ? want.wanted : max(want.minimum, min(want.wanted, free, state.sliceLimit))
+            grants.append(
+                .init(
+                    slice: Lease.Slice(quota: want.quota, period: want.period, granted: granted),
+                    freeAfterwards: max(0, free - granted)))
+        }
+        for grant in grants {
+            state.held[Account(quota: grant.slice.quota.id, period: grant.slice.period), default: 0] +=
+                grant.slice.granted
+        }
+        state.open[request.leaseID, default: []] += grants.map(\.slice)
+        return .granted(grants)
+    }
+
+    private static func giveBack(_ part: LeaseReturn, in state: inout State) {
+        state.givenBack.append(part)
+        guard let slice = state.open[part.leaseID]?.first(where: { $0.quota.id == part.quotaID }) else { return }
+        state.held[Account(quota: part.quotaID, period: slice.period), default: 0] -= part.amount
+        state.open[part.leaseID]?.append(
+            Lease.Slice(quota: slice.quota, period: slice.period, granted: -part.amount))
+    }
+
+    public func renew(_ leases: [LeaseID]) async throws(StoreUnavailable) -> LeaseRenewal {
+        let renewal = state.withLock { state -> LeaseRenewal? in
+            state.renewed.append(leases)
+            guard !state.isAway else { return nil }
+            let open = Set(leases.filter { state.open[$0] != nil })
+            return LeaseRenewal(open: open, scarce: open.intersection(state.scarce))
+        }
+        guard let renewal else { throw StoreUnavailable(cause: "the ledger is away") }
+        return renewal
+    }
+
+    public func giveBack(_ returns: [LeaseReturn]) async throws(StoreUnavailable) {
+        let isAway = state.withLock { state -> Bool in
+            guard !state.isAway else { return true }
+            for part in returns { Self.giveBack(part, in: &state) }
+            return false
+        }
+        if isAway { throw StoreUnavailable(cause: "the ledger is away") }
     }
 
     public func close(_ leases: [LeaseID]) async throws(StoreUnavailable) {

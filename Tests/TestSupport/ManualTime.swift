@@ -25,4 +25,7 @@ public final class ManualTime: TimeSource {
             state.monotonicNanoseconds += UInt64(milliseconds) * 1_000_000
         }
     }
+
+    /// Moves the wall clock alone, as somebody does who sets it.
+    public func setWallClock(_ now: Timestamp) { state.withLock { $0.now = now } }
 }

@@ -48,17 +48,20 @@ struct TiersEndpoint: Sendable {
     private static func quotas(_ version: InputObject) -> [QuotaRule] {
         var quotas: [QuotaRule] = []
         var seen: Set<[String]> = []
-        for item in version.objects("quotas", count: 0...16, fields: ["unit", "frequency", "amount", "mode"]) {
+        let fields: Set<String> = ["unit", "frequency", "amount", "mode", "alignment"]
+        for item in version.objects("quotas", count: 0...16, fields: fields) {
             let unit = item.required("unit", .oneOf(QuotaUnit.allCases))
             let frequency = item.required("frequency", .oneOf(Frequency.allCases))
             let amount = item.required("amount", .integer(0...Int64.max))
             let mode = item.required("mode", .oneOf(QuotaMode.allCases))
+            let alignment = item.optional("alignment", .oneOf(QuotaAlignment.allCases)) ?? .calendar
             guard let unit, let frequency, let amount, let mode else { continue }
             if !seen.insert([unit.rawValue, frequency.rawValue]).inserted {
                 item.note(
                     "unit", "has a quota of this frequency already", fix: "Send one quota for each unit and frequency.")
             }
-            quotas.append(QuotaRule(unit: unit, frequency: frequency, amount: amount, mode: mode))
+            quotas.append(
+                QuotaRule(unit: unit, frequency: frequency, amount: amount, mode: mode, alignment: alignment))
         }
         return quotas
     }
@@ -98,6 +101,7 @@ private struct TierAnswer: Encodable {
         let frequency: String
         let amount: Int64
         let mode: String
+        let alignment: String
     }
 
     let code: String
@@ -122,7 +126,8 @@ private struct TierAnswer: Encodable {
             },
             quotas: row.version.quotas.map {
                 Rule(
-                    unit: $0.unit.rawValue, frequency: $0.frequency.rawValue, amount: $0.amount, mode: $0.mode.rawValue)
+                    unit: $0.unit.rawValue, frequency: $0.frequency.rawValue, amount: $0.amount, mode: $0.mode.rawValue,
+                    alignment: $0.alignment.rawValue)
             },
             createdAt: row.version.createdAt.description)
         createdAt = row.createdAt.description

@@ -156,12 +156,16 @@ public struct QuotaRule: Hashable, Sendable {
     /// Units per period.
     public let amount: Int64
     public let mode: QuotaMode
+    public let alignment: QuotaAlignment
 
-    public init(unit: QuotaUnit, frequency: Frequency, amount: Int64, mode: QuotaMode) {
+    public init(
+        unit: QuotaUnit, frequency: Frequency, amount: Int64, mode: QuotaMode, alignment: QuotaAlignment = .calendar
+    ) {
         self.unit = unit
         self.frequency = frequency
         self.amount = amount
         self.mode = mode
+        self.alignment = alignment
     }
 }
 

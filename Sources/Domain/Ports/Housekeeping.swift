@@ -3,12 +3,31 @@ public protocol Housekeeping: Sendable {
     /// Adds what the ledger gained to the roll-ups.
     /// - Returns: entries added.
     func rollUpUsage() async throws(StoreUnavailable) -> Int64
-    /// Books one lease whose owner let it expire.
-    /// - Returns: the lease; `nil` when none is overdue.
-    func reapLease() async throws(StoreUnavailable) -> LeaseID?
+    /// Books one lease whose owner let it expire. One that cannot be booked is put off, so that the others have their turn.
+    /// - Returns: what became of it; `nil` when none is overdue.
+    func reapLease() async throws(StoreUnavailable) -> LeaseReaping?
     /// Makes the partitions of the coming months.
     /// - Returns: partitions made.
     func ensurePartitions() async throws(StoreUnavailable) -> Int
     /// Whether rows lie in a default partition, which means that a month was missing.
     func hasStrayRows() async throws(StoreUnavailable) -> Bool
+}
+
+/// What became of a lease that was overdue.
+public struct LeaseReaping: Equatable, Sendable {
+    public enum Outcome: Equatable, Sendable {
+        case closed
+        /// Its gateway, or another reaper, was there first.
+        case alreadyClosed
+        /// It stays open, and what it holds is held, until a later attempt succeeds.
+        case failed(cause: String)
+    }
+
+    public let leaseID: LeaseID
+    public let outcome: Outcome
+
+    public init(leaseID: LeaseID, outcome: Outcome) {
+        self.leaseID = leaseID
+        self.outcome = outcome
+    }
 }

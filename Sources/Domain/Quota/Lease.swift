@@ -18,6 +18,7 @@ public struct Lease: Sendable {
 
     public let id: LeaseID
     public let tenantID: TenantID
+    /// One for each quota of the terms that the lease was taken under.
     public let slices: [Slice]
     /// When the lease ends by the gateway's monotonic clock, counted from before the request for it was sent, so that the gateway always
     /// believes it ends no later than the database does.
@@ -36,6 +37,39 @@ public struct Hold: Hashable, Sendable {
     public let leaseID: LeaseID
     /// The upper bound held; the actual number is settled and the rest goes back to the lease.
     public let tokens: Int64
+    /// Which of the tenant's books on this gateway it was taken from.
+    public var account = 0
+}
+
+/// The limits that a request has to pass, and the zone that cuts their periods, as they stood when its caller was authenticated. A lease is
+/// taken under terms; under others, where a limit was changed meanwhile, it admits nothing more.
+public struct QuotaTerms: Sendable {
+    public let quotas: [Quota]
+    public let timeZone: String
+
+    public init(quotas: [Quota], timeZone: String) {
+        self.quotas = quotas
+        self.timeZone = timeZone
+    }
+
+    /// Whether these are the same quotas, whatever their amounts.
+    public func names(_ ids: [QuotaID]) -> Bool {
+        guard quotas.count == ids.count else { return false }
+        for index in ids.indices where quotas[index].id != ids[index] { return false }
+        return true
+    }
+
+    /// Whether nothing that decides is different.
+    public func isSame(as other: QuotaTerms) -> Bool {
+        guard quotas.count == other.quotas.count, timeZone == other.timeZone else { return false }
+        for index in quotas.indices {
+            let (mine, others) = (quotas[index], other.quotas[index])
+            guard mine.id == others.id, mine.amount == others.amount, mine.mode == others.mode,
+                mine.anchor == others.anchor
+            else { return false }
+        }
+        return true
+    }
 }
 
 /// The numbers that decided a refusal; a 429 carries them.

@@ -1,14 +1,18 @@
-/// What one gateway knows of one tenant's leases: a pure state machine. It is told of requests, grants, settlements and time, and answers
-/// what to do; it does no I/O and reads no clock.
+/// What one gateway knows of one tenant's leases under one set of quotas: a pure state machine. It is told of requests, grants, settlements
+/// and time, and answers what to do; it does no I/O and reads no clock.
+///
+/// At the most one lease admits. It grows in place when it is used up, and is replaced when a period ends, a limit is changed or it has
+/// admitted many; the older ones drain: what is left of them is given back with the next request for quota, and they are closed when the
+/// last request in flight has settled.
 public struct LeaseBook: Sendable {
-    /// The answer to ``take(tokens:at:monotonicNanoseconds:)``.
+    /// The answer to ``take(tokens:under:at:monotonicNanoseconds:)``.
     public enum Admission: Equatable, Sendable {
         case held(Hold)
         /// Nothing in the book covers the request; a lease of at least these amounts has to be asked for.
         case needsLease
     }
 
-    /// What the keeper has to tell the database after ``tick(monotonicNanoseconds:renewalMargin:idleAfter:)``.
+    /// What the keeper has to tell the database after ``tick(monotonicNanoseconds:at:idleAfterNanoseconds:renewWithinNanoseconds:)``.
     public struct Upkeep: Sendable {
         public var renew: [LeaseID] = []
         public var close: [LeaseID] = []
@@ -18,13 +22,18 @@ public struct LeaseBook: Sendable {
 
     fileprivate struct Entry: Sendable {
         var lease: Lease
+        let terms: QuotaTerms
         var remaining: [Int64]
         var inFlight = 0
+        var admitted = 0
         var expiresAtNanoseconds: UInt64
         var lastUsedNanoseconds: UInt64
-        /// Spent or replaced: takes no more, is closed when the last request in flight has settled.
+        /// Replaced: takes no more, is closed when the last request in flight has settled.
         var isDraining = false
     }
+
+    /// A lease that has admitted so many is replaced: closing it sums what was spent on it, while settlements of the gateway wait.
+    public static let admissionLimit = 16_384
 
     private var entries: [Entry] = []
 
@@ -33,26 +42,75 @@ public struct LeaseBook: Sendable {
     public var isEmpty: Bool { entries.isEmpty }
     public var inFlight: Int { entries.reduce(0) { $0 + $1.inFlight } }
 
-    /// Holds one request and `tokens` tokens in a lease that is open, in its period and large enough.
-    public mutating func take(tokens: Int64, at now: Timestamp, monotonicNanoseconds: UInt64) -> Admission {
-        for index in entries.indices
-        where !entries[index].isDraining && entries[index].expiresAtNanoseconds > monotonicNanoseconds {
-            guard entries[index].covers(tokens: tokens, at: now) else { continue }
+    /// Holds one request and `tokens` tokens in the lease that is open, in its periods, under these terms and large enough.
+    public mutating func take(
+        tokens: Int64, under terms: QuotaTerms, at now: Timestamp, monotonicNanoseconds: UInt64
+    ) -> Admission {
+        for index in entries.indices.reversed() where entries[index].admits(under: terms, at: now, monotonicNanoseconds)
+        {
+            guard entries[index].covers(tokens: tokens) else { continue }
             entries[index].move(requests: -1, tokens: -tokens)
             entries[index].inFlight += 1
+            entries[index].admitted += 1
             entries[index].lastUsedNanoseconds = monotonicNanoseconds
             return .held(Hold(leaseID: entries[index].lease.id, tokens: tokens))
         }
         return .needsLease
     }
 
-    /// Adds a granted lease and stops admitting from the older ones of the same tenant, whose remainder is given back when they are empty.
-    public mutating func add(_ lease: Lease, monotonicNanoseconds: UInt64) {
+    /// What to ask the database for, so that a request of `tokens` tokens can be held: more in the open lease where there is one, else a
+    /// new one. What is left of draining leases goes back in the same step: from now on nothing is admitted from it.
+    /// - Parameters:
+    ///   - covering: for how many requests of this size the lease should last.
+    ///   - newLease: the id of a lease that has to be made.
+    ///   - period: the period of a quota that is now.
+    /// - Returns: `nil` if the book covers the request by now.
+    public mutating func ask(
+        tokens: Int64, under terms: QuotaTerms, tenantID: TenantID, covering count: Int64, newLease: LeaseID,
+        at now: Timestamp, monotonicNanoseconds: UInt64, period: (Quota) -> Period
+    ) -> LeaseRequest? {
+        let open = entries.lastIndex { $0.admits(under: terms, at: now, monotonicNanoseconds) }
+        if let open {
+            let wants = entries[open].lacks(tokens: tokens, covering: count)
+            guard !wants.isEmpty else { return nil }
+            return LeaseRequest(
+                leaseID: entries[open].lease.id, tenantID: tenantID, wants: wants, isNew: false,
+                returns: surrender { $0.isDraining })
+        }
+        for index in entries.indices { entries[index].isDraining = true }
+        let wants = terms.quotas.map { quota in
+            let need = quota.need(tokens: tokens)
+            return LeaseRequest.Want(
+                quota: quota, period: period(quota), minimum: need, wanted: max(need, 1) * count, need: need)
+        }
+        return LeaseRequest(
+            leaseID: newLease, tenantID: tenantID, wants: wants, returns: surrender { $0.isDraining })
+    }
+
+    /// Adds a granted lease and stops admitting from the older ones, whose remainder is given back.
+    public mutating func add(_ lease: Lease, under terms: QuotaTerms, monotonicNanoseconds: UInt64) {
         for index in entries.indices { entries[index].isDraining = true }
         entries.append(
             Entry(
-                lease: lease, remaining: lease.slices.map(\.granted), expiresAtNanoseconds: lease.expiresAtNanoseconds,
-                lastUsedNanoseconds: monotonicNanoseconds))
+                lease: lease, terms: terms, remaining: lease.slices.map(\.granted),
+                expiresAtNanoseconds: lease.expiresAtNanoseconds, lastUsedNanoseconds: monotonicNanoseconds))
+    }
+
+    /// The database granted more in a lease. One that the book has forgotten meanwhile stays forgotten: its end closes it.
+    public mutating func grow(_ id: LeaseID, by slices: [Lease.Slice]) {
+        guard let index = entries.firstIndex(where: { $0.lease.id == id }) else { return }
+        for slice in slices {
+            guard let place = entries[index].lease.slices.firstIndex(where: { $0.quota.id == slice.quota.id }) else {
+                continue
+            }
+            entries[index].remaining[place] += slice.granted
+        }
+    }
+
+    /// Whether a lease grew is not known: it admits no more, so that it is soon closed and gives back whatever it has.
+    public mutating func retire(_ id: LeaseID) {
+        guard let index = entries.firstIndex(where: { $0.lease.id == id }) else { return }
+        entries[index].isDraining = true
     }
 
     /// The request is settled: what it did not use of its hold returns to the lease.
@@ -89,21 +147,40 @@ public struct LeaseBook: Sendable {
         }
     }
 
+    /// Stops admitting from what is left of one quota, or of some leases, so that it can be given back. The leases stay open, and grow again
+    /// when they are asked to.
+    public mutating func surrender(_ quota: QuotaID) -> [LeaseReturn] { surrender(quota) { _ in true } }
+    public mutating func surrender(_ leases: Set<LeaseID>) -> [LeaseReturn] {
+        surrender { leases.contains($0.lease.id) }
+    }
+
+    private mutating func surrender(_ quota: QuotaID? = nil, where isMeant: (Entry) -> Bool) -> [LeaseReturn] {
+        var returns: [LeaseReturn] = []
+        for index in entries.indices where isMeant(entries[index]) {
+            returns += entries[index].surrender(quota)
+        }
+        return returns
+    }
+
     /// Decides, some times in a lease's life, which leases to renew and which to give back.
     /// - Parameters:
     ///   - idleAfterNanoseconds: a lease that nothing used for so long is given back, so that nothing is stranded on an idle gateway.
-    public mutating func tick(monotonicNanoseconds now: UInt64, at time: Timestamp, idleAfterNanoseconds: UInt64)
-        -> Upkeep
-    {
+    ///   - renewWithinNanoseconds: a lease that ends within this time is renewed.
+    public mutating func tick(
+        monotonicNanoseconds now: UInt64, at time: Timestamp, idleAfterNanoseconds: UInt64,
+        renewWithinNanoseconds: UInt64 = .max
+    ) -> Upkeep {
         var upkeep = Upkeep()
         entries.removeAll { entry in
-            guard entry.inFlight == 0 else {
-                upkeep.renew.append(entry.lease.id)
-                return false
-            }
             let isIdle = now >= entry.lastUsedNanoseconds && now - entry.lastUsedNanoseconds >= idleAfterNanoseconds
-            let isOver = entry.isDraining || isIdle || entry.lease.slices.contains { !$0.period.contains(time) }
-            if isOver { upkeep.close.append(entry.lease.id) } else { upkeep.renew.append(entry.lease.id) }
+            let isOver =
+                entry.inFlight == 0
+                && (entry.isDraining || isIdle || entry.lease.slices.contains { !$0.period.contains(time) })
+            if isOver {
+                upkeep.close.append(entry.lease.id)
+            } else if entry.expiresAtNanoseconds <= now || entry.expiresAtNanoseconds - now <= renewWithinNanoseconds {
+                upkeep.renew.append(entry.lease.id)
+            }
             return isOver
         }
         return upkeep
@@ -125,14 +202,44 @@ public struct LeaseBook: Sendable {
 }
 
 extension LeaseBook.Entry {
-    fileprivate func covers(tokens: Int64, at now: Timestamp) -> Bool {
-        for (slice, left) in zip(lease.slices, remaining) {
-            guard slice.period.contains(now) else { return false }
-            guard slice.quota.mode == .soft || left >= (slice.quota.unit == .requests ? 1 : tokens) else {
-                return false
-            }
+    fileprivate func admits(under other: QuotaTerms, at now: Timestamp, _ monotonicNanoseconds: UInt64) -> Bool {
+        guard !isDraining, expiresAtNanoseconds > monotonicNanoseconds, admitted < LeaseBook.admissionLimit else {
+            return false
+        }
+        for slice in lease.slices where !slice.period.contains(now) { return false }
+        return terms.isSame(as: other)
+    }
+
+    fileprivate func covers(tokens: Int64) -> Bool {
+        for (slice, left) in zip(lease.slices, remaining)
+        where slice.quota.mode == .hard && left < slice.quota.need(tokens: tokens) {
+            return false
         }
         return true
+    }
+
+    /// What the lease has to grow by for a request; nothing where it covers it.
+    fileprivate func lacks(tokens: Int64, covering count: Int64) -> [LeaseRequest.Want] {
+        var wants: [LeaseRequest.Want] = []
+        for (slice, left) in zip(lease.slices, remaining) where slice.quota.mode == .hard {
+            let need = slice.quota.need(tokens: tokens)
+            guard left < need else { continue }
+            wants.append(
+                LeaseRequest.Want(
+                    quota: slice.quota, period: slice.period, minimum: need - left,
+                    wanted: max(need, 1) * count - left, need: need))
+        }
+        return wants
+    }
+
+    fileprivate mutating func surrender(_ quota: QuotaID?) -> [LeaseReturn] {
+        var returns: [LeaseReturn] = []
+        for (place, slice) in lease.slices.enumerated()
+        where remaining[place] > 0 && (quota == nil || slice.quota.id == quota) {
+            returns.append(LeaseReturn(leaseID: lease.id, quotaID: slice.quota.id, amount: remaining[place]))
+            remaining[place] = 0
+        }
+        return returns
     }
 
     fileprivate mutating func move(requests: Int64, tokens: Int64) {

@@ -10,8 +10,13 @@ public struct Period: Hashable, Sendable {
 
 /// Finds the period of an instant. Quotas, usage, invoices and exports all ask this one function, so they cannot disagree about an edge.
 ///
-/// Days and longer are cut at local midnight of an IANA time zone; minutes and hours at those of UTC, because a local hour is not always
-/// an hour long. Midnight that a change of clocks skips counts as the first instant after it, midnight that occurs twice as the first one.
+/// Aligned to the calendar, days and longer begin at local midnight of an IANA time zone, and minutes and hours are those of UTC, because a
+/// local hour is not always an hour long. Aligned to an anchor, such as the start of a subscription, minutes and hours are counted from it,
+/// and days and longer begin at its local time of day; a month that lacks the anchor's day begins on its own last day, and the next one
+/// is back on the anchor's.
+///
+/// A local time begins at the first instant at which the clocks show it or a later one: one that a change of clocks skips is the first
+/// instant after it, one that occurs twice is the first of the two. So the edges are in order whatever the clocks do.
 public struct PeriodCalendar: Sendable {
     private let zone: ZoneOffset
     private let zoneName: String
@@ -30,27 +35,30 @@ public struct PeriodCalendar: Sendable {
 
     public static let utc = PeriodCalendar()
 
-    /// The period of `frequency` that contains `instant`. Periods of one frequency and zone tile the whole of time.
-    public func period(containing instant: Timestamp, frequency: Frequency) -> Period {
-        let seconds = floorDivision(instant.microsecondsSince1970, 1_000_000)
+    /// The period of `frequency` that contains `instant`. Periods of one frequency, zone and anchor tile the whole of time.
+    /// - Parameter anchor: where one period begins, to the second; `nil` aligns to the calendar.
+    public func period(containing instant: Timestamp, frequency: Frequency, anchor: Timestamp? = nil) -> Period {
+        let anchorSeconds = anchor.map { floorDivision($0.microsecondsSince1970, 1_000_000) }
         switch frequency {
-        case .minute: return fixed(seconds, length: 60, idLength: 16)
-        case .hour: return fixed(seconds, length: 3_600, idLength: 13)
+        case .minute: return fixed(instant, length: 60, idLength: 16, anchor: anchorSeconds)
+        case .hour: return fixed(instant, length: 3_600, idLength: 13, anchor: anchorSeconds)
         case .none:
             let bounds = (CivilDate(year: 1970, month: 1, day: 1), CivilDate(year: 10_000, month: 1, day: 1))
             return Period(start: utcMidnight(bounds.0), end: utcMidnight(bounds.1), id: "all")
         case .day, .week, .month, .quarter, .year:
-            let local = CivilDate(daysSince1970: floorDivision(seconds + zone.seconds(at: seconds), 86_400))
-            var first = firstDay(of: local, frequency)
-            // Where midnight occurs twice, the local date alone would put the repeated hour into the day that it has already left.
-            if instant < midnight(first) { first = advanced(first, by: -1, frequency) }
-            var next = advanced(first, by: 1, frequency)
-            if instant >= midnight(next) {
-                first = next
-                next = advanced(first, by: 1, frequency)
-            }
-            return Period(start: midnight(first), end: midnight(next), id: "\(label(first, frequency))@\(zoneName)")
+            let edges = LocalEdges(zone: zone, frequency: frequency, anchorSeconds: anchorSeconds)
+            let seconds = floorDivision(instant.microsecondsSince1970, 1_000_000)
+            let (number, start, end) = edges.around(seconds)
+            let first = Timestamp(microsecondsSince1970: start * 1_000_000)
+            let id =
+                anchor == nil ? "\(label(edges.day(number), frequency))@\(zoneName)" : "\(first)/\(frequency.rawValue)"
+            return Period(start: first, end: Timestamp(microsecondsSince1970: end * 1_000_000), id: id)
         }
+    }
+
+    /// The period of a quota that contains `instant`.
+    public func period(containing instant: Timestamp, of quota: Quota) -> Period {
+        period(containing: instant, frequency: quota.frequency, anchor: quota.anchor)
     }
 
     /// The calendar day of `instant` in this zone.
@@ -62,50 +70,21 @@ public struct PeriodCalendar: Sendable {
 
     /// The first instant of a local day.
     public func midnight(_ date: CivilDate) -> Timestamp {
-        let local = date.daysSince1970 * 86_400
-        let before = zone.seconds(at: local - 86_400 - zone.seconds(at: local))
-        let after = zone.seconds(at: local + 86_400 - zone.seconds(at: local))
-        let candidates = [local - max(before, after), local - min(before, after)]
-        let exact = candidates.first { $0 + zone.seconds(at: $0) == local }
-        // No candidate shows midnight: the clocks jumped over it, and the offset before the jump gives the jump itself.
-        return Timestamp(microsecondsSince1970: (exact ?? local - before) * 1_000_000)
+        Timestamp(microsecondsSince1970: zone.firstInstant(ofLocal: date.daysSince1970 * 86_400) * 1_000_000)
     }
 
     private func utcMidnight(_ date: CivilDate) -> Timestamp {
         Timestamp(microsecondsSince1970: date.daysSince1970 * 86_400_000_000)
     }
 
-    private func fixed(_ seconds: Int64, length: Int64, idLength: Int) -> Period {
-        let start = floorDivision(seconds, length) * length
-        let instant = Timestamp(microsecondsSince1970: start * 1_000_000)
+    private func fixed(_ instant: Timestamp, length: Int64, idLength: Int, anchor: Int64?) -> Period {
+        let seconds = floorDivision(instant.microsecondsSince1970, 1_000_000)
+        let origin = (anchor ?? 0) % length
+        let start = floorDivision(seconds - origin, length) * length + origin
+        let first = Timestamp(microsecondsSince1970: start * 1_000_000)
         return Period(
-            start: instant, end: Timestamp(microsecondsSince1970: (start + length) * 1_000_000),
-            id: String(instant.description.prefix(idLength)) + "Z")
-    }
-
-    private func firstDay(of date: CivilDate, _ frequency: Frequency) -> CivilDate {
-        switch frequency {
-        case .week:
-            // ISO 8601: weeks begin on Monday; 1970-01-01 was a Thursday.
-            let days = date.daysSince1970
-            return CivilDate(daysSince1970: floorDivision(days + 3, 7) * 7 - 3)
-        case .month: return CivilDate(year: date.year, month: date.month, day: 1)
-        case .quarter: return CivilDate(year: date.year, month: (date.month - 1) / 3 * 3 + 1, day: 1)
-        case .year: return CivilDate(year: date.year, month: 1, day: 1)
-        case .day, .minute, .hour, .none: return date
-        }
-    }
-
-    private func advanced(_ date: CivilDate, by count: Int, _ frequency: Frequency) -> CivilDate {
-        var moved = date
-        switch frequency {
-        case .week: moved.day += 7 * count
-        case .month: moved.month += count
-        case .quarter: moved.month += 3 * count
-        case .year: moved.year += count
-        case .day, .minute, .hour, .none: moved.day += count
-        }
-        return CivilDate(daysSince1970: moved.daysSince1970)
+            start: first, end: Timestamp(microsecondsSince1970: (start + length) * 1_000_000),
+            id: anchor == nil ? String(first.description.prefix(idLength)) + "Z" : first.description)
     }
 
     private func label(_ first: CivilDate, _ frequency: Frequency) -> String {
@@ -122,5 +101,83 @@ public struct PeriodCalendar: Sendable {
         case .year: return String(text.prefix(4))
         case .day, .minute, .hour, .none: return text
         }
+    }
+}
+
+/// The edges of the periods of days and longer, numbered: edge `n` begins period `n`. The calendar's own edges are those of an anchor at
+/// local midnight of the first day of a period.
+private struct LocalEdges {
+    private enum Step {
+        case days(Int64)
+        case months(Int64)
+    }
+
+    private let zone: ZoneOffset
+    private let step: Step
+    private let anchorDay: CivilDate
+    private let secondOfDay: Int64
+
+    init(zone: ZoneOffset, frequency: Frequency, anchorSeconds: Int64?) {
+        self.zone = zone
+        switch frequency {
+        case .week: step = .days(7)
+        case .month: step = .months(1)
+        case .quarter: step = .months(3)
+        case .year: step = .months(12)
+        case .day, .minute, .hour, .none: step = .days(1)
+        }
+        if let anchorSeconds {
+            let local = anchorSeconds + zone.seconds(at: anchorSeconds)
+            anchorDay = CivilDate(daysSince1970: floorDivision(local, 86_400))
+            secondOfDay = local - floorDivision(local, 86_400) * 86_400
+        } else {
+            // ISO 8601: weeks begin on Monday; 1970-01-01 was a Thursday.
+            anchorDay = CivilDate(daysSince1970: frequency == .week ? -3 : 0)
+            secondOfDay = 0
+        }
+    }
+
+    /// The local day on which edge `number` lies.
+    func day(_ number: Int64) -> CivilDate {
+        switch step {
+        case .days(let length): return CivilDate(daysSince1970: anchorDay.daysSince1970 + number * length)
+        case .months(let length):
+            let month = Int64(anchorDay.year) * 12 + Int64(anchorDay.month) - 1 + number * length
+            let year = floorDivision(month, 12)
+            let first = CivilDate(year: Int(year), month: Int(month - year * 12) + 1, day: 1)
+            let next = CivilDate(year: first.year, month: first.month + 1, day: 1)
+            let length = next.daysSince1970 - first.daysSince1970
+            return CivilDate(year: first.year, month: first.month, day: Int(min(Int64(anchorDay.day), length)))
+        }
+    }
+
+    /// Seconds since 1970 of edge `number`.
+    private func edge(_ number: Int64) -> Int64 {
+        zone.firstInstant(ofLocal: day(number).daysSince1970 * 86_400 + secondOfDay)
+    }
+
+    /// The last edge at or before `seconds` and the one after it. Where a zone skips a whole day two edges are one, and the later counts.
+    func around(_ seconds: Int64) -> (number: Int64, start: Int64, end: Int64) {
+        let local = CivilDate(daysSince1970: floorDivision(seconds + zone.seconds(at: seconds), 86_400))
+        var number: Int64
+        switch step {
+        case .days(let length):
+            number = floorDivision(local.daysSince1970 - anchorDay.daysSince1970, length)
+        case .months(let length):
+            let months = Int64(local.year - anchorDay.year) * 12 + Int64(local.month - anchorDay.month)
+            number = floorDivision(months, length)
+        }
+        var start = edge(number)
+        while start > seconds {
+            number -= 1
+            start = edge(number)
+        }
+        var end = edge(number + 1)
+        while end <= seconds {
+            number += 1
+            start = end
+            end = edge(number + 1)
+        }
+        return (number, start, end)
     }
 }

@@ -28,23 +28,56 @@ public enum QuotaMode: String, Sendable, CaseIterable {
     case soft
 }
 
-/// One limit of a tenant.
+/// Whose use a quota counts. A request has to pass those of its key, of the key's user and of the tenant.
+public enum QuotaLevel: String, Sendable, CaseIterable {
+    case tenant
+    case user
+    case key
+}
+
+/// Where the periods of a quota begin.
+public enum QuotaAlignment: String, Sendable, CaseIterable {
+    /// At the calendar's edges in the tenant's time zone.
+    case calendar
+    /// At the day and time at which the tenant's first subscription with such a quota began.
+    case subscription
+}
+
+/// One limit of a tenant, of one of its users or of one of its keys.
 public struct Quota: Hashable, Sendable {
     public let id: QuotaID
+    public let level: QuotaLevel
     public let unit: QuotaUnit
     public let frequency: Frequency
     /// Units per period.
     public let amount: Int64
     public let mode: QuotaMode
-    /// The name in `RateLimit-Policy` and in answers, as in `tokens-month`. Kept, because every answer carries it.
+    /// Where one of its periods begins; `nil` for a quota that is aligned to the calendar.
+    public let anchor: Timestamp?
+    /// The name in `RateLimit-Policy` and in answers, as in `tokens-month` or `key-tokens-month`. Kept, because every answer carries it.
     public let policy: String
 
-    public init(id: QuotaID, unit: QuotaUnit, frequency: Frequency, amount: Int64, mode: QuotaMode) {
+    public init(
+        id: QuotaID, unit: QuotaUnit, frequency: Frequency, amount: Int64, mode: QuotaMode,
+        level: QuotaLevel = .tenant, anchor: Timestamp? = nil
+    ) {
         self.id = id
+        self.level = level
         self.unit = unit
         self.frequency = frequency
         self.amount = amount
         self.mode = mode
-        policy = "\(unit.rawValue)-\(frequency.rawValue)"
+        self.anchor = anchor
+        policy = "\(level == .tenant ? "" : level.rawValue + "-")\(unit.rawValue)-\(frequency.rawValue)"
+    }
+
+    public var alignment: QuotaAlignment { anchor == nil ? .calendar : .subscription }
+
+    /// What one request of `tokens` tokens needs of it.
+    public func need(tokens: Int64) -> Int64 { unit == .requests ? 1 : tokens }
+
+    /// The same quota with another amount.
+    public func with(amount: Int64) -> Quota {
+        Quota(id: id, unit: unit, frequency: frequency, amount: amount, mode: mode, level: level, anchor: anchor)
     }
 }

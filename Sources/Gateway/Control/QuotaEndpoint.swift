@@ -11,7 +11,7 @@ struct QuotaEndpoint: Sendable {
         _ = try QueryParameters(request, allowed: [])
         let calendar = PeriodCalendar(timeZone: caller.timeZone) ?? .utc
         let now = time.now
-        let periods = caller.quotas.map { ($0, calendar.period(containing: now, frequency: $0.frequency)) }
+        let periods = caller.quotas.map { ($0, calendar.period(containing: now, of: $0)) }
         let states = try await records.quotaStates(tenantID: caller.tenantID, periods: periods.map { ($0.0.id, $0.1) })
         let lines = periods.map { quota, period in
             QuotaLine(quota, period, states.first { $0.quota.id == quota.id }, timeZone: caller.timeZone)
@@ -22,8 +22,10 @@ struct QuotaEndpoint: Sendable {
 
 private struct QuotaLine: Encodable {
     let policy: String
+    let level: String
     let unit: String
     let frequency: String
+    let alignment: String
     let mode: String
     let limit: Int64
     let settled: Int64
@@ -36,7 +38,7 @@ private struct QuotaLine: Encodable {
     let timeZone: String
 
     enum CodingKeys: String, CodingKey {
-        case policy, unit, frequency, mode, limit, settled, held, available
+        case policy, level, unit, frequency, alignment, mode, limit, settled, held, available
         case periodID = "period_id"
         case periodStart = "period_start"
         case periodEnd = "period_end"
@@ -45,8 +47,10 @@ private struct QuotaLine: Encodable {
 
     init(_ quota: Quota, _ period: Period, _ state: QuotaState?, timeZone: String) {
         policy = quota.policy
+        level = quota.level.rawValue
         unit = quota.unit.rawValue
         frequency = quota.frequency.rawValue
+        alignment = quota.alignment.rawValue
         mode = quota.mode.rawValue
         limit = state?.quota.amount ?? quota.amount
         settled = state?.settled ?? 0

@@ -212,9 +212,15 @@ final class InferencePipeline: Sendable {
                 return
             case .leaseLost:
                 if let hold { quota.lost(hold, of: work.principal.tenantID) }
-                guard attempt == 1 else { throw .storeAway(cause: "lease lost twice") }
-                hold = try await quota.hold(tokens: usage.totalTokens, for: work.principal) {
-                    LeaseID(work.call.requestID, on: loop, at: time.now)
+                do throws(Refusal) {
+                    guard attempt == 1 else { throw .storeAway(cause: "lease lost twice") }
+                    hold = try await quota.hold(tokens: usage.totalTokens, for: work.principal) {
+                        LeaseID(work.call.requestID, on: loop, at: time.now)
+                    }
+                } catch {
+                    // The worker did the work: that it was not charged for has to be seen somewhere.
+                    await recordFailure(error, of: work, on: loop)
+                    throw error
                 }
             case .rejected:
                 if let hold { quota.void(hold, of: work.principal.tenantID) }

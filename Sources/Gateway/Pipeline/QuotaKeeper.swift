@@ -5,7 +5,8 @@ internal import Synchronization
 
 /// Holds quota for requests: from leases in memory where they cover it, from the database where not.
 ///
-/// All state is in one ``LeaseBook`` per tenant behind a lock; the effects, asking for a lease, renewing and closing, happen outside it.
+/// All state is in the ``TenantAccounts`` of each tenant behind a lock; the effects, asking for quota, renewing, giving back and closing,
+/// happen outside it.
 public final class QuotaKeeper: Sendable {
     public struct Configuration: Sendable {
         /// How long a lease lasts in the database without renewal.
@@ -16,21 +17,11 @@ public final class QuotaKeeper: Sendable {
     }
 
     private final class TenantQuota: Sendable {
-        let state = Mutex(State())
-
-        struct State {
-            var book = LeaseBook()
-            var isAsking = false
-            var waiting: [CheckedContinuation<Refusal?, Never>] = []
-            /// How many requests the next lease should cover; grows while leases are used up quickly.
-            var slice: Int64 = 16
-            var leasedAtNanoseconds: UInt64 = 0
-            /// By quota: what was free beside our own slice when the last lease was granted.
-            var freeElsewhere: [QuotaID: Int64] = [:]
-        }
+        let state = Mutex(TenantAccounts())
     }
 
-    private static let sliceLimit: Int64 = 65_536
+    /// How often one request may ask: after an answer that says to ask otherwise, the next one says why not.
+    private static let askLimit = 5
 
     private let ledger: any QuotaLedger
     private let configuration: Configuration
@@ -52,46 +43,61 @@ public final class QuotaKeeper: Sendable {
     func hold(tokens: Int64, for principal: Principal, makeLeaseID: () -> LeaseID) async throws(Refusal) -> Hold? {
         guard !principal.quotas.isEmpty else { return nil }
         let tenant = tenantQuota(principal.tenantID)
+        let terms = QuotaTerms(quotas: principal.quotas, timeZone: principal.timeZone)
         var shared: Refusal?
         while true {
             let monotonic = time.monotonicNanoseconds
-            let now = time.now
-            let admission = tenant.state.withLock {
-                $0.book.take(tokens: tokens, at: now, monotonicNanoseconds: monotonic)
+            let wall = time.now
+            let (hold, now) = tenant.state.withLock { state in
+                let place = state.place(of: terms)
+                let now = state.now(wallClock: wall, monotonicNanoseconds: monotonic)
+                var hold = state[place].take(tokens: tokens, under: terms, at: now, monotonicNanoseconds: monotonic)
+                hold?.account = place
+                return (hold, now)
             }
-            if case .held(let hold) = admission { return hold }
+            if let hold { return hold }
             if let shared { throw shared }
-            switch try await waitOrAsk(tenant) {
+            switch try await waitOrAsk(tenant, terms) {
             case .waited(let refusal): shared = refusal?.shared(withRequestOf: tokens, at: now)
-            case .ask:
-                let refusal = await ask(tenant, principal: principal, tokens: tokens, at: now, leaseID: makeLeaseID())
+            case .ask(let place):
+                let refusal = await ask(tenant, place, principal, terms, tokens: tokens, makeLeaseID: makeLeaseID)
+                let waiting = tenant.state.withLock { state in
+                    defer { state[place].waiting = [] }
+                    state[place].isAsking = false
+                    return state[place].waiting
+                }
+                for continuation in waiting { continuation.resume(returning: refusal) }
                 if let refusal { throw refusal }
             }
         }
     }
 
     func settle(_ hold: Hold, usedTokens: Int64, of tenantID: TenantID) {
-        tenantQuota(tenantID).state.withLock { $0.book.settle(hold, usedTokens: usedTokens) }
+        tenantQuota(tenantID).state.withLock { $0[hold.account].book.settle(hold, usedTokens: usedTokens) }
     }
 
     func void(_ hold: Hold, of tenantID: TenantID) {
-        tenantQuota(tenantID).state.withLock { $0.book.void(hold) }
+        tenantQuota(tenantID).state.withLock { $0[hold.account].book.void(hold) }
     }
 
     func lost(_ hold: Hold, of tenantID: TenantID) {
         tenantQuota(tenantID).state.withLock { state in
-            state.book.void(hold)
-            state.book.lost([hold.leaseID])
+            state[hold.account].book.void(hold)
+            state[hold.account].book.lost([hold.leaseID])
         }
     }
 
     /// The numbers of the headers that show limits: what our own lease still has and what was free elsewhere when it was granted.
     func readings(for principal: Principal) -> [LimitReading] {
         guard !principal.quotas.isEmpty else { return [] }
-        let now = time.now
+        let terms = QuotaTerms(quotas: principal.quotas, timeZone: principal.timeZone)
+        let wall = time.now
+        let monotonic = time.monotonicNanoseconds
         return tenantQuota(principal.tenantID).state.withLock { state in
-            state.book.remaining().map { slice, remaining in
-                let free = state.freeElsewhere[slice.quota.id] ?? 0
+            let now = state.now(wallClock: wall, monotonicNanoseconds: monotonic)
+            let account = state[state.place(of: terms)]
+            return account.book.remaining().map { slice, remaining in
+                let free = account.freeElsewhere[slice.quota.id] ?? 0
                 return LimitReading(
                     quota: slice.quota, remaining: max(0, free + remaining),
                     resetSeconds: max(0, (slice.period.end.milliseconds(since: now) + 999) / 1_000),
@@ -102,35 +108,29 @@ public final class QuotaKeeper: Sendable {
 
     /// How many requests of a tenant wait for a lease now.
     func waitingCount(of tenantID: TenantID) -> Int {
-        tenantQuota(tenantID).state.withLock { $0.waiting.count }
+        tenantQuota(tenantID).state.withLock { $0.accounts.reduce(0) { $0 + $1.waiting.count } }
     }
 
-    /// Renews leases in use and gives idle ones back; called several times in a lease's life.
+    /// Renews leases in use, gives back what is idle where it is missed, and closes idle leases; called many times in a lease's life.
     public func keep() async {
         let monotonic = time.monotonicNanoseconds
-        let now = time.now
-        let idleAfter = UInt64(configuration.leaseMilliseconds) * 1_000_000 / 2
+        let wall = time.now
+        let leaseNanoseconds = UInt64(configuration.leaseMilliseconds) * 1_000_000
         var upkeep = LeaseBook.Upkeep()
         for tenant in tenants.withLock({ Array($0.values) }) {
-            let part = tenant.state.withLock {
-                $0.book.tick(monotonicNanoseconds: monotonic, at: now, idleAfterNanoseconds: idleAfter)
-            }
-            upkeep.renew += part.renew
-            upkeep.close += part.close
-        }
-        do throws(StoreUnavailable) {
-            if !upkeep.renew.isEmpty {
-                let sentAt = time.monotonicNanoseconds
-                let open = try await ledger.renew(upkeep.renew)
-                let until = sentAt + UInt64(configuration.leaseMilliseconds) * 1_000_000
-                let lost = upkeep.renew.filter { !open.contains($0) }
-                for tenant in tenants.withLock({ Array($0.values) }) {
-                    tenant.state.withLock { state in
-                        state.book.renewed(open, untilNanoseconds: until)
-                        state.book.lost(lost)
-                    }
+            tenant.state.withLock { state in
+                let now = state.now(wallClock: wall, monotonicNanoseconds: monotonic)
+                for place in state.accounts.indices {
+                    let part = state[place].book.tick(
+                        monotonicNanoseconds: monotonic, at: now, idleAfterNanoseconds: leaseNanoseconds / 2,
+                        renewWithinNanoseconds: leaseNanoseconds / 4 * 3)
+                    upkeep.renew += part.renew
+                    upkeep.close += part.close
                 }
             }
+        }
+        do throws(StoreUnavailable) {
+            if !upkeep.renew.isEmpty { try await renew(upkeep.renew) }
             if !upkeep.close.isEmpty { try await ledger.close(upkeep.close) }
         } catch {
             // The leases end by themselves and the reaper books them; admission from them ends by our own clock before that.
@@ -138,9 +138,29 @@ public final class QuotaKeeper: Sendable {
         }
     }
 
+    private func renew(_ leases: [LeaseID]) async throws(StoreUnavailable) {
+        let sentAt = time.monotonicNanoseconds
+        let renewal = try await ledger.renew(leases)
+        let until = sentAt + UInt64(configuration.leaseMilliseconds) * 1_000_000
+        let lost = leases.filter { !renewal.open.contains($0) }
+        var returns: [LeaseReturn] = []
+        for tenant in tenants.withLock({ Array($0.values) }) {
+            tenant.state.withLock { state in
+                for place in state.accounts.indices {
+                    state[place].book.renewed(renewal.open, untilNanoseconds: until)
+                    state[place].book.lost(lost)
+                    returns += state[place].book.surrender(renewal.scarce)
+                }
+            }
+        }
+        if !returns.isEmpty { try await ledger.giveBack(returns) }
+    }
+
     /// Gives back everything that is not in flight; the gateway is stopping.
     public func drain() async {
-        let idle = tenants.withLock { Array($0.values) }.flatMap { $0.state.withLock { $0.book.drain() } }
+        let idle = tenants.withLock { Array($0.values) }.flatMap { tenant in
+            tenant.state.withLock { state in state.accounts.indices.flatMap { state[$0].book.drain() } }
+        }
         guard !idle.isEmpty else { return }
         do throws(StoreUnavailable) {
             try await ledger.close(idle)
@@ -159,23 +179,24 @@ public final class QuotaKeeper: Sendable {
     }
 
     private enum Turn {
-        /// The caller is to ask for the lease.
-        case ask
+        /// The caller is to ask for the account at this place.
+        case ask(Int)
         /// Somebody else's asking has ended, with this refusal.
         case waited(Refusal?)
     }
 
-    private func waitOrAsk(_ tenant: TenantQuota) async throws(Refusal) -> Turn {
-        enum Place { case ask, wait, overloaded }
-        let place = tenant.state.withLock { state -> Place in
-            guard state.isAsking else {
-                state.isAsking = true
-                return .ask
+    private func waitOrAsk(_ tenant: TenantQuota, _ terms: QuotaTerms) async throws(Refusal) -> Turn {
+        enum Step { case ask(Int), wait, overloaded }
+        let step = tenant.state.withLock { state -> Step in
+            let place = state.place(of: terms)
+            guard state[place].isAsking else {
+                state[place].isAsking = true
+                return .ask(place)
             }
-            return state.waiting.count < configuration.waitingLimit ? .wait : .overloaded
+            return state[place].waiting.count < configuration.waitingLimit ? .wait : .overloaded
         }
-        switch place {
-        case .ask: return .ask
+        switch step {
+        case .ask(let place): return .ask(place)
         case .overloaded:
             throw Refusal(
                 .overloaded, "Too many requests of this account are waiting. Try again in a second.",
@@ -184,8 +205,9 @@ public final class QuotaKeeper: Sendable {
             return .waited(
                 await withCheckedContinuation { continuation in
                     let isStillAsked = tenant.state.withLock { state -> Bool in
-                        guard state.isAsking else { return false }
-                        state.waiting.append(continuation)
+                        let place = state.place(of: terms)
+                        guard state[place].isAsking else { return false }
+                        state[place].waiting.append(continuation)
                         return true
                     }
                     if !isStillAsked { continuation.resume(returning: nil) }
@@ -193,51 +215,74 @@ public final class QuotaKeeper: Sendable {
         }
     }
 
-    /// Asks the database for a lease and puts it into the book.
+    /// Asks the database for quota and puts it into the book. The account stays at its place meanwhile.
     private func ask(
-        _ tenant: TenantQuota, principal: Principal, tokens: Int64, at now: Timestamp, leaseID: LeaseID
+        _ tenant: TenantQuota, _ place: Int, _ principal: Principal, _ terms: QuotaTerms, tokens: Int64,
+        makeLeaseID: () -> LeaseID
     ) async -> Refusal? {
-        let slice = tenant.state.withLock { state in
-            let age = time.monotonicNanoseconds - state.leasedAtNanoseconds
-            let isQuick = age < UInt64(configuration.leaseMilliseconds) * 1_000_000 / 2
-            state.slice = isQuick ? min(state.slice * 2, Self.sliceLimit) : max(state.slice / 2, 16)
-            return state.slice
-        }
-        let calendar = PeriodCalendar(timeZone: principal.timeZone) ?? .utc
-        let wants = principal.quotas.map { quota in
-            let minimum = quota.unit == .requests ? 1 : tokens
-            return LeaseRequest.Want(
-                quota: quota, period: calendar.period(containing: now, frequency: quota.frequency), minimum: minimum,
-                wanted: max(minimum, 1) * slice)
-        }
-        let sentAt = time.monotonicNanoseconds
-        var refusal: Refusal?
-        do throws(StoreUnavailable) {
-            let answer = try await ledger.acquire(
-                LeaseRequest(leaseID: leaseID, tenantID: principal.tenantID, wants: wants))
-            switch answer {
-            case .granted(let grant):
-                leases.increment()
-                let lease = Lease(
-                    id: leaseID, tenantID: principal.tenantID, slices: grant.map(\.slice),
-                    expiresAtNanoseconds: sentAt + UInt64(configuration.leaseMilliseconds) * 1_000_000)
-                tenant.state.withLock { state in
-                    state.book.add(lease, monotonicNanoseconds: sentAt)
-                    state.leasedAtNanoseconds = sentAt
-                    for entry in grant { state.freeElsewhere[entry.slice.quota.id] = entry.freeAfterwards }
-                }
-            case .refused(let numbers): refusal = .quotaExceeded(numbers, at: now)
+        let calendar = PeriodCalendar(timeZone: terms.timeZone) ?? .utc
+        let covering = tenant.state.withLock { $0[place].covering(monotonicNanoseconds: time.monotonicNanoseconds) }
+        var last: Refusal?
+        var gathered: [LeaseReturn] = []
+        for _ in 0..<Self.askLimit {
+            let sentAt = time.monotonicNanoseconds
+            let wall = time.now
+            let (planned, now) = tenant.state.withLock { state -> (LeaseRequest?, Timestamp) in
+                let now = state.now(wallClock: wall, monotonicNanoseconds: sentAt)
+                let request = state[place].book.ask(
+                    tokens: tokens, under: terms, tenantID: principal.tenantID, covering: covering,
+                    newLease: makeLeaseID(), at: now, monotonicNanoseconds: sentAt
+                ) { calendar.period(containing: now, of: $0) }
+                return (request, now)
             }
-        } catch {
-            refusal = .storeAway(cause: error.cause)
+            do throws(StoreUnavailable) {
+                guard var request = planned else {
+                    if !gathered.isEmpty { try await ledger.giveBack(gathered) }
+                    return nil
+                }
+                request.returns += gathered
+                gathered = []
+                switch try await ledger.acquire(request) {
+                case .granted(let grants):
+                    granted(grants, to: request, in: tenant, place, terms, sentAt: sentAt)
+                    return nil
+                case .refused(let numbers):
+                    last = .quotaExceeded(numbers, at: now)
+                    // What other keys of the tenant have left of this quota in this process is free to take.
+                    gathered = tenant.state.withLock { $0.surrender(numbers.quota.id) }
+                    if gathered.isEmpty { return last }
+                case .lost: tenant.state.withLock { $0[place].book.lost([request.leaseID]) }
+                case .elsewhen(let databaseTime):
+                    logger.error(
+                        "the clock of this machine is not the database's", metadata: ["database": "\(databaseTime)"])
+                    let monotonic = time.monotonicNanoseconds
+                    tenant.state.withLock { $0.correct(to: databaseTime, monotonicNanoseconds: monotonic) }
+                }
+            } catch {
+                // Whether the lease has grown is not known.
+                if let planned { tenant.state.withLock { $0[place].book.retire(planned.leaseID) } }
+                return .storeAway(cause: error.cause)
+            }
         }
-        let waiting = tenant.state.withLock { state in
-            defer { state.waiting = [] }
-            state.isAsking = false
-            return state.waiting
+        return last ?? .storeAway(cause: "no lease in \(Self.askLimit) attempts")
+    }
+
+    private func granted(
+        _ grants: [LeaseAnswer.Grant], to request: LeaseRequest, in tenant: TenantQuota, _ place: Int,
+        _ terms: QuotaTerms, sentAt: UInt64
+    ) {
+        leases.increment()
+        tenant.state.withLock { state in
+            if request.isNew {
+                let lease = Lease(
+                    id: request.leaseID, tenantID: request.tenantID, slices: grants.map(\.slice),
+                    expiresAtNanoseconds: sentAt + UInt64(configuration.leaseMilliseconds) * 1_000_000)
+                state[place].book.add(lease, under: terms, monotonicNanoseconds: sentAt)
+            } else {
+                state[place].book.grow(request.leaseID, by: grants.map(\.slice))
+            }
+            for grant in grants { state[place].freeElsewhere[grant.slice.quota.id] = grant.freeAfterwards }
         }
-        for continuation in waiting { continuation.resume(returning: refusal) }
-        return refusal
     }
 }
 

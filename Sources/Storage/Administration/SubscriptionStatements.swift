@@ -72,10 +72,10 @@ struct InsertSubscription: PostgresStatement {
 
 struct ReadTierQuotas: PostgresStatement {
     static let sql = """
-        SELECT unit, frequency, amount, mode FROM tier_quotas WHERE tier_version_id = $1 ORDER BY unit, frequency
+        SELECT unit, frequency, amount, mode, alignment FROM tier_quotas WHERE tier_version_id = $1 ORDER BY unit, frequency
         """
     static let parameters: [PostgresType] = [.uuid]
-    static let columns: [PostgresType] = [.text, .text, .int8, .text]
+    static let columns: [PostgresType] = [.text, .text, .int8, .text, .text]
 
     let tierVersionID: TierVersionID
 
@@ -86,19 +86,29 @@ struct ReadTierQuotas: PostgresStatement {
         guard let frequency = Frequency(rawValue: try row.text()) else { throw row.failure(1, "is no frequency") }
         let amount = try row.int64()
         guard let mode = QuotaMode(rawValue: try row.text()) else { throw row.failure(3, "is no mode of a quota") }
-        return QuotaRule(unit: unit, frequency: frequency, amount: amount, mode: mode)
+        guard let alignment = QuotaAlignment(rawValue: try row.text()) else {
+            throw row.failure(4, "is no alignment of a quota")
+        }
+        return QuotaRule(unit: unit, frequency: frequency, amount: amount, mode: mode, alignment: alignment)
     }
 }
 
-/// Gives a tenant these quotas. One that it has keeps its identity, and with it what was used in the running period.
+/// Gives a tenant these quotas. One that it has keeps its identity, and with it what was used in the running period; one that is aligned to
+/// the subscription keeps its first one's start, so that going to and fro between tiers begins no new period.
 struct ApplyQuotas: PostgresStatement {
     static let sql = """
-        INSERT INTO quotas (quota_id, tenant_id, unit, frequency, amount, mode)
-        SELECT q.id, $1, q.unit, q.frequency, q.amount, q.mode
-        FROM unnest($2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::text[]) AS q (id, unit, frequency, amount, mode)
-        ON CONFLICT (tenant_id, unit, frequency) DO UPDATE SET amount = EXCLUDED.amount, mode = EXCLUDED.mode, retired_at = NULL
+        INSERT INTO quotas AS o (quota_id, tenant_id, unit, frequency, amount, mode, anchor)
+        SELECT q.id, $1, q.unit, q.frequency, q.amount, q.mode,
+            CASE q.alignment WHEN 'subscription' THEN s.starts_at END
+        FROM unnest($2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[])
+            AS q (id, unit, frequency, amount, mode, alignment)
+        JOIN subscriptions s ON s.tenant_id = $1 AND s.ends_at IS NULL
+        ON CONFLICT (tenant_id, user_id, key_id, unit, frequency) DO UPDATE SET amount = EXCLUDED.amount, mode = EXCLUDED.mode,
+            anchor = CASE WHEN EXCLUDED.anchor IS NOT NULL THEN coalesce(o.anchor, EXCLUDED.anchor) END, retired_at = NULL
         """
-    static let parameters: [PostgresType] = [.uuid, .uuidArray, .textArray, .textArray, .int8Array, .textArray]
+    static let parameters: [PostgresType] = [
+        .uuid, .uuidArray, .textArray, .textArray, .int8Array, .textArray, .textArray,
+    ]
 
     let tenantID: TenantID
     let quotas: [(id: QuotaID, rule: QuotaRule)]
@@ -110,14 +120,15 @@ struct ApplyQuotas: PostgresStatement {
         binds.append(quotas.map(\.rule.frequency.rawValue))
         binds.append(quotas.map(\.rule.amount))
         binds.append(quotas.map(\.rule.mode.rawValue))
+        binds.append(quotas.map(\.rule.alignment.rawValue))
     }
 }
 
-/// Takes the quotas away that a tier version does not have.
+/// Takes the tenant's quotas away that a tier version does not have; those of its users and keys are none of the tier's.
 struct RetireQuotas: PostgresStatement {
     static let sql = """
         UPDATE quotas q SET mode = 'soft', retired_at = clock_timestamp()
-        WHERE q.tenant_id = $1 AND q.retired_at IS NULL AND NOT EXISTS (
+        WHERE q.tenant_id = $1 AND q.user_id IS NULL AND q.key_id IS NULL AND q.retired_at IS NULL AND NOT EXISTS (
             SELECT FROM tier_quotas r WHERE r.tier_version_id = $2 AND r.unit = q.unit AND r.frequency = q.frequency)
         """
     static let parameters: [PostgresType] = [.uuid, .uuid]

@@ -81,7 +81,7 @@ struct DescribeTenant: PostgresStatement {
             'tier', v.tier_code, 'price_version', v.tier_version_id, 'quotas', (
                 SELECT coalesce(jsonb_agg(jsonb_build_object('unit', q.unit, 'frequency', q.frequency, 'amount', q.amount,
                     'mode', q.mode) ORDER BY q.unit, q.frequency), '[]')
-                FROM quotas q WHERE q.tenant_id = t.tenant_id AND q.retired_at IS NULL))
+                FROM quotas q WHERE q.tenant_id = t.tenant_id AND q.user_id IS NULL AND q.key_id IS NULL AND q.retired_at IS NULL))
         FROM tenants t
         LEFT JOIN subscriptions s ON s.tenant_id = t.tenant_id AND s.ends_at IS NULL
         LEFT JOIN tier_versions v ON v.tier_version_id = s.tier_version_id

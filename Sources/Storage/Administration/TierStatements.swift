@@ -4,7 +4,7 @@ internal import PostgresDriver
 private let tierColumns: [PostgresType] = [
     .text, .text, .timestamptz, .uuid, .int4, .text, .text, .int8, .timestamptz, .textArray, .textArray, .textArray,
     .textArray,
-    .textArray, .int8Array, .textArray,
+    .textArray, .int8Array, .textArray, .textArray,
 ]
 
 private func tierRow(_ row: inout PostgresRow) throws(PostgresError) -> TierRow {
@@ -46,12 +46,15 @@ private func quotas(_ row: inout PostgresRow) throws(PostgresError) -> [QuotaRul
     let frequencies = try row.array(of: String.self)
     let amounts = try row.array(of: Int64.self)
     let modes = try row.array(of: String.self)
+    let alignments = try row.array(of: String.self)
     var quotas: [QuotaRule] = []
     for index in units.indices {
         guard let unit = QuotaUnit(rawValue: units[index]), let frequency = Frequency(rawValue: frequencies[index]),
-            let mode = QuotaMode(rawValue: modes[index])
+            let mode = QuotaMode(rawValue: modes[index]), let alignment = QuotaAlignment(rawValue: alignments[index])
         else { throw row.failure(12, "holds a quota that this build cannot read") }
-        quotas.append(QuotaRule(unit: unit, frequency: frequency, amount: amounts[index], mode: mode))
+        quotas.append(
+            QuotaRule(
+                unit: unit, frequency: frequency, amount: amounts[index], mode: mode, alignment: alignment))
     }
     return quotas
 }
@@ -67,7 +70,8 @@ struct ListTiers: PostgresStatement {
             (SELECT code FROM known WHERE code < $2::text ORDER BY code DESC LIMIT $3)
         )
         SELECT t.code, t.name, t.created_at, v.tier_version_id, v.version, v.state, v.currency, v.base_fee_micros, v.created_at,
-            p.meters, p.models, p.unit_prices, q.units, q.frequencies, q.amounts, q.modes
+            p.meters, p.models, p.unit_prices, q.units, q.frequencies, q.amounts, q.modes,
+            q.alignments
         FROM page JOIN tiers t ON t.code = page.code
         CROSS JOIN LATERAL (
             SELECT * FROM tier_versions v WHERE v.tier_code = t.code AND v.state <> 'draft'
@@ -83,7 +87,8 @@ struct ListTiers: PostgresStatement {
             SELECT coalesce(array_agg(unit ORDER BY unit, frequency), '{}') AS units,
                 coalesce(array_agg(frequency ORDER BY unit, frequency), '{}') AS frequencies,
                 coalesce(array_agg(amount ORDER BY unit, frequency), '{}') AS amounts,
-                coalesce(array_agg(mode ORDER BY unit, frequency), '{}') AS modes
+                coalesce(array_agg(mode ORDER BY unit, frequency), '{}') AS modes,
+                coalesce(array_agg(alignment ORDER BY unit, frequency), '{}') AS alignments
             FROM tier_quotas WHERE tier_version_id = v.tier_version_id
         ) q
         ORDER BY t.code
@@ -105,7 +110,8 @@ struct ListTiers: PostgresStatement {
 struct FindTier: PostgresStatement {
     static let sql = """
         SELECT t.code, t.name, t.created_at, v.tier_version_id, v.version, v.state, v.currency, v.base_fee_micros, v.created_at,
-            p.meters, p.models, p.unit_prices, q.units, q.frequencies, q.amounts, q.modes
+            p.meters, p.models, p.unit_prices, q.units, q.frequencies, q.amounts, q.modes,
+            q.alignments
         FROM tiers t
         CROSS JOIN LATERAL (
             SELECT * FROM tier_versions v WHERE v.tier_code = t.code AND v.state <> 'draft'
@@ -121,7 +127,8 @@ struct FindTier: PostgresStatement {
             SELECT coalesce(array_agg(unit ORDER BY unit, frequency), '{}') AS units,
                 coalesce(array_agg(frequency ORDER BY unit, frequency), '{}') AS frequencies,
                 coalesce(array_agg(amount ORDER BY unit, frequency), '{}') AS amounts,
-                coalesce(array_agg(mode ORDER BY unit, frequency), '{}') AS modes
+                coalesce(array_agg(mode ORDER BY unit, frequency), '{}') AS modes,
+                coalesce(array_agg(alignment ORDER BY unit, frequency), '{}') AS alignments
             FROM tier_quotas WHERE tier_version_id = v.tier_version_id
         ) q
         WHERE t.code = $1
@@ -187,11 +194,11 @@ struct InsertTierPrices: PostgresStatement {
 
 struct InsertTierQuotas: PostgresStatement {
     static let sql = """
-        INSERT INTO tier_quotas (tier_version_id, unit, frequency, amount, mode)
-        SELECT $1, q.unit, q.frequency, q.amount, q.mode
-        FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[]) AS q (unit, frequency, amount, mode)
+        INSERT INTO tier_quotas (tier_version_id, unit, frequency, amount, mode, alignment)
+        SELECT $1, q.unit, q.frequency, q.amount, q.mode, q.alignment
+        FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[]) AS q (unit, frequency, amount, mode, alignment)
         """
-    static let parameters: [PostgresType] = [.uuid, .textArray, .textArray, .int8Array, .textArray]
+    static let parameters: [PostgresType] = [.uuid, .textArray, .textArray, .int8Array, .textArray, .textArray]
 
     let tierVersionID: TierVersionID
     let quotas: [QuotaRule]
@@ -202,6 +209,7 @@ struct InsertTierQuotas: PostgresStatement {
         binds.append(quotas.map(\.frequency.rawValue))
         binds.append(quotas.map(\.amount))
         binds.append(quotas.map(\.mode.rawValue))
+        binds.append(quotas.map(\.alignment.rawValue))
     }
 }
 
@@ -225,7 +233,7 @@ struct DescribeTierVersion: PostgresStatement {
                 'unit_price', p.unit_price::text) ORDER BY p.meter, p.model), '[]')
                 FROM tier_prices p WHERE p.tier_version_id = v.tier_version_id),
             'quotas', (SELECT coalesce(jsonb_agg(jsonb_build_object('unit', q.unit, 'frequency', q.frequency, 'amount', q.amount,
-                'mode', q.mode) ORDER BY q.unit, q.frequency), '[]')
+                'mode', q.mode, 'alignment', q.alignment) ORDER BY q.unit, q.frequency), '[]')
                 FROM tier_quotas q WHERE q.tier_version_id = v.tier_version_id))
         FROM tier_versions v JOIN tiers t ON t.code = v.tier_code
         WHERE v.tier_version_id = $1

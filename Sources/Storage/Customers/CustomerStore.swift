@@ -114,7 +114,9 @@ struct ReadUsage: PostgresStatement {
 /// lease of a soft quota than it holds; then the rest is nothing.
 struct ReadQuotaStates: PostgresStatement {
     static let sql = """
-        SELECT q.quota_id, q.unit, q.frequency, q.amount, q.mode, coalesce(p.settled, 0) + open.spent, coalesce(p.held, 0) - open.used
+        SELECT q.quota_id, q.unit, q.frequency, q.amount, q.mode,
+            CASE WHEN q.user_id IS NOT NULL THEN 'user' WHEN q.key_id IS NOT NULL THEN 'key' ELSE 'tenant' END, q.anchor,
+            coalesce(p.settled, 0) + open.spent, coalesce(p.held, 0) - open.used
         FROM unnest($2, $3) AS w (quota_id, period_start)
         JOIN quotas q ON q.quota_id = w.quota_id AND q.tenant_id = $1
         LEFT JOIN quota_periods p ON p.quota_id = w.quota_id AND p.period_start = w.period_start
@@ -131,7 +133,7 @@ struct ReadQuotaStates: PostgresStatement {
         ) open
         """
     static let parameters: [PostgresType] = [.uuid, .uuidArray, .timestamptzArray]
-    static let columns: [PostgresType] = [.uuid, .text, .text, .int8, .text, .int8, .int8]
+    static let columns: [PostgresType] = [.uuid, .text, .text, .int8, .text, .text, .timestamptz, .int8, .int8]
 
     let tenantID: TenantID
     let periods: [(QuotaID, Period)]
@@ -148,11 +150,13 @@ struct ReadQuotaStates: PostgresStatement {
         let frequency = Frequency(rawValue: try row.text())
         let amount = try row.int64()
         let mode = QuotaMode(rawValue: try row.text())
+        let level = QuotaLevel(rawValue: try row.text())
+        let anchor = try row.optionalTimestamp().map { Timestamp($0) }
         let settled = try row.int64()
         let held = try row.int64()
-        guard let unit, let frequency, let mode else { return nil }
-        return QuotaState(
-            quota: Quota(id: id, unit: unit, frequency: frequency, amount: amount, mode: mode), settled: settled,
-            held: held)
+        guard let unit, let frequency, let mode, let level else { return nil }
+        let quota = Quota(
+            id: id, unit: unit, frequency: frequency, amount: amount, mode: mode, level: level, anchor: anchor)
+        return QuotaState(quota: quota, settled: settled, held: held)
     }
 }

@@ -10,7 +10,18 @@ public struct HousekeepingStore: Housekeeping {
 
     public func rollUpUsage() async throws(StoreUnavailable) -> Int64 { try await first(RollUpUsage()) ?? 0 }
 
-    public func reapLease() async throws(StoreUnavailable) -> LeaseID? { try await first(ReapLease()) }
+    public func reapLease() async throws(StoreUnavailable) -> LeaseReaping? {
+        // Two transactions: that a lease was tried has to stay when trying it fails, or it would be the first one for ever.
+        guard let lease = try await first(ClaimOverdueLease()) else { return nil }
+        do throws(PostgresError) {
+            let isClosed = try await pool.execute(ReapLease(leaseID: lease)).first != nil
+            return LeaseReaping(leaseID: lease, outcome: isClosed ? .closed : .alreadyClosed)
+        } catch {
+            // With the database away every lease fails; that is no fault of this one.
+            guard error.code == .serverError else { throw StoreUnavailable(error) }
+            return LeaseReaping(leaseID: lease, outcome: .failed(cause: error.description))
+        }
+    }
 
     public func ensurePartitions() async throws(StoreUnavailable) -> Int {
         Int(try await first(EnsurePartitions()) ?? 0)
@@ -33,9 +44,21 @@ struct RollUpUsage: PostgresStatement {
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Int64 { try row.int64() }
 }
 
-struct ReapLease: PostgresStatement {
-    static let sql = "SELECT reap_lease()"
+struct ClaimOverdueLease: PostgresStatement {
+    static let sql = "SELECT claim_overdue_lease()"
     static let columns: [PostgresType] = [.uuid]
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> LeaseID { LeaseID(try row.uuid()) }
+}
+
+struct ReapLease: PostgresStatement {
+    static let sql = "SELECT reap_lease($1)"
+    static let parameters: [PostgresType] = [.uuid]
+    static let columns: [PostgresType] = [.uuid]
+
+    let leaseID: LeaseID
+
+    func bind(to binds: inout PostgresBinds) { binds.append(leaseID.postgres) }
+
     static func row(from row: inout PostgresRow) throws(PostgresError) -> LeaseID { LeaseID(try row.uuid()) }
 }
 
@@ -54,10 +77,12 @@ struct FindStrayRows: PostgresStatement {
 /// Every statement of the product, so that a test can prepare each of them on the migrated schema and compare the types.
 public enum StatementCatalog {
     public static let all: [any PostgresStatement.Type] = [
-        ReadGeneration.self, FindKeys.self, AcquireLease.self, RenewLeases.self, CloseLeases.self, HoldGatewayLock.self,
+        ReadGeneration.self, FindKeys.self, TakeLease.self, RenewLeases.self, ReturnSlices.self, CloseLeases.self,
+        HoldGatewayLock.self,
         HoldGatewayLockAlone.self, SettleBatch.self, ReadRegistry.self, ActAsTenant.self, ReadUsage.self,
         ReadQuotaStates.self, ReadRequestsBefore.self,
-        ReadRequestsAfter.self, ReadRequest.self, ReadPrices.self, RollUpUsage.self, ReapLease.self,
+        ReadRequestsAfter.self, ReadRequest.self, ReadPrices.self, RollUpUsage.self, ClaimOverdueLease.self,
+        ReapLease.self,
         EnsurePartitions.self,
         FindStrayRows.self, InspectServer.self, InspectSchema.self,
     ]

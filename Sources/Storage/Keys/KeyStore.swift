@@ -35,15 +35,19 @@ struct ReadGeneration: PostgresStatement {
 struct FindKeys: PostgresStatement {
     static let sql = """
         SELECT k.key_id, k.public_id, k.digest, k.tenant_id, k.user_id, k.environment, k.scopes, k.allowed_models, k.expires_at,
-            k.revoked_at, t.state, t.time_zone, t.retention, s.tier_version_id, q.ids, q.units, q.frequencies, q.amounts, q.modes
+            k.revoked_at, t.state, t.time_zone, t.retention, s.tier_version_id, q.ids, q.units, q.frequencies, q.amounts, q.modes,
+            q.levels, q.anchors
         FROM api_keys k
         LEFT JOIN tenants t ON t.tenant_id = k.tenant_id
         LEFT JOIN subscriptions s ON s.tenant_id = k.tenant_id AND s.ends_at IS NULL
         LEFT JOIN LATERAL (
             SELECT array_agg(quota_id ORDER BY quota_id) AS ids, array_agg(unit ORDER BY quota_id) AS units,
                 array_agg(frequency ORDER BY quota_id) AS frequencies, array_agg(amount ORDER BY quota_id) AS amounts,
-                array_agg(mode ORDER BY quota_id) AS modes
+                array_agg(mode ORDER BY quota_id) AS modes, array_agg(anchor ORDER BY quota_id) AS anchors,
+                array_agg(CASE WHEN user_id IS NOT NULL THEN 'user' WHEN key_id IS NOT NULL THEN 'key' ELSE 'tenant' END ORDER BY quota_id)
+                    AS levels
             FROM quotas WHERE quotas.tenant_id = k.tenant_id AND quotas.retired_at IS NULL
+                AND (quotas.user_id IS NULL OR quotas.user_id = k.user_id) AND (quotas.key_id IS NULL OR quotas.key_id = k.key_id)
         ) q ON true
         WHERE k.public_id = ANY ($1)
         """
@@ -51,7 +55,7 @@ struct FindKeys: PostgresStatement {
     static let columns: [PostgresType] = [
         .uuid, .text, .bytea, .uuid, .uuid, .text, .textArray, .textArray, .timestamptz, .timestamptz, .text, .text,
         .text, .uuid,
-        .uuidArray, .textArray, .textArray, .int8Array, .textArray,
+        .uuidArray, .textArray, .textArray, .int8Array, .textArray, .textArray, .timestamptzArray,
     ]
 
     let publicIDs: [String]
@@ -96,11 +100,15 @@ struct FindKeys: PostgresStatement {
         let frequencies = try row.optionalArray(of: String.self) ?? []
         let amounts = try row.optionalArray(of: Int64.self) ?? []
         let modes = try row.optionalArray(of: String.self) ?? []
-        return ids.indices.compactMap { index in
+        let levels = try row.optionalArray(of: String.self) ?? []
+        let anchors = try row.optionalArrayWithNulls(of: PostgresTimestamp.self) ?? []
+        return ids.indices.compactMap { index -> Quota? in
             guard let unit = QuotaUnit(rawValue: units[index]), let frequency = Frequency(rawValue: frequencies[index]),
-                let mode = QuotaMode(rawValue: modes[index])
+                let mode = QuotaMode(rawValue: modes[index]), let level = QuotaLevel(rawValue: levels[index])
             else { return nil }
-            return Quota(id: QuotaID(ids[index]), unit: unit, frequency: frequency, amount: amounts[index], mode: mode)
+            return Quota(
+                id: QuotaID(ids[index]), unit: unit, frequency: frequency, amount: amounts[index], mode: mode,
+                level: level, anchor: anchors[index].map { Timestamp($0) })
         }
     }
 }

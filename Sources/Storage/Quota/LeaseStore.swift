@@ -1,7 +1,7 @@
 public import Domain
 public import PostgresDriver
 
-/// Leases of quota in PostgreSQL: the functions `acquire_lease` and `close_leases` of the schema, one call each.
+/// Leases of quota in PostgreSQL: the functions `take_lease`, `return_slices` and `close_leases` of the schema, one call each.
 public struct LeaseStore: QuotaLedger {
     private let pool: PostgresPool
     private let gatewayID: GatewayID
@@ -15,39 +15,52 @@ public struct LeaseStore: QuotaLedger {
     }
 
     public func acquire(_ request: LeaseRequest) async throws(StoreUnavailable) -> LeaseAnswer {
-        let rows: [AcquireLease.Answer]
+        let rows: [TakeLease.Answer]
         do throws(PostgresError) {
             rows = try await pool.execute(
-                AcquireLease(request: request, gatewayID: gatewayID, leaseMilliseconds: leaseMilliseconds))
+                TakeLease(request: request, gatewayID: gatewayID, leaseMilliseconds: leaseMilliseconds))
         } catch {
             throw StoreUnavailable(error)
         }
         var grants: [LeaseAnswer.Grant] = []
         for row in rows {
-            guard let want = request.wants.first(where: { $0.quota.id == row.quotaID }) else { continue }
+            switch row.outcome {
+            case "lost": return .lost
+            case "elsewhen": return .elsewhen(row.at)
+            default: break
+            }
+            guard let numbers = row.numbers, let want = request.wants.first(where: { $0.quota.id == numbers.quotaID })
+            else { continue }
             // The database's amount counts: the snapshot's may be older.
-            let quota = Quota(
-                id: want.quota.id, unit: want.quota.unit, frequency: want.quota.frequency, amount: row.amount,
-                mode: want.quota.mode)
-            guard let granted = row.granted else {
+            let quota = want.quota.with(amount: numbers.amount)
+            guard let granted = numbers.granted else {
                 return .refused(
                     QuotaRefusal(
-                        quota: quota, period: want.period, settled: row.settled, held: row.held, requested: want.minimum
-                    ))
+                        quota: quota, period: want.period, settled: numbers.settled, held: numbers.held,
+                        requested: want.need))
             }
             grants.append(
                 LeaseAnswer.Grant(
                     slice: Lease.Slice(quota: quota, period: want.period, granted: granted),
-                    freeAfterwards: max(0, row.amount - row.settled - row.held - granted)))
+                    freeAfterwards: max(0, numbers.amount - numbers.settled - numbers.held - granted)))
         }
         return .granted(grants)
     }
 
-    public func renew(_ leases: [LeaseID]) async throws(StoreUnavailable) -> Set<LeaseID> {
+    public func renew(_ leases: [LeaseID]) async throws(StoreUnavailable) -> LeaseRenewal {
         do throws(PostgresError) {
-            return Set(
-                try await pool.execute(
-                    RenewLeases(leases: leases, gatewayID: gatewayID, leaseMilliseconds: leaseMilliseconds)))
+            let rows = try await pool.execute(
+                RenewLeases(leases: leases, gatewayID: gatewayID, leaseMilliseconds: leaseMilliseconds))
+            return LeaseRenewal(
+                open: Set(rows.map(\.leaseID)), scarce: Set(rows.filter(\.isScarce).map(\.leaseID)))
+        } catch {
+            throw StoreUnavailable(error)
+        }
+    }
+
+    public func giveBack(_ returns: [LeaseReturn]) async throws(StoreUnavailable) {
+        do throws(PostgresError) {
+            _ = try await pool.execute(ReturnSlices(returns: returns, gatewayID: gatewayID))
         } catch {
             throw StoreUnavailable(error)
         }
@@ -62,22 +75,32 @@ public struct LeaseStore: QuotaLedger {
     }
 }
 
-struct AcquireLease: PostgresStatement {
+struct TakeLease: PostgresStatement {
     struct Answer: Sendable {
-        let quotaID: QuotaID
-        /// `nil` when this quota refused.
-        let granted: Int64?
-        let amount: Int64
-        let settled: Int64
-        let held: Int64
+        struct Numbers: Sendable {
+            let quotaID: QuotaID
+            /// `nil` when this quota refused.
+            let granted: Int64?
+            let amount: Int64
+            let settled: Int64
+            let held: Int64
+        }
+
+        let outcome: String
+        /// `nil` for an outcome that is not about one quota.
+        let numbers: Numbers?
+        let at: Timestamp
     }
 
-    static let sql =
-        "SELECT quota, granted, amount, settled, held FROM acquire_lease($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+    static let sql = """
+        SELECT outcome, quota, granted, amount, settled, held, at
+        FROM take_lease($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+        """
     static let parameters: [PostgresType] = [
-        .uuid, .uuid, .uuid, .int8, .uuidArray, .timestamptzArray, .timestamptzArray, .int8Array, .int8Array,
+        .uuid, .bool, .uuid, .uuid, .int8, .uuidArray, .timestamptzArray, .timestamptzArray, .int8Array, .int8Array,
+        .uuidArray, .uuidArray, .int8Array,
     ]
-    static let columns: [PostgresType] = [.uuid, .int8, .int8, .int8, .int8]
+    static let columns: [PostgresType] = [.text, .uuid, .int8, .int8, .int8, .int8, .timestamptz]
 
     let request: LeaseRequest
     let gatewayID: GatewayID
@@ -85,6 +108,7 @@ struct AcquireLease: PostgresStatement {
 
     func bind(to binds: inout PostgresBinds) {
         binds.append(request.leaseID.postgres)
+        binds.append(request.isNew)
         binds.append(request.tenantID.postgres)
         binds.append(gatewayID.postgres)
         binds.append(leaseMilliseconds)
@@ -93,24 +117,48 @@ struct AcquireLease: PostgresStatement {
         binds.append(request.wants.map(\.period.end.postgres))
         binds.append(request.wants.map(\.minimum))
         binds.append(request.wants.map(\.wanted))
+        binds.append(request.returns.map(\.leaseID.postgres))
+        binds.append(request.returns.map(\.quotaID.postgres))
+        binds.append(request.returns.map(\.amount))
     }
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Answer {
-        Answer(
-            quotaID: QuotaID(try row.uuid()), granted: try row.optionalInt64(), amount: try row.int64(),
-            settled: try row.int64(),
-            held: try row.int64())
+        let outcome = try row.text()
+        let quota = try row.optionalUUID()
+        let granted = try row.optionalInt64()
+        let amount = try row.optionalInt64()
+        let settled = try row.optionalInt64()
+        let held = try row.optionalInt64()
+        var numbers: Answer.Numbers?
+        if let quota, let amount, let settled, let held {
+            numbers = Answer.Numbers(
+                quotaID: QuotaID(quota), granted: granted, amount: amount, settled: settled, held: held)
+        }
+        return Answer(outcome: outcome, numbers: numbers, at: Timestamp(try row.timestamp()))
     }
 }
 
+/// Moves the end of open leases, and tells of which quotas less is free than the lease has of them.
 struct RenewLeases: PostgresStatement {
     static let sql = """
-        UPDATE quota_leases SET expires_at = clock_timestamp() + $3 * interval '1 millisecond'
-        WHERE lease_id = ANY ($1) AND gateway_id = $2 AND state = 'open' AND expires_at > clock_timestamp()
-        RETURNING lease_id
+        WITH mine AS MATERIALIZED (
+            SELECT lease_id FROM quota_leases
+            WHERE lease_id = ANY ($1) AND gateway_id = $2 AND state = 'open' AND expires_at > clock_timestamp()
+            ORDER BY lease_id FOR UPDATE
+        ), renewed AS (
+            UPDATE quota_leases l SET expires_at = clock_timestamp() + $3 * interval '1 millisecond'
+            FROM mine WHERE l.lease_id = mine.lease_id
+            RETURNING l.lease_id
+        )
+        SELECT r.lease_id, EXISTS (
+            SELECT FROM quota_lease_slices s
+            JOIN quota_periods p ON p.quota_id = s.quota_id AND p.period_start = s.period_start
+            JOIN quotas q ON q.quota_id = s.quota_id
+            WHERE s.lease_id = r.lease_id AND q.mode = 'hard' AND q.amount - p.settled - p.held < s.granted)
+        FROM renewed r
         """
     static let parameters: [PostgresType] = [.uuidArray, .uuid, .int8]
-    static let columns: [PostgresType] = [.uuid]
+    static let columns: [PostgresType] = [.uuid, .bool]
 
     let leases: [LeaseID]
     let gatewayID: GatewayID
@@ -122,7 +170,27 @@ struct RenewLeases: PostgresStatement {
         binds.append(leaseMilliseconds)
     }
 
-    static func row(from row: inout PostgresRow) throws(PostgresError) -> LeaseID { LeaseID(try row.uuid()) }
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> (leaseID: LeaseID, isScarce: Bool) {
+        (LeaseID(try row.uuid()), try row.bool())
+    }
+}
+
+struct ReturnSlices: PostgresStatement {
+    static let sql = "SELECT 1 FROM return_slices($1, $2, $3, $4)"
+    static let parameters: [PostgresType] = [.uuid, .uuidArray, .uuidArray, .int8Array]
+    static let columns: [PostgresType] = [.int4]
+
+    let returns: [LeaseReturn]
+    let gatewayID: GatewayID
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(gatewayID.postgres)
+        binds.append(returns.map(\.leaseID.postgres))
+        binds.append(returns.map(\.quotaID.postgres))
+        binds.append(returns.map(\.amount))
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> Int32 { try row.int32() }
 }
 
 struct CloseLeases: PostgresStatement {

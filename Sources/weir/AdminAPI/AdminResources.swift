@@ -51,6 +51,8 @@ struct AdminQuota: Codable, Sendable, Equatable {
     let frequency: String
     let amount: Int64
     let mode: String
+    /// Left out where the server decides.
+    var alignment: String?
 }
 
 struct AdminTier: Decodable, Sendable {

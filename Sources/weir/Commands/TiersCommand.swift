@@ -111,21 +111,21 @@ enum TierWords {
             meter: names[0], model: names.count == 2 ? names[1] : PriceSheet.anyModel, unitPrice: String(sides[1]))
     }
 
-    /// `unit/frequency=amount[:mode]`; the server knows which units, frequencies and modes there are.
+    /// `unit/frequency=amount[:mode[:alignment]]`; the server knows which units, frequencies, modes and alignments there are.
     static func quota(_ text: String) throws -> AdminQuota {
         let sides = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         let names = sides[0].split(separator: "/", omittingEmptySubsequences: false).map(String.init)
         let values =
             sides.count == 2 ? sides[1].split(separator: ":", omittingEmptySubsequences: false).map(String.init) : []
-        guard names.count == 2, names.allSatisfy({ !$0.isEmpty }), (1...2).contains(values.count),
-            let amount = Int64(values[0]), amount >= 0,
-            values.count == 1 || !values[1].isEmpty
+        guard names.count == 2, names.allSatisfy({ !$0.isEmpty }), (1...3).contains(values.count),
+            let amount = Int64(values[0]), amount >= 0, values.allSatisfy({ !$0.isEmpty })
         else {
             throw ValidationError(
-                "--quota \(text): expected unit/frequency=amount[:mode], as in requests/minute=600 or tokens/month=1000000:soft"
+                "--quota \(text): expected unit/frequency=amount[:mode[:alignment]], as in requests/minute=600 or tokens/month=1000000:soft"
             )
         }
         return AdminQuota(
-            unit: names[0], frequency: names[1], amount: amount, mode: values.count == 2 ? values[1] : "hard")
+            unit: names[0], frequency: names[1], amount: amount, mode: values.count > 1 ? values[1] : "hard",
+            alignment: values.count > 2 ? values[2] : nil)
     }
 }

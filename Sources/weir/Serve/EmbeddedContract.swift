@@ -198,7 +198,7 @@ paths:
       description: |
         Needs the scope `predict`.
 
-        The request is held against every quota of the tenant, sent to a worker, settled durably, and only then
+        The request is held against every quota of the tenant, the key and its user, sent to a worker, settled durably, and only then
         answered. An answer with status 200 therefore has exactly one entry in the ledger. A request that fails costs
         nothing.
 
@@ -428,12 +428,13 @@ paths:
       tags: [account]
       summary: The numbers that decide about the next request
       description: >-
-        Any key. One row for each quota of the tenant, in its current period. `settled` is what finished requests used,
+        Any key. One row for each quota that a request of this key has to pass, those of the tenant, of the key's user and
+        of the key, in its current period. `settled` is what finished requests used,
         `held` is what gateways hold for requests in flight and in their leases, `available` is the rest. A refusal with
         429 shows the same numbers.
       responses:
         '200':
-          description: The tenant's quotas.
+          description: The quotas of this key.
           headers:
             x-request-id: { $ref: '#/components/headers/RequestId' }
             RateLimit-Policy: { $ref: '#/components/headers/RateLimitPolicy' }
@@ -1190,14 +1191,29 @@ components:
       type: string
       description: '`hard` is refused at the limit, `soft` is only counted.'
       enum: [hard, soft]
+    QuotaLevel:
+      type: string
+      description: Whose use is counted. A request has to pass the quotas of its key, of the key's user and of the tenant.
+      enum: [tenant, user, key]
+    QuotaAlignment:
+      type: string
+      description: >-
+        Where periods begin: `calendar` at the edges of the calendar in the tenant's time zone, `subscription` at the day and
+        time at which the tenant's subscription began.
+      enum: [calendar, subscription]
     QuotaState:
       type: object
       required:
-        [policy, unit, frequency, mode, limit, settled, held, available, period_id, period_start, time_zone]
+        [policy, level, unit, frequency, alignment, mode, limit, settled, held, available, period_id, period_start, time_zone]
       properties:
-        policy: { type: string, description: Unit and frequency., examples: [tokens-month] }
+        policy:
+          type: string
+          description: Unit and frequency; for a quota of a user or a key with the level before them.
+          examples: [tokens-month, key-requests-day]
+        level: { $ref: '#/components/schemas/QuotaLevel' }
         unit: { $ref: '#/components/schemas/QuotaUnit' }
         frequency: { $ref: '#/components/schemas/Frequency' }
+        alignment: { $ref: '#/components/schemas/QuotaAlignment' }
         mode: { $ref: '#/components/schemas/QuotaMode' }
         limit: { $ref: '#/components/schemas/Count' }
         settled: { $ref: '#/components/schemas/Count' }
@@ -1206,7 +1222,9 @@ components:
           type: integer
           format: int64
           minimum: 0
-          description: '`limit - settled - held`, never below zero.'
+          description: >-
+            `limit - settled - held`, of one instant. Never below zero, as it would be where the limit was lowered below
+            what was used.
         period_id: { type: string, examples: [2026-03@Europe/Berlin] }
         period_start: { $ref: '#/components/schemas/Instant' }
         period_end:

@@ -36,7 +36,8 @@ enum ServerComposition {
         services.append(
             SettlementService(settler: base.settler, graceMilliseconds: Int64(settings.graceSeconds) * 1_000))
         services.append(
-            QuotaService(quota: base.quota, everyMilliseconds: Int64(settings.leaseSeconds) * 250, logger: logger))
+            QuotaService(
+                quota: base.quota, everyMilliseconds: min(Int64(settings.leaseSeconds) * 100, 500), logger: logger))
         if settings.roles.contains(.admin) {
             services.append(
                 AdminComposition.make(
