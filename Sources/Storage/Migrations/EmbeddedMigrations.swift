@@ -773,5 +773,11 @@ ALTER TABLE quotas ADD COLUMN retired_at timestamptz;
 ALTER TABLE quotas ADD CONSTRAINT quotas_retired_are_soft CHECK (retired_at IS NULL OR mode = 'soft');
 
 """#),
+        (name: "0008_quota_levels", sql: #"""
+-- draft
+-- Keeps the number for quotas at user and key.
+SELECT 1;
+
+"""#),
     ]
 }
