@@ -13,7 +13,9 @@ struct StatementCatalogTests {
                 "weir_writer",
                 [
                     AcquireLease.self, RenewLeases.self, CloseLeases.self, HoldGatewayLock.self,
-                    HoldGatewayLockAlone.self, SettleBatch.self,
+                    HoldGatewayLockAlone.self, SettleBatch.self, SettleClaimedBatch.self, ClaimKey.self,
+                    RenewClaims.self,
+                    ReleaseClaim.self,
                 ]
             ),
             (
@@ -24,7 +26,10 @@ struct StatementCatalogTests {
                     ReadRequest.self,
                 ]
             ),
-            ("weir_jobs", [RollUpUsage.self, ReapLease.self, EnsurePartitions.self, FindStrayRows.self]),
+            (
+                "weir_jobs",
+                [RollUpUsage.self, ReapLease.self, EnsurePartitions.self, FindStrayRows.self, RemoveExpiredKeys.self]
+            ),
         ]
         return roles.first { $0.1.contains { ObjectIdentifier($0) == ObjectIdentifier(statement) } }?.0 ?? "weir_admin"
     }

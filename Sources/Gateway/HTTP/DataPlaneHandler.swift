@@ -170,7 +170,8 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         let call = InferenceCall(
             requestID: loop.makeRequestID(at: now), receivedAt: now, receivedNanoseconds: time.monotonicNanoseconds,
             credentials: fields.credentials, body: body,
-            trace: fields.traceParent.flatMap { TraceContext(parent: $0, state: fields.traceState) })
+            trace: fields.traceParent.flatMap { TraceContext(parent: $0, state: fields.traceState) },
+            idempotencyFields: fields.idempotencyKeys)
         let clientID = fields.requestID.flatMap { ClientRequestID($0) }
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         let pipeline = pipeline
@@ -195,6 +196,10 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         case .answered(let prediction):
             bytes = AnswerHead.prediction(prediction, clientID: clientID, keepsAlive: staysOpen, at: now, on: loop)
             RequestMetrics.answered(nanoseconds: time.monotonicNanoseconds &- call.receivedNanoseconds)
+        case .replayed(let answer, let limits):
+            bytes = AnswerHead.replay(
+                answer, limits: limits, clientID: clientID, keepsAlive: staysOpen, at: now, on: loop)
+            RequestMetrics.replayed()
         case .refused(let refusal, let requestID) where refusal.isOutcomeUnknown:
             RequestMetrics.refused(refusal.code, route: "predict")
             log(refusal, requestID)
