@@ -28,6 +28,7 @@ public struct GatewayServer: Sendable {
         public let routes: RouteDirectory
         public let prices: PriceBook
         public let quota: QuotaKeeper
+        public let claims: ClaimKeeper
         public let backend: any InferenceBackend
         public let settler: any Settler
         public let records: any CustomerRecords
@@ -38,7 +39,7 @@ public struct GatewayServer: Sendable {
         #endif
 
         public init(
-            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, quota: QuotaKeeper,
+            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, quota: QuotaKeeper, claims: ClaimKeeper,
             backend: any InferenceBackend,
             settler: any Settler, records: any CustomerRecords, health: any HealthSource, time: any TimeSource
         ) {
@@ -46,6 +47,7 @@ public struct GatewayServer: Sendable {
             self.routes = routes
             self.prices = prices
             self.quota = quota
+            self.claims = claims
             self.backend = backend
             self.settler = settler
             self.records = records
@@ -94,14 +96,15 @@ public struct GatewayServer: Sendable {
     #if WEIR_FAULTS
         private func makePipeline(faults: any FaultPlan) -> InferencePipeline {
             InferencePipeline(
-                keys: parts.keys, routes: parts.routes, prices: parts.prices, quota: parts.quota, dispatch: dispatch,
-                settler: parts.settler, estimates: estimates, time: parts.time, logger: logger, faults: faults)
+                keys: parts.keys, routes: parts.routes, prices: parts.prices, quota: parts.quota, claims: parts.claims,
+                dispatch: dispatch, settler: parts.settler, estimates: estimates, time: parts.time, logger: logger,
+                faults: faults)
         }
     #else
         private func makePipeline() -> InferencePipeline {
             InferencePipeline(
-                keys: parts.keys, routes: parts.routes, prices: parts.prices, quota: parts.quota, dispatch: dispatch,
-                settler: parts.settler, estimates: estimates, time: parts.time, logger: logger)
+                keys: parts.keys, routes: parts.routes, prices: parts.prices, quota: parts.quota, claims: parts.claims,
+                dispatch: dispatch, settler: parts.settler, estimates: estimates, time: parts.time, logger: logger)
         }
     #endif
 

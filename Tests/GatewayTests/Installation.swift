@@ -19,7 +19,9 @@ struct Installation: Sendable {
     let time: any TimeSource
     let directory = FakeKeyDirectory()
     let ledger: FakeQuotaLedger
-    let settler = FakeSettler()
+    let idempotency: FakeIdempotencyStore
+    let claims: ClaimKeeper
+    let settler: FakeSettler
     let backend: FakeBackend
     let priceSource: FakePriceSource
     let records: FakeCustomerRecords
@@ -83,6 +85,9 @@ struct Installation: Sendable {
         self.ledger = ledger
         self.backend = backend
         self.records = records
+        idempotency = FakeIdempotencyStore(time: time)
+        claims = ClaimKeeper(store: idempotency, logger: Self.logger)
+        settler = FakeSettler(keys: idempotency)
         let sheet = PriceSheet(
             tierVersionID: Self.tier, tierCode: "pro", version: 1, currency: "EUR",
             prices: [
@@ -134,7 +139,7 @@ struct Installation: Sendable {
 
     var pipeline: InferencePipeline {
         InferencePipeline(
-            keys: keys, routes: routes, prices: prices, quota: quota,
+            keys: keys, routes: routes, prices: prices, quota: quota, claims: claims,
             dispatch: Dispatch(backend: backend, connectMilliseconds: 1_000, totalMilliseconds: 30_000),
             settler: settler, estimates: TokenEstimates(), time: time,
             logger: Self.logger, faults: NoFaults())
@@ -142,7 +147,8 @@ struct Installation: Sendable {
 
     var parts: GatewayServer.Parts {
         .init(
-            keys: keys, routes: routes, prices: prices, quota: quota, backend: backend, settler: settler,
+            keys: keys, routes: routes, prices: prices, quota: quota, claims: claims, backend: backend,
+            settler: settler,
             records: records, health: health, time: time)
     }
 }

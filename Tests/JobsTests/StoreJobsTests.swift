@@ -44,6 +44,15 @@ struct StoreJobsTests {
         #expect(store.log.errors == 0)
     }
 
+    @Test(
+        "answers that were kept long enough are removed in small batches, until one is not full or the pass is long enough",
+        arguments: [(0, 1, 0), (2_500, 3, 0), (1_000, 2, 0), (100_500, 100, 500)] as [(Int, Int, Int)])
+    func removesExpiredKeys(expired: Int, batches: Int, left: Int) async throws {
+        let store = FakeStore(expired: expired)
+        try await run(store) { await $0.removals.reach(batches) }
+        #expect(store.expiredKeys == left)
+    }
+
     @Test("rows in a default partition are an error in the log")
     func strayRows() async throws {
         let store = FakeStore(hasStrayRows: true)
@@ -79,24 +88,28 @@ private final class FakeStore: Housekeeping {
     let partitions = Attempts()
     let strayChecks = Attempts()
     let log = CountedLog()
+    let removals = Attempts()
     private let left: Mutex<Int>
+    private let expired: Mutex<Int>
     private let hasStray: Bool
     private let failsPartitions: Bool
     private let failsRollUp: Bool
     private let failsReaping: Bool
 
     init(
-        overdue: Int = 0, hasStrayRows: Bool = false, failsPartitions: Bool = false, failsRollUp: Bool = false,
-        failsReaping: Bool = false
+        overdue: Int = 0, expired: Int = 0, hasStrayRows: Bool = false, failsPartitions: Bool = false,
+        failsRollUp: Bool = false, failsReaping: Bool = false
     ) {
         self.failsReaping = failsReaping
         left = Mutex(overdue)
+        self.expired = Mutex(expired)
         hasStray = hasStrayRows
         self.failsPartitions = failsPartitions
         self.failsRollUp = failsRollUp
     }
 
     var overdue: Int { left.withLock { $0 } }
+    var expiredKeys: Int { expired.withLock { $0 } }
 
     func rollUpUsage() async throws(StoreUnavailable) -> Int64 {
         _ = rollUps.next()
@@ -119,6 +132,15 @@ private final class FakeStore: Housekeeping {
         _ = partitions.next()
         if failsPartitions { throw StoreUnavailable(cause: "away") }
         return 0
+    }
+
+    func removeExpiredKeys(limit: Int) async throws(StoreUnavailable) -> Int {
+        defer { _ = removals.next() }
+        return expired.withLock { expired in
+            let count = min(limit, expired)
+            expired -= count
+            return count
+        }
     }
 
     func hasStrayRows() async throws(StoreUnavailable) -> Bool {

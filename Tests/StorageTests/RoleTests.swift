@@ -28,7 +28,7 @@ struct RoleTests {
         "weir_writer": [
             "requests": "sI", "results": "sI", "ledger": "sI", "quotas": "S", "quota_periods": "SIU",
             "quota_leases": "SIU",
-            "quota_lease_slices": "SIU",
+            "quota_lease_slices": "SIU", "idempotency_keys": "suD",
         ],
         "weir_directory": [
             "tenants": "S", "subscriptions": "S", "tiers": "S", "tier_versions": "S", "tier_prices": "S",

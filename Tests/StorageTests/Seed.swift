@@ -80,7 +80,7 @@ enum Seed {
         cached: Int64 = 2,
         output: Int64 = 3, tier: TierVersionID = tier, lease: LeaseID? = nil, prompt: String? = nil,
         promptDigest: [UInt8]? = nil,
-        result: String? = nil
+        result: String? = nil, answer: ClaimedAnswer? = nil
     ) -> Settlement {
         let isBilled = outcome == .completed
         return Settlement(
@@ -93,6 +93,6 @@ enum Seed {
             usage: isBilled
                 ? Usage(inputTokens: input, cachedInputTokens: cached, outputTokens: output, source: .worker) : .none,
             tierVersionID: tier, leaseID: lease, prompt: prompt.map { Array($0.utf8) }, promptDigest: promptDigest,
-            result: result.map { Array($0.utf8) })
+            result: result.map { Array($0.utf8) }, answer: answer)
     }
 }

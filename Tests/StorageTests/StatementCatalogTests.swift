@@ -13,7 +13,8 @@ struct StatementCatalogTests {
                 "weir_writer",
                 [
                     TakeLease.self, RenewLeases.self, ReturnSlices.self, CloseLeases.self, HoldGatewayLock.self,
-                    HoldGatewayLockAlone.self, SettleBatch.self,
+                    HoldGatewayLockAlone.self, SettleBatch.self, SettleClaimedBatch.self, ClaimKey.self,
+                    RenewClaims.self, ReleaseClaim.self,
                 ]
             ),
             (
@@ -21,13 +22,14 @@ struct StatementCatalogTests {
                 [
                     ActAsTenant.self, ReadUsage.self, ReadQuotaStates.self, ReadRequestsBefore.self,
                     ReadRequestsAfter.self,
-                    ReadRequest.self,
+                    ReadRequest.self, ReadAdmission.self, ReadLeasePolicies.self,
                 ]
             ),
             (
                 "weir_jobs",
                 [
                     RollUpUsage.self, ClaimOverdueLease.self, ReapLease.self, EnsurePartitions.self, FindStrayRows.self,
+                    RemoveExpiredKeys.self,
                 ]
             ),
         ]

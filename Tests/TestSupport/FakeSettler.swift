@@ -10,8 +10,10 @@ public final class FakeSettler: Settler {
     }
 
     private let state = Mutex(State())
+    private let keys: FakeIdempotencyStore?
 
-    public init() {}
+    /// - Parameter keys: where the answers of claimed requests are kept.
+    public init(keys: FakeIdempotencyStore? = nil) { self.keys = keys }
 
     public var isAccepting: Bool {
         get { state.withLock { $0.isAccepting } }
@@ -34,6 +36,10 @@ public final class FakeSettler: Settler {
             state.settlements.append(settlement)
             return state.script.isEmpty ? .committed : state.script.removeFirst()
         }
-        lane.run { completion(result) }
+        guard result == .committed, let answer = settlement.answer, let keys else {
+            return lane.run { completion(result) }
+        }
+        let isOwn = keys.answer(answer, status: Int(settlement.httpStatus))
+        lane.run { completion(isOwn ? .committed : .claimLost) }
     }
 }

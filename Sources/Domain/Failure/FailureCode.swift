@@ -19,6 +19,8 @@ public enum FailureCode: String, Sendable, CaseIterable {
     case unknownField = "unknown_field"
     case validationFailed = "validation_failed"
     case conflict = "conflict"
+    case idempotencyInProgress = "idempotency_in_progress"
+    case idempotencyMismatch = "idempotency_mismatch"
     case requestTimeout = "request_timeout"
     case requestTooLarge = "request_too_large"
     case uriTooLong = "uri_too_long"
@@ -45,12 +47,12 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .notFound, .modelNotFound: 404
         case .methodNotAllowed: 405
         case .requestTimeout: 408
-        case .conflict: 409
+        case .conflict, .idempotencyInProgress: 409
         case .requestTooLarge: 413
         case .uriTooLong: 414
         case .unsupportedMediaType, .unsupportedEncoding: 415
         case .expectationFailed: 417
-        case .validationFailed: 422
+        case .validationFailed, .idempotencyMismatch: 422
         case .quotaExceeded: 429
         case .headersTooLarge: 431
         case .internalError: 500
@@ -82,6 +84,8 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .unknownField: "The body has an unknown field"
         case .validationFailed: "The request does not fit the model or the schema"
         case .conflict: "The request conflicts with what is there"
+        case .idempotencyInProgress: "A request with this idempotency key is under way"
+        case .idempotencyMismatch: "The idempotency key was used with another request"
         case .requestTimeout: "The request took too long to arrive"
         case .requestTooLarge: "The body is too large"
         case .uriTooLong: "The request target is too long"

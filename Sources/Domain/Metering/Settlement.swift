@@ -33,6 +33,8 @@ public final class Settlement: Sendable {
     /// SHA-256 of the prompt, where the tenant lets us keep no more.
     public let promptDigest: [UInt8]?
     public let result: [UInt8]?
+    /// The answer to keep under the caller's key, for a billed request that has one. A settlement whose claim is no longer its own is refused.
+    public let answer: ClaimedAnswer?
 
     public init(
         requestID: RequestID, tenantID: TenantID, userID: UserID?, keyID: KeyID, model: String, modelVersion: String,
@@ -40,7 +42,7 @@ public final class Settlement: Sendable {
         processingMicroseconds: Int64, estimatedTokens: Int64, usage: Usage, tierVersionID: TierVersionID,
         leaseID: LeaseID?,
         prompt: [UInt8]?, promptDigest: [UInt8]?,
-        result: [UInt8]?
+        result: [UInt8]?, answer: ClaimedAnswer? = nil
     ) {
         self.requestID = requestID
         self.tenantID = tenantID
@@ -61,6 +63,7 @@ public final class Settlement: Sendable {
         self.prompt = prompt
         self.promptDigest = promptDigest
         self.result = result
+        self.answer = answer
     }
 
     /// Billed entries go to the ledger; a failed request leaves only its request row.
@@ -73,6 +76,8 @@ public enum SettlementResult: Sendable, Equatable {
     case committed
     /// The lease was closed or had expired; nothing was written for this request.
     case leaseLost
+    /// Another attempt has taken the idempotency key over; nothing was written for this request.
+    case claimLost
     /// The database refused this one row although its neighbours were written; a defect of ours that raises an alarm.
     case rejected
     /// The database cannot be reached, and the row was not sent: nothing was written.

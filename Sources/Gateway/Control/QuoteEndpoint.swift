@@ -22,11 +22,12 @@ struct QuoteEndpoint: Sendable {
             throw Refusal(.unsupportedMediaType, "The body must be JSON. Send content-type: application/json.")
         }
         let body = try await request.body.collect(upTo: maximumBodyBytes)
-        let (predict, route) = try InferencePipeline.validate(body, for: caller, in: routes.current.table)
+        let predict = try InferencePipeline.validate(body, for: caller)
+        let route = try InferencePipeline.route(of: predict, in: routes.current.table)
         let bound = InferencePipeline.tokenBound(predict, route.profile)
         let calendar = PeriodCalendar(timeZone: caller.timeZone) ?? .utc
         let now = time.now
-        let periods = caller.quotas.map { ($0, calendar.period(containing: now, frequency: $0.frequency)) }
+        let periods = caller.quotas.map { ($0, calendar.period(containing: now, of: $0)) }
         let states =
             periods.isEmpty
             ? []
@@ -34,7 +35,7 @@ struct QuoteEndpoint: Sendable {
         let policies = periods.map { quota, period in
             QuoteAnswer.Policy(
                 quota, state: states.first { $0.quota.id == quota.id },
-                requested: quota.unit == .requests ? 1 : bound,
+                requested: quota.need(tokens: bound),
                 resetsAt: quota.frequency.recurs ? period.end.description : nil)
         }
         let sheet = try await prices.sheet(caller.tierVersionID)

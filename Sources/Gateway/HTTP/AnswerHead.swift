@@ -20,6 +20,18 @@ enum AnswerHead {
         _ answer: Prediction, _ clientID: ClientRequestID?, to buffer: inout ByteBuffer
     ) {
         write(clientID, to: &buffer)
+        writeFacts(answer, to: &buffer)
+        for name in answer.degradations {
+            buffer.writeStaticString("\r\nx-weir-degraded: ")
+            buffer.writeString(name)
+        }
+        writeLimits(answer.limits, to: &buffer)
+        writeTimings(answer.timings, to: &buffer)
+        buffer.writeStaticString("\r\n\r\n")
+    }
+
+    /// The fields that belong to the answer and not to the moment, with CRLF between them: what is kept of the head under an idempotency key.
+    static func writeFacts(_ answer: Prediction, to buffer: inout ByteBuffer) {
         buffer.writeStaticString("x-weir-model: ")
         buffer.writeString(answer.model)
         if isFieldSafe(answer.version) {
@@ -40,13 +52,26 @@ enum AnswerHead {
             buffer.writeStaticString("; currency=")
             buffer.writeString(answer.currency)
         }
-        for name in answer.degradations {
-            buffer.writeStaticString("\r\nx-weir-degraded: ")
-            buffer.writeString(name)
+    }
+
+    /// An answer that was kept, under the id of the request that was charged for it. The limits are those of now.
+    static func replay(
+        _ answer: KeptAnswer, limits: [LimitReading], clientID: ClientRequestID?, keepsAlive: Bool, at now: Timestamp,
+        on loop: LoopContext
+    ) -> ByteBuffer {
+        loop.composeAnswer { body, buffer in
+            body.writeBytes(answer.body)
+            begin(
+                &buffer, "HTTP/1.1 \(answer.status) \(reason(answer.status))\r\ncontent-type: application/json\r\n",
+                body,
+                answer.requestID, keepsAlive, now, loop)
+            write(clientID, to: &buffer)
+            buffer.writeString(answer.fields)
+            buffer.writeStaticString("\r\nIdempotent-Replayed: true")
+            writeLimits(limits, to: &buffer)
+            buffer.writeStaticString("\r\n\r\n")
+            buffer.writeImmutableBuffer(body)
         }
-        writeLimits(answer.limits, to: &buffer)
-        writeTimings(answer.timings, to: &buffer)
-        buffer.writeStaticString("\r\n\r\n")
     }
 
     static func problem(
@@ -166,6 +191,7 @@ enum AnswerHead {
 
     static func reason(_ status: Int) -> String {
         switch status {
+        case 200: "OK"
         case 400: "Bad Request"
         case 401: "Unauthorized"
         case 403: "Forbidden"

@@ -141,7 +141,8 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
             run(
                 body, credentials: fields.credentials,
                 trace: fields.traceParent.flatMap { TraceContext(parent: $0, state: fields.traceState) },
-                clientID: fields.requestID.flatMap { ClientRequestID($0) }, keepsAlive: keepsAlive, context: context)
+                clientID: fields.requestID.flatMap { ClientRequestID($0) }, idempotencyFields: fields.idempotencyKeys,
+                keepsAlive: keepsAlive, context: context)
         case (.passing, _):
             if case .end = part { state = .passing(requestEnded: true) }
             hasPassedParts = true
@@ -188,12 +189,12 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     private func run(
         _ body: ByteBuffer, credentials: Credentials, trace: TraceContext?, clientID: ClientRequestID?,
-        keepsAlive: Bool, context: ChannelHandlerContext
+        idempotencyFields: [String] = [], keepsAlive: Bool, context: ChannelHandlerContext
     ) {
         let now = time.now
         let call = InferenceCall(
             requestID: loop.makeRequestID(at: now), receivedAt: now, receivedNanoseconds: time.monotonicNanoseconds,
-            credentials: credentials, body: body, trace: trace)
+            credentials: credentials, body: body, trace: trace, idempotencyFields: idempotencyFields)
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         let pipeline = pipeline
         let loop = loop
@@ -217,6 +218,10 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         case .answered(let prediction):
             bytes = AnswerHead.prediction(prediction, clientID: clientID, keepsAlive: staysOpen, at: now, on: loop)
             RequestMetrics.answered(nanoseconds: time.monotonicNanoseconds &- call.receivedNanoseconds)
+        case .replayed(let answer, let limits):
+            bytes = AnswerHead.replay(
+                answer, limits: limits, clientID: clientID, keepsAlive: staysOpen, at: now, on: loop)
+            RequestMetrics.replayed()
         case .refused(let refusal, let requestID) where refusal.isOutcomeUnknown:
             RequestMetrics.refused(refusal.code, route: "predict")
             log(refusal, requestID)

@@ -19,6 +19,8 @@ struct RequestFields: Sendable {
     private(set) var authorizationCount = 0
     /// The values of `x-api-key` and `api-key`.
     private(set) var apiKeys: [String] = []
+    /// The values of `idempotency-key`; more than one is an error for the route that heeds it.
+    private(set) var idempotencyKeys: [String] = []
 
     init(_ headers: HTTPHeaders) {
         for (name, value) in headers { take(name, value) }
@@ -41,6 +43,7 @@ struct RequestFields: Sendable {
             authorizationCount += 1
             authorization = authorization ?? value
         case 14 where Self.matches(name, "content-length"): contentLength = contentLength ?? value
+        case 15 where Self.matches(name, "idempotency-key"): idempotencyKeys.append(value)
         case 16 where Self.matches(name, "content-encoding"): contentEncoding = contentEncoding ?? value
         case 17 where Self.matches(name, "transfer-encoding"):
             transferEncodingCount += 1

@@ -6,6 +6,8 @@ enum RequestMetrics {
     private static let duration = Timer(label: "weir_request_duration_seconds", dimensions: [("route", "predict")])
     private static let succeeded = Counter(
         label: "weir_requests_total", dimensions: [("route", "predict"), ("code", "ok")])
+    private static let repeated = Counter(
+        label: "weir_requests_total", dimensions: [("route", "predict"), ("code", "replayed")])
     private static let failed: [FailureCode: [String: Counter]] = Dictionary(
         uniqueKeysWithValues: FailureCode.allCases.map { code in
             (
@@ -25,6 +27,9 @@ enum RequestMetrics {
         succeeded.increment()
         duration.recordNanoseconds(Int64(clamping: nanoseconds))
     }
+
+    /// An answer that was kept was sent once more.
+    static func replayed() { repeated.increment() }
 
     static func refused(_ code: FailureCode, route: String) {
         failed[code]?[route]?.increment()

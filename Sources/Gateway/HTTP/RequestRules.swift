@@ -59,7 +59,7 @@ struct RequestRules: Sendable {
         let forbidden = [
             "authorization", "api-key", "x-api-key", "host", "content-length", "transfer-encoding", "content-type",
             "content-encoding", "te",
-            "trailer", "connection", "expect", "cookie",
+            "trailer", "connection", "expect", "cookie", "idempotency-key",
         ]
         var size = 0
         for (name, value) in trailers {

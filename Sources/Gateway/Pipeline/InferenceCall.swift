@@ -9,6 +9,8 @@ struct InferenceCall: Sendable {
     let credentials: Credentials
     let body: ByteBuffer
     let trace: TraceContext?
+    /// The values of the header `Idempotency-Key`; nearly always none.
+    var idempotencyFields: [String] = []
 }
 
 /// What the caller presented to say who it is.
@@ -85,5 +87,7 @@ struct LimitReading: Sendable {
 /// The end of the pipeline.
 enum InferenceOutcome: Sendable {
     case answered(Prediction)
+    /// The answer of an earlier request with the same key, once more; nothing was done and nothing is charged.
+    case replayed(KeptAnswer, limits: [LimitReading])
     case refused(Refusal, RequestID)
 }

@@ -6,15 +6,16 @@ internal import NIOCore
 
 /// The life of a metered request, stage by stage. Every surface decodes into this and encodes out of it; none has a way around a stage.
 ///
-///     authenticate -> validate -> hold -> route -> dispatch -> settle -> answer
+///     authenticate -> validate -> claim the idempotency key, if there is one -> hold -> route -> dispatch -> settle -> answer
 ///
 /// Runs on the event loop of its connection and leaves it only where a lease, a key or the commit is awaited. A request that was held is
-/// settled or voided on every path.
+/// settled or voided on every path, and a key that was claimed is answered or given up.
 final class InferencePipeline: Sendable {
     let keys: KeyCache
     let routes: RouteDirectory
     let prices: PriceBook
     let quota: QuotaKeeper
+    let claims: ClaimKeeper
     let dispatch: Dispatch
     let settler: any Settler
     let estimates: TokenEstimates
@@ -24,14 +25,16 @@ final class InferencePipeline: Sendable {
         let faults: any FaultPlan
 
         init(
-            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, quota: QuotaKeeper, dispatch: Dispatch,
-            settler: any Settler, estimates: TokenEstimates, time: any TimeSource, logger: Logger, faults: any FaultPlan
+            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, quota: QuotaKeeper, claims: ClaimKeeper,
+            dispatch: Dispatch, settler: any Settler, estimates: TokenEstimates, time: any TimeSource, logger: Logger,
+            faults: any FaultPlan
         ) {
             self.estimates = estimates
             self.keys = keys
             self.routes = routes
             self.prices = prices
             self.quota = quota
+            self.claims = claims
             self.dispatch = dispatch
             self.settler = settler
             self.time = time
@@ -40,14 +43,15 @@ final class InferencePipeline: Sendable {
         }
     #else
         init(
-            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, quota: QuotaKeeper, dispatch: Dispatch,
-            settler: any Settler, estimates: TokenEstimates, time: any TimeSource, logger: Logger
+            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, quota: QuotaKeeper, claims: ClaimKeeper,
+            dispatch: Dispatch, settler: any Settler, estimates: TokenEstimates, time: any TimeSource, logger: Logger
         ) {
             self.estimates = estimates
             self.keys = keys
             self.routes = routes
             self.prices = prices
             self.quota = quota
+            self.claims = claims
             self.dispatch = dispatch
             self.settler = settler
             self.time = time
@@ -60,12 +64,20 @@ final class InferencePipeline: Sendable {
     func run(_ call: InferenceCall, on loop: LoopContext) async -> InferenceOutcome {
         pass(.accepted)
         var timings = StageTimings()
+        var claim: IdempotencyClaim?
         do throws(Refusal) {
             let start = call.receivedNanoseconds
             let principal = try await authenticate(call)
             let authenticated = time.monotonicNanoseconds
             timings.authenticate = authenticated &- start
-            let (request, route) = try Self.validate(call.body, for: principal, in: routes.current.table)
+            let request = try Self.validate(call.body, for: principal)
+            if !call.idempotencyFields.isEmpty {
+                switch try await self.claim(call, request, principal) {
+                case .claimed(let made): claim = made
+                case .answered(let answer): return .replayed(answer, limits: quota.readings(for: principal))
+                }
+            }
+            let route = try Self.route(of: request, in: routes.current.table)
             guard settler.isAccepting else { throw .storeAway(cause: "settlement is not accepting") }
             let routed = time.monotonicNanoseconds
             timings.route = routed &- authenticated
@@ -77,9 +89,13 @@ final class InferencePipeline: Sendable {
             timings.quota = held &- routed
             pass(.held)
             let work = HeldRequest(
-                call: call, principal: principal, request: request, route: route, hold: hold, bound: bound)
-            return .answered(try await finish(work, heldAt: held, timings: timings, on: loop))
+                call: call, principal: principal, request: request, route: route, hold: hold, bound: bound, claim: claim
+            )
+            let prediction = try await finish(work, heldAt: held, timings: timings, on: loop)
+            if let claim { claims.end(claim) }
+            return .answered(prediction)
         } catch {
+            if let claim { await claims.giveUp(claim, after: error) }
             return .refused(error, call.requestID)
         }
     }
@@ -92,9 +108,10 @@ final class InferencePipeline: Sendable {
         let route: ModelRoute
         let hold: Hold?
         let bound: Int64
+        let claim: IdempotencyClaim?
     }
 
-    // MARK: authenticate, validate
+    // MARK: authenticate, validate, claim
 
     private func authenticate(_ call: InferenceCall) async throws(Refusal) -> Principal {
         let principal = try await keys.customer(for: call.credentials)
@@ -105,22 +122,24 @@ final class InferencePipeline: Sendable {
         return principal
     }
 
-    /// Reads a body and finds its model; also what a quote does.
-    static func validate(
-        _ body: ByteBuffer, for principal: Principal, in table: RouteTable
-    ) throws(Refusal) -> (PredictRequest, ModelRoute) {
+    /// Reads a body and checks what needs no route; also what a quote does.
+    static func validate(_ body: ByteBuffer, for principal: Principal) throws(Refusal) -> PredictRequest {
         let request = try PredictRequest(body)
         if let allowed = principal.allowedModels, !allowed.contains(request.model) {
             throw Refusal(
                 .modelNotAllowed, "The key may not call the model \(request.model). Use another key or model.")
         }
+        return request
+    }
+
+    static func route(of request: PredictRequest, in table: RouteTable) throws(Refusal) -> ModelRoute {
         guard let route = table[request.model] else {
             throw Refusal(
                 .modelNotFound,
                 "There is no model of the name \(request.model). GET / names the API; ask the operator for models.")
         }
         try request.check(against: route.profile)
-        return (request, route)
+        return route
     }
 
     /// The most tokens that the request can be charged: no tokenizer makes more tokens than there are bytes, and the profile bounds the
@@ -156,9 +175,24 @@ final class InferencePipeline: Sendable {
         let usage = meter(reading, work)
         let version =
             reading.version.flatMap { (1...128).contains($0.utf8.count) ? $0 : nil } ?? work.route.profile.version
-        try await settle(work, usage: usage, version: version, reading: reading, on: loop)
+        var sheet: PriceSheet?
+        var answer: ClaimedAnswer?
+        if let claim = work.claim {
+            // What is kept has to be whole before it is written.
+            sheet = try? await prices.sheet(work.principal.tierVersionID)
+            answer = Self.answer(
+                prediction(work, reading, usage: usage, version: version, sheet: sheet, timings: timings), of: claim)
+        }
+        try await settle(work, usage: usage, version: version, reading: reading, answer: answer, on: loop)
         timings.settle = time.monotonicNanoseconds &- answered
-        let sheet = try? await prices.sheet(work.principal.tierVersionID)
+        if work.claim == nil { sheet = try? await prices.sheet(work.principal.tierVersionID) }
+        return prediction(work, reading, usage: usage, version: version, sheet: sheet, timings: timings)
+    }
+
+    private func prediction(
+        _ work: HeldRequest, _ reading: WorkerReading, usage: Usage, version: String, sheet: PriceSheet?,
+        timings: StageTimings
+    ) -> Prediction {
         let snapshot = routes.current
         return Prediction(
             requestID: work.call.requestID, model: work.request.model, version: version, prediction: reading.prediction,
@@ -197,14 +231,15 @@ final class InferencePipeline: Sendable {
     ///
     /// A lease that was lost meanwhile is asked for anew once: the work is done, and if quota is still there, it can be charged.
     private func settle(
-        _ work: HeldRequest, usage: Usage, version: String, reading: WorkerReading, on loop: LoopContext
+        _ work: HeldRequest, usage: Usage, version: String, reading: WorkerReading, answer: ClaimedAnswer?,
+        on loop: LoopContext
     ) async throws(Refusal) {
         var hold = work.hold
         var attempt = 0
         while true {
             attempt += 1
             let record = settlement(
-                of: work, hold: hold, usage: usage, version: version, reading: reading, failure: nil)
+                of: work, hold: hold, usage: usage, version: version, reading: reading, failure: nil, answer: answer)
             switch await submit(record, on: loop) {
             case .committed:
                 if let hold { quota.settle(hold, usedTokens: usage.totalTokens, of: work.principal.tenantID) }
@@ -222,6 +257,10 @@ final class InferencePipeline: Sendable {
                     await recordFailure(error, of: work, on: loop)
                     throw error
                 }
+            case .claimLost:
+                // This gateway slept past its claim. Nothing is charged here; the answer is the other attempt's.
+                if let hold { quota.void(hold, of: work.principal.tenantID) }
+                throw .keyInFlight
             case .rejected:
                 if let hold { quota.void(hold, of: work.principal.tenantID) }
                 throw Refusal(
@@ -269,7 +308,9 @@ final class InferencePipeline: Sendable {
     }
 
     private func settlement(
-        of work: HeldRequest, hold: Hold?, usage: Usage, version: String, reading: WorkerReading?, failure: FailureCode?
+        of work: HeldRequest, hold: Hold?, usage: Usage, version: String, reading: WorkerReading?,
+        failure: FailureCode?,
+        answer: ClaimedAnswer? = nil
     ) -> Settlement {
         let completedAt = time.now
         let retention = work.principal.retention
@@ -285,7 +326,7 @@ final class InferencePipeline: Sendable {
             prompt: retention == .full ? Array(work.call.body.readableBytesView) : nil,
             promptDigest: retention == .hashed
                 ? Array(SHA256.hash(data: Array(work.call.body.readableBytesView))) : nil,
-            result: retention == .full ? reading.map { AnswerBody.result($0) } : nil)
+            result: retention == .full ? reading.map { AnswerBody.result($0) } : nil, answer: answer)
     }
 
     @inline(__always)

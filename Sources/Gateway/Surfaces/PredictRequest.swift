@@ -6,6 +6,8 @@ struct PredictRequest: Sendable {
     /// Numbers of one row, and rows of one request, at most.
     static let valueLimit = 4_096
     static let rowLimit = 4_096
+    /// What an idempotency key stands for on this surface, however the path is spelled.
+    static let operation: StaticString = "POST /predict/"
 
     let model: String
     let version: String?

@@ -27,7 +27,8 @@ struct ReadAdmission: PostgresStatement {
 /// The quotas that the lease of a charged request drew from, the shortest period first.
 struct ReadLeasePolicies: PostgresStatement {
     static let sql = """
-        SELECT q.quota_id, q.unit, q.frequency, q.amount, q.mode, p.period_start, p.period_end, s.granted
+        SELECT q.quota_id, q.unit, q.frequency, q.amount, q.mode,
+            CASE WHEN q.key_id IS NOT NULL THEN 'key' WHEN q.user_id IS NOT NULL THEN 'user' ELSE 'tenant' END, p.period_start, p.period_end, s.granted
         FROM ledger l
         JOIN quota_lease_slices s ON s.lease_id = l.lease_id
         JOIN quotas q ON q.quota_id = s.quota_id
@@ -36,7 +37,9 @@ struct ReadLeasePolicies: PostgresStatement {
         ORDER BY p.period_end - p.period_start, q.unit
         """
     static let parameters: [PostgresType] = [.uuid, .uuid]
-    static let columns: [PostgresType] = [.uuid, .text, .text, .int8, .text, .timestamptz, .timestamptz, .int8]
+    static let columns: [PostgresType] = [
+        .uuid, .text, .text, .int8, .text, .text, .timestamptz, .timestamptz, .int8,
+    ]
 
     let id: RequestID
     let tenantID: TenantID
@@ -52,12 +55,13 @@ struct ReadLeasePolicies: PostgresStatement {
         let frequency = Frequency(rawValue: try row.text())
         let amount = try row.int64()
         let mode = QuotaMode(rawValue: try row.text())
+        let level = QuotaLevel(rawValue: try row.text())
         let start = Timestamp(try row.timestamp())
         let end = Timestamp(try row.timestamp())
         let granted = try row.int64()
-        guard let unit, let frequency, let mode else { return nil }
+        guard let unit, let frequency, let mode, let level else { return nil }
         return RequestExplanation.Policy(
-            quota: Quota(id: id, unit: unit, frequency: frequency, amount: amount, mode: mode),
+            quota: Quota(id: id, unit: unit, frequency: frequency, amount: amount, mode: mode, level: level),
             periodStart: start, periodEnd: end, granted: granted)
     }
 }

@@ -29,6 +29,10 @@ public struct HousekeepingStore: Housekeeping {
 
     public func hasStrayRows() async throws(StoreUnavailable) -> Bool { try await first(FindStrayRows()) ?? false }
 
+    public func removeExpiredKeys(limit: Int) async throws(StoreUnavailable) -> Int {
+        Int(try await first(RemoveExpiredKeys(limit: Int32(clamping: limit))) ?? 0)
+    }
+
     private func first<S: PostgresStatement>(_ statement: S) async throws(StoreUnavailable) -> S.Row? {
         do throws(PostgresError) {
             return try await pool.execute(statement).first
@@ -74,6 +78,18 @@ struct FindStrayRows: PostgresStatement {
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Bool { try row.bool() }
 }
 
+struct RemoveExpiredKeys: PostgresStatement {
+    static let sql = "SELECT remove_expired_idempotency_keys($1)"
+    static let parameters: [PostgresType] = [.int4]
+    static let columns: [PostgresType] = [.int4]
+
+    let limit: Int32
+
+    func bind(to binds: inout PostgresBinds) { binds.append(limit) }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> Int32 { try row.int32() }
+}
+
 /// Every statement of the product, so that a test can prepare each of them on the migrated schema and compare the types.
 public enum StatementCatalog {
     public static let all: [any PostgresStatement.Type] = [
@@ -81,9 +97,11 @@ public enum StatementCatalog {
         HoldGatewayLock.self,
         HoldGatewayLockAlone.self, SettleBatch.self, ReadRegistry.self, ActAsTenant.self, ReadUsage.self,
         ReadQuotaStates.self, ReadRequestsBefore.self,
-        ReadRequestsAfter.self, ReadRequest.self, ReadPrices.self, RollUpUsage.self, ClaimOverdueLease.self,
+        ReadRequestsAfter.self, ReadRequest.self, ReadAdmission.self, ReadLeasePolicies.self, ReadPrices.self,
+        RollUpUsage.self, ClaimOverdueLease.self,
         ReapLease.self,
         EnsurePartitions.self,
-        FindStrayRows.self, InspectServer.self, InspectSchema.self,
+        FindStrayRows.self, InspectServer.self, InspectSchema.self, ClaimKey.self, RenewClaims.self, ReleaseClaim.self,
+        SettleClaimedBatch.self, RemoveExpiredKeys.self,
     ]
 }

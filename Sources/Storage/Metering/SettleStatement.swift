@@ -24,18 +24,19 @@ struct HoldGatewayLockAlone: PostgresStatement {
     func bind(to binds: inout PostgresBinds) { binds.append(Int64(bitPattern: gatewayID.low)) }
 }
 
-/// Writes a batch of settlements: request rows, ledger entries and kept results, in one statement over arrays.
-///
-/// Billed rows whose lease is closed or past its end by the database's clock are left out and named in the answer; a row that is in the
-/// ledger already, because its first commit's answer was lost, is not. `ON CONFLICT DO NOTHING` lets the same batch be sent again.
-struct SettleBatch: PostgresStatement {
-    static let sql = """
-        WITH batch AS MATERIALIZED (
-            SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
-                AS b (request_id, tenant_id, user_id, key_id, model, model_version, is_completed, http_status, error_code, created_at,
+/// The parts of the statement that settles, which has a second form for batches with idempotency keys in them (``SettleClaimedBatch``).
+enum SettleText {
+    static let parameters =
+        "$2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23"
+    static let columns = """
+        request_id, tenant_id, user_id, key_id, model, model_version, is_completed, http_status, error_code, created_at,
                     completed_at, processing_us, estimated_tokens, input_tokens, cached_input_tokens, output_tokens, token_source,
-                    tier_version_id, lease_id, prompt, prompt_sha256, result)
-        ), open_leases AS MATERIALIZED (
+                    tier_version_id, lease_id, prompt, prompt_sha256, result
+        """
+
+    /// From `batch`: the rows whose lease is lost, as `refused`.
+    static let fence = """
+        open_leases AS MATERIALIZED (
             SELECT lease_id FROM quota_leases
             WHERE lease_id = ANY ($20) AND state = 'open' AND expires_at > clock_timestamp()
         ), suspects AS MATERIALIZED (
@@ -43,9 +44,12 @@ struct SettleBatch: PostgresStatement {
             WHERE is_completed AND lease_id IS NOT NULL AND lease_id NOT IN (SELECT lease_id FROM open_leases)
         ), refused AS MATERIALIZED (
             SELECT request_id FROM suspects s WHERE NOT EXISTS (SELECT FROM ledger e WHERE e.entry_id = s.request_id)
-        ), accepted AS MATERIALIZED (
-            SELECT * FROM batch WHERE request_id NOT IN (SELECT request_id FROM refused)
-        ), kept AS (
+        )
+        """
+
+    /// From `accepted`: results, request rows and ledger entries.
+    static let writes = """
+        kept AS (
             INSERT INTO results (result_id, tenant_id, content, token_count)
             SELECT request_id, tenant_id, result, output_tokens FROM accepted WHERE result IS NOT NULL
             ON CONFLICT (result_id) DO NOTHING
@@ -67,6 +71,21 @@ struct SettleBatch: PostgresStatement {
             FROM accepted WHERE is_completed
             ON CONFLICT (entry_id) DO NOTHING
         )
+        """
+}
+
+/// Writes a batch of settlements: request rows, ledger entries and kept results, in one statement over arrays.
+///
+/// Billed rows whose lease is closed or past its end by the database's clock are left out and named in the answer; a row that is in the
+/// ledger already, because its first commit's answer was lost, is not. `ON CONFLICT DO NOTHING` lets the same batch be sent again.
+struct SettleBatch: PostgresStatement {
+    static let sql = """
+        WITH batch AS MATERIALIZED (
+            SELECT * FROM unnest(\(SettleText.parameters))
+                AS b (\(SettleText.columns))
+        ), \(SettleText.fence), accepted AS MATERIALIZED (
+            SELECT * FROM batch WHERE request_id NOT IN (SELECT request_id FROM refused)
+        ), \(SettleText.writes)
         SELECT request_id FROM refused
         """
     static let parameters: [PostgresType] = [

@@ -254,7 +254,7 @@ private struct SettlementLoop {
             do throws(PostgresError) {
                 let refused = try send(batch, isUnknown: isUnknown)
                 writer.pass(.batchCommitted)
-                tell(batch) { refused.contains($0.settlement.requestID) ? .leaseLost : .committed }
+                tell(batch) { refused[$0.settlement.requestID] ?? .committed }
                 return
             } catch {
                 // An answer that cannot be read comes after the commit.
@@ -276,25 +276,49 @@ private struct SettlementLoop {
         }
     }
 
-    private func send(_ batch: ArraySlice<PendingSettlement>, isUnknown: Bool) throws(PostgresError) -> Set<RequestID> {
+    /// - Returns: the rows that were not written, and why.
+    private func send(
+        _ batch: ArraySlice<PendingSettlement>, isUnknown: Bool
+    ) throws(PostgresError) -> [RequestID: SettlementResult] {
         let start = writer.time.monotonicNanoseconds
-        let statement = SettleBatch(gatewayID: writer.gatewayID, batch: batch.map(\.settlement)[...])
+        let settlements = batch.map(\.settlement)[...]
         writer.pass(.batchSent)
-        #if WEIR_FAULTS
-            if writer.faults.mutant == .noOnConflict {
-                return Set(
-                    try session.pipeline(
-                        HoldGatewayLock(gatewayID: writer.gatewayID), SettleBatchOnce(inner: statement)
-                    ).1)
-            }
-        #endif
-        let refused =
-            isUnknown
-            ? try session.pipeline(HoldGatewayLockAlone(gatewayID: writer.gatewayID), statement).1
-            : try session.pipeline(HoldGatewayLock(gatewayID: writer.gatewayID), statement).1
+        let refused: [RequestID: SettlementResult]
+        if settlements.contains(where: { $0.answer != nil }) {
+            let statement = SettleClaimedBatch(gatewayID: writer.gatewayID, batch: settlements)
+            refused = Dictionary(
+                try send(statement, isUnknown: isUnknown).map {
+                    ($0.requestID, $0.isClaimLost ? SettlementResult.claimLost : .leaseLost)
+                }
+            ) { first, _ in first }
+        } else {
+            let rows = try sendUnclaimed(settlements, isUnknown: isUnknown)
+            refused = rows.isEmpty ? [:] : Dictionary(rows.map { ($0, .leaseLost) }) { first, _ in first }
+        }
         writer.batchSizes.record(batch.count)
         writer.commitTimes.recordNanoseconds(Int64(clamping: writer.time.monotonicNanoseconds &- start))
-        return refused.isEmpty ? [] : Set(refused)
+        return refused
+    }
+
+    private func sendUnclaimed(
+        _ settlements: ArraySlice<Settlement>, isUnknown: Bool
+    ) throws(PostgresError) -> [RequestID] {
+        let statement = SettleBatch(gatewayID: writer.gatewayID, batch: settlements)
+        #if WEIR_FAULTS
+            if writer.faults.mutant == .noOnConflict {
+                return try session.pipeline(
+                    HoldGatewayLock(gatewayID: writer.gatewayID), SettleBatchOnce(inner: statement)
+                ).1
+            }
+        #endif
+        return try send(statement, isUnknown: isUnknown)
+    }
+
+    /// One statement in one transaction, under the gateway's lock.
+    private func send<S: PostgresStatement>(_ statement: S, isUnknown: Bool) throws(PostgresError) -> [S.Row] {
+        isUnknown
+            ? try session.pipeline(HoldGatewayLockAlone(gatewayID: writer.gatewayID), statement).1
+            : try session.pipeline(HoldGatewayLock(gatewayID: writer.gatewayID), statement).1
     }
 
     /// After a failure that is not the rows' own: reconnects or waits.

@@ -6,6 +6,8 @@ import PostgresDriver
 struct DatabasePools: Sendable {
     let directory: PostgresPool
     let writer: PostgresPool
+    /// Apart from the leases', which must not wait behind many repeated requests.
+    let claims: PostgresPool
     let reader: PostgresPool
     let jobs: PostgresPool
     let admin: PostgresPool
@@ -14,14 +16,17 @@ struct DatabasePools: Sendable {
     /// - Throws: `PostgresError` for an unusable URL.
     init(settings: Settings, logger: Logger) throws {
         let url = settings.databaseURL ?? ""
-        func pool(_ name: String, _ connections: Int, timeout: Int? = nil, waits: Int = 3_000) throws -> PostgresPool {
+        func pool(
+            _ name: String, _ connections: Int, role: String? = nil, timeout: Int? = nil, waits: Int = 3_000,
+            waiters: Int = 256
+        ) throws -> PostgresPool {
             try PostgresPool(
                 configuration: Self.configuration(
-                    url: url, name: name, statementMilliseconds: timeout ?? settings.queryTimeoutMilliseconds),
+                    url: url, name: role ?? name, statementMilliseconds: timeout ?? settings.queryTimeoutMilliseconds),
                 options: PostgresPool.Options(
                     name: name, maximumConnections: connections,
                     queueTimeoutMilliseconds: min(settings.poolTimeoutMilliseconds, waits),
-                    maximumWaiters: 256, slowStatementMilliseconds: settings.slowQueryMilliseconds,
+                    maximumWaiters: waiters, slowStatementMilliseconds: settings.slowQueryMilliseconds,
                     // Recovery within a few seconds of the database's return.
                     backoffMaximumMilliseconds: 1_000),
                 logger: logger)
@@ -29,13 +34,14 @@ struct DatabasePools: Sendable {
         // Admission waits for directory and writer, so a silent database has to be noticed within a few seconds there.
         directory = try pool("directory", 4, timeout: 2_000)
         writer = try pool("writer", 4, timeout: 2_000)
+        claims = try pool("claims", 4, role: "writer", timeout: 2_000, waiters: 10_000)
         reader = try pool("reader", min(settings.poolSize + settings.poolOverflow, 8))
         jobs = try pool("jobs", 2)
         admin = try pool("admin", 4)
         reports = try pool("reports", 2)
     }
 
-    var all: [PostgresPool] { [directory, writer, reader, jobs, admin, reports] }
+    var all: [PostgresPool] { [directory, writer, claims, reader, jobs, admin, reports] }
 
     /// A session of the role `weir_<name>`, with every timeout set.
     static func configuration(url: String, name: String, statementMilliseconds: Int) throws -> PostgresConfiguration {

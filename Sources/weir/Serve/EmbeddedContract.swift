@@ -24,7 +24,8 @@ info:
 
     **What is not yours does not exist.** The id of another tenant and an unknown id give the same 404.
 
-    **Repeating a request.** `Idempotency-Key` is not honoured yet: a request that is sent again is a new request,
+    **Repeating a request.** With an `Idempotency-Key` a metered request can be sent again without being charged
+    again: for 48 hours it gets the first one's answer. Without one, a request that is sent again is a new request,
     and is charged as one.
   license:
     name: Apache-2.0
@@ -202,11 +203,12 @@ paths:
         answered. An answer with status 200 therefore has exactly one entry in the ledger. A request that fails costs
         nothing.
 
-        `Idempotency-Key` is not honoured yet: sending the request again makes a new one.
+        With an `Idempotency-Key`, sending the request again gets the answer of the one that was charged, for 48 hours.
       parameters:
         - { $ref: '#/components/parameters/TraceParent' }
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
+        - { $ref: '#/components/parameters/IdempotencyKey' }
       requestBody:
         required: true
         content:
@@ -240,6 +242,7 @@ paths:
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
+            Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
             Cache-Control: { $ref: '#/components/headers/NoStore' }
           content:
             application/json:
@@ -257,11 +260,12 @@ paths:
         '403': { $ref: '#/components/responses/Forbidden' }
         '404': { $ref: '#/components/responses/NotFound' }
         '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/KeyInProgress' }
         '413': { $ref: '#/components/responses/ContentTooLarge' }
         '414': { $ref: '#/components/responses/URITooLong' }
         '415': { $ref: '#/components/responses/UnsupportedMediaType' }
         '417': { $ref: '#/components/responses/ExpectationFailed' }
-        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '422': { $ref: '#/components/responses/PredictUnprocessable' }
         '429': { $ref: '#/components/responses/QuotaExceeded' }
         '431': { $ref: '#/components/responses/HeadersTooLarge' }
         '500': { $ref: '#/components/responses/InternalError' }
@@ -280,6 +284,7 @@ paths:
         - { $ref: '#/components/parameters/TraceParent' }
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
+        - { $ref: '#/components/parameters/IdempotencyKey' }
       requestBody:
         required: true
         content:
@@ -313,6 +318,7 @@ paths:
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
+            Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
             Cache-Control: { $ref: '#/components/headers/NoStore' }
           content:
             application/json:
@@ -330,11 +336,12 @@ paths:
         '403': { $ref: '#/components/responses/Forbidden' }
         '404': { $ref: '#/components/responses/NotFound' }
         '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/KeyInProgress' }
         '413': { $ref: '#/components/responses/ContentTooLarge' }
         '414': { $ref: '#/components/responses/URITooLong' }
         '415': { $ref: '#/components/responses/UnsupportedMediaType' }
         '417': { $ref: '#/components/responses/ExpectationFailed' }
-        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '422': { $ref: '#/components/responses/PredictUnprocessable' }
         '429': { $ref: '#/components/responses/QuotaExceeded' }
         '431': { $ref: '#/components/responses/HeadersTooLarge' }
         '500': { $ref: '#/components/responses/InternalError' }
@@ -680,6 +687,21 @@ components:
         An id of yours, echoed as `x-client-request-id` if it is at most 128 characters of `A-Za-z0-9._-`. The request's
         own id is always made here.
       schema: { type: string }
+    IdempotencyKey:
+      name: Idempotency-Key
+      in: header
+      description: |
+        Your name for this one operation, best a UUID made for it. A request with a key that was charged in the last 48
+        hours is answered with that request's answer, is not sent to a worker and is not charged.
+
+        1 to 255 visible ASCII characters, bare or as a quoted string (RFC 8941); both forms are the same key. A key
+        is the tenant's: another tenant's is another key, another API key of the same tenant is not. It stands for one
+        route and body; blanks between tokens and the order of members make no difference to a body, another way to
+        write a number does.
+
+        What was not charged is not kept: after an error the same key runs anew.
+      schema: { type: string, pattern: '^([!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}")$' }
+      example: 8e03978e-40d5-43dd-bc93-6894a57f9324
     RequestIdInPath:
       name: id
       in: path
@@ -774,6 +796,11 @@ components:
       description: What the gateway does without at the moment, as in `redis`. Left out when nothing is missing.
       schema: { type: string }
       example: redis
+    IdempotentReplayed:
+      description: >-
+        `true` when this is the answer of an earlier request with the same `Idempotency-Key`: its status, its body byte
+        for byte, its `x-request-id` and its `x-weir-…` headers. Left out otherwise.
+      schema: { type: string, const: 'true' }
     NoStore:
       description: Always `no-store`.
       schema: { type: string, const: no-store }
@@ -838,6 +865,47 @@ components:
       content:
         application/problem+json:
           schema: { $ref: '#/components/schemas/Problem' }
+    KeyInProgress:
+      description: >-
+        `idempotency_in_progress`: a request with this key is under way. After `Retry-After` its answer is there; when
+        its gateway died, the next request with the key runs, within the lease time.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+        Retry-After: { $ref: '#/components/headers/RetryAfter' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+          example:
+            type: about:blank
+            title: A request with this idempotency key is under way
+            status: 409
+            detail: A request with this Idempotency-Key is under way. Send yours again in a second to get its answer.
+            instance: /api/v1/requests/req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+            code: idempotency_in_progress
+            request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+            errors: []
+    PredictUnprocessable:
+      description: >-
+        `validation_failed`: the request was read, but a value is wrong. `errors` names each one.
+        `idempotency_mismatch`: the key was used with another route or body.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+        x-should-retry: { $ref: '#/components/headers/ShouldRetry' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+          example:
+            type: about:blank
+            title: The request does not fit the model or the schema
+            status: 422
+            detail: '/features: has 3 numbers, the model iris takes 4'
+            instance: /api/v1/requests/req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+            code: validation_failed
+            request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+            errors:
+              - location: /features
+                message: has 3 numbers, the model iris takes 4
+                fix: Send 4 numbers for each row.
     RequestTimeout:
       description: '`request_timeout`: the request arrived too slowly. The connection is closed.'
       headers:
@@ -1321,6 +1389,12 @@ components:
         version: { type: string }
         rows: { type: integer, minimum: 1 }
         tokens_at_most: { type: integer, format: int64, minimum: 0 }
+        tokens_expected:
+          type: integer
+          format: int64
+          minimum: 0
+          description: >-
+            By what the model's workers reported for requests of this size. Left out before they have reported anything.
         price_version: { $ref: '#/components/schemas/PriceVersion' }
         currency: { $ref: '#/components/schemas/Currency' }
         unit_prices:

@@ -38,6 +38,8 @@ enum ServerComposition {
         services.append(
             QuotaService(
                 quota: base.quota, everyMilliseconds: min(Int64(settings.leaseSeconds) * 100, 500), logger: logger))
+        services.append(
+            ClaimService(claims: base.claims, everyMilliseconds: Int64(settings.leaseSeconds) * 250))
         if settings.roles.contains(.admin) {
             services.append(
                 AdminComposition.make(

@@ -15,6 +15,7 @@ struct ServerParts: Sendable {
     let routes: RouteDirectory
     let prices: PriceBook
     let quota: QuotaKeeper
+    let claims: ClaimKeeper
     let settler: SettlementWriters
     let workers: WorkerClient
     let redis: RedisClient?
@@ -57,6 +58,11 @@ struct ServerParts: Sendable {
             ledger: LeaseStore(pool: pools.writer, gatewayID: gatewayID, leaseMilliseconds: leaseMilliseconds),
             configuration: quotaConfiguration, time: time, logger: logger)
 
+        // As long as a lease: a gateway that has died is noticed in the same time.
+        claims = ClaimKeeper(
+            store: ClaimStore(pool: pools.claims, gatewayID: gatewayID, claimMilliseconds: leaseMilliseconds),
+            logger: logger)
+
         settler = try SettlementWriters(settings: settings, gatewayID: gatewayID, time: time, logger: logger)
         var clientConfiguration = WorkerClient.Configuration()
         clientConfiguration.addressPolicy = policy
@@ -71,7 +77,8 @@ struct ServerParts: Sendable {
 
     var gatewayParts: GatewayServer.Parts {
         var parts = GatewayServer.Parts(
-            keys: keys, routes: routes, prices: prices, quota: quota, backend: WorkerBackend(client: workers),
+            keys: keys, routes: routes, prices: prices, quota: quota, claims: claims,
+            backend: WorkerBackend(client: workers),
             settler: settler,
             records: records, health: health, time: time)
         #if WEIR_FAULTS

@@ -58,6 +58,21 @@ struct QuotaService: Service {
     }
 }
 
+/// Keeps the claims of idempotency keys alive while their requests run.
+struct ClaimService: Service {
+    let claims: ClaimKeeper
+    let everyMilliseconds: Int64
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                await claims.keep()
+                try? await Task.sleep(nanoseconds: UInt64(max(everyMilliseconds, 50)) * 1_000_000)
+            }
+        }
+    }
+}
+
 /// Ends the settlement writers once nothing in front of them is serving any more.
 struct SettlementService: Service {
     let settler: SettlementWriters
