@@ -27,6 +27,7 @@ public struct GatewayServer: Sendable {
         public let keys: KeyCache
         public let routes: RouteDirectory
         public let prices: PriceBook
+        public let rates: RateKeeper
         public let quota: QuotaKeeper
         public let backend: any InferenceBackend
         public let settler: any Settler
@@ -38,13 +39,14 @@ public struct GatewayServer: Sendable {
         #endif
 
         public init(
-            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, quota: QuotaKeeper,
+            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, rates: RateKeeper, quota: QuotaKeeper,
             backend: any InferenceBackend,
             settler: any Settler, records: any CustomerRecords, health: any HealthSource, time: any TimeSource
         ) {
             self.keys = keys
             self.routes = routes
             self.prices = prices
+            self.rates = rates
             self.quota = quota
             self.backend = backend
             self.settler = settler
@@ -90,13 +92,15 @@ public struct GatewayServer: Sendable {
     #if WEIR_FAULTS
         private func makePipeline(faults: any FaultPlan) -> InferencePipeline {
             InferencePipeline(
-                keys: parts.keys, routes: parts.routes, prices: parts.prices, quota: parts.quota, dispatch: dispatch,
+                keys: parts.keys, routes: parts.routes, prices: parts.prices, rates: parts.rates, quota: parts.quota,
+                dispatch: dispatch,
                 settler: parts.settler, time: parts.time, logger: logger, faults: faults)
         }
     #else
         private func makePipeline() -> InferencePipeline {
             InferencePipeline(
-                keys: parts.keys, routes: parts.routes, prices: parts.prices, quota: parts.quota, dispatch: dispatch,
+                keys: parts.keys, routes: parts.routes, prices: parts.prices, rates: parts.rates, quota: parts.quota,
+                dispatch: dispatch,
                 settler: parts.settler, time: parts.time, logger: logger)
         }
     #endif

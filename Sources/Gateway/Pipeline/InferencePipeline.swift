@@ -6,7 +6,7 @@ internal import NIOCore
 
 /// The life of a metered request, stage by stage. Every surface decodes into this and encodes out of it; none has a way around a stage.
 ///
-///     authenticate -> validate -> hold -> route -> dispatch -> settle -> answer
+///     authenticate -> validate -> rate limit -> hold -> route -> dispatch -> settle -> answer
 ///
 /// Runs on the event loop of its connection and leaves it only where a lease, a key or the commit is awaited. A request that was held is
 /// settled or voided on every path.
@@ -14,6 +14,7 @@ final class InferencePipeline: Sendable {
     let keys: KeyCache
     let routes: RouteDirectory
     let prices: PriceBook
+    let rates: RateKeeper
     let quota: QuotaKeeper
     let dispatch: Dispatch
     let settler: any Settler
@@ -23,12 +24,14 @@ final class InferencePipeline: Sendable {
         let faults: any FaultPlan
 
         init(
-            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, quota: QuotaKeeper, dispatch: Dispatch,
+            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, rates: RateKeeper, quota: QuotaKeeper,
+            dispatch: Dispatch,
             settler: any Settler, time: any TimeSource, logger: Logger, faults: any FaultPlan
         ) {
             self.keys = keys
             self.routes = routes
             self.prices = prices
+            self.rates = rates
             self.quota = quota
             self.dispatch = dispatch
             self.settler = settler
@@ -38,12 +41,14 @@ final class InferencePipeline: Sendable {
         }
     #else
         init(
-            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, quota: QuotaKeeper, dispatch: Dispatch,
+            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, rates: RateKeeper, quota: QuotaKeeper,
+            dispatch: Dispatch,
             settler: any Settler, time: any TimeSource, logger: Logger
         ) {
             self.keys = keys
             self.routes = routes
             self.prices = prices
+            self.rates = rates
             self.quota = quota
             self.dispatch = dispatch
             self.settler = settler
@@ -67,14 +72,13 @@ final class InferencePipeline: Sendable {
             let routed = time.monotonicNanoseconds
             timings.route = routed &- authenticated
             let bound = Self.tokenBound(request, route.profile)
-            let hold = try await quota.hold(tokens: bound, for: principal) {
-                LeaseID(call.requestID, on: loop, at: time.now)
-            }
+            let take = try await rates.take(tokens: bound, for: principal)
+            let hold = try await hold(bound, principal, take, call, on: loop)
             let held = time.monotonicNanoseconds
             timings.quota = held &- routed
             pass(.held)
             let work = HeldRequest(
-                call: call, principal: principal, request: request, route: route, hold: hold, bound: bound)
+                call: call, principal: principal, request: request, route: route, take: take, hold: hold, bound: bound)
             return .answered(try await finish(work, heldAt: held, timings: timings, on: loop))
         } catch {
             return .refused(error, call.requestID)
@@ -87,6 +91,7 @@ final class InferencePipeline: Sendable {
         let principal: Principal
         let request: PredictRequest
         let route: ModelRoute
+        let take: RateTake?
         let hold: Hold?
         let bound: Int64
     }
@@ -130,11 +135,31 @@ final class InferencePipeline: Sendable {
     /// More than any request uses, and little enough that sums of many bounds stay within 64 bits, whatever a profile says.
     private static let tokenLimit: Int64 = 1 << 40
 
+    // MARK: hold
+
+    /// Holds quota; where there is none, what was taken of the rate limits is given back, because a refused request consumes nothing.
+    private func hold(
+        _ bound: Int64, _ principal: Principal, _ take: RateTake?, _ call: InferenceCall, on loop: LoopContext
+    ) async throws(Refusal) -> Hold? {
+        do throws(Refusal) {
+            let hold = try await quota.hold(tokens: bound, for: principal) {
+                LeaseID(call.requestID, on: loop, at: time.now)
+            }
+            if let take { rates.admit(take, for: principal) }
+            return hold
+        } catch {
+            if let take { rates.giveBack(take, for: principal) }
+            throw error
+        }
+    }
+
     // MARK: dispatch, settle, answer
 
     private func finish(
         _ work: HeldRequest, heldAt: UInt64, timings: StageTimings, on loop: LoopContext
     ) async throws(Refusal) -> Prediction {
+        var usedTokens: Int64 = 0
+        defer { if let take = work.take { rates.settle(take, usedTokens: usedTokens, for: work.principal) } }
         var timings = timings
         let reading: WorkerReading
         do throws(Refusal) {
@@ -149,6 +174,7 @@ final class InferencePipeline: Sendable {
         let answered = time.monotonicNanoseconds
         timings.upstream = answered &- heldAt
         let usage = meter(reading, work)
+        usedTokens = usage.totalTokens
         let version =
             reading.version.flatMap { (1...128).contains($0.utf8.count) ? $0 : nil } ?? work.route.profile.version
         try await settle(work, usage: usage, version: version, reading: reading, on: loop)
@@ -160,8 +186,18 @@ final class InferencePipeline: Sendable {
             probabilities: reading.probabilities, usage: usage,
             cost: sheet?.amount(requests: 1, usage: usage, model: work.request.model).rounded,
             currency: sheet?.currency ?? "",
-            priceVersion: work.principal.tierVersionID.priceVersionText, limits: quota.readings(for: work.principal),
-            degradations: snapshot.redis == .unavailable ? ["redis"] : [], timings: timings)
+            priceVersion: work.principal.tierVersionID.priceVersionText, limits: limits(of: work),
+            degradations: degradations(snapshot, work), timings: timings)
+    }
+
+    private func limits(of work: HeldRequest) -> [LimitReading] {
+        let readings = quota.readings(for: work.principal)
+        return work.take == nil ? readings : rates.readings(for: work.principal) + readings
+    }
+
+    private func degradations(_ snapshot: RouteSnapshot, _ work: HeldRequest) -> [String] {
+        let names = snapshot.redis == .unavailable ? ["redis"] : []
+        return work.take != nil && rates.isDegraded ? names + ["rate_limits"] : names
     }
 
     /// Reads the usage off the answer, in the order of trust, and never takes more than was held.

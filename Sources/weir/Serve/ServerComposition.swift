@@ -37,6 +37,8 @@ enum ServerComposition {
             SettlementService(settler: base.settler, graceMilliseconds: Int64(settings.graceSeconds) * 1_000))
         services.append(
             QuotaService(quota: base.quota, everyMilliseconds: Int64(settings.leaseSeconds) * 250, logger: logger))
+        services.append(
+            RateService(rates: base.rates, everyMilliseconds: Int64(settings.rateLeaseMilliseconds) / 4))
         if settings.roles.contains(.admin) {
             services.append(
                 AdminComposition.make(
