@@ -12,6 +12,7 @@ public enum AdminRouteCatalog {
         case changeTenant
         case listKeys
         case createKey
+        case changeKey
         case revokeKey
         case listTiers
         case createTier
@@ -55,6 +56,7 @@ public enum AdminRouteCatalog {
         Entry(.changeTenant, "PATCH", "/admin/v1/tenants/{id}", .admin),
         Entry(.listKeys, "GET", "/admin/v1/tenants/{id}/keys", .admin, paging),
         Entry(.createKey, "POST", "/admin/v1/tenants/{id}/keys", .admin),
+        Entry(.changeKey, "PATCH", "/admin/v1/keys/{key_id}", .admin),
         Entry(.revokeKey, "DELETE", "/admin/v1/keys/{key_id}", .admin),
         Entry(.listTiers, "GET", "/admin/v1/tiers", .pricing, paging),
         Entry(.createTier, "POST", "/admin/v1/tiers", .pricing),

@@ -107,6 +107,7 @@ struct AdminRouter: Sendable {
         case .changeTenant: return tenants.change
         case .listKeys: return keys.list
         case .createKey: return keys.create
+        case .changeKey: return keys.change
         case .revokeKey: return keys.revoke
         case .listTiers: return tiers.list
         case .createTier: return tiers.create

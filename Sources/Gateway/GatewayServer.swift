@@ -27,6 +27,7 @@ public struct GatewayServer: Sendable {
         public let keys: KeyCache
         public let routes: RouteDirectory
         public let prices: PriceBook
+        public let rates: RateKeeper
         public let quota: QuotaKeeper
         public let claims: ClaimKeeper
         public let backend: any InferenceBackend
@@ -39,13 +40,15 @@ public struct GatewayServer: Sendable {
         #endif
 
         public init(
-            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, quota: QuotaKeeper, claims: ClaimKeeper,
+            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, rates: RateKeeper, quota: QuotaKeeper,
+            claims: ClaimKeeper,
             backend: any InferenceBackend,
             settler: any Settler, records: any CustomerRecords, health: any HealthSource, time: any TimeSource
         ) {
             self.keys = keys
             self.routes = routes
             self.prices = prices
+            self.rates = rates
             self.quota = quota
             self.claims = claims
             self.backend = backend
@@ -96,15 +99,16 @@ public struct GatewayServer: Sendable {
     #if WEIR_FAULTS
         private func makePipeline(faults: any FaultPlan) -> InferencePipeline {
             InferencePipeline(
-                keys: parts.keys, routes: parts.routes, prices: parts.prices, quota: parts.quota, claims: parts.claims,
-                dispatch: dispatch, settler: parts.settler, estimates: estimates, time: parts.time, logger: logger,
-                faults: faults)
+                keys: parts.keys, routes: parts.routes, prices: parts.prices, rates: parts.rates, quota: parts.quota,
+                claims: parts.claims, dispatch: dispatch, settler: parts.settler, estimates: estimates,
+                time: parts.time, logger: logger, faults: faults)
         }
     #else
         private func makePipeline() -> InferencePipeline {
             InferencePipeline(
-                keys: parts.keys, routes: parts.routes, prices: parts.prices, quota: parts.quota, claims: parts.claims,
-                dispatch: dispatch, settler: parts.settler, estimates: estimates, time: parts.time, logger: logger)
+                keys: parts.keys, routes: parts.routes, prices: parts.prices, rates: parts.rates, quota: parts.quota,
+                claims: parts.claims, dispatch: dispatch, settler: parts.settler, estimates: estimates,
+                time: parts.time, logger: logger)
         }
     #endif
 

@@ -19,7 +19,10 @@ struct TenantAndKeyRouteTests {
         #expect(answer.headers[.location] == "/admin/v1/tenants/\(FakeAdministration.tenantID)")
         #expect(
             answer.json.keys
-                == ["id", "object", "name", "time_zone", "state", "retention", "tier", "price_version", "created_at"])
+                == [
+                    "id", "object", "name", "time_zone", "state", "retention", "tier", "price_version", "rate_limits",
+                    "created_at",
+                ])
         #expect(answer.json["price_version"].text == "pv_\(FakePrices.euro)")
         try await admin.send(
             "POST", "/admin/v1/tenants",

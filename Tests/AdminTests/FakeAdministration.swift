@@ -19,6 +19,7 @@ final class FakeAdministration: Administration {
         var usage: [TenantUsageRow] = []
         var timeZones = ["UTC"]
         var revoked: KeyReference?
+        var keyChange: KeyChange?
         var hasMore = false
         var count = 1
         var hasTier = true
@@ -65,11 +66,11 @@ final class FakeAdministration: Administration {
             tierCode: hasTier ? "plain" : nil, tierVersionID: hasTier ? FakePrices.euro : nil, createdAt: instant)
     }
 
-    static func keyRow(tenantID: TenantID? = tenantID, name: String = "") -> KeyRow {
+    static func keyRow(tenantID: TenantID? = tenantID, name: String = "", rateLimits: [RateLimitRule] = []) -> KeyRow {
         KeyRow(
             id: keyID, publicID: "ABCDabcd0123", tenantID: tenantID, name: name, environment: .live, lastFour: "9xyz",
             scopes: [.read, .predict],
-            allowedModels: nil, createdAt: instant, expiresAt: nil, revokedAt: nil)
+            allowedModels: nil, createdAt: instant, expiresAt: nil, revokedAt: nil, rateLimits: rateLimits)
     }
 
     static func tierRow(_ tier: NewTier?) -> TierRow {
@@ -78,7 +79,8 @@ final class FakeAdministration: Administration {
             version: TierRow.Version(
                 id: FakePrices.euro, number: 1, state: .published, currency: tier?.currency ?? "EUR",
                 baseFee: tier?.baseFee ?? .zero,
-                prices: tier?.prices ?? [], quotas: tier?.quotas ?? [], createdAt: instant),
+                prices: tier?.prices ?? [], quotas: tier?.quotas ?? [], rateLimits: tier?.rateLimits ?? [],
+                createdAt: instant),
             createdAt: instant)
     }
 
@@ -112,6 +114,13 @@ final class FakeAdministration: Administration {
 
     func keys(of tenantID: TenantID, _ page: PageRequest<KeyID>) async throws(AdministrationFailure) -> Page<KeyRow> {
         try self.page("keys", page, Self.keyRow())
+    }
+
+    func changeKey(_ key: KeyReference, _ change: KeyChange, by actor: AuditActor) async throws(AdministrationFailure)
+        -> KeyRow
+    {
+        try note("changeKey", actor) { $0.keyChange = change }
+        return Self.keyRow(rateLimits: change.rateLimits)
     }
 
     func revokeKey(_ key: KeyReference, by actor: AuditActor) async throws(AdministrationFailure) -> KeyRow {

@@ -22,6 +22,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
         case .createTenant: #"{"name": "Example", "tier": "plain"}"#
         case .changeTenant: #"{"state": "suspended"}"#
         case .createKey: #"{"scopes": ["predict"]}"#
+        case .changeKey: #"{"rate_limits": []}"#
         case .createTier:
             #"{"code": "plain", "name": "Plain", "version": {"currency": "EUR", "prices": [], "quotas": []}}"#
         case .createModel: #"{"name": "iris"}"#

@@ -34,7 +34,7 @@ import Testing
     private func remaining(_ parts: Installation) -> [QuotaUnit: Int64] {
         var left: [QuotaUnit: Int64] = [:]
         for reading in parts.quota.readings(for: Installation.principal()) {
-            left[reading.quota.unit] = reading.remaining
+            left[reading.unit == .tokens ? .tokens : .requests] = reading.remaining
         }
         return left
     }

@@ -28,6 +28,7 @@ struct Installation: Sendable {
     let health: FakeHealth
     let routeSource: FakeRouteSource
     let keys: KeyCache
+    let rates: RateKeeper
     let quota: QuotaKeeper
     let routes: RouteDirectory
     let prices: PriceBook
@@ -46,12 +47,12 @@ struct Installation: Sendable {
 
     static func principal(
         scopes: Set<Scope> = [.predict, .read, .billing], models: Set<String>? = nil,
-        quotas: [Quota] = [quota(.requests, 1_000), quota(.tokens, 1_000_000)],
+        quotas: [Quota] = [quota(.requests, 1_000), quota(.tokens, 1_000_000)], rateLimits: RateLimits? = nil,
         retention: Retention = .none, tenant: TenantID = tenant
     ) -> Principal {
         Principal(
             tenantID: tenant, keyID: keyID, userID: nil, scopes: scopes, allowedModels: models, environment: .live,
-            tierVersionID: tier, quotas: quotas,
+            tierVersionID: tier, quotas: quotas, rateLimits: rateLimits,
             timeZone: "Europe/Berlin", retention: retention)
     }
 
@@ -79,7 +80,7 @@ struct Installation: Sendable {
         redis: DependencyState = .notConfigured,
         ledger: FakeQuotaLedger = FakeQuotaLedger(), backend: FakeBackend = FakeBackend(),
         records: FakeCustomerRecords = FakeCustomerRecords(),
-        waitingLimit: Int = 10_000
+        waitingLimit: Int = 10_000, rates sharedRates: (any RateLimiter)? = nil
     ) async {
         self.time = time
         self.ledger = ledger
@@ -103,12 +104,19 @@ struct Installation: Sendable {
         var configuration = QuotaKeeper.Configuration()
         configuration.waitingLimit = waitingLimit
         quota = QuotaKeeper(ledger: ledger, configuration: configuration, time: time, logger: Self.logger)
+        rates = Self.rates(sharedRates, time: time)
         routes = RouteDirectory(source: routeSource, logger: Self.logger)
         prices = PriceBook(source: priceSource)
         var random = SystemRandomNumberGenerator()
         key = APIKey(environment: .live, using: &random)
         directory.put(Self.record(key, .customer(principal, .active)))
         await routes.refresh()
+    }
+
+    static func rates(_ shared: (any RateLimiter)?, time: any TimeSource, gateway: UInt64 = 0xE) -> RateKeeper {
+        let own = InProcessRateLimiter(
+            gatewayID: GatewayID(high: 0, low: gateway), leaseMilliseconds: 2_000, time: time)
+        return RateKeeper(shared: shared, own: own, configuration: .init(), time: time, logger: logger)
     }
 
     static func record(
@@ -139,7 +147,7 @@ struct Installation: Sendable {
 
     var pipeline: InferencePipeline {
         InferencePipeline(
-            keys: keys, routes: routes, prices: prices, quota: quota, claims: claims,
+            keys: keys, routes: routes, prices: prices, rates: rates, quota: quota, claims: claims,
             dispatch: Dispatch(backend: backend, connectMilliseconds: 1_000, totalMilliseconds: 30_000),
             settler: settler, estimates: TokenEstimates(), time: time,
             logger: Self.logger, faults: NoFaults())
@@ -147,7 +155,7 @@ struct Installation: Sendable {
 
     var parts: GatewayServer.Parts {
         .init(
-            keys: keys, routes: routes, prices: prices, quota: quota, claims: claims, backend: backend,
+            keys: keys, routes: routes, prices: prices, rates: rates, quota: quota, claims: claims, backend: backend,
             settler: settler,
             records: records, health: health, time: time)
     }

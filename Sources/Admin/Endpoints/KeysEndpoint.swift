@@ -18,13 +18,14 @@ struct KeysEndpoint: Sendable {
     func create(_ call: AdminCall) async throws -> Response {
         let tenantID = try call.tenantID()
         let input = try await RequestBodyReader.object(
-            call, fields: ["name", "environment", "scopes", "allowed_models", "expires_at"])
+            call, fields: ["name", "environment", "scopes", "allowed_models", "expires_at", "rate_limits"])
         let name = input.nullable("name", .name) ?? ""
         let environment = input.optional("environment", .oneOf(Self.environments)) ?? .live
         let scopes = input.required(
             "scopes", InputRule<Scope>.set(of: .oneOf(Self.scopes), count: 1...Self.scopes.count))
         let models = input.nullable("allowed_models", InputRule<String>.set(of: .modelName, count: 1...1_000))
         let expiresAt = input.nullable("expires_at", .instant)
+        let rateLimits = input.rateLimits(.key) ?? []
         if let expiresAt, expiresAt <= time.now {
             input.note(
                 "expires_at", "has passed already",
@@ -35,18 +36,33 @@ struct KeysEndpoint: Sendable {
         let created = try await administration.createKey(
             NewKey(
                 tenantID: tenantID, name: name, environment: environment, scopes: scopes, allowedModels: models,
-                expiresAt: expiresAt),
+                expiresAt: expiresAt, rateLimits: rateLimits),
             by: call.actor)
         var response = try Response.json(KeyAnswer(created.row, key: created.key.revealed), status: .created)
         response.headers[.cacheControl] = "no-store"
         return response
     }
 
+    func change(_ call: AdminCall) async throws -> Response {
+        let key = try Self.key(call)
+        let input = try await RequestBodyReader.object(call, fields: ["rate_limits"])
+        let rateLimits = input.rateLimits(.key)
+        if input.isEmpty { input.problems.add("", "changes nothing", fix: "Send rate_limits.") }
+        try input.problems.check()
+        guard let rateLimits else { throw input.problems.refusal }
+        let change = KeyChange(rateLimits: rateLimits)
+        return try .json(KeyAnswer(try await administration.changeKey(key, change, by: call.actor)))
+    }
+
     func revoke(_ call: AdminCall) async throws -> Response {
-        guard let text = call.context.parameters.get("key_id"), let key = Self.reference(text) else {
+        try .json(KeyAnswer(try await administration.revokeKey(try Self.key(call), by: call.actor)))
+    }
+
+    private static func key(_ call: AdminCall) throws -> KeyReference {
+        guard let text = call.context.parameters.get("key_id"), let key = reference(text) else {
             throw Refusal(.notFound, "There is no such key.")
         }
-        return try .json(KeyAnswer(try await administration.revokeKey(key, by: call.actor)))
+        return key
     }
 
     /// The id, or the public part: it is what somebody has who found a leaked key.
@@ -69,6 +85,7 @@ private struct KeyAnswer: Encodable {
     let createdAt: String
     @Present var expiresAt: String?
     @Present var revokedAt: String?
+    let rateLimits: [RateLimitAnswer]
     /// The whole key, in the one answer that shows it.
     let key: String?
 
@@ -81,6 +98,7 @@ private struct KeyAnswer: Encodable {
         case createdAt = "created_at"
         case expiresAt = "expires_at"
         case revokedAt = "revoked_at"
+        case rateLimits = "rate_limits"
     }
 
     init(_ row: KeyRow, key: String? = nil) {
@@ -95,6 +113,7 @@ private struct KeyAnswer: Encodable {
         createdAt = row.createdAt.description
         expiresAt = row.expiresAt?.description
         revokedAt = row.revokedAt?.description
+        rateLimits = row.rateLimits.map { RateLimitAnswer($0) }
         self.key = key
     }
 }

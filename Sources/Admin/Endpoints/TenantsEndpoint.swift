@@ -16,16 +16,19 @@ struct TenantsEndpoint: Sendable {
 
     func create(_ call: AdminCall) async throws -> Response {
         let input = try await RequestBodyReader.object(
-            call, fields: ["name", "time_zone", "state", "retention", "tier"])
+            call, fields: ["name", "time_zone", "state", "retention", "tier", "rate_limits"])
         let name = input.required("name", .name)
         let timeZone = input.optional("time_zone", .timeZone) ?? "UTC"
         let state = input.optional("state", .oneOf(TenantState.allCases)) ?? .active
         let retention = input.optional("retention", .oneOf(Retention.allCases)) ?? .none
         let tier = input.required("tier", .tierCode)
+        let rateLimits = input.rateLimits(.subscription) ?? []
         try input.problems.check()
         guard let name, let tier else { throw input.problems.refusal }
         let row = try await administration.createTenant(
-            NewTenant(name: name, timeZone: timeZone, state: state, retention: retention, tierCode: tier),
+            NewTenant(
+                name: name, timeZone: timeZone, state: state, retention: retention, tierCode: tier,
+                rateLimits: rateLimits),
             by: call.actor)
         var response = try Response.json(TenantAnswer(row), status: .created)
         response.headers[.location] = "/admin/v1/tenants/\(row.id)"
@@ -35,12 +38,12 @@ struct TenantsEndpoint: Sendable {
     func change(_ call: AdminCall) async throws -> Response {
         let id = try call.tenantID()
         let input = try await RequestBodyReader.object(
-            call, fields: ["name", "time_zone", "state", "retention", "tier"])
+            call, fields: ["name", "time_zone", "state", "retention", "tier", "rate_limits"])
         let change = TenantChange(
             name: input.optional("name", .name), timeZone: input.optional("time_zone", .timeZone),
             state: input.optional("state", .oneOf(TenantState.allCases)),
             retention: input.optional("retention", .oneOf(Retention.allCases)),
-            tierCode: input.optional("tier", .tierCode))
+            tierCode: input.optional("tier", .tierCode), rateLimits: input.rateLimits(.subscription))
         if input.isEmpty { input.problems.add("", "changes nothing", fix: "Send at least one field.") }
         try input.problems.check()
         return try .json(TenantAnswer(try await administration.changeTenant(id, change, by: call.actor)))
@@ -56,12 +59,14 @@ private struct TenantAnswer: Encodable {
     let retention: String
     @Present var tier: String?
     @Present var priceVersion: String?
+    let rateLimits: [RateLimitAnswer]
     let createdAt: String
 
     enum CodingKeys: String, CodingKey {
         case id, object, name, state, retention, tier
         case timeZone = "time_zone"
         case priceVersion = "price_version"
+        case rateLimits = "rate_limits"
         case createdAt = "created_at"
     }
 
@@ -73,6 +78,7 @@ private struct TenantAnswer: Encodable {
         retention = row.retention.rawValue
         tier = row.tierCode
         priceVersion = row.tierVersionID?.priceVersion
+        rateLimits = row.rateLimits.map { RateLimitAnswer($0) }
         createdAt = row.createdAt.description
     }
 }

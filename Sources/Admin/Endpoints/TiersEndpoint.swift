@@ -14,16 +14,19 @@ struct TiersEndpoint: Sendable {
         let input = try await RequestBodyReader.object(call, fields: ["code", "name", "version"])
         let code = input.required("code", .tierCode)
         let name = input.required("name", .name)
-        let version = input.object("version", fields: ["currency", "base_fee_micros", "prices", "quotas"])
+        let version = input.object(
+            "version", fields: ["currency", "base_fee_micros", "prices", "quotas", "rate_limits"])
         let currency = version?.required("currency", .currency)
         let baseFee = version?.optional("base_fee_micros", .integer(0...Int64.max)) ?? 0
         let prices = version.map(Self.prices) ?? []
         let quotas = version.map(Self.quotas) ?? []
+        let rateLimits = version?.rateLimits(.tier) ?? []
         try input.problems.check()
         guard let code, let name, let currency else { throw input.problems.refusal }
         let row = try await administration.createTier(
             NewTier(
-                code: code, name: name, currency: currency, baseFee: Micros(baseFee), prices: prices, quotas: quotas),
+                code: code, name: name, currency: currency, baseFee: Micros(baseFee), prices: prices, quotas: quotas,
+                rateLimits: rateLimits),
             by: call.actor)
         return try .json(TierAnswer(row), status: .created)
     }
@@ -76,11 +79,13 @@ private struct TierAnswer: Encodable {
         let baseFeeMicros: Int64
         let prices: [Price]
         let quotas: [Rule]
+        let rateLimits: [RateLimitAnswer]
         let createdAt: String
 
         enum CodingKeys: String, CodingKey {
             case id, number, state, currency, prices, quotas
             case baseFeeMicros = "base_fee_micros"
+            case rateLimits = "rate_limits"
             case createdAt = "created_at"
         }
     }
@@ -129,6 +134,7 @@ private struct TierAnswer: Encodable {
                     unit: $0.unit.rawValue, frequency: $0.frequency.rawValue, amount: $0.amount, mode: $0.mode.rawValue,
                     alignment: $0.alignment.rawValue)
             },
+            rateLimits: row.version.rateLimits.map { RateLimitAnswer($0) },
             createdAt: row.version.createdAt.description)
         createdAt = row.createdAt.description
     }

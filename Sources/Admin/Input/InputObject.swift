@@ -49,6 +49,10 @@ struct InputObject {
 
     var isEmpty: Bool { members.isEmpty }
 
+    func has(_ name: String) -> Bool { members[name] != nil }
+
+    func isNull(_ name: String) -> Bool { members[name] == .null }
+
     /// The field's JSON Pointer (RFC 6901).
     func location(_ name: String) -> String {
         var escaped = ""

@@ -30,6 +30,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
     case headersTooLarge = "headers_too_large"
     case httpVersionNotSupported = "http_version_not_supported"
     case quotaExceeded = "quota_exceeded"
+    case rateLimited = "rate_limited"
     case internalError = "internal_error"
     case badUpstream = "bad_upstream"
     case noHealthyWorker = "no_healthy_worker"
@@ -53,7 +54,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .unsupportedMediaType, .unsupportedEncoding: 415
         case .expectationFailed: 417
         case .validationFailed, .idempotencyMismatch: 422
-        case .quotaExceeded: 429
+        case .quotaExceeded, .rateLimited: 429
         case .headersTooLarge: 431
         case .internalError: 500
         case .badUpstream: 502
@@ -94,7 +95,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .expectationFailed: "The expectation cannot be met"
         case .headersTooLarge: "The header is too large"
         case .httpVersionNotSupported: "The HTTP version is not supported"
-        case .quotaExceeded: "Request cannot be satisfied as assigned quota has been exceeded"
+        case .quotaExceeded, .rateLimited: "Request cannot be satisfied as assigned quota has been exceeded"
         case .internalError: "Something failed on our side"
         case .badUpstream: "The model's worker gave an unusable answer"
         case .noHealthyWorker: "No worker serves the model at the moment"
@@ -108,7 +109,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
     /// The problem's type; a registered one where there is one.
     public var typeURI: String {
         switch self {
-        case .quotaExceeded: "https://iana.org/assignments/http-problem-types#quota-exceeded"
+        case .quotaExceeded, .rateLimited: "https://iana.org/assignments/http-problem-types#quota-exceeded"
         default: "about:blank"
         }
     }

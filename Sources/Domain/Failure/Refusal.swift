@@ -22,6 +22,8 @@ public struct Refusal: Error, Sendable {
     public var retryAfterSeconds: Int?
     /// The numbers that decided, when a quota did.
     public var quota: QuotaRefusal?
+    /// The numbers that decided, when a rate limit did.
+    public var rate: RateRefusal?
     /// For the log; never sent.
     public var cause: String?
     /// Whether the request may have been charged although it is refused: then no answer is sent at all, because every answer would claim to

@@ -28,13 +28,15 @@ public final class Principal: Sendable {
     /// The price version in force for the tenant now.
     public let tierVersionID: TierVersionID
     public let quotas: [Quota]
+    /// `nil` where neither the tenant nor the key has a rate limit.
+    public let rateLimits: RateLimits?
     public let timeZone: String
     public let retention: Retention
 
     public init(
         tenantID: TenantID, keyID: KeyID, userID: UserID?, scopes: Set<Scope>, allowedModels: Set<String>?,
-        environment: APIKey.Environment, tierVersionID: TierVersionID, quotas: [Quota], timeZone: String,
-        retention: Retention
+        environment: APIKey.Environment, tierVersionID: TierVersionID, quotas: [Quota],
+        rateLimits: RateLimits? = nil, timeZone: String, retention: Retention
     ) {
         self.tenantID = tenantID
         self.keyID = keyID
@@ -44,6 +46,7 @@ public final class Principal: Sendable {
         self.environment = environment
         self.tierVersionID = tierVersionID
         self.quotas = quotas
+        self.rateLimits = rateLimits
         self.timeZone = timeZone
         self.retention = retention
     }

@@ -20,6 +20,10 @@ public protocol Administration: Sendable {
     /// Newest first, revoked ones included.
     /// - Throws: `not_found` for an unknown tenant.
     func keys(of tenantID: TenantID, _ page: PageRequest<KeyID>) async throws(AdministrationFailure) -> Page<KeyRow>
+    /// Changes a customer's key.
+    /// - Throws: `not_found`; `conflict` for an admin key.
+    func changeKey(_ key: KeyReference, _ change: KeyChange, by actor: AuditActor) async throws(AdministrationFailure)
+        -> KeyRow
     /// Revokes a key, of a tenant or of an administrator. One that is revoked stays as it is.
     /// - Throws: `not_found`; `conflict` for the actor's own key.
     func revokeKey(_ key: KeyReference, by actor: AuditActor) async throws(AdministrationFailure) -> KeyRow

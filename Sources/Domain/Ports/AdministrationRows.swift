@@ -13,8 +13,14 @@ public struct NewTenant: Hashable, Sendable {
     public let state: TenantState
     public let retention: Retention
     public let tierCode: String
+    /// What its subscription says otherwise than the tier; at most one for each scope and unit.
+    public let rateLimits: [RateLimitRule]
 
-    public init(name: String, timeZone: String, state: TenantState, retention: Retention, tierCode: String) {
+    public init(
+        name: String, timeZone: String, state: TenantState, retention: Retention, tierCode: String,
+        rateLimits: [RateLimitRule] = []
+    ) {
+        self.rateLimits = rateLimits
         self.name = name
         self.timeZone = timeZone
         self.state = state
@@ -32,11 +38,14 @@ public struct TenantChange: Hashable, Sendable {
     public let state: TenantState?
     public let retention: Retention?
     public let tierCode: String?
+    /// Replaces what the subscription said otherwise than its tier. Another tier without these ends what was said.
+    public let rateLimits: [RateLimitRule]?
 
     public init(
         name: String? = nil, timeZone: String? = nil, state: TenantState? = nil, retention: Retention? = nil,
-        tierCode: String? = nil
+        tierCode: String? = nil, rateLimits: [RateLimitRule]? = nil
     ) {
+        self.rateLimits = rateLimits
         self.name = name
         self.timeZone = timeZone
         self.state = state
@@ -55,11 +64,14 @@ public struct TenantRow: Hashable, Sendable {
     public let tierCode: String?
     public let tierVersionID: TierVersionID?
     public let createdAt: Timestamp
+    /// What the subscription says otherwise than its tier.
+    public let rateLimits: [RateLimitRule]
 
     public init(
         id: TenantID, name: String, timeZone: String, state: TenantState, retention: Retention, tierCode: String?,
-        tierVersionID: TierVersionID?, createdAt: Timestamp
+        tierVersionID: TierVersionID?, createdAt: Timestamp, rateLimits: [RateLimitRule] = []
     ) {
+        self.rateLimits = rateLimits
         self.id = id
         self.name = name
         self.timeZone = timeZone
@@ -82,12 +94,15 @@ public struct NewKey: Hashable, Sendable {
     /// `nil` means all models.
     public let allowedModels: Set<String>?
     public let expiresAt: Timestamp?
+    /// The key's own limits, of the scope `key`; at most one for each unit.
+    public let rateLimits: [RateLimitRule]
 
     public init(
         tenantID: TenantID, name: String, environment: APIKey.Environment, scopes: Set<Scope>,
         allowedModels: Set<String>?,
-        expiresAt: Timestamp?
+        expiresAt: Timestamp?, rateLimits: [RateLimitRule] = []
     ) {
+        self.rateLimits = rateLimits
         self.tenantID = tenantID
         self.name = name
         self.environment = environment
@@ -95,6 +110,14 @@ public struct NewKey: Hashable, Sendable {
         self.allowedModels = allowedModels
         self.expiresAt = expiresAt
     }
+}
+
+/// What becomes of a key.
+public struct KeyChange: Hashable, Sendable {
+    /// Replaces the key's own limits.
+    public let rateLimits: [RateLimitRule]
+
+    public init(rateLimits: [RateLimitRule]) { self.rateLimits = rateLimits }
 }
 
 /// A key that is there, by either of its names.
@@ -117,13 +140,16 @@ public struct KeyRow: Hashable, Sendable {
     public let createdAt: Timestamp
     public let expiresAt: Timestamp?
     public let revokedAt: Timestamp?
+    /// The key's own limits.
+    public let rateLimits: [RateLimitRule]
 
     public init(
         id: KeyID, publicID: String, tenantID: TenantID?, name: String, environment: APIKey.Environment,
         lastFour: String,
         scopes: Set<Scope>, allowedModels: Set<String>?, createdAt: Timestamp, expiresAt: Timestamp?,
-        revokedAt: Timestamp?
+        revokedAt: Timestamp?, rateLimits: [RateLimitRule] = []
     ) {
+        self.rateLimits = rateLimits
         self.id = id
         self.publicID = publicID
         self.tenantID = tenantID
@@ -181,10 +207,14 @@ public struct NewTier: Hashable, Sendable {
     public let prices: [PriceSheet.Price]
     /// At most one for each unit and frequency.
     public let quotas: [QuotaRule]
+    /// At most one for each scope and unit.
+    public let rateLimits: [RateLimitRule]
 
     public init(
-        code: String, name: String, currency: String, baseFee: Micros, prices: [PriceSheet.Price], quotas: [QuotaRule]
+        code: String, name: String, currency: String, baseFee: Micros, prices: [PriceSheet.Price], quotas: [QuotaRule],
+        rateLimits: [RateLimitRule] = []
     ) {
+        self.rateLimits = rateLimits
         self.code = code
         self.name = name
         self.currency = currency
@@ -212,13 +242,15 @@ public struct TierRow: Hashable, Sendable {
         public let baseFee: Micros
         public let prices: [PriceSheet.Price]
         public let quotas: [QuotaRule]
+        public let rateLimits: [RateLimitRule]
         public let createdAt: Timestamp
 
         public init(
             id: TierVersionID, number: Int32, state: State, currency: String, baseFee: Micros,
             prices: [PriceSheet.Price],
-            quotas: [QuotaRule], createdAt: Timestamp
+            quotas: [QuotaRule], rateLimits: [RateLimitRule] = [], createdAt: Timestamp
         ) {
+            self.rateLimits = rateLimits
             self.id = id
             self.number = number
             self.state = state

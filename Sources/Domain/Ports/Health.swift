@@ -3,14 +3,19 @@ public struct HealthReport: Sendable {
     public let postgres: DependencyState
     public let redis: DependencyState
     public let isSettlementAccepting: Bool
+    /// Where rate limits are enforced: over all gateways, or by each on its own, by configuration or because Redis is away.
+    public let rateLimits: DependencyState
     /// Every model of the route table, and whether it has a replica.
     public let models: [String: Bool]
 
-    public init(postgres: DependencyState, redis: DependencyState, isSettlementAccepting: Bool, models: [String: Bool])
-    {
+    public init(
+        postgres: DependencyState, redis: DependencyState, isSettlementAccepting: Bool,
+        rateLimits: DependencyState = .notConfigured, models: [String: Bool]
+    ) {
         self.postgres = postgres
         self.redis = redis
         self.isSettlementAccepting = isSettlementAccepting
+        self.rateLimits = rateLimits
         self.models = models
     }
 
@@ -23,6 +28,7 @@ public struct HealthReport: Sendable {
         if postgres != .available { names.append("postgres") }
         if !isSettlementAccepting { names.append("settlement") }
         if redis == .unavailable { names.append("redis") }
+        if rateLimits == .unavailable { names.append("rate_limits") }
         return names
     }
 }

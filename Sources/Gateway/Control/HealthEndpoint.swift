@@ -30,6 +30,7 @@ struct HealthEndpoint: Sendable {
             ready: report.isReady, degraded: report.degradations,
             checks: [
                 "postgres": Self.okOr(report.postgres), "redis": Self.okOr(report.redis),
+                "rate_limits": Self.whereLimitsHold(report.rateLimits),
                 "settlement": report.isSettlementAccepting ? "ok" : "unavailable",
                 "routes": report.models.values.contains(true) ? "ok" : "unavailable",
             ])
@@ -49,6 +50,11 @@ struct HealthEndpoint: Sendable {
         case .unavailable: "down"
         case .notConfigured: state.rawValue
         }
+    }
+
+    /// `in_process` says that each gateway enforces rate limits on its own, `ok` that they hold over all.
+    private static func whereLimitsHold(_ state: DependencyState) -> String {
+        state == .available ? "ok" : "in_process"
     }
 
     private static func okOr(_ state: DependencyState) -> String { state == .available ? "ok" : state.rawValue }

@@ -61,6 +61,7 @@ enum AnswerBody {
         body.writePublicID(requestID)
         body.writeStaticString("\"")
         if let quota = refusal.quota { writeQuota(quota, to: &body) }
+        if let rate = refusal.rate { writeRate(rate, to: &body) }
         body.writeStaticString(",\"errors\":[")
         for (index, error) in refusal.errors.enumerated() {
             body.writeStaticString(index == 0 ? "{\"location\":" : ",{\"location\":")
@@ -82,6 +83,17 @@ enum AnswerBody {
             ",\"violated-policies\":[\"\(quota.policy)\"],\"quota\":{\"policy\":\"\(quota.policy)\",\"unit\":\"\(quota.unit.rawValue)\""
                 + ",\"limit\":\(quota.amount),\"settled\":\(refusal.settled),\"held\":\(refusal.held)"
                 + ",\"requested\":\(refusal.requested)\(reset)}")
+    }
+}
+
+extension AnswerBody {
+    private static func writeRate(_ numbers: RateRefusal, to body: inout ByteBuffer) {
+        let wait = numbers.waitMilliseconds.map { ",\"retry_after_ms\":\($0)" } ?? ""
+        body.writeString(
+            ",\"violated-policies\":[\"\(numbers.policy)\"],\"rate_limit\":{\"policy\":\"\(numbers.policy)\""
+                + ",\"scope\":\"\(numbers.scope.rawValue)\",\"unit\":\"\(numbers.unit.rawValue)\",\"limit\":\(numbers.limit.amount)"
+                + ",\"burst\":\(numbers.limit.burst),\"remaining\":\(numbers.remaining),\"requested\":\(numbers.requested)\(wait)}"
+        )
     }
 }
 

@@ -126,49 +126,53 @@ enum AnswerHead {
         buffer.writeStaticString("\r\nRateLimit-Policy: \"")
         for (index, reading) in sorted.enumerated() {
             if index > 0 { buffer.writeStaticString(", \"") }
-            buffer.writeString(reading.quota.policy)
+            buffer.writeString(reading.policy)
             buffer.writeStaticString("\";q=")
-            buffer.writeDecimal(reading.quota.amount)
-            if reading.quota.frequency.recurs {
+            buffer.writeDecimal(reading.limit)
+            if let seconds = reading.windowSeconds {
                 buffer.writeStaticString(";w=")
-                buffer.writeDecimal(reading.windowSeconds)
+                buffer.writeDecimal(seconds)
             }
-            if reading.quota.unit == .tokens { buffer.writeStaticString(";qu=\"tokens\"") }
+            switch reading.unit {
+            case .requests: break
+            case .tokens: buffer.writeStaticString(";qu=\"tokens\"")
+            case .concurrency: buffer.writeStaticString(";qu=\"concurrent-requests\"")
+            }
         }
         buffer.writeStaticString("\r\nRateLimit: \"")
         for (index, reading) in sorted.enumerated() {
             if index > 0 { buffer.writeStaticString(", \"") }
-            buffer.writeString(reading.quota.policy)
+            buffer.writeString(reading.policy)
             buffer.writeStaticString("\";r=")
             buffer.writeDecimal(reading.remaining)
-            if reading.quota.frequency.recurs {
+            if let seconds = reading.resetSeconds {
                 buffer.writeStaticString(";t=")
-                buffer.writeDecimal(reading.resetSeconds)
+                buffer.writeDecimal(seconds)
             }
         }
     }
 
     private static func writeTightest(
-        _ readings: [LimitReading], of unit: QuotaUnit, _ name: StaticString, to buffer: inout ByteBuffer
+        _ readings: [LimitReading], of unit: RateUnit, _ name: StaticString, to buffer: inout ByteBuffer
     ) {
         var tightest: LimitReading?
-        for reading in readings where reading.quota.unit == unit && reading.remaining < tightest?.remaining ?? .max {
+        for reading in readings where reading.unit == unit && reading.remaining < tightest?.remaining ?? .max {
             tightest = reading
         }
         guard let tightest else { return }
         buffer.writeStaticString("\r\nx-ratelimit-limit-")
         buffer.writeStaticString(name)
         buffer.writeStaticString(": ")
-        buffer.writeDecimal(tightest.quota.amount)
+        buffer.writeDecimal(tightest.limit)
         buffer.writeStaticString("\r\nx-ratelimit-remaining-")
         buffer.writeStaticString(name)
         buffer.writeStaticString(": ")
         buffer.writeDecimal(tightest.remaining)
-        guard tightest.quota.frequency.recurs else { return }
+        guard let reset = tightest.resetSeconds else { return }
         buffer.writeStaticString("\r\nx-ratelimit-reset-")
         buffer.writeStaticString(name)
         buffer.writeStaticString(": ")
-        buffer.writeDuration(seconds: tightest.resetSeconds)
+        buffer.writeDuration(seconds: reset)
     }
 
     private static func writeTimings(_ timings: StageTimings, to buffer: inout ByteBuffer) {
@@ -227,11 +231,17 @@ extension Refusal {
     var fields: [(String, String)] {
         var fields: [(String, String)] = []
         if code.httpStatus == 401 { fields.append(("www-authenticate", "Bearer")) }
-        if [401, 403, 422, 429].contains(code.httpStatus) { fields.append(("x-should-retry", "false")) }
+        // A rate limit lets the same request through a little later, unless it asks for more than there ever is.
+        let isTransient = code == .rateLimited && retryAfterSeconds != nil
+        if [401, 403, 422, 429].contains(code.httpStatus), !isTransient { fields.append(("x-should-retry", "false")) }
         if let retryAfterSeconds {
             fields.append(("retry-after", String(retryAfterSeconds)))
-            if code != .quotaExceeded { fields.append(("retry-after-ms", String(retryAfterSeconds * 1_000))) }
+            if code != .quotaExceeded {
+                let milliseconds = rate?.waitMilliseconds ?? Int64(retryAfterSeconds) * 1_000
+                fields.append(("retry-after-ms", String(milliseconds)))
+            }
         }
+        if let rate { fields += rate.fields }
         if let quota {
             let name = quota.quota.unit.rawValue
             fields.append(("x-ratelimit-limit-\(name)", String(quota.quota.amount)))
@@ -256,6 +266,28 @@ extension Refusal {
                 ))
         }
         if !allowedMethods.isEmpty { fields.append(("allow", allowedMethods.joined(separator: ", "))) }
+        return fields
+    }
+}
+
+extension RateRefusal {
+    /// Both families of limit headers, with the numbers that decided.
+    fileprivate var fields: [(String, String)] {
+        let isTimed = unit != .concurrency
+        var fields: [(String, String)] = []
+        if isTimed {
+            fields.append(("x-ratelimit-limit-\(unit.rawValue)", String(limit.amount)))
+            fields.append(("x-ratelimit-remaining-\(unit.rawValue)", String(remaining)))
+            fields.append(("x-ratelimit-reset-\(unit.rawValue)", durationText(seconds: resetSeconds)))
+        }
+        let name =
+            switch unit {
+            case .requests: ""
+            case .tokens: ";qu=\"tokens\""
+            case .concurrency: ";qu=\"concurrent-requests\""
+            }
+        fields.append(("RateLimit-Policy", "\"\(policy)\";q=\(limit.amount)\(isTimed ? ";w=60" : "")\(name)"))
+        fields.append(("RateLimit", "\"\(policy)\";r=\(remaining)\(isTimed ? ";t=\(resetSeconds)" : "")"))
         return fields
     }
 }

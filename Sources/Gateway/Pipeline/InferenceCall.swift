@@ -78,10 +78,23 @@ struct Prediction: Sendable {
 
 /// One policy's numbers for the headers that show limits.
 struct LimitReading: Sendable {
-    let quota: Quota
+    let policy: String
+    let unit: RateUnit
+    let limit: Int64
     let remaining: Int64
-    let resetSeconds: Int64
-    let windowSeconds: Int64
+    /// `nil` where nothing begins anew.
+    let resetSeconds: Int64?
+    let windowSeconds: Int64?
+}
+
+extension LimitReading {
+    init(quota: Quota, remaining: Int64, resetSeconds: Int64, windowSeconds: Int64) {
+        let recurs = quota.frequency.recurs
+        self.init(
+            policy: quota.policy, unit: quota.unit == .tokens ? .tokens : .requests, limit: quota.amount,
+            remaining: remaining, resetSeconds: recurs ? resetSeconds : nil, windowSeconds: recurs ? windowSeconds : nil
+        )
+    }
 }
 
 /// The end of the pipeline.

@@ -6,7 +6,7 @@ internal import NIOCore
 
 /// The life of a metered request, stage by stage. Every surface decodes into this and encodes out of it; none has a way around a stage.
 ///
-///     authenticate -> validate -> claim the idempotency key, if there is one -> hold -> route -> dispatch -> settle -> answer
+///     authenticate -> validate -> claim the idempotency key, if there is one -> rate limit -> hold -> route -> dispatch -> settle -> answer
 ///
 /// Runs on the event loop of its connection and leaves it only where a lease, a key or the commit is awaited. A request that was held is
 /// settled or voided on every path, and a key that was claimed is answered or given up.
@@ -14,6 +14,7 @@ final class InferencePipeline: Sendable {
     let keys: KeyCache
     let routes: RouteDirectory
     let prices: PriceBook
+    let rates: RateKeeper
     let quota: QuotaKeeper
     let claims: ClaimKeeper
     let dispatch: Dispatch
@@ -25,14 +26,15 @@ final class InferencePipeline: Sendable {
         let faults: any FaultPlan
 
         init(
-            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, quota: QuotaKeeper, claims: ClaimKeeper,
-            dispatch: Dispatch, settler: any Settler, estimates: TokenEstimates, time: any TimeSource, logger: Logger,
-            faults: any FaultPlan
+            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, rates: RateKeeper, quota: QuotaKeeper,
+            claims: ClaimKeeper, dispatch: Dispatch, settler: any Settler, estimates: TokenEstimates,
+            time: any TimeSource, logger: Logger, faults: any FaultPlan
         ) {
             self.estimates = estimates
             self.keys = keys
             self.routes = routes
             self.prices = prices
+            self.rates = rates
             self.quota = quota
             self.claims = claims
             self.dispatch = dispatch
@@ -43,13 +45,15 @@ final class InferencePipeline: Sendable {
         }
     #else
         init(
-            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, quota: QuotaKeeper, claims: ClaimKeeper,
-            dispatch: Dispatch, settler: any Settler, estimates: TokenEstimates, time: any TimeSource, logger: Logger
+            keys: KeyCache, routes: RouteDirectory, prices: PriceBook, rates: RateKeeper, quota: QuotaKeeper,
+            claims: ClaimKeeper, dispatch: Dispatch, settler: any Settler, estimates: TokenEstimates,
+            time: any TimeSource, logger: Logger
         ) {
             self.estimates = estimates
             self.keys = keys
             self.routes = routes
             self.prices = prices
+            self.rates = rates
             self.quota = quota
             self.claims = claims
             self.dispatch = dispatch
@@ -82,15 +86,14 @@ final class InferencePipeline: Sendable {
             let routed = time.monotonicNanoseconds
             timings.route = routed &- authenticated
             let bound = Self.tokenBound(request, route.profile)
-            let hold = try await quota.hold(tokens: bound, for: principal) {
-                LeaseID(call.requestID, on: loop, at: time.now)
-            }
+            let take = try await rates.take(tokens: bound, for: principal)
+            let hold = try await hold(bound, principal, take, call, on: loop)
             let held = time.monotonicNanoseconds
             timings.quota = held &- routed
             pass(.held)
             let work = HeldRequest(
-                call: call, principal: principal, request: request, route: route, hold: hold, bound: bound, claim: claim
-            )
+                call: call, principal: principal, request: request, route: route, take: take, hold: hold, bound: bound,
+                claim: claim)
             let prediction = try await finish(work, heldAt: held, timings: timings, on: loop)
             if let claim { claims.end(claim) }
             return .answered(prediction)
@@ -106,6 +109,7 @@ final class InferencePipeline: Sendable {
         let principal: Principal
         let request: PredictRequest
         let route: ModelRoute
+        let take: RateTake?
         let hold: Hold?
         let bound: Int64
         let claim: IdempotencyClaim?
@@ -154,11 +158,31 @@ final class InferencePipeline: Sendable {
     /// More than any request uses, and little enough that sums of many bounds stay within 64 bits, whatever a profile says.
     private static let tokenLimit: Int64 = 1 << 40
 
+    // MARK: hold
+
+    /// Holds quota; where there is none, what was taken of the rate limits is given back, because a refused request consumes nothing.
+    private func hold(
+        _ bound: Int64, _ principal: Principal, _ take: RateTake?, _ call: InferenceCall, on loop: LoopContext
+    ) async throws(Refusal) -> Hold? {
+        do throws(Refusal) {
+            let hold = try await quota.hold(tokens: bound, for: principal) {
+                LeaseID(call.requestID, on: loop, at: time.now)
+            }
+            if let take { rates.admit(take, for: principal) }
+            return hold
+        } catch {
+            if let take { rates.giveBack(take, for: principal) }
+            throw error
+        }
+    }
+
     // MARK: dispatch, settle, answer
 
     private func finish(
         _ work: HeldRequest, heldAt: UInt64, timings: StageTimings, on loop: LoopContext
     ) async throws(Refusal) -> Prediction {
+        var usedTokens: Int64 = 0
+        defer { if let take = work.take { rates.settle(take, usedTokens: usedTokens, for: work.principal) } }
         var timings = timings
         let reading: WorkerReading
         do throws(Refusal) {
@@ -173,6 +197,7 @@ final class InferencePipeline: Sendable {
         let answered = time.monotonicNanoseconds
         timings.upstream = answered &- heldAt
         let usage = meter(reading, work)
+        usedTokens = usage.totalTokens
         let version =
             reading.version.flatMap { (1...128).contains($0.utf8.count) ? $0 : nil } ?? work.route.profile.version
         var sheet: PriceSheet?
@@ -199,8 +224,18 @@ final class InferencePipeline: Sendable {
             probabilities: reading.probabilities, usage: usage,
             cost: sheet?.amount(requests: 1, usage: usage, model: work.request.model).rounded,
             currency: sheet?.currency ?? "",
-            priceVersion: work.principal.tierVersionID.priceVersionText, limits: quota.readings(for: work.principal),
-            degradations: snapshot.redis == .unavailable ? ["redis"] : [], timings: timings)
+            priceVersion: work.principal.tierVersionID.priceVersionText, limits: limits(of: work),
+            degradations: degradations(snapshot, work), timings: timings)
+    }
+
+    private func limits(of work: HeldRequest) -> [LimitReading] {
+        let readings = quota.readings(for: work.principal)
+        return work.take == nil ? readings : rates.readings(for: work.principal) + readings
+    }
+
+    private func degradations(_ snapshot: RouteSnapshot, _ work: HeldRequest) -> [String] {
+        let names = snapshot.redis == .unavailable ? ["redis"] : []
+        return work.take != nil && rates.isDegraded ? names + ["rate_limits"] : names
     }
 
     /// Counts the usage as the model's profile says, and never takes more than was held.

@@ -17,6 +17,8 @@ public enum AdministrationStatements {
             PublishTierVersion.self, DescribeTierVersion.self,
             ListModels.self, InsertModel.self, LockModel.self, DescribeModel.self,
             ListRoutes.self, FindRoute.self, DeleteReplicas.self, InsertReplicas.self, DescribeRoute.self,
+            InsertTierRateLimits.self, DeleteSubscriptionRateLimits.self, InsertSubscriptionRateLimits.self,
+            DeleteKeyRateLimits.self, InsertKeyRateLimits.self, LockKey.self,
             ReadTotalUsage.self, ListTimeZones.self,
         ]
     }

@@ -57,6 +57,12 @@ public struct AdministrationStore: Administration {
         return try await list(ListKeys(tenantID: tenantID, page: page), page)
     }
 
+    public func changeKey(
+        _ key: KeyReference, _ change: KeyChange, by actor: AuditActor
+    ) async throws(AdministrationFailure) -> KeyRow {
+        try await self.change(actor) { transaction in try await transaction.changeKey(key, change) }
+    }
+
     public func revokeKey(_ key: KeyReference, by actor: AuditActor) async throws(AdministrationFailure) -> KeyRow {
         try await change(actor) { change in try await change.revokeKey(key) }
     }

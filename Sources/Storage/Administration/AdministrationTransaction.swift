@@ -29,6 +29,7 @@ struct AdministrationTransaction {
     func createTenant(_ tenant: NewTenant, id: TenantID) async throws -> TenantRow {
         _ = try await connection.execute(InsertTenant(id: id, tenant: tenant))
         try await subscribe(id, toTier: tenant.tierCode)
+        _ = try await connection.execute(InsertSubscriptionRateLimits(tenantID: id, limits: tenant.rateLimits))
         let after = try await connection.execute(DescribeTenant(id: id)).first
         try await audit("tenant.create", "tenant", id.description, tenantID: id, before: nil, after: after)
         return try await self.tenant(id)
@@ -41,11 +42,21 @@ struct AdministrationTransaction {
             _ = try await connection.execute(UpdateTenant(id: id, change: change))
         }
         if let tier = change.tierCode { try await subscribe(id, toTier: tier) }
+        if let limits = change.rateLimits { try await limit(id, limits) }
         let after = try await connection.execute(DescribeTenant(id: id)).first
         if before != after {
             try await audit("tenant.change", "tenant", id.description, tenantID: id, before: before, after: after)
         }
         return try await tenant(id)
+    }
+
+    /// Replaces what the subscription in force says otherwise than its tier.
+    private func limit(_ tenantID: TenantID, _ limits: [RateLimitRule]) async throws {
+        guard try await !connection.execute(FindSubscription(tenantID: tenantID)).isEmpty else {
+            throw Refusal(.conflict, "The tenant has no subscription whose rate limits could change.")
+        }
+        _ = try await connection.execute(DeleteSubscriptionRateLimits(tenantID: tenantID))
+        _ = try await connection.execute(InsertSubscriptionRateLimits(tenantID: tenantID, limits: limits))
     }
 
     private func tenant(_ id: TenantID) async throws -> TenantRow {
@@ -77,17 +88,36 @@ struct AdministrationTransaction {
             InsertKey(
                 id: newID(), tenantID: key.tenantID, userID: nil, key: fresh, digest: digest, name: key.name,
                 scopes: key.scopes,
-                allowedModels: key.allowedModels, expiresAt: key.expiresAt))
+                allowedModels: key.allowedModels, expiresAt: key.expiresAt),
+            rateLimits: key.rateLimits)
     }
 
-    func insertKey(_ statement: InsertKey) async throws -> KeyRow {
+    func insertKey(_ statement: InsertKey, rateLimits: [RateLimitRule] = []) async throws -> KeyRow {
         _ = try await connection.execute(statement)
+        _ = try await connection.execute(InsertKeyRateLimits(keyID: statement.id, limits: rateLimits))
         guard let row = try await connection.execute(FindKey(key: .id(statement.id))).first else {
             throw Refusal.noSuchKey
         }
         let after = try await connection.execute(DescribeKey(id: row.id)).first
         try await audit("key.create", "key", row.id.description, tenantID: row.tenantID, before: nil, after: after)
         return row
+    }
+
+    func changeKey(_ key: KeyReference, _ change: KeyChange) async throws -> KeyRow {
+        guard let found = try await connection.execute(FindKey(key: key)).first else { throw Refusal.noSuchKey }
+        guard found.tenantID != nil else {
+            throw Refusal(.conflict, "An admin key has no rate limits. Take a customer's key.")
+        }
+        _ = try await connection.execute(LockKey(id: found.id))
+        let before = try await connection.execute(DescribeKey(id: found.id)).first
+        _ = try await connection.execute(DeleteKeyRateLimits(keyID: found.id))
+        _ = try await connection.execute(InsertKeyRateLimits(keyID: found.id, limits: change.rateLimits))
+        let after = try await connection.execute(DescribeKey(id: found.id)).first
+        if before != after {
+            try await audit(
+                "key.change", "key", found.id.description, tenantID: found.tenantID, before: before, after: after)
+        }
+        return try await self.key(found.id)
     }
 
     func revokeKey(_ key: KeyReference) async throws -> KeyRow {
@@ -122,6 +152,7 @@ struct AdministrationTransaction {
         _ = try await connection.execute(InsertTierVersion(id: version, tier: tier))
         _ = try await connection.execute(InsertTierPrices(tierVersionID: version, prices: tier.prices))
         _ = try await connection.execute(InsertTierQuotas(tierVersionID: version, quotas: tier.quotas))
+        _ = try await connection.execute(InsertTierRateLimits(tierVersionID: version, limits: tier.rateLimits))
         _ = try await connection.execute(PublishTierVersion(id: version))
         guard let row = try await connection.execute(FindTier(code: tier.code)).first else {
             throw Refusal(

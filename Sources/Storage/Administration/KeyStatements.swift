@@ -1,9 +1,10 @@
 internal import Domain
 internal import PostgresDriver
 
-private let keyColumns: [PostgresType] = [
-    .uuid, .text, .uuid, .text, .text, .text, .textArray, .textArray, .timestamptz, .timestamptz, .timestamptz,
-]
+private let keyColumns: [PostgresType] =
+    [
+        .uuid, .text, .uuid, .text, .text, .text, .textArray, .textArray, .timestamptz, .timestamptz, .timestamptz,
+    ] + rateLimitColumns
 
 private func keyRow(_ row: inout PostgresRow) throws(PostgresError) -> KeyRow {
     let id = KeyID(try row.uuid())
@@ -19,7 +20,7 @@ private func keyRow(_ row: inout PostgresRow) throws(PostgresError) -> KeyRow {
         allowedModels: try row.optionalArray(of: String.self).map { Set($0) },
         createdAt: Timestamp(try row.timestamp()),
         expiresAt: try row.optionalTimestamp().map { Timestamp($0) },
-        revokedAt: try row.optionalTimestamp().map { Timestamp($0) })
+        revokedAt: try row.optionalTimestamp().map { Timestamp($0) }, rateLimits: try rateLimitRules(&row))
 }
 
 struct ListKeys: PostgresStatement {
@@ -33,8 +34,15 @@ struct ListKeys: PostgresStatement {
             (SELECT key_id FROM api_keys WHERE tenant_id = $4 AND key_id > $2::uuid ORDER BY key_id LIMIT $3)
         )
         SELECT k.key_id, k.public_id, k.tenant_id, k.name, k.environment, k.last_four, k.scopes, k.allowed_models, k.created_at,
-            k.expires_at, k.revoked_at
+            k.expires_at, k.revoked_at, l.scopes, l.units, l.amounts, l.bursts
         FROM page JOIN api_keys k ON k.key_id = page.key_id
+        CROSS JOIN LATERAL (
+            SELECT coalesce(array_agg('key'::text ORDER BY unit), '{}') AS scopes,
+                coalesce(array_agg(unit ORDER BY unit), '{}') AS units,
+                coalesce(array_agg(coalesce(amount, -1) ORDER BY unit), '{}') AS amounts,
+                coalesce(array_agg(coalesce(burst, -1) ORDER BY unit), '{}') AS bursts
+            FROM key_rate_limits WHERE key_id = k.key_id
+        ) l
         ORDER BY k.key_id DESC
         """
     static let parameters: [PostgresType] = [.uuid, .uuid, .int8, .uuid]
@@ -55,8 +63,17 @@ struct ListKeys: PostgresStatement {
 
 struct FindKey: PostgresStatement {
     static let sql = """
-        SELECT key_id, public_id, tenant_id, name, environment, last_four, scopes, allowed_models, created_at, expires_at, revoked_at
-        FROM api_keys WHERE key_id = $1 OR public_id = $2
+        SELECT k.key_id, k.public_id, k.tenant_id, k.name, k.environment, k.last_four, k.scopes, k.allowed_models, k.created_at,
+            k.expires_at, k.revoked_at, l.scopes, l.units, l.amounts, l.bursts
+        FROM api_keys k
+        CROSS JOIN LATERAL (
+            SELECT coalesce(array_agg('key'::text ORDER BY unit), '{}') AS scopes,
+                coalesce(array_agg(unit ORDER BY unit), '{}') AS units,
+                coalesce(array_agg(coalesce(amount, -1) ORDER BY unit), '{}') AS amounts,
+                coalesce(array_agg(coalesce(burst, -1) ORDER BY unit), '{}') AS bursts
+            FROM key_rate_limits WHERE key_id = k.key_id
+        ) l
+        WHERE k.key_id = $1 OR k.public_id = $2
         """
     static let parameters: [PostgresType] = [.uuid, .text]
     static let columns = keyColumns
@@ -140,8 +157,10 @@ struct RevokeKey: PostgresStatement {
 struct DescribeKey: PostgresStatement {
     static let sql = """
         SELECT jsonb_build_object('public_id', public_id, 'name', name, 'environment', environment, 'last_four', last_four,
-            'scopes', to_jsonb(scopes), 'allowed_models', to_jsonb(allowed_models), 'expires_at', expires_at, 'revoked_at', revoked_at)
-        FROM api_keys WHERE key_id = $1
+            'scopes', to_jsonb(scopes), 'allowed_models', to_jsonb(allowed_models), 'expires_at', expires_at, 'revoked_at', revoked_at,
+            'rate_limits', (SELECT coalesce(jsonb_agg(jsonb_build_object('unit', l.unit, 'amount', l.amount, 'burst', l.burst)
+                ORDER BY l.unit), '[]') FROM key_rate_limits l WHERE l.key_id = k.key_id))
+        FROM api_keys k WHERE key_id = $1
         """
     static let parameters: [PostgresType] = [.uuid]
     static let columns: [PostgresType] = [.jsonb]

@@ -1,7 +1,8 @@
 internal import Domain
 internal import PostgresDriver
 
-private let tenantColumns: [PostgresType] = [.uuid, .text, .text, .text, .text, .text, .uuid, .timestamptz]
+private let tenantColumns: [PostgresType] =
+    [.uuid, .text, .text, .text, .text, .text, .uuid, .timestamptz] + rateLimitColumns
 
 private func tenantRow(_ row: inout PostgresRow) throws(PostgresError) -> TenantRow {
     let id = TenantID(try row.uuid())
@@ -11,7 +12,8 @@ private func tenantRow(_ row: inout PostgresRow) throws(PostgresError) -> Tenant
     guard let retention = Retention(rawValue: try row.text()) else { throw row.failure(4, "is no retention") }
     return TenantRow(
         id: id, name: name, timeZone: timeZone, state: state, retention: retention, tierCode: try row.optionalText(),
-        tierVersionID: try row.optionalUUID().map { TierVersionID($0) }, createdAt: Timestamp(try row.timestamp()))
+        tierVersionID: try row.optionalUUID().map { TierVersionID($0) }, createdAt: Timestamp(try row.timestamp()),
+        rateLimits: try rateLimitRules(&row))
 }
 
 struct ListTenants: PostgresStatement {
@@ -23,10 +25,18 @@ struct ListTenants: PostgresStatement {
             UNION ALL
             (SELECT tenant_id FROM tenants WHERE tenant_id > $2::uuid ORDER BY tenant_id LIMIT $3)
         )
-        SELECT t.tenant_id, t.name, t.time_zone, t.state, t.retention, v.tier_code, v.tier_version_id, t.created_at
+        SELECT t.tenant_id, t.name, t.time_zone, t.state, t.retention, v.tier_code, v.tier_version_id, t.created_at,
+            l.scopes, l.units, l.amounts, l.bursts
         FROM page JOIN tenants t ON t.tenant_id = page.tenant_id
         LEFT JOIN subscriptions s ON s.tenant_id = t.tenant_id AND s.ends_at IS NULL
         LEFT JOIN tier_versions v ON v.tier_version_id = s.tier_version_id
+        CROSS JOIN LATERAL (
+            SELECT coalesce(array_agg(scope ORDER BY scope, unit), '{}') AS scopes,
+                coalesce(array_agg(unit ORDER BY scope, unit), '{}') AS units,
+                coalesce(array_agg(coalesce(amount, -1) ORDER BY scope, unit), '{}') AS amounts,
+                coalesce(array_agg(coalesce(burst, -1) ORDER BY scope, unit), '{}') AS bursts
+            FROM subscription_rate_limits WHERE subscription_id = s.subscription_id
+        ) l
         ORDER BY t.tenant_id DESC
         """
     static let parameters: [PostgresType] = [.uuid, .uuid, .int8]
@@ -45,10 +55,18 @@ struct ListTenants: PostgresStatement {
 
 struct FindTenant: PostgresStatement {
     static let sql = """
-        SELECT t.tenant_id, t.name, t.time_zone, t.state, t.retention, v.tier_code, v.tier_version_id, t.created_at
+        SELECT t.tenant_id, t.name, t.time_zone, t.state, t.retention, v.tier_code, v.tier_version_id, t.created_at,
+            l.scopes, l.units, l.amounts, l.bursts
         FROM tenants t
         LEFT JOIN subscriptions s ON s.tenant_id = t.tenant_id AND s.ends_at IS NULL
         LEFT JOIN tier_versions v ON v.tier_version_id = s.tier_version_id
+        CROSS JOIN LATERAL (
+            SELECT coalesce(array_agg(scope ORDER BY scope, unit), '{}') AS scopes,
+                coalesce(array_agg(unit ORDER BY scope, unit), '{}') AS units,
+                coalesce(array_agg(coalesce(amount, -1) ORDER BY scope, unit), '{}') AS amounts,
+                coalesce(array_agg(coalesce(burst, -1) ORDER BY scope, unit), '{}') AS bursts
+            FROM subscription_rate_limits WHERE subscription_id = s.subscription_id
+        ) l
         WHERE t.tenant_id = $1
         """
     static let parameters: [PostgresType] = [.uuid]
@@ -81,7 +99,11 @@ struct DescribeTenant: PostgresStatement {
             'tier', v.tier_code, 'price_version', v.tier_version_id, 'quotas', (
                 SELECT coalesce(jsonb_agg(jsonb_build_object('unit', q.unit, 'frequency', q.frequency, 'amount', q.amount,
                     'mode', q.mode) ORDER BY q.unit, q.frequency), '[]')
-                FROM quotas q WHERE q.tenant_id = t.tenant_id AND q.user_id IS NULL AND q.key_id IS NULL AND q.retired_at IS NULL))
+                FROM quotas q WHERE q.tenant_id = t.tenant_id AND q.user_id IS NULL AND q.key_id IS NULL AND q.retired_at IS NULL),
+            'rate_limits', (
+                SELECT coalesce(jsonb_agg(jsonb_build_object('scope', l.scope, 'unit', l.unit, 'amount', l.amount,
+                    'burst', l.burst) ORDER BY l.scope, l.unit), '[]')
+                FROM subscription_rate_limits l WHERE l.subscription_id = s.subscription_id))
         FROM tenants t
         LEFT JOIN subscriptions s ON s.tenant_id = t.tenant_id AND s.ends_at IS NULL
         LEFT JOIN tier_versions v ON v.tier_version_id = s.tier_version_id

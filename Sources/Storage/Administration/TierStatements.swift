@@ -1,11 +1,12 @@
 internal import Domain
 internal import PostgresDriver
 
-private let tierColumns: [PostgresType] = [
-    .text, .text, .timestamptz, .uuid, .int4, .text, .text, .int8, .timestamptz, .textArray, .textArray, .textArray,
-    .textArray,
-    .textArray, .int8Array, .textArray, .textArray,
-]
+private let tierColumns: [PostgresType] =
+    [
+        .text, .text, .timestamptz, .uuid, .int4, .text, .text, .int8, .timestamptz, .textArray, .textArray, .textArray,
+        .textArray,
+        .textArray, .int8Array, .textArray, .textArray,
+    ] + rateLimitColumns
 
 private func tierRow(_ row: inout PostgresRow) throws(PostgresError) -> TierRow {
     let code = try row.text()
@@ -23,7 +24,7 @@ private func tierRow(_ row: inout PostgresRow) throws(PostgresError) -> TierRow 
         code: code, name: name,
         version: TierRow.Version(
             id: id, number: number, state: state, currency: currency, baseFee: baseFee, prices: try prices(&row),
-            quotas: try quotas(&row), createdAt: versionCreatedAt),
+            quotas: try quotas(&row), rateLimits: try rateLimitRules(&row), createdAt: versionCreatedAt),
         createdAt: createdAt)
 }
 
@@ -71,7 +72,7 @@ struct ListTiers: PostgresStatement {
         )
         SELECT t.code, t.name, t.created_at, v.tier_version_id, v.version, v.state, v.currency, v.base_fee_micros, v.created_at,
             p.meters, p.models, p.unit_prices, q.units, q.frequencies, q.amounts, q.modes,
-            q.alignments
+            q.alignments, l.scopes, l.units, l.amounts, l.bursts
         FROM page JOIN tiers t ON t.code = page.code
         CROSS JOIN LATERAL (
             SELECT * FROM tier_versions v WHERE v.tier_code = t.code AND v.state <> 'draft'
@@ -91,6 +92,13 @@ struct ListTiers: PostgresStatement {
                 coalesce(array_agg(alignment ORDER BY unit, frequency), '{}') AS alignments
             FROM tier_quotas WHERE tier_version_id = v.tier_version_id
         ) q
+        CROSS JOIN LATERAL (
+            SELECT coalesce(array_agg(scope ORDER BY scope, unit), '{}') AS scopes,
+                coalesce(array_agg(unit ORDER BY scope, unit), '{}') AS units,
+                coalesce(array_agg(coalesce(amount, -1) ORDER BY scope, unit), '{}') AS amounts,
+                coalesce(array_agg(coalesce(burst, -1) ORDER BY scope, unit), '{}') AS bursts
+            FROM tier_rate_limits WHERE tier_version_id = v.tier_version_id
+        ) l
         ORDER BY t.code
         """
     static let parameters: [PostgresType] = [.text, .text, .int8]
@@ -111,7 +119,7 @@ struct FindTier: PostgresStatement {
     static let sql = """
         SELECT t.code, t.name, t.created_at, v.tier_version_id, v.version, v.state, v.currency, v.base_fee_micros, v.created_at,
             p.meters, p.models, p.unit_prices, q.units, q.frequencies, q.amounts, q.modes,
-            q.alignments
+            q.alignments, l.scopes, l.units, l.amounts, l.bursts
         FROM tiers t
         CROSS JOIN LATERAL (
             SELECT * FROM tier_versions v WHERE v.tier_code = t.code AND v.state <> 'draft'
@@ -131,6 +139,13 @@ struct FindTier: PostgresStatement {
                 coalesce(array_agg(alignment ORDER BY unit, frequency), '{}') AS alignments
             FROM tier_quotas WHERE tier_version_id = v.tier_version_id
         ) q
+        CROSS JOIN LATERAL (
+            SELECT coalesce(array_agg(scope ORDER BY scope, unit), '{}') AS scopes,
+                coalesce(array_agg(unit ORDER BY scope, unit), '{}') AS units,
+                coalesce(array_agg(coalesce(amount, -1) ORDER BY scope, unit), '{}') AS amounts,
+                coalesce(array_agg(coalesce(burst, -1) ORDER BY scope, unit), '{}') AS bursts
+            FROM tier_rate_limits WHERE tier_version_id = v.tier_version_id
+        ) l
         WHERE t.code = $1
         """
     static let parameters: [PostgresType] = [.text]
@@ -234,7 +249,10 @@ struct DescribeTierVersion: PostgresStatement {
                 FROM tier_prices p WHERE p.tier_version_id = v.tier_version_id),
             'quotas', (SELECT coalesce(jsonb_agg(jsonb_build_object('unit', q.unit, 'frequency', q.frequency, 'amount', q.amount,
                 'mode', q.mode, 'alignment', q.alignment) ORDER BY q.unit, q.frequency), '[]')
-                FROM tier_quotas q WHERE q.tier_version_id = v.tier_version_id))
+                FROM tier_quotas q WHERE q.tier_version_id = v.tier_version_id),
+            'rate_limits', (SELECT coalesce(jsonb_agg(jsonb_build_object('scope', l.scope, 'unit', l.unit, 'amount', l.amount,
+                'burst', l.burst) ORDER BY l.scope, l.unit), '[]')
+                FROM tier_rate_limits l WHERE l.tier_version_id = v.tier_version_id))
         FROM tier_versions v JOIN tiers t ON t.code = v.tier_code
         WHERE v.tier_version_id = $1
         """

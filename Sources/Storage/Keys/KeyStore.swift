@@ -36,7 +36,7 @@ struct FindKeys: PostgresStatement {
     static let sql = """
         SELECT k.key_id, k.public_id, k.digest, k.tenant_id, k.user_id, k.environment, k.scopes, k.allowed_models, k.expires_at,
             k.revoked_at, t.state, t.time_zone, t.retention, s.tier_version_id, q.ids, q.units, q.frequencies, q.amounts, q.modes,
-            q.levels, q.anchors
+            q.levels, q.anchors, l.scopes, l.units, l.amounts, l.bursts
         FROM api_keys k
         LEFT JOIN tenants t ON t.tenant_id = k.tenant_id
         LEFT JOIN subscriptions s ON s.tenant_id = k.tenant_id AND s.ends_at IS NULL
@@ -49,14 +49,20 @@ struct FindKeys: PostgresStatement {
             FROM quotas WHERE quotas.tenant_id = k.tenant_id AND quotas.retired_at IS NULL
                 AND (quotas.user_id IS NULL OR quotas.user_id = k.user_id) AND (quotas.key_id IS NULL OR quotas.key_id = k.key_id)
         ) q ON true
+        LEFT JOIN LATERAL (
+            SELECT array_agg(scope ORDER BY scope, unit) AS scopes, array_agg(unit ORDER BY scope, unit) AS units,
+                array_agg(amount ORDER BY scope, unit) AS amounts, array_agg(coalesce(burst, -1) ORDER BY scope, unit) AS bursts
+            FROM rate_limits_in_force(k.key_id, s.subscription_id, s.tier_version_id)
+        ) l ON true
         WHERE k.public_id = ANY ($1)
         """
     static let parameters: [PostgresType] = [.textArray]
-    static let columns: [PostgresType] = [
-        .uuid, .text, .bytea, .uuid, .uuid, .text, .textArray, .textArray, .timestamptz, .timestamptz, .text, .text,
-        .text, .uuid,
-        .uuidArray, .textArray, .textArray, .int8Array, .textArray, .textArray, .timestamptzArray,
-    ]
+    static let columns: [PostgresType] =
+        [
+            .uuid, .text, .bytea, .uuid, .uuid, .text, .textArray, .textArray, .timestamptz, .timestamptz, .text, .text,
+            .text, .uuid,
+            .uuidArray, .textArray, .textArray, .int8Array, .textArray, .textArray, .timestamptzArray,
+        ] + rateLimitColumns
 
     let publicIDs: [String]
 
@@ -80,12 +86,13 @@ struct FindKeys: PostgresStatement {
         let retention = Retention(rawValue: try row.optionalText() ?? "") ?? .none
         let tier = try row.optionalUUID().map { TierVersionID($0) }
         let quotas = try quotas(&row)
+        let rateLimits = RateLimits(try rateLimitRules(&row))
         let holder: KeyRecord.Holder
         if let tenantID {
             let principal = Principal(
                 tenantID: tenantID, keyID: keyID, userID: userID, scopes: scopes, allowedModels: allowedModels,
                 environment: environment, tierVersionID: tier ?? TierVersionID(high: 0, low: 0), quotas: quotas,
-                timeZone: timeZone,
+                rateLimits: rateLimits, timeZone: timeZone,
                 retention: retention)
             holder = .customer(principal, state != "active" ? .suspended : tier == nil ? .unsubscribed : .active)
         } else {

@@ -145,8 +145,8 @@ paths:
               schema: { $ref: '#/components/schemas/Readiness' }
               example:
                 ready: true
-                degraded: [redis]
-                checks: { postgres: ok, redis: unavailable, settlement: ok, routes: ok }
+                degraded: [redis, rate_limits]
+                checks: { postgres: ok, redis: unavailable, rate_limits: in_process, settlement: ok, routes: ok }
         '400': { $ref: '#/components/responses/BadRequest' }
         '408': { $ref: '#/components/responses/RequestTimeout' }
         '413': { $ref: '#/components/responses/ContentTooLarge' }
@@ -165,7 +165,7 @@ paths:
               example:
                 ready: false
                 degraded: [postgres, settlement]
-                checks: { postgres: unavailable, redis: ok, settlement: unavailable, routes: ok }
+                checks: { postgres: unavailable, redis: ok, rate_limits: ok, settlement: unavailable, routes: ok }
         '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
 
   /openapi.yaml:
@@ -735,7 +735,9 @@ components:
       schema: { type: string, pattern: '^[A-Za-z0-9._-]{1,128}$' }
     RateLimitPolicy:
       description: >-
-        The tenant's limits, `q` units in `w` seconds, or for all time without `w`. Clients ignore what they do not know.
+        The limits of the tenant and the key, `q` units in `w` seconds, or at once or for all time without `w`. Quotas have
+        names such as `tokens-month`; `rpm`, `tpm` and `concurrency` are the tenant's rate limits, with `key-` in front
+        those of the key. Clients ignore what they do not know.
       schema: { type: string }
       example: '"tokens-month";q=1000000;w=2678400;qu="tokens"'
     RateLimit:
@@ -744,7 +746,7 @@ components:
       schema: { type: string }
       example: '"tokens-month";r=409233;t=86400'
     LimitRequests:
-      description: Requests in the period of the tightest request quota. Left out where there is none.
+      description: Requests in the period of the tightest quota or rate limit of requests. Left out where there is none.
       schema: { type: integer, format: int64, minimum: 0 }
     RemainingRequests:
       description: Requests left in it.
@@ -753,7 +755,7 @@ components:
       description: How long until it begins anew, as in `6m0s` or `250ms`.
       schema: { type: string, pattern: '^([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]+)?s|[0-9]+ms)$' }
     LimitTokens:
-      description: Tokens in the period of the tightest token quota. Left out where there is none.
+      description: Tokens in the period of the tightest quota or rate limit of tokens. Left out where there is none.
       schema: { type: integer, format: int64, minimum: 0 }
     RemainingTokens:
       description: Tokens left in it.
@@ -793,7 +795,9 @@ components:
       schema: { type: string, pattern: '^[0-9]+; currency=[A-Z]{3}$' }
       example: 11; currency=USD
     Degraded:
-      description: What the gateway does without at the moment, as in `redis`. Left out when nothing is missing.
+      description: >-
+        What the gateway does without at the moment, one field for each: `redis`; `rate_limits` where the limits of this
+        request are enforced by each gateway on its own. Left out when nothing is missing.
       schema: { type: string }
       example: redis
     IdempotentReplayed:
@@ -963,8 +967,10 @@ components:
                 fix: Send 4 numbers for each row.
     QuotaExceeded:
       description: >-
-        `quota_exceeded`. The body has the numbers that decided; nothing was held and no worker was called. Sending the
-        request again before `resets_at` does not help.
+        `quota_exceeded`: a quota is used up, and sending the request again before `resets_at` does not help.
+        `rate_limited`: too much came in a short time, and the request can be sent again after Retry-After; without that
+        field it asks for more than the limit ever allows. The body has the numbers that decided; nothing was consumed
+        and no worker was called.
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
         Retry-After: { $ref: '#/components/headers/RetryAfter' }
@@ -979,7 +985,7 @@ components:
         x-ratelimit-reset-tokens: { $ref: '#/components/headers/ResetTokens' }
       content:
         application/problem+json:
-          schema: { $ref: '#/components/schemas/QuotaProblem' }
+          schema: { $ref: '#/components/schemas/LimitProblem' }
           example:
             type: https://iana.org/assignments/http-problem-types#quota-exceeded
             title: Request cannot be satisfied as assigned quota has been exceeded
@@ -1140,13 +1146,19 @@ components:
           type: array
           description: The checks that are not `ok`, without those that are not configured.
           uniqueItems: true
-          items: { type: string, enum: [postgres, redis, settlement, routes] }
+          items: { type: string, enum: [postgres, redis, rate_limits, settlement, routes] }
         checks:
           type: object
-          required: [postgres, redis, settlement, routes]
+          required: [postgres, redis, rate_limits, settlement, routes]
           properties:
             postgres: { $ref: '#/components/schemas/CheckResult' }
             redis: { $ref: '#/components/schemas/CheckResult' }
+            rate_limits:
+              description: >-
+                Whether rate limits hold over all gateways, or each gateway enforces them on its own: where there is no
+                Redis, or while it is away.
+              type: string
+              enum: [ok, in_process]
             settlement: { $ref: '#/components/schemas/CheckResult' }
             routes: { $ref: '#/components/schemas/CheckResult' }
     CheckResult:
@@ -1529,6 +1541,38 @@ components:
                 description: A JSON Pointer into the body, as in `/name`, or a parameter's name, as in `limit`.
               message: { type: string, description: What is wrong. }
               fix: { type: string, description: What to do about it. }
+    LimitProblem:
+      oneOf:
+        - { $ref: '#/components/schemas/QuotaProblem' }
+        - { $ref: '#/components/schemas/RateProblem' }
+    RateProblem:
+      allOf:
+        - { $ref: '#/components/schemas/Problem' }
+        - type: object
+          required: [violated-policies, rate_limit]
+          properties:
+            violated-policies:
+              type: array
+              minItems: 1
+              items: { type: string }
+            rate_limit:
+              type: object
+              required: [policy, scope, unit, limit, burst, remaining, requested]
+              properties:
+                policy: { type: string, examples: [rpm] }
+                scope: { type: string, enum: [tenant, key] }
+                unit: { type: string, enum: [requests, tokens, concurrency] }
+                limit:
+                  description: Units per minute; under way at once for concurrency.
+                  $ref: '#/components/schemas/Count'
+                burst:
+                  description: The most units that can come at once after a pause.
+                  $ref: '#/components/schemas/Count'
+                remaining: { $ref: '#/components/schemas/Count' }
+                requested: { $ref: '#/components/schemas/Count' }
+                retry_after_ms:
+                  description: Left out, as is `Retry-After`, where waiting does not help.
+                  $ref: '#/components/schemas/Count'
     QuotaProblem:
       allOf:
         - { $ref: '#/components/schemas/Problem' }

@@ -24,6 +24,7 @@ struct ProcessHealth: HealthSource {
     let watch: DatabaseWatch
     let settler: any Settler
     let routes: RouteDirectory
+    let rates: RateKeeper
     let isRedisConfigured: Bool
 
     func report() async -> HealthReport {
@@ -31,6 +32,7 @@ struct ProcessHealth: HealthSource {
         return HealthReport(
             postgres: watch.state, redis: isRedisConfigured ? snapshot.redis : .notConfigured,
             isSettlementAccepting: settler.isAccepting,
+            rateLimits: !isRedisConfigured ? .notConfigured : rates.isDegraded ? .unavailable : .available,
             models: Dictionary(
                 uniqueKeysWithValues: snapshot.table.models.map { ($0.profile.name, !$0.replicas.isEmpty) }))
     }

@@ -40,6 +40,8 @@ enum ServerComposition {
                 quota: base.quota, everyMilliseconds: min(Int64(settings.leaseSeconds) * 100, 500), logger: logger))
         services.append(
             ClaimService(claims: base.claims, everyMilliseconds: Int64(settings.leaseSeconds) * 250))
+        services.append(
+            RateService(rates: base.rates, everyMilliseconds: Int64(settings.rateLeaseMilliseconds) / 4))
         if settings.roles.contains(.admin) {
             services.append(
                 AdminComposition.make(

@@ -14,6 +14,7 @@ struct ServerParts: Sendable {
     let keys: KeyCache
     let routes: RouteDirectory
     let prices: PriceBook
+    let rates: RateKeeper
     let quota: QuotaKeeper
     let claims: ClaimKeeper
     let settler: SettlementWriters
@@ -62,6 +63,7 @@ struct ServerParts: Sendable {
         claims = ClaimKeeper(
             store: ClaimStore(pool: pools.claims, gatewayID: gatewayID, claimMilliseconds: leaseMilliseconds),
             logger: logger)
+        rates = Self.rates(settings, redis: redis, gatewayID: gatewayID, time: time, logger: logger)
 
         settler = try SettlementWriters(settings: settings, gatewayID: gatewayID, time: time, logger: logger)
         var clientConfiguration = WorkerClient.Configuration()
@@ -72,12 +74,28 @@ struct ServerParts: Sendable {
             channels: ["weir_control"], logger: logger)
         records = CustomerStore(pool: pools.reader)
         watch = DatabaseWatch(time: time)
-        health = ProcessHealth(watch: watch, settler: settler, routes: routes, isRedisConfigured: redis != nil)
+        health = ProcessHealth(
+            watch: watch, settler: settler, routes: routes, rates: rates, isRedisConfigured: redis != nil)
+    }
+
+    private static func rates(
+        _ settings: Settings, redis: RedisClient?, gatewayID: GatewayID, time: any TimeSource, logger: Logger
+    ) -> RateKeeper {
+        var configuration = RateKeeper.Configuration()
+        configuration.leaseMilliseconds = Int64(settings.rateLeaseMilliseconds)
+        return RateKeeper(
+            shared: redis.map {
+                RedisRateLimiter(
+                    redis: $0, gatewayID: gatewayID, leaseMilliseconds: configuration.leaseMilliseconds)
+            },
+            own: InProcessRateLimiter(
+                gatewayID: gatewayID, leaseMilliseconds: configuration.leaseMilliseconds, time: time),
+            configuration: configuration, time: time, logger: logger)
     }
 
     var gatewayParts: GatewayServer.Parts {
         var parts = GatewayServer.Parts(
-            keys: keys, routes: routes, prices: prices, quota: quota, claims: claims,
+            keys: keys, routes: routes, prices: prices, rates: rates, quota: quota, claims: claims,
             backend: WorkerBackend(client: workers),
             settler: settler,
             records: records, health: health, time: time)

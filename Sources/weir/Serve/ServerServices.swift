@@ -73,6 +73,22 @@ struct ClaimService: Service {
     }
 }
 
+/// Tells what was spent of rate limits while the process serves, and gives back what is held of them at its end.
+struct RateService: Service {
+    let rates: RateKeeper
+    let everyMilliseconds: Int64
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                await rates.keep()
+                try? await Task.sleep(nanoseconds: UInt64(max(everyMilliseconds, 25)) * 1_000_000)
+            }
+        }
+        await rates.drain()
+    }
+}
+
 /// Ends the settlement writers once nothing in front of them is serving any more.
 struct SettlementService: Service {
     let settler: SettlementWriters

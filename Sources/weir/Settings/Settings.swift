@@ -18,6 +18,7 @@ struct Settings: Sendable {
     let settlementLingerMicroseconds: Int
     let settlementQueueLimit: Int
     let leaseSeconds: Int
+    let rateLeaseMilliseconds: Int
     let cacheDefaultSeconds: Int
     let cacheMaximumSeconds: Int
     let inferenceTimeoutMilliseconds: Int
@@ -76,6 +77,7 @@ struct Settings: Sendable {
         settlementLingerMicroseconds = reader.number("WEIR_SETTLEMENT_LINGER_US")
         settlementQueueLimit = reader.number("WEIR_SETTLEMENT_QUEUE_LIMIT")
         leaseSeconds = reader.number("WEIR_LEASE_SECONDS")
+        rateLeaseMilliseconds = reader.number("WEIR_RATE_LEASE_MS")
         cacheDefaultSeconds = reader.cacheDefaultSeconds
         cacheMaximumSeconds = reader.number("CACHE_MAX_TTL")
         inferenceTimeoutMilliseconds = reader.number("INFERENCE_TIMEOUT_SECONDS")

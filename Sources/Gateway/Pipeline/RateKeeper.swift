@@ -1,0 +1,311 @@
+public import Domain
+public import Logging
+internal import Metrics
+internal import Synchronization
+
+/// What a request took of its caller's rate limits.
+struct RateTake: Sendable {
+    let tenant: RateBook.Take?
+    let key: RateBook.Take?
+}
+
+/// Takes rate limits for requests: from what this gateway holds where that covers them, from their owner where not.
+///
+/// The owner is Redis, whose limits hold over all gateways. While Redis is away this process is the owner of limits of its own: it goes on
+/// serving, and each gateway enforces the limits for itself. All state is in one ``RateBook`` per scope behind a lock per tenant.
+public final class RateKeeper: Sendable {
+    public struct Configuration: Sendable {
+        /// How long a gateway may use what it holds without saying so.
+        public var leaseMilliseconds: Int64 = 2_000
+        /// Requests that may wait for one tenant's exchange.
+        public var waitingLimit = 10_000
+        public init() {}
+    }
+
+    private let shared: (any RateLimiter)?
+    private let own: InProcessRateLimiter
+    private let configuration: Configuration
+    private let time: any TimeSource
+    private let logger: Logger
+    private let metrics = RateMetrics()
+    private let accounts = Mutex<[TenantID: RateTenant]>([:])
+    /// Who owns the limits: even is Redis, odd is this process. What is held from one owner is nothing to the other.
+    private let ownership: Atomic<UInt32>
+    private let lastExchange = Atomic<UInt64>(0)
+
+    /// - Parameters:
+    ///   - shared: the limits of all gateways; `nil` where there is no Redis.
+    ///   - own: the limits of this process.
+    public init(
+        shared: (any RateLimiter)?, own: InProcessRateLimiter, configuration: Configuration, time: any TimeSource,
+        logger: Logger
+    ) {
+        self.shared = shared
+        self.own = own
+        self.configuration = configuration
+        self.time = time
+        self.logger = logger
+        ownership = Atomic(shared == nil ? 1 : 0)
+        metrics.degraded(false)
+    }
+
+    /// Whether limits that gateways should share are enforced by each on its own.
+    public var isDegraded: Bool { shared != nil && !ownership.load(ordering: .relaxed).isMultiple(of: 2) }
+
+    // MARK: Requests
+
+    /// Takes one request, `tokens` tokens and a slot, of the tenant's limits and of the key's: all of them or none.
+    /// - Returns: `nil` for a caller without rate limits.
+    /// - Throws: `rate_limited` with the numbers that decided, or `overloaded`.
+    func take(tokens: Int64, for principal: Principal) async throws(Refusal) -> RateTake? {
+        guard let limits = principal.rateLimits else { return nil }
+        let need = RateNeed(principal, limits, tokens: tokens)
+        let tenant = rateTenant(principal.tenantID)
+        let owner = ownership.load(ordering: .relaxed)
+        let now = time.monotonicNanoseconds
+        if let take = tenant.state.withLock({ $0.take(need, owner: owner, at: now) }) { return take }
+        if let refusal = need.impossible(metrics) { throw refusal }
+        return try await wait(need, tenant)
+    }
+
+    private func wait(_ need: RateNeed, _ tenant: RateTenant) async throws(Refusal) -> RateTake {
+        while true {
+            switch await turn(tenant) {
+            case .overloaded:
+                throw Refusal(
+                    .overloaded, "Too many requests of this account are waiting. Try again in a second.",
+                    retryAfterSeconds: 1)
+            case .waited(let refusal):
+                let owner = ownership.load(ordering: .relaxed)
+                let now = time.monotonicNanoseconds
+                if let take = tenant.state.withLock({ $0.take(need, owner: owner, at: now) }) { return take }
+                if let refusal, let shared = need.shared(refusal) { throw metrics.limited(shared) }
+            case .ask:
+                switch await ask(need, tenant) {
+                case .taken(let take): return take
+                case .refused(let refusal): throw metrics.limited(refusal)
+                }
+            }
+        }
+    }
+
+    /// The request goes on: it counts, whatever becomes of it.
+    func admit(_ take: RateTake, for principal: Principal) {
+        rateTenant(principal.tenantID).state.withLock { state in
+            state.change(take, principal.keyID) { $0.admit($1) }
+        }
+    }
+
+    /// The request was refused by something else: as if it had never come.
+    func giveBack(_ take: RateTake, for principal: Principal) {
+        rateTenant(principal.tenantID).state.withLock { state in
+            state.change(take, principal.keyID) { $0.giveBack($1) }
+        }
+    }
+
+    /// The admitted request has ended and used so many tokens; what it took beyond them is free again.
+    func settle(_ take: RateTake, usedTokens: Int64, for principal: Principal) {
+        let tenantTokens = principal.rateLimits?.tenant.tokens?.microseconds(for: usedTokens) ?? 0
+        let keyTokens = principal.rateLimits?.key.tokens?.microseconds(for: usedTokens) ?? 0
+        rateTenant(principal.tenantID).state.withLock { state in
+            if let part = take.tenant { state.tenant.book.settle(part, usedTokens: tenantTokens) }
+            if let part = take.key { state.keys[principal.keyID]?.book.settle(part, usedTokens: keyTokens) }
+        }
+    }
+
+    /// The numbers of the headers that show limits, as far as this gateway knows them.
+    func readings(for principal: Principal) -> [LimitReading] {
+        guard let limits = principal.rateLimits else { return [] }
+        let now = time.monotonicNanoseconds
+        return rateTenant(principal.tenantID).state.withLock { state in
+            var readings: [LimitReading] = []
+            for scope in RateScope.allCases {
+                for unit in RateUnit.allCases {
+                    guard let limit = limits[scope][unit] else { continue }
+                    readings.append(state.reading(scope, unit, limit, principal.keyID, at: now))
+                }
+            }
+            return readings
+        }
+    }
+
+    // MARK: Exchanges
+
+    private enum Turn {
+        /// The caller is to ask the owner.
+        case ask
+        /// Somebody else's asking has ended, with this refusal.
+        case waited(RateRefusal?)
+        case overloaded
+    }
+
+    private func turn(_ tenant: RateTenant) async -> Turn {
+        let place = tenant.state.withLock { state -> Turn? in
+            guard state.isAsking else {
+                state.isAsking = true
+                return .ask
+            }
+            return state.waiting.count < configuration.waitingLimit ? nil : .overloaded
+        }
+        if let place { return place }
+        return .waited(
+            await withCheckedContinuation { continuation in
+                let isStillAsked = tenant.state.withLock { state -> Bool in
+                    guard state.isAsking else { return false }
+                    state.waiting.append(continuation)
+                    return true
+                }
+                if !isStillAsked { continuation.resume(returning: nil) }
+            })
+    }
+
+    private enum Asked {
+        case taken(RateTake)
+        case refused(RateRefusal)
+    }
+
+    /// Asks the owner for what a request needs and some more. Whoever calls has the tenant's turn.
+    private func ask(_ need: RateNeed, _ tenant: RateTenant) async -> Asked {
+        while true {
+            let owner = ownership.load(ordering: .relaxed)
+            let sentAt = time.monotonicNanoseconds
+            let quick = UInt64(configuration.leaseMilliseconds) * 250_000
+            let demands = tenant.state.withLock {
+                $0.demands(need, owner: owner, isQuickNanoseconds: quick, at: sentAt)
+            }
+            guard let answer = await exchange(need.tenantID, demands, owner: owner) else {
+                tenant.state.withLock { $0.loseAll() }
+                continue
+            }
+            let now = time.monotonicNanoseconds
+            let asked = tenant.state.withLock { state -> Asked? in
+                state.answered(demands, answer, sentAt: sentAt, lifetime: lifetimeNanoseconds, at: now)
+                if let shortage = answer.shortage {
+                    return .refused(state.refusal(shortage, demands, need, at: now))
+                }
+                return state.take(need, owner: owner, at: now).map { .taken($0) }
+            }
+            // A lease that ended before its answer came is asked for again.
+            guard let asked else { continue }
+            var refusal: RateRefusal?
+            if case .refused(let numbers) = asked { refusal = numbers }
+            release(tenant, refusal)
+            return asked
+        }
+    }
+
+    private var lifetimeNanoseconds: UInt64 { UInt64(configuration.leaseMilliseconds) * 1_000_000 }
+
+    private func release(_ tenant: RateTenant, _ refusal: RateRefusal?) {
+        let waiting = tenant.state.withLock { state in
+            defer { state.waiting = [] }
+            state.isAsking = false
+            return state.waiting
+        }
+        for continuation in waiting { continuation.resume(returning: refusal) }
+    }
+
+    /// - Returns: `nil` where the owner changed meanwhile.
+    private func exchange(_ tenantID: TenantID, _ demands: [RateDemand], owner: UInt32) async -> RateAnswer? {
+        guard owner.isMultiple(of: 2), let shared else {
+            metrics.exchangedHere()
+            return own.exchangeAtOnce(tenantID, demands)
+        }
+        lastExchange.store(time.monotonicNanoseconds, ordering: .relaxed)
+        do throws(StoreUnavailable) {
+            let answer = try await shared.exchange(tenantID, demands)
+            metrics.exchangedThere()
+            return answer
+        } catch {
+            change(from: owner, cause: error.cause)
+            return nil
+        }
+    }
+
+    /// The other one owns the limits from now on.
+    private func change(from owner: UInt32, cause: String?) {
+        let (done, _) = ownership.compareExchange(
+            expected: owner, desired: owner &+ 1, ordering: .acquiringAndReleasing)
+        guard done else { return }
+        metrics.degraded(cause != nil)
+        if let cause {
+            logger.warning("rate limits are enforced by each gateway on its own", metadata: ["cause": "\(cause)"])
+        } else {
+            logger.notice("rate limits are shared by all gateways again")
+        }
+    }
+
+    // MARK: Upkeep
+
+    /// Says what was spent, renews what is used and gives back what is not; called several times in a lease's life.
+    public func keep() async {
+        await probe()
+        await visitAll(givesBack: false)
+    }
+
+    /// Gives everything back that is not in use; the gateway is stopping.
+    public func drain() async {
+        await visitAll(givesBack: true)
+    }
+
+    /// Asks Redis whether it is there, if nobody else did lately.
+    private func probe() async {
+        guard let shared else { return }
+        let owner = ownership.load(ordering: .relaxed)
+        let isAway = !owner.isMultiple(of: 2)
+        let quiet = time.monotonicNanoseconds &- lastExchange.load(ordering: .relaxed)
+        guard isAway || quiet >= lifetimeNanoseconds / 4 else { return }
+        do throws(StoreUnavailable) {
+            _ = try await shared.exchange(TenantID(high: 0, low: 0), [])
+            if isAway { change(from: owner, cause: nil) }
+        } catch {
+            if !isAway { change(from: owner, cause: error.cause) }
+        }
+    }
+
+    /// Tenants whose exchanges are under way together.
+    private static let visitWidth = 32
+
+    private func visitAll(givesBack: Bool) async {
+        let all = accounts.withLock { Array($0) }
+        await withTaskGroup(of: Void.self) { group in
+            for (index, (id, tenant)) in all.enumerated() {
+                if index >= Self.visitWidth { await group.next() }
+                group.addTask { await self.visit(id, tenant, givesBack: givesBack) }
+            }
+        }
+    }
+
+    private func visit(_ id: TenantID, _ tenant: RateTenant, givesBack: Bool) async {
+        let owner = ownership.load(ordering: .relaxed)
+        let sentAt = time.monotonicNanoseconds
+        let demands = tenant.state.withLock { state -> [RateDemand] in
+            guard !state.isAsking else { return [] }
+            let demands = state.upkeep(owner: owner, givesBack: givesBack, at: sentAt)
+            state.isAsking = !demands.isEmpty
+            return demands
+        }
+        guard !demands.isEmpty else { return }
+        if let answer = await exchange(id, demands, owner: owner) {
+            let now = time.monotonicNanoseconds
+            tenant.state.withLock {
+                $0.answered(demands, answer, sentAt: sentAt, lifetime: lifetimeNanoseconds, at: now)
+            }
+        } else {
+            tenant.state.withLock { $0.loseAll() }
+        }
+        release(tenant, nil)
+    }
+
+    private func rateTenant(_ id: TenantID) -> RateTenant {
+        accounts.withLock { accounts in
+            if let known = accounts[id] { return known }
+            let made = RateTenant()
+            accounts[id] = made
+            return made
+        }
+    }
+
+    /// How many requests of a tenant wait for an exchange now.
+    func waitingCount(of tenantID: TenantID) -> Int { rateTenant(tenantID).state.withLock { $0.waiting.count } }
+}
