@@ -114,7 +114,7 @@ struct SettleClaimedTests {
     func lateOwner() async throws {
         try await StorageHarness.with { harness in
             try await harness.withClaims { store in
-                let late = try await claimed(store, "taken")
+                let late = try await claimed(store, "taken", body: "late")
                 let gone = try await claimed(store, "gone")
                 let free = try await claimed(store, "free")
                 try await harness.run(
@@ -122,7 +122,7 @@ struct SettleClaimedTests {
                     UPDATE idempotency_keys SET expires_at = clock_timestamp() - interval '1 ms' WHERE idempotency_key = 'taken';
                     DELETE FROM idempotency_keys WHERE idempotency_key = 'gone';
                     """)
-                let second = try await claimed(store, "taken")
+                let second = try await claimed(store, "taken", body: "second")
                 let plain = Seed.settlement()
                 let refused = try await harness.settleClaimed([late, gone, free, plain])
                 #expect(refused == [late.requestID: .claimLost, gone.requestID: .claimLost])
@@ -130,9 +130,14 @@ struct SettleClaimedTests {
                     Set(harness.identifiers("entry_id", in: "ledger")) == [free.requestID, plain.requestID])
                 try await #expect(
                     Set(harness.identifiers("request_id", in: "requests")) == [free.requestID, plain.requestID])
+                #expect(try await store.claim(.new("taken"), fingerprint: Self.fingerprint) == .inFlight)
                 try await #expect(harness.settleClaimed([second]).isEmpty)
-                // Too late also after the answer.
+                // Too late also after the answer, which it leaves as it is.
                 try await #expect(harness.settleClaimed([late]) == [late.requestID: .claimLost])
+                try await #expect(
+                    harness.ask(
+                        "SELECT request_id, convert_from(answer_body, 'UTF8') FROM idempotency_keys WHERE idempotency_key = 'taken'"
+                    ) == ["\(second.requestID)|second"])
                 try await #expect(harness.ask("SELECT count(*) FROM ledger") == ["3"])
             }
         }
