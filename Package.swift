@@ -133,7 +133,8 @@ let package = Package(
         tests("AdminTests", uses: ["Admin", "Domain", "TestSupport"], [hummingbird, hummingbirdTesting]),
         tests("JobsTests", uses: ["Jobs", "Domain", "TestSupport"], [logging, serviceLifecycle]),
         tests(
-            "WeirTests", uses: ["weir", "Domain", "InferenceClient", "TestSupport"],
-            [argumentParser, coreMetrics, logging, nioCore, serviceLifecycle]),
+            "WeirTests",
+            uses: ["weir", "Domain", "Gateway", "InferenceClient", "RedisDriver", "Storage", "TestSupport"],
+            [argumentParser, coreMetrics, logging, nioCore, nioPosix, serviceLifecycle]),
     ]
 )

@@ -117,11 +117,11 @@ import Testing
 
     @Test(
         "never more than the burst and the rate in any window, never more under way, through crashes",
-        arguments: 0..<24 as Range<UInt64>)
+        arguments: 0..<12 as Range<UInt64>)
     func neverMore(seed: UInt64) {
         var run = Simulation(seed: seed, gateways: 3)
         let crashes = seed.isMultiple(of: 2)
-        for step in 0..<1_500 {
+        for step in 0..<1_000 {
             run.now += Int64.random(in: 0...8_000, using: &run.random)
             run.finish()
             let gateway = Int.random(in: 0..<3, using: &run.random)
@@ -162,7 +162,7 @@ import Testing
             run.now += 40_000
             run.finish()
             if step % 3 == 0 { run.upkeep(0) }
-            #expect(run.request(0, bound: 2, used: 1, for: 1_000, isVoid: false))
+            #expect(run.request(0, bound: 2, used: 1, for: 1_000, isVoid: false) == true)
         }
         #expect(run.exchanges < 1_100, "\(run.exchanges)")
     }
@@ -176,7 +176,7 @@ import Testing
         run.now += Self.lifetime - 1
         #expect(run.request(1, bound: 10, used: 10, for: 0, isVoid: false) == false)
         run.now += 1
-        for _ in 0..<12 { #expect(run.request(1, bound: 10, used: 10, for: .max / 2, isVoid: false)) }
+        for _ in 0..<12 { #expect(run.request(1, bound: 10, used: 10, for: .max / 2, isVoid: false) == true) }
     }
 
     @Test("a lease that was lost is not given back by what was taken from it, but its slots are")

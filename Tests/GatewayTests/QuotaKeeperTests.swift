@@ -433,8 +433,8 @@ import Testing
         parts.quota.settle(held, usedTokens: 40, of: Installation.tenant)
         #expect(parts.quota.readings(for: principal).map(\.remaining) == [999, 4_960])
         let reading = try #require(parts.quota.readings(for: principal).first)
-        #expect(reading.resetSeconds == 16 * 86_400 + 10 * 3_600)
-        #expect(reading.windowSeconds == 31 * 86_400 - 3_600)
+        #expect(reading.resetSeconds == Int64(16 * 86_400 + 10 * 3_600))
+        #expect(reading.windowSeconds == Int64(31 * 86_400 - 3_600))
         #expect(parts.quota.readings(for: Installation.principal(quotas: [])).isEmpty)
     }
 }

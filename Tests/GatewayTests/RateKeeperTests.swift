@@ -87,6 +87,10 @@ final class SharedLimits: Sendable {
         return count
     }
 
+    private func expect(_ count: Int, _ expected: Int, sourceLocation: SourceLocation = #_sourceLocation) {
+        #expect(count == expected, sourceLocation: sourceLocation)
+    }
+
     @Test("a caller without limits takes nothing and asks nobody")
     func unlimited() async throws {
         let limits = SharedLimits(time: time)
@@ -113,13 +117,13 @@ final class SharedLimits: Sendable {
         let limits = SharedLimits(time: time)
         let keepers = [1, 2].map { Installation.rates(limits.gateway($0), time: time) }
         let caller = principal(tenantLimits(requests: RateLimit(amount: 600, burst: 50)))
-        await #expect(takeAll(keepers, caller) == 50)
+        expect(await takeAll(keepers, caller), 50)
         let refusal = try #require(await refusal(keepers[0], 1, caller))
         #expect(refusal.policy == "rpm" && refusal.remaining == 0 && refusal.requested == 1)
         #expect(refusal.waitMilliseconds == 100 && refusal.resetSeconds == 5)
         time.advance(milliseconds: 1_000)
         for keeper in keepers { await keeper.keep() }
-        await #expect(takeAll(keepers, caller) == 10)
+        expect(await takeAll(keepers, caller), 10)
     }
 
     @Test("a thousand requests at once with one unit left: exactly one is admitted, on two gateways")
@@ -152,9 +156,9 @@ final class SharedLimits: Sendable {
         }
         await keepers[1].keep()
         await keepers[1].keep()
-        await #expect(takeAll([keepers[0]], caller) == 2)
+        expect(await takeAll([keepers[0]], caller), 2)
         keepers[0].giveBack(first, for: caller)
-        await #expect(takeAll([keepers[0]], caller) == 1)
+        expect(await takeAll([keepers[0]], caller), 1)
     }
 
     @Test("a gateway that dies leaves its slots to the others after a lease")
@@ -162,10 +166,10 @@ final class SharedLimits: Sendable {
         let limits = SharedLimits(time: time)
         let keepers = [1, 2].map { Installation.rates(limits.gateway($0), time: time) }
         let caller = principal(tenantLimits(concurrency: 4))
-        await #expect(takeAll([keepers[0]], caller) == 4)
+        expect(await takeAll([keepers[0]], caller), 4)
         #expect(await refusal(keepers[1], 1, caller) != nil)
         time.advance(milliseconds: 2_000)
-        await #expect(takeAll([keepers[1]], caller) == 4)
+        expect(await takeAll([keepers[1]], caller), 4)
     }
 
     @Test("slots of requests that run longer than a lease stay taken while their gateway lives")
@@ -173,7 +177,7 @@ final class SharedLimits: Sendable {
         let limits = SharedLimits(time: time)
         let keepers = [1, 2].map { Installation.rates(limits.gateway($0), time: time) }
         let caller = principal(tenantLimits(concurrency: 4))
-        await #expect(takeAll([keepers[0]], caller) == 4)
+        expect(await takeAll([keepers[0]], caller), 4)
         for _ in 0..<20 {
             time.advance(milliseconds: 500)
             await keepers[0].keep()
@@ -219,10 +223,10 @@ final class SharedLimits: Sendable {
         let one = principal(limits)
         let two = principal(limits, key: KeyID(high: 7, low: 7))
         let three = principal(limits, key: KeyID(high: 7, low: 8))
-        await #expect(takeAll([keeper], one) == 4)
+        expect(await takeAll([keeper], one), 4)
         for _ in 0..<30 { #expect(await refusal(keeper, 1, one)?.policy == "key-rpm") }
-        await #expect(takeAll([keeper], two) == 4)
-        await #expect(takeAll([keeper], three) == 2)
+        expect(await takeAll([keeper], two), 4)
+        expect(await takeAll([keeper], three), 2)
         #expect(await refusal(keeper, 1, three)?.policy == "rpm")
         #expect(keeper.readings(for: three).map(\.policy) == ["rpm", "key-rpm"])
         #expect(keeper.readings(for: three).map(\.remaining) == [0, 2])
@@ -243,7 +247,7 @@ final class SharedLimits: Sendable {
     func lowered() async throws {
         let keeper = Installation.rates(nil, time: time)
         let before = principal(tenantLimits(requests: RateLimit(amount: 100), concurrency: 100))
-        await #expect(takeAll([keeper], before) == 100)
+        expect(await takeAll([keeper], before), 100)
         time.advance(milliseconds: 3_000)
         await keeper.keep()
         let after = principal(tenantLimits(requests: RateLimit(amount: 10, burst: 2), concurrency: 5))
@@ -259,16 +263,16 @@ final class SharedLimits: Sendable {
         let limits = SharedLimits(time: time)
         let keepers = [1, 2].map { Installation.rates(limits.gateway($0), time: time, gateway: $0) }
         let caller = principal(tenantLimits(requests: RateLimit(amount: 600, burst: 20), concurrency: 1_000))
-        await #expect(takeAll(keepers, caller) == 20)
+        expect(await takeAll(keepers, caller), 20)
         limits.setAway(true)
         #expect(!keepers[0].isDegraded)
-        await #expect(takeAll(keepers, caller) == 40, "each on its own, and nobody fails")
-        #expect(keepers.allSatisfy(\.isDegraded))
+        expect(await takeAll(keepers, caller), 40)
+        #expect(keepers.allSatisfy { $0.isDegraded })
         limits.setAway(false)
         time.advance(milliseconds: 5_000)
         for keeper in keepers { await keeper.keep() }
         #expect(keepers.allSatisfy { !$0.isDegraded })
-        await #expect(takeAll(keepers, caller) == 20)
+        expect(await takeAll(keepers, caller), 20)
     }
 
     @Test("an idle gateway learns by itself that the owner is away, and that it is back")
@@ -284,6 +288,45 @@ final class SharedLimits: Sendable {
         #expect(!Installation.rates(nil, time: time).isDegraded, "where there is no Redis nothing is lost")
     }
 
+    @Test("near the limit what a request leaves goes back at once, so that no other gateway is refused for it")
+    func returnsAtOnce() async throws {
+        let limits = SharedLimits(time: time)
+        let keepers = [1, 2].map { Installation.rates(limits.gateway($0), time: time) }
+        let caller = principal(tenantLimits(requests: RateLimit(amount: 60_000), concurrency: 1))
+        let service = Task { await keepers[0].returnWhatOthersNeed() }
+        for _ in 0..<20 {
+            let take = try #require(try await keepers[0].take(tokens: 1, for: caller))
+            #expect(await refusal(keepers[1], 1, caller)?.unit == .concurrency)
+            keepers[0].admit(take, for: caller)
+            let before = limits.exchanges
+            keepers[0].settle(take, usedTokens: 1, for: caller)
+            while limits.exchanges == before { await Task.yield() }
+            // The exchange has begun; it ends without waiting for anything.
+            var other: RateTake?
+            while other == nil { other = try? await keepers[1].take(tokens: 1, for: caller) }
+            if let other { keepers[1].giveBack(other, for: caller) }
+            await keepers[1].drain()
+        }
+        service.cancel()
+        await service.value
+    }
+
+    @Test("far from the limit nothing goes back before the next upkeep")
+    func keepsWhatIsPlenty() async throws {
+        let limits = SharedLimits(time: time)
+        let keeper = Installation.rates(limits.gateway(1), time: time)
+        let caller = principal(tenantLimits(requests: RateLimit(amount: 60_000), concurrency: 100))
+        let service = Task { await keeper.returnWhatOthersNeed() }
+        for _ in 0..<20 {
+            let take = try #require(try await keeper.take(tokens: 1, for: caller))
+            keeper.admit(take, for: caller)
+            keeper.settle(take, usedTokens: 1, for: caller)
+        }
+        service.cancel()
+        await service.value
+        #expect(limits.exchanges <= 3, "\(limits.exchanges)")
+    }
+
     @Test("a gateway that stops gives back what it holds")
     func drain() async throws {
         let limits = SharedLimits(time: time)
@@ -292,7 +335,7 @@ final class SharedLimits: Sendable {
         let take = try #require(try await keepers[0].take(tokens: 1, for: caller))
         keepers[0].giveBack(take, for: caller)
         await keepers[0].drain()
-        await #expect(takeAll([keepers[1]], caller) == 40)
+        expect(await takeAll([keepers[1]], caller), 40)
     }
 
     @Test("who waits too long a queue is told so")

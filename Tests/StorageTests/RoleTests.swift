@@ -34,6 +34,7 @@ struct RoleTests {
             "tenants": "S", "subscriptions": "S", "tiers": "S", "tier_versions": "S", "tier_prices": "S",
             "tier_quotas": "S",
             "control_generation": "S", "api_keys": "S", "quotas": "S", "model_registry": "S", "routes": "S",
+            "tier_rate_limits": "S", "subscription_rate_limits": "S", "key_rate_limits": "S",
         ],
         "weir_reader": [
             "tenants": "S", "users": "S", "subscriptions": "S", "tiers": "S", "tier_versions": "S", "tier_prices": "S",
@@ -41,6 +42,7 @@ struct RoleTests {
             "binary_results": "S",
             "ledger": "S", "quotas": "S", "quota_periods": "S", "quota_leases": "S", "quota_lease_slices": "S",
             "model_registry": "S", "routes": "S", "usage": "S", "rollup_watermark": "S", "audit_log": "S",
+            "tier_rate_limits": "S", "subscription_rate_limits": "S", "key_rate_limits": "S",
         ],
         "weir_jobs": [
             "tenants": "S", "subscriptions": "S", "tiers": "S", "tier_versions": "S", "tier_prices": "S",

@@ -82,7 +82,9 @@ public struct RateBook: Sendable {
         if expiresAtNanoseconds <= monotonicNanoseconds { lose() }
         let isContinuous = expiresAtNanoseconds > 0
         let booked = spent
-        held = givesBack ? inUse : (held - spent).union(inUse)
+        // What is left and does not cover the request would only be missing elsewhere, perhaps to its own refusal.
+        let isShort = need != .zero && !covers(need, monotonicNanoseconds: monotonicNanoseconds)
+        held = givesBack || isShort ? inUse : (held - spent).union(inUse)
         spent = .zero
         wasUsed = false
         let minimum = held.union(inUse + need)
@@ -114,6 +116,13 @@ public struct RateBook: Sendable {
 
     /// What has to be told now and then: `nil` where nothing has, else whether what is not in use should go back because nobody used it.
     public var upkeep: Bool? { isEmpty ? nil : !wasUsed }
+
+    /// Whether more is left here than is free for everybody else: near the limit that has to go back at once.
+    public var isHoarding: Bool {
+        let left = held - inUse - spent
+        return left.requests > max(free.requests, 0) || left.tokens > max(free.tokens, 0)
+            || left.concurrency > max(free.concurrency, 0)
+    }
 
     /// What is left of a unit for everybody, as far as this gateway knows.
     public func remaining(_ unit: RateUnit, capacity: Int64, monotonicNanoseconds: UInt64) -> Int64 {

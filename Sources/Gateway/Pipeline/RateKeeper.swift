@@ -32,6 +32,9 @@ public final class RateKeeper: Sendable {
     /// Who owns the limits: even is Redis, odd is this process. What is held from one owner is nothing to the other.
     private let ownership: Atomic<UInt32>
     private let lastExchange = Atomic<UInt64>(0)
+    /// Tenants of whose limits this gateway has more left than is free for the others; each is there once.
+    private let returning: AsyncStream<TenantID>
+    private let returns: AsyncStream<TenantID>.Continuation
 
     /// - Parameters:
     ///   - shared: the limits of all gateways; `nil` where there is no Redis.
@@ -46,6 +49,8 @@ public final class RateKeeper: Sendable {
         self.time = time
         self.logger = logger
         ownership = Atomic(shared == nil ? 1 : 0)
+        // One that finds no room is seen by the next upkeep.
+        (returning, returns) = AsyncStream.makeStream(of: TenantID.self, bufferingPolicy: .bufferingOldest(65_536))
         metrics.degraded(false)
     }
 
@@ -98,19 +103,23 @@ public final class RateKeeper: Sendable {
 
     /// The request was refused by something else: as if it had never come.
     func giveBack(_ take: RateTake, for principal: Principal) {
-        rateTenant(principal.tenantID).state.withLock { state in
+        let returnsNow = rateTenant(principal.tenantID).state.withLock { state in
             state.change(take, principal.keyID) { $0.giveBack($1) }
+            return state.beginsReturning(take.key == nil ? nil : principal.keyID)
         }
+        if returnsNow { returns.yield(principal.tenantID) }
     }
 
     /// The admitted request has ended and used so many tokens; what it took beyond them is free again.
     func settle(_ take: RateTake, usedTokens: Int64, for principal: Principal) {
         let tenantTokens = principal.rateLimits?.tenant.tokens?.microseconds(for: usedTokens) ?? 0
         let keyTokens = principal.rateLimits?.key.tokens?.microseconds(for: usedTokens) ?? 0
-        rateTenant(principal.tenantID).state.withLock { state in
+        let returnsNow = rateTenant(principal.tenantID).state.withLock { state in
             if let part = take.tenant { state.tenant.book.settle(part, usedTokens: tenantTokens) }
             if let part = take.key { state.keys[principal.keyID]?.book.settle(part, usedTokens: keyTokens) }
+            return state.beginsReturning(take.key == nil ? nil : principal.keyID)
         }
+        if returnsNow { returns.yield(principal.tenantID) }
     }
 
     /// The numbers of the headers that show limits, as far as this gateway knows them.
@@ -189,19 +198,22 @@ public final class RateKeeper: Sendable {
             guard let asked else { continue }
             var refusal: RateRefusal?
             if case .refused(let numbers) = asked { refusal = numbers }
-            release(tenant, refusal)
+            release(tenant, need.tenantID, need.keyID, refusal)
             return asked
         }
     }
 
     private var lifetimeNanoseconds: UInt64 { UInt64(configuration.leaseMilliseconds) * 1_000_000 }
 
-    private func release(_ tenant: RateTenant, _ refusal: RateRefusal?) {
-        let waiting = tenant.state.withLock { state in
+    private func release(_ tenant: RateTenant, _ id: TenantID, _ keyID: KeyID?, _ refusal: RateRefusal?) {
+        let (waiting, returnsNow) = tenant.state.withLock { state in
             defer { state.waiting = [] }
             state.isAsking = false
-            return state.waiting
+            state.isReturning = false
+            // A request that ended during the exchange had nobody to tell.
+            return (state.waiting, state.waiting.isEmpty && state.beginsReturning(keyID))
         }
+        if returnsNow { returns.yield(id) }
         for continuation in waiting { continuation.resume(returning: refusal) }
     }
 
@@ -246,6 +258,12 @@ public final class RateKeeper: Sendable {
     /// Gives everything back that is not in use; the gateway is stopping.
     public func drain() async {
         await visitAll(givesBack: true)
+    }
+
+    /// Gives back at once what others may be refused for; runs until it is cancelled. Near a limit what a request leaves when it ends would
+    /// else lie here until the next upkeep.
+    public func returnWhatOthersNeed() async {
+        for await id in returning { await visit(id, rateTenant(id), givesBack: false) }
     }
 
     /// Asks Redis whether it is there, if nobody else did lately.
@@ -294,7 +312,7 @@ public final class RateKeeper: Sendable {
         } else {
             tenant.state.withLock { $0.loseAll() }
         }
-        release(tenant, nil)
+        release(tenant, id, nil, nil)
     }
 
     private func rateTenant(_ id: TenantID) -> RateTenant {

@@ -14,6 +14,8 @@ final class RateTenant: Sendable {
         var tenant = Entry(book: RateBook())
         var keys: [KeyID: Entry] = [:]
         var isAsking = false
+        /// Whether somebody was told that there is something to give back.
+        var isReturning = false
         var waiting: [CheckedContinuation<RateRefusal?, Never>] = []
         /// From whom all of this is held.
         private var owner: UInt32 = 0
@@ -128,11 +130,13 @@ extension RateTenant.State {
     /// What has to be told without a request that asks for anything; forgets keys of which nothing is left.
     mutating func upkeep(owner: UInt32, givesBack: Bool, at now: UInt64) -> [RateDemand] {
         adopt(owner)
+        isReturning = false
         var demands: [RateDemand] = []
         if let isUnused = tenant.book.upkeep {
             demands.append(
                 tenant.book.demand(
-                    .zero, spareCount: 0, givesBack: givesBack || isUnused, keyID: nil, capacity: tenant.capacity,
+                    .zero, spareCount: 0, givesBack: givesBack || isUnused || tenant.book.isHoarding, keyID: nil,
+                    capacity: tenant.capacity,
                     monotonicNanoseconds: now))
         }
         for (keyID, entry) in keys {
@@ -145,11 +149,19 @@ extension RateTenant.State {
             var entry = entry
             demands.append(
                 entry.book.demand(
-                    .zero, spareCount: 0, givesBack: givesBack || isUnused, keyID: keyID, capacity: entry.capacity,
+                    .zero, spareCount: 0, givesBack: givesBack || isUnused || entry.book.isHoarding, keyID: keyID,
+                    capacity: entry.capacity,
                     monotonicNanoseconds: now))
             keys[keyID] = entry
         }
         return demands
+    }
+
+    /// Whether what is left here may be missing elsewhere, and nobody was told yet.
+    mutating func beginsReturning(_ keyID: KeyID?) -> Bool {
+        guard !isReturning, !isAsking else { return false }
+        isReturning = tenant.book.isHoarding || keyID.flatMap { keys[$0]?.book.isHoarding } ?? false
+        return isReturning
     }
 
     /// Scopes in one exchange; a tenant with more keys in use tells the rest the next time.

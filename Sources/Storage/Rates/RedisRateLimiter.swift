@@ -31,6 +31,9 @@ public struct RedisRateLimiter: RateLimiter {
         arguments.reserveCapacity(2 + demands.count * 15)
         for demand in demands { Self.append(demand, to: &arguments) }
         do throws(RedisError) {
+            // Who asks for nothing asks whether Redis is there. With one connection back and another not, requests would be counted now
+            // here, now there.
+            if demands.isEmpty { try await redis.warmUp() }
             let value = try await redis.evaluate(
                 script, keys: demands.map { Self.key(tenantID, $0.keyID) }, arguments: arguments)
             guard let answer = Self.read(value, count: demands.count) else {

@@ -18,6 +18,7 @@ struct AdminTenant: Decodable, Sendable {
     /// Both `nil` for a tenant without a subscription.
     let tier: String?
     let priceVersion: String?
+    let rateLimits: [AdminRateLimit]?
     let createdAt: String
 }
 
@@ -35,6 +36,7 @@ struct AdminKey: Decodable, Sendable {
     let createdAt: String
     let expiresAt: String?
     let revokedAt: String?
+    let rateLimits: [AdminRateLimit]?
     /// The whole key; only in the answer that made it.
     let key: String?
 }
@@ -55,12 +57,39 @@ struct AdminQuota: Codable, Sendable, Equatable {
     var alignment: String?
 }
 
+struct AdminRateLimit: Codable, Sendable, Equatable {
+    /// `nil` in what is sent for a key, whose limits are all its own.
+    let scope: String?
+    let unit: String
+    /// `nil` lifts the limit.
+    let amount: Int64?
+    let burst: Int64?
+
+    private enum CodingKeys: String, CodingKey { case scope, unit, amount, burst }
+
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encodeIfPresent(scope, forKey: .scope)
+        try container.encode(unit, forKey: .unit)
+        // Said, not left out: leaving it out means nothing.
+        try container.encode(amount, forKey: .amount)
+        try container.encodeIfPresent(burst, forKey: .burst)
+    }
+
+    /// The short form, as on the command line.
+    var text: String {
+        "\(scope == "key" ? "key/" : "")\(unit)=\(amount.map(String.init) ?? "none")\(burst.map { ":\($0)" } ?? "")"
+    }
+}
+
 struct AdminTier: Decodable, Sendable {
     struct Version: Decodable, Sendable {
         let number: Int
         let currency: String
         let prices: [AdminPrice]
         let quotas: [AdminQuota]
+        /// `nil` from a server that knows no rate limits.
+        let rateLimits: [AdminRateLimit]?
     }
 
     let code: String

@@ -9,14 +9,17 @@ struct KeysCommand: AsyncParsableCommand {
               weir keys create 0195a3bf-30c4-7a52-bb10-6d7e8f901a2b --name production --scope predict --scope read
               weir keys revoke AbCdEfGhIjKl
             """,
-        subcommands: [List.self, Create.self, Revoke.self])
+        subcommands: [List.self, Create.self, Limit.self, Revoke.self])
 
     static func table(_ keys: [AdminKey]) -> String {
-        var table = TextTable(["id", "name", "environment", "ends in", "scopes", "models", "expires", "revoked"])
+        var table = TextTable([
+            "id", "name", "environment", "ends in", "scopes", "models", "expires", "revoked", "rate limits",
+        ])
         for key in keys {
             table.add([
                 key.publicId ?? key.id, key.name, key.environment, key.lastFour, key.scopes.joined(separator: ","),
                 key.allowedModels?.joined(separator: ",") ?? "all", key.expiresAt ?? "never", key.revokedAt,
+                (key.rateLimits ?? []).map(\.text).joined(separator: " "),
             ])
         }
         return table.text
@@ -76,6 +79,25 @@ struct KeysCommand: AsyncParsableCommand {
                 }
                 return KeysCommand.table([key])
                     + "\n\n\(SafeText.line(text))\n\nThis is the only time that the key is shown."
+            }
+        }
+    }
+
+    struct Limit: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Replace a key's own rate limits.",
+            discussion: "Without --rate-limit those of its subscription and tier count again.")
+        @Argument(help: "The key's id: the twelve characters after its environment.") var key: String
+        @OptionGroup var limits: RateLimitOptions
+        @OptionGroup var admin: AdminOptions
+
+        func run() async throws {
+            // All limits of a key are its own, with or without the word.
+            let own = try limits.parsed().map {
+                AdminRateLimit(scope: nil, unit: $0.unit, amount: $0.amount, burst: $0.burst)
+            }
+            try await admin.send(AdminRequest(.patch, ["keys", key], body: ["rate_limits": own])) {
+                KeysCommand.table([try $0.decoded(AdminKey.self)])
             }
         }
     }

@@ -9,12 +9,15 @@ struct TenantsCommand: AsyncParsableCommand {
               weir tenants create "Example Ltd" --tier standard --time-zone Europe/Berlin
               weir tenants suspend 0195a3bf-30c4-7a52-bb10-6d7e8f901a2b
             """,
-        subcommands: [List.self, Create.self, Show.self, Suspend.self, Resume.self])
+        subcommands: [List.self, Create.self, Show.self, Suspend.self, Resume.self, Limit.self])
 
     static func table(_ tenants: [AdminTenant]) -> String {
-        var table = TextTable(["id", "name", "tier", "state", "time zone", "created"])
+        var table = TextTable(["id", "name", "tier", "state", "time zone", "rate limits", "created"])
         for tenant in tenants {
-            table.add([tenant.id, tenant.name, tenant.tier, tenant.state, tenant.timeZone, tenant.createdAt])
+            table.add([
+                tenant.id, tenant.name, tenant.tier, tenant.state, tenant.timeZone,
+                (tenant.rateLimits ?? []).map(\.text).joined(separator: " "), tenant.createdAt,
+            ])
         }
         return table.text
     }
@@ -83,6 +86,22 @@ struct TenantsCommand: AsyncParsableCommand {
         @OptionGroup var admin: AdminOptions
 
         func run() async throws { try await TenantsCommand.change(tenant, to: "active", admin) }
+    }
+
+    struct Limit: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Replace what a tenant's subscription says otherwise than its tier's rate limits.",
+            discussion: "Without --rate-limit the tier's limits count again. A change of tier ends what is said here.")
+        @Argument(help: "The tenant's id.") var tenant: String
+        @OptionGroup var limits: RateLimitOptions
+        @OptionGroup var admin: AdminOptions
+
+        func run() async throws {
+            let body = ["rate_limits": try limits.parsed()]
+            try await admin.send(AdminRequest(.patch, ["tenants", tenant], body: body)) {
+                TenantsCommand.table([try $0.decoded(AdminTenant.self)])
+            }
+        }
     }
 
     private static func change(_ tenant: String, to state: String, _ admin: AdminOptions) async throws {

@@ -14,12 +14,13 @@ struct TiersCommand: AsyncParsableCommand {
         subcommands: [List.self, Create.self])
 
     static func table(_ tiers: [AdminTier]) -> String {
-        var table = TextTable(["code", "name", "version", "currency", "prices", "quotas"])
+        var table = TextTable(["code", "name", "version", "currency", "prices", "quotas", "rate limits"])
         for tier in tiers {
             table.add([
                 tier.code, tier.name, String(tier.version.number), tier.version.currency,
                 tier.version.prices.map { "\($0.meter):\($0.model)=\($0.unitPrice)" }.joined(separator: " "),
                 tier.version.quotas.map { "\($0.unit)/\($0.frequency)=\($0.amount):\($0.mode)" }.joined(separator: " "),
+                (tier.version.rateLimits ?? []).map(\.text).joined(separator: " "),
             ])
         }
         return table.text
@@ -58,6 +59,7 @@ struct TiersCommand: AsyncParsableCommand {
                 "A limit, as in requests/minute=600 or tokens/month=1000000:soft.",
                 valueName: "unit/frequency=amount[:mode]"))
         var quotas: [String] = []
+        @OptionGroup var limits: RateLimitOptions
         @OptionGroup var admin: AdminOptions
 
         struct Body: Encodable {
@@ -65,6 +67,7 @@ struct TiersCommand: AsyncParsableCommand {
                 let currency: String
                 let prices: [AdminPrice]
                 let quotas: [AdminQuota]
+                let rateLimits: [AdminRateLimit]
             }
 
             let code: String
@@ -81,7 +84,9 @@ struct TiersCommand: AsyncParsableCommand {
             Body(
                 code: code, name: name ?? code,
                 version: Body.Version(
-                    currency: currency, prices: try prices.map(TierWords.price), quotas: try quotas.map(TierWords.quota)
+                    currency: currency, prices: try prices.map(TierWords.price),
+                    quotas: try quotas.map(TierWords.quota),
+                    rateLimits: try limits.parsed()
                 ))
         }
 

@@ -80,9 +80,14 @@ struct RateService: Service {
 
     func run() async throws {
         await cancelWhenGracefulShutdown {
-            while !Task.isCancelled {
-                await rates.keep()
-                try? await Task.sleep(nanoseconds: UInt64(max(everyMilliseconds, 25)) * 1_000_000)
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask { await rates.returnWhatOthersNeed() }
+                group.addTask {
+                    while !Task.isCancelled {
+                        await rates.keep()
+                        try? await Task.sleep(nanoseconds: UInt64(max(everyMilliseconds, 25)) * 1_000_000)
+                    }
+                }
             }
         }
         await rates.drain()
