@@ -48,7 +48,7 @@ struct ModelsCommand: AsyncParsableCommand {
         @Option(help: "The most output tokens of one request, held before it begins; 64 where it is left out.")
         var maxOutputTokens: Int64?
         @Option(help: "How tokens are counted: worker, counted, fixed or payload; worker where it is left out.")
-        var counting: TokenCounting?
+        var counting: String?
         @Option(help: "Bytes of a token where they are counted by payload; 4 where it is left out.")
         var bytesPerToken: Int64?
         @OptionGroup var admin: AdminOptions
@@ -58,6 +58,10 @@ struct ModelsCommand: AsyncParsableCommand {
             guard features.map({ (1...4_096).contains($0) }) ?? true else {
                 throw ValidationError("--features is from 1 to 4096")
             }
+            guard counting.map({ TokenCounting(rawValue: $0) != nil }) ?? true else {
+                throw ValidationError(
+                    "--counting is one of \(TokenCounting.allCases.map(\.rawValue).joined(separator: ", "))")
+            }
             guard tokensPerRequest ?? 0 >= 0, maxOutputTokens ?? 0 >= 0 else {
                 throw ValidationError("numbers of tokens are not negative")
             }
@@ -66,7 +70,7 @@ struct ModelsCommand: AsyncParsableCommand {
         func run() async throws {
             let model = NewModel(
                 name: name, version: version, featureCount: features, fixedTokensPerRequest: tokensPerRequest,
-                maximumOutputTokens: maxOutputTokens, tokenCounting: counting?.rawValue, bytesPerToken: bytesPerToken)
+                maximumOutputTokens: maxOutputTokens, tokenCounting: counting, bytesPerToken: bytesPerToken)
             try await admin.send(AdminRequest(.post, ["models"], body: model)) {
                 ModelsCommand.table([try $0.decoded(AdminModel.self)])
             }
@@ -84,5 +88,3 @@ struct ModelsCommand: AsyncParsableCommand {
         let bytesPerToken: Int64?
     }
 }
-
-extension TokenCounting: ExpressibleByArgument {}
