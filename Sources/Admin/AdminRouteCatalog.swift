@@ -16,6 +16,10 @@ public enum AdminRouteCatalog {
         case revokeKey
         case listTiers
         case createTier
+        case listQuotas
+        case setQuota
+        case raiseQuota
+        case deleteQuota
         case listModels
         case createModel
         case listRoutes
@@ -60,6 +64,10 @@ public enum AdminRouteCatalog {
         Entry(.revokeKey, "DELETE", "/admin/v1/keys/{key_id}", .admin),
         Entry(.listTiers, "GET", "/admin/v1/tiers", .pricing, paging),
         Entry(.createTier, "POST", "/admin/v1/tiers", .pricing),
+        Entry(.listQuotas, "GET", "/admin/v1/tenants/{id}/quotas", .admin, paging),
+        Entry(.setQuota, "PUT", "/admin/v1/tenants/{id}/quotas", .admin),
+        Entry(.raiseQuota, "POST", "/admin/v1/quotas/{quota_id}/raise", .admin),
+        Entry(.deleteQuota, "DELETE", "/admin/v1/quotas/{quota_id}", .admin),
         Entry(.listModels, "GET", "/admin/v1/models", .operator, paging),
         Entry(.createModel, "POST", "/admin/v1/models", .operator),
         Entry(.listRoutes, "GET", "/admin/v1/routes", .operator, paging),

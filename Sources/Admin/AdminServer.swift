@@ -95,6 +95,7 @@ struct AdminRouter: Sendable {
         let tenants = TenantsEndpoint(administration: parts.administration)
         let keys = KeysEndpoint(administration: parts.administration, time: parts.time)
         let tiers = TiersEndpoint(administration: parts.administration)
+        let quotas = QuotasEndpoint(administration: parts.administration)
         let models = ModelsEndpoint(administration: parts.administration)
         let routes = RoutesEndpoint(administration: parts.administration, isAllowed: parts.isAllowed)
         let usage = UsageEndpoint(administration: parts.administration, prices: parts.prices, time: parts.time)
@@ -111,6 +112,10 @@ struct AdminRouter: Sendable {
         case .revokeKey: return keys.revoke
         case .listTiers: return tiers.list
         case .createTier: return tiers.create
+        case .listQuotas: return quotas.list
+        case .setQuota: return quotas.set
+        case .raiseQuota: return quotas.raise
+        case .deleteQuota: return quotas.delete
         case .listModels: return models.list
         case .createModel: return models.create
         case .listRoutes: return routes.list

@@ -26,8 +26,8 @@ struct Weir: AsyncParsableCommand {
             CommandGroup(
                 name: "Administration",
                 subcommands: [
-                    TenantsCommand.self, KeysCommand.self, TiersCommand.self, RoutesCommand.self, ModelsCommand.self,
-                    UsageCommand.self,
+                    TenantsCommand.self, KeysCommand.self, TiersCommand.self, QuotasCommand.self, RoutesCommand.self,
+                    ModelsCommand.self, UsageCommand.self,
                 ]),
         ])
 

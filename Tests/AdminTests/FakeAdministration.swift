@@ -11,6 +11,8 @@ final class FakeAdministration: Administration {
         var tenantChange: TenantChange?
         var newKey: NewKey?
         var newTier: NewTier?
+        var newQuota: NewQuota?
+        var raise: (amount: Int64, periods: Int)?
         var model: ModelProfile?
         var replicas: [Replica] = []
         var page = "none"
@@ -135,6 +137,35 @@ final class FakeAdministration: Administration {
 
     func tiers(_ page: PageRequest<String>) async throws(AdministrationFailure) -> Page<TierRow> {
         try self.page("tiers", page, Self.tierRow(nil))
+    }
+
+    static let quotaID = QuotaID(high: 0x0195_0000_0000_7000, low: 0x8000_0000_0000_000E)
+
+    static func quotaRow(_ quota: NewQuota? = nil, raised: Int64 = 0) -> QuotaRow {
+        QuotaRow(
+            id: quotaID, tenantID: tenantID, holder: quota?.holder ?? .tenant,
+            rule: quota?.rule ?? QuotaRule(unit: .tokens, frequency: .month, amount: 1_000, mode: .hard),
+            origin: .override, raised: raised, createdAt: instant)
+    }
+
+    func quotas(of tenantID: TenantID, _ page: PageRequest<QuotaID>) async throws(AdministrationFailure) -> Page<
+        QuotaRow
+    > { try self.page("quotas", page, Self.quotaRow()) }
+
+    func setQuota(_ quota: NewQuota, by actor: AuditActor) async throws(AdministrationFailure) -> QuotaRow {
+        try note("setQuota", actor) { $0.newQuota = quota }
+        return Self.quotaRow(quota)
+    }
+
+    func raiseQuota(
+        _ id: QuotaID, by amount: Int64, periods: Int, actor: AuditActor
+    ) async throws(AdministrationFailure) -> QuotaRow {
+        try note("raiseQuota \(id)", actor) { $0.raise = (amount, periods) }
+        return Self.quotaRow(raised: amount)
+    }
+
+    func deleteQuota(_ id: QuotaID, by actor: AuditActor) async throws(AdministrationFailure) {
+        try note("deleteQuota \(id)", actor)
     }
 
     func registerModel(_ model: ModelProfile, by actor: AuditActor) async throws(AdministrationFailure) -> ModelProfile

@@ -15,6 +15,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
     var path: String {
         entry.path.replacing("{id}", with: FakeAdministration.tenantID.description)
             .replacing("{key_id}", with: FakeAdministration.keyID.description).replacing("{model}", with: "iris")
+            .replacing("{quota_id}", with: FakeAdministration.quotaID.description)
     }
 
     var body: String? {
@@ -25,6 +26,8 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
         case .changeKey: #"{"rate_limits": []}"#
         case .createTier:
             #"{"code": "plain", "name": "Plain", "version": {"currency": "EUR", "prices": [], "quotas": []}}"#
+        case .setQuota: #"{"unit": "tokens", "frequency": "month", "amount": 5}"#
+        case .raiseQuota: #"{"amount": 5}"#
         case .createModel: #"{"name": "iris"}"#
         case .setRoute: #"{"replicas": [{"address": "127.0.0.1:9000", "protocol": "oip"}]}"#
         default: nil
@@ -34,7 +37,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
     var status: Int {
         switch entry.operation {
         case .createTenant, .createKey, .createTier, .createModel: 201
-        case .deleteRoute: 204
+        case .deleteRoute, .deleteQuota: 204
         default: 200
         }
     }

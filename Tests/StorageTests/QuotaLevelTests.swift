@@ -43,6 +43,41 @@ struct QuotaLevelTests {
         }
     }
 
+    @Test(
+        "a raise that is in force counts for keys, for what is leased and for what is shown; one that is over does not")
+    func raised() async throws {
+        try await StorageHarness.with { harness in
+            let period = Seed.period(Seed.tokenQuotaA)
+            func raise(_ amount: Int64, _ start: Timestamp, _ end: Timestamp) async throws {
+                try await harness.run(
+                    """
+                    INSERT INTO quota_raises (raise_id, quota_id, tenant_id, amount, starts_at, ends_at)
+                    VALUES (gen_random_uuid(), '\(Seed.tokensA)', '\(Seed.tenantA)', \(amount), '\(start)', '\(end)')
+                    """)
+            }
+            try await harness.run("UPDATE quotas SET amount = 100 WHERE quota_id = '\(Seed.tokensA)'")
+            try await raise(7, period.start, period.end)
+            try await raise(1_000, period.start.advanced(byMilliseconds: -86_400_000), period.start)
+            try await raise(1_000, period.end, period.end.advanced(byMilliseconds: 86_400_000))
+            try await harness.withPool("weir_directory") { pool in
+                try await #expect(quotas("AAAAAAAAAAAA", pool).map(\.amount) == [107, 100_000])
+            }
+            try await harness.withLeases { leases in
+                guard case .granted(let grants) = try await leases.acquire(Seed.request([(Seed.tokenQuotaA, 107, 107)]))
+                else { throw NeverHappened(description: "a grant") }
+                #expect(grants.map(\.slice.quota.amount) == [107])
+                guard case .refused = try await leases.acquire(Seed.request([(Seed.tokenQuotaA, 1, 1)])) else {
+                    throw NeverHappened(description: "a refusal")
+                }
+            }
+            try await harness.withPool("weir_reader") { pool in
+                let states = try await CustomerStore(pool: pool).quotaStates(
+                    tenantID: Seed.tenantA, periods: [(Seed.tokensA, period)])
+                #expect(states.map(\.quota.amount) == [107] && states.map(\.held) == [107])
+            }
+        }
+    }
+
     @Test("there is one quota of a unit and frequency for each tenant, user and key, and none of a user and a key")
     func once() async throws {
         try await StorageHarness.with { harness in

@@ -28,21 +28,21 @@ struct RoleTests {
         "weir_writer": [
             "requests": "sI", "results": "sI", "ledger": "sI", "quotas": "S", "quota_periods": "SIU",
             "quota_leases": "SIU",
-            "quota_lease_slices": "SIU", "idempotency_keys": "suD",
+            "quota_lease_slices": "SIU", "quota_raises": "S", "idempotency_keys": "suD",
         ],
         "weir_directory": [
             "tenants": "S", "subscriptions": "S", "tiers": "S", "tier_versions": "S", "tier_prices": "S",
             "tier_quotas": "S",
-            "control_generation": "S", "api_keys": "S", "quotas": "S", "model_registry": "S", "routes": "S",
-            "tier_rate_limits": "S", "subscription_rate_limits": "S", "key_rate_limits": "S",
+            "control_generation": "S", "api_keys": "S", "quotas": "S", "quota_raises": "S", "model_registry": "S",
+            "routes": "S", "tier_rate_limits": "S", "subscription_rate_limits": "S", "key_rate_limits": "S",
         ],
         "weir_reader": [
             "tenants": "S", "users": "S", "subscriptions": "S", "tiers": "S", "tier_versions": "S", "tier_prices": "S",
             "tier_quotas": "S", "control_generation": "S", "api_keys": "s", "requests": "S", "results": "S",
             "binary_results": "S",
             "ledger": "S", "quotas": "S", "quota_periods": "S", "quota_leases": "S", "quota_lease_slices": "S",
-            "model_registry": "S", "routes": "S", "usage": "S", "rollup_watermark": "S", "audit_log": "S",
-            "tier_rate_limits": "S", "subscription_rate_limits": "S", "key_rate_limits": "S",
+            "quota_raises": "S", "model_registry": "S", "routes": "S", "usage": "S", "rollup_watermark": "S",
+            "audit_log": "S", "tier_rate_limits": "S", "subscription_rate_limits": "S", "key_rate_limits": "S",
         ],
         "weir_jobs": [
             "tenants": "S", "subscriptions": "S", "tiers": "S", "tier_versions": "S", "tier_prices": "S",

@@ -95,7 +95,8 @@ struct CommandLineTests {
             Weir.parseAsRoot([
                 "tiers", "create", "standard", "--price", "request=0.00001", "--price",
                 "input_token:iris=0.000000150000", "--quota",
-                "requests/minute=600", "--quota", "tokens/month=1000000:soft",
+                "requests/minute=600", "--quota", "tokens/month=1000000:soft", "--quota",
+                "tokens/year=5:hard:subscription",
             ]) as? TiersCommand.Create)
         let body = try command.body()
         #expect(body.name == "standard" && body.version.currency == "USD")
@@ -108,7 +109,29 @@ struct CommandLineTests {
             body.version.quotas == [
                 AdminQuota(unit: "requests", frequency: "minute", amount: 600, mode: "hard"),
                 AdminQuota(unit: "tokens", frequency: "month", amount: 1_000_000, mode: "soft"),
+                AdminQuota(unit: "tokens", frequency: "year", amount: 5, mode: "hard", alignment: "subscription"),
             ])
+    }
+
+    @Test("a quota is set for a tenant, a user or a key, and raised for at least one period")
+    func quotaWords() throws {
+        func body(_ arguments: String...) throws -> QuotasCommand.Set.Body? {
+            try (Weir.parseAsRoot(["quotas", "set", "t"] + arguments) as? QuotasCommand.Set)?.body()
+        }
+        let tenants = try #require(try body("tokens/month=5"))
+        #expect(tenants.unit == "tokens" && tenants.frequency == "month" && tenants.amount == 5)
+        #expect(tenants.mode == "hard" && tenants.userId == nil && tenants.keyId == nil && tenants.alignment == nil)
+        #expect(try body("tokens/month=5:soft:subscription", "--key", "k")?.keyId == "k")
+        #expect(try body("tokens/month=5", "--user", "u")?.userId == "u")
+        for wrong in [
+            ["quotas", "set", "t", "tokens/month=5", "--user", "u", "--key", "k"], ["quotas", "set", "t", "tokens=5"],
+            ["quotas", "set", "t", "tokens/month=5:soft:"], ["quotas", "raise", "q", "0"],
+            ["quotas", "raise", "q", "5", "--periods", "0"],
+        ] {
+            #expect(throws: (any Error).self) { try Weir.parseAsRoot(wrong) }
+        }
+        let raise = try #require(Weir.parseAsRoot(["quotas", "raise", "q", "5"]) as? QuotasCommand.Raise)
+        #expect(raise.id == "q" && raise.amount == 5 && raise.periods == 1)
     }
 
     @Test("workers of a route may carry weights, and may be IPv6")

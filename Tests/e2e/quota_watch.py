@@ -1,4 +1,6 @@
-"""Quota read past the product while it is being used: every 100 ms, in one statement, so that the numbers belong together."""
+"""Quota read past the product while it is being used: every 100 ms, in one statement, so that the numbers belong
+together.
+"""
 
 import threading
 import time
@@ -10,16 +12,18 @@ from installation import Installation
 
 # What the product calls settled and held counts what open leases have spent as settled, as GET /api/v1/quota does.
 _STATEMENT = """
-    SELECT q.unit, q.frequency, q.amount, coalesce(p.settled, 0), coalesce(p.held, 0), open.granted, open.spent, open.above,
-        (SELECT coalesce(sum(CASE q.unit WHEN 'requests' THEN l.requests ELSE l.input_tokens + l.output_tokens END), 0)::bigint
-         FROM ledger l WHERE l.tenant_id = q.tenant_id AND (q.key_id IS NULL OR l.key_id = q.key_id))
+    SELECT q.unit, q.frequency, q.amount, coalesce(p.settled, 0), coalesce(p.held, 0), open.granted, open.spent,
+        open.above,
+        (SELECT coalesce(sum(CASE q.unit WHEN 'requests' THEN l.requests ELSE l.input_tokens + l.output_tokens END),
+            0)::bigint FROM ledger l WHERE l.tenant_id = q.tenant_id AND (q.key_id IS NULL OR l.key_id = q.key_id))
     FROM quotas q LEFT JOIN quota_periods p USING (quota_id)
     CROSS JOIN LATERAL (
         SELECT coalesce(sum(o.granted), 0)::bigint AS granted, coalesce(sum(o.spent), 0)::bigint AS spent,
             count(*) FILTER (WHERE o.spent > o.granted) AS above
         FROM (
             SELECT s.granted, (SELECT coalesce(sum(CASE q.unit WHEN 'requests' THEN e.requests
-                ELSE e.input_tokens + e.output_tokens END), 0)::bigint FROM ledger e WHERE e.lease_id = s.lease_id) AS spent
+                ELSE e.input_tokens + e.output_tokens END), 0)::bigint
+                FROM ledger e WHERE e.lease_id = s.lease_id) AS spent
             FROM quota_lease_slices s JOIN quota_leases l USING (lease_id)
             WHERE l.state = 'open' AND s.quota_id = q.quota_id AND s.period_start = p.period_start
         ) o

@@ -11,6 +11,8 @@ public enum AdministrationStatements {
             FindPublishedVersion.self, FindSubscription.self, EndSubscription.self, InsertSubscription.self,
             ReadTierQuotas.self,
             ApplyQuotas.self, RetireQuotas.self,
+            ListQuotas.self, FindQuota.self, FindQuotaHolder.self, UpsertQuota.self, RestoreTierQuota.self,
+            RetireQuota.self, FindQuotaTime.self, InsertQuotaRaise.self, DescribeQuota.self,
             ListKeys.self, FindKey.self, InsertKey.self, ReplaceKeyDigest.self, RevokeKey.self, DescribeKey.self,
             ListTiers.self, FindTier.self, InsertTier.self, InsertTierVersion.self, InsertTierPrices.self,
             InsertTierQuotas.self,

@@ -119,7 +119,7 @@ public struct AdministrationStore: Administration {
 
     // MARK: Parts
 
-    private func change<T>(
+    func change<T>(
         _ actor: AuditActor, _ body: (AdministrationTransaction) async throws -> T
     ) async throws(AdministrationFailure) -> T {
         do {
@@ -142,7 +142,7 @@ public struct AdministrationStore: Administration {
     }
 
     /// Statements of lists ask for one row more than the page has, which tells whether there is more.
-    private func list<S: PostgresStatement>(
+    func list<S: PostgresStatement>(
         _ statement: S, _ page: PageRequest<some Sendable>
     ) async throws(AdministrationFailure) -> Page<S.Row> {
         var rows = try await read(statement)

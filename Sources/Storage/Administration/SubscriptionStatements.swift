@@ -93,7 +93,7 @@ struct ReadTierQuotas: PostgresStatement {
     }
 }
 
-/// Gives a tenant these quotas. One that it has keeps its identity, and with it what was used in the running period; one that is aligned to
+/// Gives a tenant these quotas. One that an administrator has set stays as it is. One that it has keeps its identity, and with it what was used in the running period; one that is aligned to
 /// the subscription keeps its first one's start, so that going to and fro between tiers begins no new period.
 struct ApplyQuotas: PostgresStatement {
     static let sql = """
@@ -105,6 +105,7 @@ struct ApplyQuotas: PostgresStatement {
         JOIN subscriptions s ON s.tenant_id = $1 AND s.ends_at IS NULL
         ON CONFLICT (tenant_id, user_id, key_id, unit, frequency) DO UPDATE SET amount = EXCLUDED.amount, mode = EXCLUDED.mode,
             anchor = CASE WHEN EXCLUDED.anchor IS NOT NULL THEN coalesce(o.anchor, EXCLUDED.anchor) END, retired_at = NULL
+            WHERE o.origin = 'tier'
         """
     static let parameters: [PostgresType] = [
         .uuid, .uuidArray, .textArray, .textArray, .int8Array, .textArray, .textArray,
@@ -128,7 +129,8 @@ struct ApplyQuotas: PostgresStatement {
 struct RetireQuotas: PostgresStatement {
     static let sql = """
         UPDATE quotas q SET mode = 'soft', retired_at = clock_timestamp()
-        WHERE q.tenant_id = $1 AND q.user_id IS NULL AND q.key_id IS NULL AND q.retired_at IS NULL AND NOT EXISTS (
+        WHERE q.tenant_id = $1 AND q.user_id IS NULL AND q.key_id IS NULL AND q.origin = 'tier' AND q.retired_at IS NULL
+            AND NOT EXISTS (
             SELECT FROM tier_quotas r WHERE r.tier_version_id = $2 AND r.unit = q.unit AND r.frequency = q.frequency)
         """
     static let parameters: [PostgresType] = [.uuid, .uuid]

@@ -114,7 +114,7 @@ struct ReadUsage: PostgresStatement {
 /// lease of a soft quota than it holds; then the rest is nothing.
 struct ReadQuotaStates: PostgresStatement {
     static let sql = """
-        SELECT q.quota_id, q.unit, q.frequency, q.amount, q.mode,
+        SELECT q.quota_id, q.unit, q.frequency, quota_limit(q.quota_id, q.amount, w.period_start), q.mode,
             CASE WHEN q.user_id IS NOT NULL THEN 'user' WHEN q.key_id IS NOT NULL THEN 'key' ELSE 'tenant' END, q.anchor,
             coalesce(p.settled, 0) + open.spent, coalesce(p.held, 0) - open.used
         FROM unnest($2, $3) AS w (quota_id, period_start)

@@ -32,6 +32,7 @@ struct ReadGeneration: PostgresStatement {
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Int64 { try row.int64() }
 }
 
+/// Few quotas are raised, and a gateway reads all its keys anew at every change: the others are spared the function.
 struct FindKeys: PostgresStatement {
     static let sql = """
         SELECT k.key_id, k.public_id, k.digest, k.tenant_id, k.user_id, k.environment, k.scopes, k.allowed_models, k.expires_at,
@@ -42,7 +43,9 @@ struct FindKeys: PostgresStatement {
         LEFT JOIN subscriptions s ON s.tenant_id = k.tenant_id AND s.ends_at IS NULL
         LEFT JOIN LATERAL (
             SELECT array_agg(quota_id ORDER BY quota_id) AS ids, array_agg(unit ORDER BY quota_id) AS units,
-                array_agg(frequency ORDER BY quota_id) AS frequencies, array_agg(amount ORDER BY quota_id) AS amounts,
+                array_agg(frequency ORDER BY quota_id) AS frequencies,
+                array_agg(CASE WHEN EXISTS (SELECT FROM quota_raises r WHERE r.quota_id = quotas.quota_id)
+                    THEN quota_limit(quota_id, amount, now()) ELSE amount END ORDER BY quota_id) AS amounts,
                 array_agg(mode ORDER BY quota_id) AS modes, array_agg(anchor ORDER BY quota_id) AS anchors,
                 array_agg(CASE WHEN user_id IS NOT NULL THEN 'user' WHEN key_id IS NOT NULL THEN 'key' ELSE 'tenant' END ORDER BY quota_id)
                     AS levels

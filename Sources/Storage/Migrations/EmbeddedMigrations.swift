@@ -779,12 +779,44 @@ ALTER TABLE quotas
     ADD COLUMN user_id uuid REFERENCES users,
     ADD COLUMN key_id uuid REFERENCES api_keys,
     ADD COLUMN anchor timestamptz,
+    -- What an administrator has set stays as it is when the tenant's tier changes.
+    ADD COLUMN origin text NOT NULL DEFAULT 'tier' CHECK (origin IN ('tier', 'override')),
     DROP CONSTRAINT quotas_tenant_id_unit_frequency_key,
     ADD CONSTRAINT quotas_of_one_holder CHECK (user_id IS NULL OR key_id IS NULL),
     ADD CONSTRAINT quotas_once UNIQUE NULLS NOT DISTINCT (tenant_id, user_id, key_id, unit, frequency);
 
 ALTER TABLE tier_quotas
     ADD COLUMN alignment text NOT NULL DEFAULT 'calendar' CHECK (alignment IN ('calendar', 'subscription'));
+
+-- More than a quota's amount in the periods that begin within this stretch of time. A raise ends by itself.
+CREATE TABLE quota_raises (
+    raise_id    uuid PRIMARY KEY,
+    quota_id    uuid NOT NULL REFERENCES quotas,
+    tenant_id   uuid NOT NULL,
+    amount      bigint NOT NULL CHECK (amount > 0),
+    starts_at   timestamptz NOT NULL,
+    ends_at     timestamptz NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    CHECK (ends_at > starts_at)
+);
+CREATE INDEX quota_raises_of_quota ON quota_raises (quota_id, ends_at);
+CREATE TRIGGER quota_raises_changed AFTER INSERT OR UPDATE OR DELETE ON quota_raises
+    FOR EACH STATEMENT EXECUTE FUNCTION advance_control_generation();
+
+-- What a quota allows in the period that begins at this instant.
+CREATE FUNCTION quota_limit(p_quota uuid, p_amount bigint, p_instant timestamptz) RETURNS bigint
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+    SELECT least(p_amount + coalesce(sum(r.amount), 0), 9223372036854775807)::bigint
+    FROM quota_raises r WHERE r.quota_id = p_quota AND r.starts_at <= p_instant AND r.ends_at > p_instant
+$$;
+
+ALTER TABLE quota_raises ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_rows ON quota_raises FOR SELECT TO weir_reader USING (tenant_id = (SELECT current_tenant()));
+CREATE POLICY all_rows ON quota_raises FOR SELECT TO weir_writer, weir_directory, weir_reports USING (true);
+CREATE POLICY administration ON quota_raises TO weir_admin USING (true) WITH CHECK (true);
+GRANT SELECT ON quota_raises TO weir_writer, weir_directory, weir_reader, weir_reports;
+GRANT SELECT, INSERT ON quota_raises TO weir_admin;
 
 -- When the reaper may try a lease that it could not book, and how often it has tried.
 ALTER TABLE quota_leases
@@ -874,7 +906,8 @@ BEGIN
         PERFORM return_slices(p_gateway, p_returned_leases, p_returned_quotas, p_returned_amounts);
     END IF;
     FOR entry IN
-        SELECT p.quota_id, p.period_start, p.settled, p.held, q.amount, q.mode, w.minimum, w.wanted
+        SELECT p.quota_id, p.period_start, p.settled, p.held, quota_limit(q.quota_id, q.amount, p.period_start) AS amount, q.mode,
+            w.minimum, w.wanted
         FROM unnest(p_quotas, p_starts, p_minimums, p_wanted) AS w (quota_id, period_start, minimum, wanted)
         JOIN quota_periods p ON p.quota_id = w.quota_id AND p.period_start = w.period_start
         JOIN quotas q ON q.quota_id = p.quota_id AND q.tenant_id = p_tenant

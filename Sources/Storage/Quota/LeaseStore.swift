@@ -154,7 +154,8 @@ struct RenewLeases: PostgresStatement {
             SELECT FROM quota_lease_slices s
             JOIN quota_periods p ON p.quota_id = s.quota_id AND p.period_start = s.period_start
             JOIN quotas q ON q.quota_id = s.quota_id
-            WHERE s.lease_id = r.lease_id AND q.mode = 'hard' AND q.amount - p.settled - p.held < s.granted)
+            WHERE s.lease_id = r.lease_id AND q.mode = 'hard'
+                AND quota_limit(q.quota_id, q.amount, p.period_start) - p.settled - p.held < s.granted)
         FROM renewed r
         """
     static let parameters: [PostgresType] = [.uuidArray, .uuid, .int8]

@@ -82,6 +82,21 @@ struct AdminRateLimit: Codable, Sendable, Equatable {
     }
 }
 
+struct AdminQuotaRow: Decodable, Sendable {
+    let id: String
+    let tenantId: String
+    let userId: String?
+    let keyId: String?
+    let level: String
+    let unit: String
+    let frequency: String
+    let amount: Int64
+    let mode: String
+    let alignment: String
+    let origin: String
+    let raised: Int64
+}
+
 struct AdminTier: Decodable, Sendable {
     struct Version: Decodable, Sendable {
         let number: Int

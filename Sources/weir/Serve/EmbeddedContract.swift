@@ -199,7 +199,8 @@ paths:
       description: |
         Needs the scope `predict`.
 
-        The request is held against every quota of the tenant, the key and its user, sent to a worker, settled durably, and only then
+        The request is held against every quota of the tenant, the key and its user, sent to a worker, settled durably,
+        and only then
         answered. An answer with status 200 therefore has exactly one entry in the ledger. A request that fails costs
         nothing.
 
@@ -455,8 +456,10 @@ paths:
                 object: list
                 data:
                   - policy: tokens-month
+                    level: tenant
                     unit: tokens
                     frequency: month
+                    alignment: calendar
                     mode: hard
                     limit: 1000000
                     settled: 589767
@@ -1279,12 +1282,15 @@ components:
       type: string
       description: >-
         Where periods begin: `calendar` at the edges of the calendar in the tenant's time zone, `subscription` at the day and
-        time at which the tenant's subscription began.
+        time at which the tenant's first subscription with such a quota began.
       enum: [calendar, subscription]
     QuotaState:
       type: object
       required:
-        [policy, level, unit, frequency, alignment, mode, limit, settled, held, available, period_id, period_start, time_zone]
+        [
+          policy, level, unit, frequency, alignment, mode, limit, settled, held, available, period_id, period_start,
+          time_zone,
+        ]
       properties:
         policy:
           type: string
