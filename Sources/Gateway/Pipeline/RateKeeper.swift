@@ -284,6 +284,9 @@ public final class RateKeeper: Sendable {
     /// Tenants whose exchanges are under way together.
     private static let visitWidth = 32
 
+    /// Keys of a tenant in one exchange.
+    private static let exchangeWidth = 256
+
     private func visitAll(givesBack: Bool) async {
         let all = accounts.withLock { Array($0) }
         await withTaskGroup(of: Void.self) { group in
@@ -304,13 +307,16 @@ public final class RateKeeper: Sendable {
             return demands
         }
         guard !demands.isEmpty else { return }
-        if let answer = await exchange(id, demands, owner: owner) {
+        for start in stride(from: 0, to: demands.count, by: Self.exchangeWidth) {
+            let part = Array(demands[start..<min(start + Self.exchangeWidth, demands.count)])
+            guard let answer = await exchange(id, part, owner: owner) else {
+                tenant.state.withLock { $0.loseAll() }
+                break
+            }
             let now = time.monotonicNanoseconds
             tenant.state.withLock {
-                $0.answered(demands, answer, sentAt: sentAt, lifetime: lifetimeNanoseconds, at: now)
+                $0.answered(part, answer, sentAt: sentAt, lifetime: lifetimeNanoseconds, at: now)
             }
-        } else {
-            tenant.state.withLock { $0.loseAll() }
         }
         release(tenant, id, nil, nil)
     }

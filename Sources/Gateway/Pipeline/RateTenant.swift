@@ -145,7 +145,6 @@ extension RateTenant.State {
                 keys[keyID] = nil
                 continue
             }
-            guard demands.count < Self.upkeepLimit else { continue }
             var entry = entry
             demands.append(
                 entry.book.demand(
@@ -163,9 +162,6 @@ extension RateTenant.State {
         isReturning = tenant.book.isHoarding || keyID.flatMap { keys[$0]?.book.isHoarding } ?? false
         return isReturning
     }
-
-    /// Scopes in one exchange; a tenant with more keys in use tells the rest the next time.
-    private static let upkeepLimit = 256
 
     mutating func answered(
         _ demands: [RateDemand], _ answer: RateAnswer, sentAt: UInt64, lifetime: UInt64, at now: UInt64
