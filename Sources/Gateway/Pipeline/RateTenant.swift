@@ -127,6 +127,9 @@ extension RateTenant.State {
         return demands
     }
 
+    /// Whether there is nothing to tell and nothing to forget.
+    var isIdle: Bool { tenant.book.isEmpty && keys.isEmpty }
+
     /// What has to be told without a request that asks for anything; forgets keys of which nothing is left.
     mutating func upkeep(owner: UInt32, givesBack: Bool, at now: UInt64) -> [RateDemand] {
         adopt(owner)
