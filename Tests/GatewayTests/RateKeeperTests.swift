@@ -327,6 +327,23 @@ final class SharedLimits: Sendable {
         #expect(limits.exchanges <= 3, "\(limits.exchanges)")
     }
 
+    @Test("the leases of many keys are all renewed")
+    func manyKeys() async throws {
+        let limits = SharedLimits(time: time)
+        let keepers = [1, 2].map { Installation.rates(limits.gateway($0), time: time) }
+        let callers = (0..<600).map {
+            principal(RateLimits(key: ScopeLimits(concurrency: RateLimit(amount: 1))), key: KeyID(high: 9, low: $0))
+        }
+        for caller in callers { _ = try await keepers[0].take(tokens: 1, for: caller) }
+        for _ in 0..<6 {
+            time.advance(milliseconds: 500)
+            await keepers[0].keep()
+        }
+        var refusals = 0
+        for caller in callers where await refusal(keepers[1], 1, caller) != nil { refusals += 1 }
+        expect(refusals, 600)
+    }
+
     @Test("a gateway that stops gives back what it holds")
     func drain() async throws {
         let limits = SharedLimits(time: time)

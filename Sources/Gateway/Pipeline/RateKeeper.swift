@@ -22,18 +22,18 @@ public final class RateKeeper: Sendable {
         public init() {}
     }
 
-    private let shared: (any RateLimiter)?
+    let shared: (any RateLimiter)?
     private let own: InProcessRateLimiter
     private let configuration: Configuration
-    private let time: any TimeSource
+    let time: any TimeSource
     private let logger: Logger
     private let metrics = RateMetrics()
-    private let accounts = Mutex<[TenantID: RateTenant]>([:])
+    let accounts = Mutex<[TenantID: RateTenant]>([:])
     /// Who owns the limits: even is Redis, odd is this process. What is held from one owner is nothing to the other.
-    private let ownership: Atomic<UInt32>
-    private let lastExchange = Atomic<UInt64>(0)
+    let ownership: Atomic<UInt32>
+    let lastExchange = Atomic<UInt64>(0)
     /// Tenants of whose limits this gateway has more left than is free for the others; each is there once.
-    private let returning: AsyncStream<TenantID>
+    let returning: AsyncStream<TenantID>
     private let returns: AsyncStream<TenantID>.Continuation
 
     /// - Parameters:
@@ -203,9 +203,9 @@ public final class RateKeeper: Sendable {
         }
     }
 
-    private var lifetimeNanoseconds: UInt64 { UInt64(configuration.leaseMilliseconds) * 1_000_000 }
+    var lifetimeNanoseconds: UInt64 { UInt64(configuration.leaseMilliseconds) * 1_000_000 }
 
-    private func release(_ tenant: RateTenant, _ id: TenantID, _ keyID: KeyID?, _ refusal: RateRefusal?) {
+    func release(_ tenant: RateTenant, _ id: TenantID, _ keyID: KeyID?, _ refusal: RateRefusal?) {
         let (waiting, returnsNow) = tenant.state.withLock { state in
             defer { state.waiting = [] }
             state.isAsking = false
@@ -218,7 +218,7 @@ public final class RateKeeper: Sendable {
     }
 
     /// - Returns: `nil` where the owner changed meanwhile.
-    private func exchange(_ tenantID: TenantID, _ demands: [RateDemand], owner: UInt32) async -> RateAnswer? {
+    func exchange(_ tenantID: TenantID, _ demands: [RateDemand], owner: UInt32) async -> RateAnswer? {
         guard owner.isMultiple(of: 2), let shared else {
             metrics.exchangedHere()
             return own.exchangeAtOnce(tenantID, demands)
@@ -235,7 +235,7 @@ public final class RateKeeper: Sendable {
     }
 
     /// The other one owns the limits from now on.
-    private func change(from owner: UInt32, cause: String?) {
+    func change(from owner: UInt32, cause: String?) {
         let (done, _) = ownership.compareExchange(
             expected: owner, desired: owner &+ 1, ordering: .acquiringAndReleasing)
         guard done else { return }
@@ -247,75 +247,7 @@ public final class RateKeeper: Sendable {
         }
     }
 
-    // MARK: Upkeep
-
-    /// Says what was spent, renews what is used and gives back what is not; called several times in a lease's life.
-    public func keep() async {
-        await probe()
-        await visitAll(givesBack: false)
-    }
-
-    /// Gives everything back that is not in use; the gateway is stopping.
-    public func drain() async {
-        await visitAll(givesBack: true)
-    }
-
-    /// Gives back at once what others may be refused for; runs until it is cancelled. Near a limit what a request leaves when it ends would
-    /// else lie here until the next upkeep.
-    public func returnWhatOthersNeed() async {
-        for await id in returning { await visit(id, rateTenant(id), givesBack: false) }
-    }
-
-    /// Asks Redis whether it is there, if nobody else did lately.
-    private func probe() async {
-        guard let shared else { return }
-        let owner = ownership.load(ordering: .relaxed)
-        let isAway = !owner.isMultiple(of: 2)
-        let quiet = time.monotonicNanoseconds &- lastExchange.load(ordering: .relaxed)
-        guard isAway || quiet >= lifetimeNanoseconds / 4 else { return }
-        do throws(StoreUnavailable) {
-            _ = try await shared.exchange(TenantID(high: 0, low: 0), [])
-            if isAway { change(from: owner, cause: nil) }
-        } catch {
-            if !isAway { change(from: owner, cause: error.cause) }
-        }
-    }
-
-    /// Tenants whose exchanges are under way together.
-    private static let visitWidth = 32
-
-    private func visitAll(givesBack: Bool) async {
-        let all = accounts.withLock { Array($0) }
-        await withTaskGroup(of: Void.self) { group in
-            for (index, (id, tenant)) in all.enumerated() {
-                if index >= Self.visitWidth { await group.next() }
-                group.addTask { await self.visit(id, tenant, givesBack: givesBack) }
-            }
-        }
-    }
-
-    private func visit(_ id: TenantID, _ tenant: RateTenant, givesBack: Bool) async {
-        let owner = ownership.load(ordering: .relaxed)
-        let sentAt = time.monotonicNanoseconds
-        let demands = tenant.state.withLock { state -> [RateDemand] in
-            guard !state.isAsking else { return [] }
-            let demands = state.upkeep(owner: owner, givesBack: givesBack, at: sentAt)
-            state.isAsking = !demands.isEmpty
-            return demands
-        }
-        guard !demands.isEmpty else { return }
-        if let answer = await exchange(id, demands, owner: owner) {
-            let now = time.monotonicNanoseconds
-            tenant.state.withLock {
-                $0.answered(demands, answer, sentAt: sentAt, lifetime: lifetimeNanoseconds, at: now)
-            }
-        } else {
-            tenant.state.withLock { $0.loseAll() }
-        }
-        release(tenant, id, nil, nil)
-    }
-
-    private func rateTenant(_ id: TenantID) -> RateTenant {
+    func rateTenant(_ id: TenantID) -> RateTenant {
         accounts.withLock { accounts in
             if let known = accounts[id] { return known }
             let made = RateTenant()

@@ -127,6 +127,9 @@ extension RateTenant.State {
         return demands
     }
 
+    /// Whether there is nothing to tell and nothing to forget.
+    var isIdle: Bool { tenant.book.isEmpty && keys.isEmpty }
+
     /// What has to be told without a request that asks for anything; forgets keys of which nothing is left.
     mutating func upkeep(owner: UInt32, givesBack: Bool, at now: UInt64) -> [RateDemand] {
         adopt(owner)
@@ -145,7 +148,6 @@ extension RateTenant.State {
                 keys[keyID] = nil
                 continue
             }
-            guard demands.count < Self.upkeepLimit else { continue }
             var entry = entry
             demands.append(
                 entry.book.demand(
@@ -163,9 +165,6 @@ extension RateTenant.State {
         isReturning = tenant.book.isHoarding || keyID.flatMap { keys[$0]?.book.isHoarding } ?? false
         return isReturning
     }
-
-    /// Scopes in one exchange; a tenant with more keys in use tells the rest the next time.
-    private static let upkeepLimit = 256
 
     mutating func answered(
         _ demands: [RateDemand], _ answer: RateAnswer, sentAt: UInt64, lifetime: UInt64, at now: UInt64
