@@ -9,7 +9,8 @@ import Testing
         arguments: [
             (60, 1, 1_000_000), (600, 1, 100_000), (7, 1, 8_571_429), (1_000_000_000, 1, 1), (1, 3, 180_000_000),
             (60, 0, 0), (0, 1, RateLimit.creditLimit), (1, RateLimit.amountLimit, RateLimit.creditLimit),
-            (1, .max, RateLimit.creditLimit), (.max, .max, 60_000_000),
+            (1, .max, RateLimit.creditLimit), (5, RateLimit.amountLimit, RateLimit.creditLimit),
+            (1, 200_000_000_000, RateLimit.creditLimit), (.max, .max, 60_000_000),
         ] as [(Int64, Int64, Int64)])
     func conversion(amount: Int64, units: Int64, microseconds: Int64) {
         let limit = RateLimit(amount: amount)

@@ -358,10 +358,40 @@ def test_http_1_0_is_not_spoken(wire: Wire) -> None:
     ],
     ids=["h2c", "websocket"],
 )
-def test_an_upgrade_is_ignored(wire: Wire, headers: dict[str, str]) -> None:
-    answer = wire.request("GET", "/healthz", headers)
-    assert answer.status == 200
+def test_an_upgrade_is_ignored(wire: Wire, key: str, headers: dict[str, str]) -> None:
+    """Answered as without it; then the connection ends, because behind such a request the parser reads nothing."""
+    answer = wire.request("POST", "/predict/", {**predict_headers(key), **headers}, BODY)
+    assert_served(answer)
     assert answer.header("upgrade") is None
+    assert answer.says_close, answer.headers
+    assert wire.ended()
+
+
+def test_an_upgrade_of_another_route_is_ignored(wire: Wire) -> None:
+    answer = wire.request("GET", "/healthz", {"Connection": "Upgrade", "Upgrade": "h2c"})
+    assert answer.status == 200 and answer.says_close, answer.headers
+    assert wire.ended()
+
+
+def test_who_has_sent_all_still_gets_its_answer(wire: Wire, key: str) -> None:
+    wire.send(predict_head(key, wire.host, f"Content-Length: {len(BODY)}") + BODY)
+    wire.finish_sending()
+    assert_served(wire.read_answer())
+    assert wire.ended()
+
+
+def test_bytes_behind_the_last_request_are_nobodys(wire: Wire, key: str) -> None:
+    last = predict_head(key, wire.host, "Connection: close", f"Content-Length: {len(BODY)}") + BODY
+    wire.send(last + b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert_served(wire.read_answer())
+    assert wire.ended(), "a second answer"
+
+
+def test_who_reads_no_answers_is_not_read_from(wire: Wire) -> None:
+    """Answers pile up in two sockets' buffers and nowhere else: sending comes to a stand."""
+    refused = predict_head("weir_live_wrong", wire.host, f"Content-Length: {len(BODY)}") + BODY
+    most = 64 << 20
+    assert wire.send_until_refused(refused * 200, most) < most
 
 
 # --- Expect, pipelining, hop-by-hop (24 to 27)

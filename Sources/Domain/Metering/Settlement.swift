@@ -66,6 +66,11 @@ public final class Settlement: Sendable {
         self.answer = answer
     }
 
+    /// What the customer sent and got, as far as it is kept with it; the rest of a settlement is small.
+    public var keptBytes: Int {
+        (prompt?.count ?? 0) + (result?.count ?? 0) + (answer.map { $0.body.count + $0.fields.count } ?? 0)
+    }
+
     /// Billed entries go to the ledger; a failed request leaves only its request row.
     public var isBilled: Bool { outcome == .completed }
 }

@@ -42,8 +42,10 @@ public struct RateLimit: Hashable, Sendable {
         guard amount > 0 else { return Self.creditLimit }
         let product = units.multipliedFullWidth(by: Self.microsecondsPerMinute)
         guard product.high < amount else { return Self.creditLimit }
-        let (quotient, remainder) = amount.dividingFullWidth(product)
-        return min(remainder > 0 ? quotient + 1 : quotient, Self.creditLimit)
+        // Unsigned: a signed quotient has one bit less than the guard leaves room for.
+        let (quotient, remainder) = UInt64(amount).dividingFullWidth((UInt64(product.high), product.low))
+        guard quotient < UInt64(Self.creditLimit) else { return Self.creditLimit }
+        return Int64(quotient) + (remainder > 0 ? 1 : 0)
     }
 
     /// The whole units that the limit allows in this time. Saturates.

@@ -26,6 +26,9 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     private var isAnswering = false
     private var sawPart = false
     private(set) var isClosing = false
+    /// The request that came last asks for another protocol. It is answered as if it did not, and the connection ends with it: behind it the
+    /// parser reads nothing more.
+    private(set) var isLastRequest = false
     /// How the body of the request whose head came last is delimited.
     private(set) var lastBody = MessageFraming.Body.length(0)
     /// What was seen of the head that is being parsed, or was last.
@@ -77,12 +80,14 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
                 return
             }
             begun += 1
+            isLastRequest = fields.asksForUpgrade
             lastBody =
                 fields.transferEncoding != nil ? .chunked : .length(fields.contentLength.flatMap { Int($0) } ?? 0)
             if begun == answered + 1 { deadlines.headArrived(now: time.monotonicNanoseconds) }
         case .body: if begun == answered + 1 { deadlines.bodyArrived(now: time.monotonicNanoseconds) }
         case .end(let trailers):
             if let trailers, let refusal = rules.check(trailers: trailers) {
+                guard !isAnswering || ended > answered else { return context.close(promise: nil) }
                 refuseInTurn(refusal, context: context)
                 return
             }
@@ -125,6 +130,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             return
         }
         switch parserError {
+        // Bytes behind a request that said `Connection: close` are nobody's.
+        case .closedConnection: break
         case .headerOverflow where lastHead.isInFirstLine:
             refuseInTurn(RequestRules.targetTooLong(rules.maximumTargetBytes), context: context)
         case .invalidMethod where lastHead.hasMethod:
@@ -147,9 +154,11 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             return
         }
         switch unwrapOutboundIn(data) {
-        case .head(let head):
+        case .head(var head):
             isAnswering = head.status.code >= 200
-            context.write(data, promise: promise)
+            guard endsWithThisAnswer else { return context.write(data, promise: promise) }
+            head.headers.replaceOrAdd(name: "connection", value: "close")
+            context.write(wrapOutboundOut(.head(head)), promise: promise)
         case .body: context.write(data, promise: promise)
         case .end:
             isAnswering = false
@@ -172,6 +181,11 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             refuse(refusal, context: context)
             return
         }
+        if isLastRequest, begun == answered {
+            context.flush()
+            linger(context)
+            return
+        }
         let now = time.monotonicNanoseconds
         if begun == answered {
             deadlines.answerComplete(now: now)
@@ -182,6 +196,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         }
         watch(context)
     }
+
+    private var endsWithThisAnswer: Bool { isLastRequest && begun == answered + 1 }
 
     /// The body that is arriving cannot be read on.
     func refuseBrokenBody(_ refusal: Refusal) {
@@ -214,15 +230,26 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         if flushesSoon { loop.flushSoon(encoderContext) } else { encoderContext.flush() }
     }
 
-    /// Ends our side, reads nothing more, and closes half a second later: closing at once with unread bytes would reset the connection,
+    /// Ends our side when all has been sent, reads nothing more, and closes half a second later: closing at once with unread bytes would reset the connection,
     /// and the client would lose the answer that says why.
     func linger(_ context: ChannelHandlerContext) {
         guard !isClosing else { return }
         isClosing = true
         timer?.cancel()
-        context.close(mode: .output, promise: nil)
-        let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
-        timer = context.eventLoop.scheduleTask(in: .milliseconds(500)) { bound.value.close(promise: nil) }
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        // For a client that does not take what was written.
+        timer = context.eventLoop.scheduleTask(in: .nanoseconds(Int64(clamping: limits.idleNanoseconds))) {
+            bound.value.1.close(promise: nil)
+        }
+        let sent = context.eventLoop.makePromise(of: Void.self)
+        sent.futureResult.whenComplete { _ in
+            let (guardian, context) = bound.value
+            guardian.timer?.cancel()
+            guardian.timer = context.eventLoop.scheduleTask(in: .milliseconds(500)) {
+                bound.value.1.close(promise: nil)
+            }
+        }
+        context.close(mode: .output, promise: sent)
     }
 
     /// Sets the timer earlier if the present wait is over before it fires.

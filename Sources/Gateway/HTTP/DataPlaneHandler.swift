@@ -36,6 +36,8 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     /// Whether the framework was given something since it was last told that a read is over.
     private var hasPassedParts = false
     private var closesAfterAnswer = false
+    /// The client has sent all that it will; what is under way is answered before the framework hears of it and closes.
+    private var isInputOver = false
     private var guardContext: ChannelHandlerContext?
     private var ownContext: ChannelHandlerContext?
 
@@ -85,6 +87,11 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func read(context: ChannelHandlerContext) {
+        // Who does not read its answers is not read from: they would pile up in memory.
+        guard context.channel.isWritable else {
+            isReadHeld = true
+            return
+        }
         // Also while the framework answers: it reads on, and what a client pipelines would pile up in `waiting`.
         switch state {
         case .running where !waiting.isEmpty, .passing(requestEnded: true) where !waiting.isEmpty: isReadHeld = true
@@ -98,7 +105,20 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         if case .end = part, case .passing(let requestEnded) = state, requestEnded { becomeIdle(context) }
     }
 
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if context.channel.isWritable, !guardian.isClosing {
+            drainWaiting(context)
+            channelReadComplete(context: context)
+            readIfHeld(context)
+        }
+        context.fireChannelWritabilityChanged()
+    }
+
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case .inputClosed? = event as? ChannelEvent, case .running = state {
+            isInputOver = true
+            return
+        }
         if event is ChannelShouldQuiesceEvent {
             switch state {
             case .gathering, .running:
@@ -170,7 +190,8 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
             default: return refuse(.invalidKey)
             }
         }
-        state = .gathering(fields, keepsAlive: head.isKeepAlive, ByteBuffer())
+        state = .gathering(
+            fields, keepsAlive: head.isKeepAlive && !fields.asksForUpgrade, ByteBuffer())
     }
 
     /// What the head alone decides, before a byte of the body is read.
@@ -273,15 +294,23 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         drainWaiting(context)
         // The framework gathers what it is given until the end of a read, and this read ended long ago.
         channelReadComplete(context: context)
-        if mustWait { return }
-        if isReadHeld {
-            isReadHeld = false
-            read(context: context)
+        guard !mustWait else { return }
+        if isInputOver {
+            isInputOver = false
+            context.flush()
+            return context.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
         }
+        readIfHeld(context)
+    }
+
+    private func readIfHeld(_ context: ChannelHandlerContext) {
+        guard isReadHeld, !mustWait else { return }
+        isReadHeld = false
+        read(context: context)
     }
 
     private func drainWaiting(_ context: ChannelHandlerContext) {
-        while !waiting.isEmpty {
+        while !waiting.isEmpty, context.channel.isWritable {
             switch state {
             case .running, .passing(requestEnded: true): return
             default: take(waiting.removeFirst(), context: context)

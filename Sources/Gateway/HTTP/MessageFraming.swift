@@ -45,7 +45,7 @@ final class MessageFraming: ChannelInboundHandler, RemovableChannelHandler {
                 guardian.lastHead = whole
                 hasPassed = true
                 context.fireChannelRead(data)
-                if guardian.isRefusing { state = .stopped }
+                if guardian.isRefusing || guardian.isLastRequest { state = .stopped }
                 return
             }
         }
@@ -54,7 +54,7 @@ final class MessageFraming: ChannelInboundHandler, RemovableChannelHandler {
             case .head(let scanner): passHead(scanner, &bytes, context)
             case .length(let rest):
                 let count = min(rest, bytes.readableBytes)
-                state = rest == count ? .head(HeadScanner()) : .length(rest - count)
+                state = rest == count ? afterMessage : .length(rest - count)
                 pass(count, of: &bytes, context)
             case .chunked(let scanner): passChunks(scanner, &bytes, context)
             case .stopped: return
@@ -82,7 +82,7 @@ final class MessageFraming: ChannelInboundHandler, RemovableChannelHandler {
             guard guardian.headCount != headCount else { return state = .head(HeadScanner()) }
             switch guardian.lastBody {
             case .chunked: state = .chunked(ChunkScanner())
-            case .length(0): state = .head(HeadScanner())
+            case .length(0): state = afterMessage
             case .length(let count): state = .length(count)
             }
         }
@@ -95,7 +95,7 @@ final class MessageFraming: ChannelInboundHandler, RemovableChannelHandler {
             state = .chunked(scanner)
             pass(bytes.readableBytes, of: &bytes, context)
         case .complete(let count):
-            state = .head(HeadScanner())
+            state = afterMessage
             pass(count, of: &bytes, context)
         case .refused:
             state = .stopped
@@ -107,6 +107,8 @@ final class MessageFraming: ChannelInboundHandler, RemovableChannelHandler {
         }
         if guardian.isRefusing { state = .stopped }
     }
+
+    private var afterMessage: State { guardian.isLastRequest ? .stopped : .head(HeadScanner()) }
 
     private func pass(_ count: Int, of bytes: inout ByteBuffer, _ context: ChannelHandlerContext) {
         guard let slice = bytes.readSlice(length: count) else { return }

@@ -38,6 +38,7 @@ struct PlainRequest {
         private var hasHost = false
         private var hasType = false
         private var bodyLength: Int?
+        private var fieldCount = 0
 
         private static let firstLines: [StaticString] = ["POST /predict HTTP/1.1\r\n", "POST /predict/ HTTP/1.1\r\n"]
 
@@ -59,7 +60,9 @@ struct PlainRequest {
 
         /// - Returns: where the next line begins.
         private mutating func readField(_ bytes: UnsafeRawBufferPointer, at start: Int) -> Int? {
-            guard let colon = Self.endOfName(bytes, from: start) else { return nil }
+            fieldCount += 1
+            // As many as the parser takes.
+            guard fieldCount <= 100, let colon = Self.endOfName(bytes, from: start) else { return nil }
             var valueStart = colon + 1
             if valueStart < bytes.count, bytes[valueStart] == 0x20 { valueStart += 1 }
             var end = valueStart

@@ -15,6 +15,8 @@ struct RequestFields: Sendable {
     private(set) var traceParent: String?
     private(set) var traceState: String?
     private(set) var requestID: String?
+    private(set) var hasUpgrade = false
+    private(set) var connectionNamesUpgrade = false
     private(set) var authorization: String?
     private(set) var authorizationCount = 0
     /// The values of `x-api-key` and `api-key`.
@@ -34,7 +36,10 @@ struct RequestFields: Sendable {
             host = host ?? value
         case 6 where Self.matches(name, "expect"): expect = expect ?? value
         case 7 where Self.matches(name, "api-key"): apiKeys.append(value)
+        case 7 where Self.matches(name, "upgrade"): hasUpgrade = true
         case 9 where Self.matches(name, "x-api-key"): apiKeys.append(value)
+        case 10 where Self.matches(name, "connection"):
+            if value.utf8.count >= 7, value.lowercased().contains("upgrade") { connectionNamesUpgrade = true }
         case 10 where Self.matches(name, "tracestate"): traceState = traceState ?? value
         case 11 where Self.matches(name, "traceparent"): traceParent = traceParent ?? value
         case 12 where Self.matches(name, "content-type"): contentType = contentType ?? value
@@ -64,6 +69,9 @@ struct RequestFields: Sendable {
         }
         return true
     }
+
+    /// Whether another protocol is asked for behind this request. None is served; the parser stops there all the same.
+    var asksForUpgrade: Bool { hasUpgrade && connectionNamesUpgrade }
 
     /// `Authorization: Bearer`, `x-api-key` or `api-key`; the same key in several of them is one.
     var credentials: Credentials {

@@ -131,12 +131,21 @@ public final class QuotaKeeper: Sendable {
         }
         do throws(StoreUnavailable) {
             if !upkeep.renew.isEmpty { try await renew(upkeep.renew) }
-            if !upkeep.close.isEmpty { try await ledger.close(upkeep.close) }
+            try await close(upkeep.close)
         } catch {
             // The leases end by themselves and the reaper books them; admission from them ends by our own clock before that.
             logger.warning("leases could not be kept", metadata: ["cause": "\(error.cause)"])
         }
     }
+
+    /// In parts: while a lease is booked, this gateway's settlements wait, and at the edge of a period all tenants' leases end at once.
+    private func close(_ leases: [LeaseID]) async throws(StoreUnavailable) {
+        for start in stride(from: 0, to: leases.count, by: Self.closeLimit) {
+            try await ledger.close(Array(leases[start..<min(start + Self.closeLimit, leases.count)]))
+        }
+    }
+
+    private static let closeLimit = 16
 
     private func renew(_ leases: [LeaseID]) async throws(StoreUnavailable) {
         let sentAt = time.monotonicNanoseconds
@@ -163,7 +172,7 @@ public final class QuotaKeeper: Sendable {
         }
         guard !idle.isEmpty else { return }
         do throws(StoreUnavailable) {
-            try await ledger.close(idle)
+            try await close(idle)
         } catch {
             logger.warning("leases could not be given back", metadata: ["cause": "\(error.cause)"])
         }
@@ -251,8 +260,12 @@ public final class QuotaKeeper: Sendable {
                     // What other keys of the tenant have left of this quota in this process is free to take.
                     gathered = tenant.state.withLock { $0.surrender(numbers.quota.id) }
                     if gathered.isEmpty { return last }
-                case .lost: tenant.state.withLock { $0[place].book.lost([request.leaseID]) }
+                // Nothing was given back either: it is offered again.
+                case .lost:
+                    gathered = request.returns.filter { $0.leaseID != request.leaseID }
+                    tenant.state.withLock { $0[place].book.lost([request.leaseID]) }
                 case .elsewhen(let databaseTime):
+                    gathered = request.returns
                     logger.error(
                         "the clock of this machine is not the database's", metadata: ["database": "\(databaseTime)"])
                     let monotonic = time.monotonicNanoseconds
@@ -262,6 +275,13 @@ public final class QuotaKeeper: Sendable {
                 // Whether the lease has grown is not known.
                 if let planned { tenant.state.withLock { $0[place].book.retire(planned.leaseID) } }
                 return .storeAway(cause: error.cause)
+            }
+        }
+        if !gathered.isEmpty {
+            do throws(StoreUnavailable) {
+                try await ledger.giveBack(gathered)
+            } catch {
+                logger.warning("quota could not be given back", metadata: ["cause": "\(error.cause)"])
             }
         }
         return last ?? .storeAway(cause: "no lease in \(Self.askLimit) attempts")

@@ -43,14 +43,28 @@ struct SettlementQueue {
             isSleeping = true
             return []
         }
-        if pending.count <= maximum {
+        let count = batchCount(maximum)
+        if pending.count == count {
             var taken: [PendingSettlement] = []
             swap(&taken, &pending)
             return taken
         }
-        let taken = Array(pending.prefix(maximum))
-        pending.removeFirst(maximum)
+        let taken = Array(pending.prefix(count))
+        pending.removeFirst(count)
         return taken
+    }
+
+    /// A statement of many large answers would run into the database's limits of time and size, and take its small neighbours with it.
+    private static let batchByteLimit = 32 << 20
+
+    /// At least one.
+    private func batchCount(_ maximum: Int) -> Int {
+        var bytes = 0
+        for (index, entry) in pending.prefix(maximum).enumerated() {
+            bytes += entry.settlement.keptBytes
+            if bytes > Self.batchByteLimit { return max(index, 1) }
+        }
+        return min(pending.count, max(maximum, 1))
     }
 
     /// What has waited since before `nanoseconds`.
