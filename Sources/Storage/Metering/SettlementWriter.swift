@@ -211,7 +211,11 @@ private struct SettlementLoop {
                 rows: batch.count, microseconds: (writer.time.monotonicNanoseconds &- start) / 1_000)
         }
         loop.session.close()
-        writer.complete(writer.queue.withLock { $0.take(.max) }) { _ in .unavailable }
+        while true {
+            let rest = writer.queue.withLock { $0.take(.max) }
+            if rest.isEmpty { break }
+            writer.complete(rest) { _ in .unavailable }
+        }
         writer.isFinished.store(true, ordering: .releasing)
     }
 
