@@ -162,7 +162,25 @@ public final class QuotaKeeper: Sendable {
                 }
             }
         }
-        if !returns.isEmpty { try await ledger.giveBack(returns) }
+        guard !returns.isEmpty else { return }
+        do throws(StoreUnavailable) {
+            try await ledger.giveBack(returns)
+        } catch {
+            retire(returns, of: tenants.withLock { Array($0.values) })
+            throw error
+        }
+    }
+
+    /// Stops admitting from leases whose units were taken out of memory and may not have reached the database: when such a lease is closed,
+    /// soon, whatever was not spent on it is free again.
+    private func retire(_ returns: [LeaseReturn], of tenants: [TenantQuota]) {
+        let leases = Set(returns.map(\.leaseID))
+        guard !leases.isEmpty else { return }
+        for tenant in tenants {
+            tenant.state.withLock { state in
+                for place in state.accounts.indices { for lease in leases { state[place].book.retire(lease) } }
+            }
+        }
     }
 
     /// Gives back everything that is not in flight; the gateway is stopping.
@@ -233,6 +251,8 @@ public final class QuotaKeeper: Sendable {
         let covering = tenant.state.withLock { $0[place].covering(monotonicNanoseconds: time.monotonicNanoseconds) }
         var last: Refusal?
         var gathered: [LeaseReturn] = []
+        // What the database may or may not have taken back.
+        var offered: [LeaseReturn] = []
         for _ in 0..<Self.askLimit {
             let sentAt = time.monotonicNanoseconds
             let wall = time.now
@@ -246,10 +266,12 @@ public final class QuotaKeeper: Sendable {
             }
             do throws(StoreUnavailable) {
                 guard var request = planned else {
+                    offered = gathered
                     if !gathered.isEmpty { try await ledger.giveBack(gathered) }
                     return nil
                 }
                 request.returns += gathered
+                offered = request.returns
                 gathered = []
                 switch try await ledger.acquire(request) {
                 case .granted(let grants):
@@ -274,6 +296,7 @@ public final class QuotaKeeper: Sendable {
             } catch {
                 // Whether the lease has grown is not known.
                 if let planned { tenant.state.withLock { $0[place].book.retire(planned.leaseID) } }
+                retire(offered, of: [tenant])
                 return .storeAway(cause: error.cause)
             }
         }
@@ -281,6 +304,7 @@ public final class QuotaKeeper: Sendable {
             do throws(StoreUnavailable) {
                 try await ledger.giveBack(gathered)
             } catch {
+                retire(gathered, of: [tenant])
                 logger.warning("quota could not be given back", metadata: ["cause": "\(error.cause)"])
             }
         }
