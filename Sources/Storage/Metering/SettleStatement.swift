@@ -25,6 +25,9 @@ struct HoldGatewayLockAlone: PostgresStatement {
 }
 
 /// The parts of the statement that settles, which has a second form for batches with idempotency keys in them (``SettleClaimedBatch``).
+///
+/// All are constants of this file, put together once: two copies of the same statement would drift apart. No value ever goes in here; values
+/// are parameters.
 enum SettleText {
     static let parameters =
         "$2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23"

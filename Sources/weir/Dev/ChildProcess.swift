@@ -187,7 +187,8 @@ final class ChildProcess: Sendable {
     }
 }
 
-/// Waiting that a cancelled task does not cut short.
+/// Waiting that a cancelled task does not cut short. By Dispatch's timer, because `Task.sleep` returns at once in a cancelled task, and
+/// children are ended in just such tasks.
 enum Pause {
     static func uninterrupted(milliseconds: Int) async {
         await withCheckedContinuation { continuation in

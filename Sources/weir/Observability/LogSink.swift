@@ -17,6 +17,7 @@ final class LogSink: Sendable {
     }
 
     private let waiting = Mutex(Waiting())
+    /// A queue of Dispatch's, because `write` blocks where the reader of the log does, and a thread of the cooperative pool must not.
     private let queue = DispatchQueue(label: "weir.log")
     private let write: @Sendable ([UInt8]) -> Void
 
