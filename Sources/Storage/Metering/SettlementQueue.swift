@@ -121,6 +121,9 @@ struct BatchUnderWay {
         return taken
     }
 
+    /// What those are told who cannot wait longer: nothing was written, unless a sending may yet take effect.
+    var outcomeOfWaiting: SettlementResult { mayBeWritten ? .unknown : .unavailable }
+
     func isWaited(for part: ArraySlice<PendingSettlement>) -> Bool {
         guard part.count != size else { return !waiting.isEmpty }
         let ids = Set(part.map(\.settlement.requestID))

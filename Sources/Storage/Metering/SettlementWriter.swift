@@ -118,8 +118,8 @@ public final class SettlementWriter: Settler {
             usleep(pauseMilliseconds * 1_000)
             let now = time.monotonicNanoseconds
             guard now > wait else { continue }
-            let (late, mayBeWritten) = underWay.withLock { ($0.takeOlder(than: now - wait), $0.mayBeWritten) }
-            complete(late) { _ in mayBeWritten ? .unknown : .unavailable }
+            let (late, outcome) = underWay.withLock { ($0.takeOlder(than: now - wait), $0.outcomeOfWaiting) }
+            complete(late) { _ in outcome }
             complete(queue.withLock { $0.takeOlder(than: now - wait) }) { _ in .unavailable }
         }
     }
