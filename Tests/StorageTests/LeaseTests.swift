@@ -6,11 +6,6 @@ import Testing
 
 @Suite("leases")
 struct LeaseTests {
-    /// What the database holds of a quota: settled and held.
-    private func numbers(_ harness: StorageHarness, _ quota: QuotaID = Seed.tokensA) async throws -> [String] {
-        try await harness.ask("SELECT settled, held FROM quota_periods WHERE quota_id = '\(quota)'")
-    }
-
     private func granted(_ answer: LeaseAnswer) throws -> [Int64] {
         guard case .granted(let grants) = answer else { throw NeverHappened(description: "a refusal: \(answer)") }
         return grants.map(\.slice.granted)
@@ -35,7 +30,7 @@ struct LeaseTests {
                         Lease.Slice(quota: Seed.tokenQuotaA, period: Seed.period(Seed.tokenQuotaA), granted: 1_000)
                     ])
                 #expect(grants.map(\.freeAfterwards) == [999_000])
-                try await #expect(numbers(harness) == ["0|1000"])
+                try await #expect(harness.numbers() == ["0|1000"])
                 let period = Seed.period(Seed.tokenQuotaA)
                 let stored = try await harness.ask(
                     "SELECT tenant_id, extract(epoch FROM period_start)::bigint, extract(epoch FROM period_end)::bigint FROM quota_periods"
@@ -88,7 +83,7 @@ struct LeaseTests {
                 // The limit is the database's, not the one that the gateway remembers.
                 #expect(refusal.quota.amount == 100)
                 #expect(refusal.period == Seed.period(Seed.tokenQuotaA))
-                try await #expect(numbers(harness) == ["30|50"])
+                try await #expect(harness.numbers() == ["30|50"])
                 try await #expect(granted(leases.acquire(Seed.request([(Seed.tokenQuotaA, 20, 20)]))) == [20])
             }
         }
@@ -108,8 +103,8 @@ struct LeaseTests {
                 }
                 let refusal = try refusal(try await leases.acquire(Seed.request(isReversed ? wants.reversed() : wants)))
                 #expect(refusal.quota.id == Seed.requestsA)
-                try await #expect(numbers(harness) == ["0|300"])
-                try await #expect(numbers(harness, Seed.requestsA) == ["0|3"])
+                try await #expect(harness.numbers() == ["0|300"])
+                try await #expect(harness.numbers(of: Seed.requestsA) == ["0|3"])
                 try await #expect(harness.ask("SELECT count(*) FROM quota_leases") == ["3"])
             }
         }
@@ -196,15 +191,15 @@ struct LeaseTests {
                     (1...4).map { Seed.settlement(input: $0 * 10, cached: 3, output: 5, lease: request.leaseID) }
                         + [Seed.settlement(outcome: .failed), Seed.settlement(lease: other.leaseID)])
                 try await leases.close([request.leaseID])
-                try await #expect(numbers(harness) == ["120|500"])
-                try await #expect(numbers(harness, Seed.requestsA) == ["4|0"])
+                try await #expect(harness.numbers() == ["120|500"])
+                try await #expect(harness.numbers(of: Seed.requestsA) == ["4|0"])
                 let slices = try await harness.ask(
                     "SELECT granted, spent FROM quota_lease_slices WHERE lease_id = '\(request.leaseID)' ORDER BY quota_id"
                 )
                 #expect(slices == ["1000|120", "20|4"])
                 // Closing twice books once.
                 try await leases.close([request.leaseID])
-                try await #expect(numbers(harness) == ["120|500"])
+                try await #expect(harness.numbers() == ["120|500"])
             }
         }
     }
@@ -219,7 +214,7 @@ struct LeaseTests {
                 try await #expect(others.renew([request.leaseID]).open.isEmpty)
             }
             try await #expect(harness.ask("SELECT state FROM quota_leases") == ["open"])
-            try await #expect(numbers(harness) == ["0|1000"])
+            try await #expect(harness.numbers() == ["0|1000"])
         }
     }
 
@@ -245,153 +240,6 @@ struct LeaseTests {
                 )
                 #expect(far == ["\(requests[0].leaseID)"])
             }
-        }
-    }
-
-    @Test("a lease that ran out is closed with what was spent on it, and one that did not is left alone")
-    func reaping() async throws {
-        try await StorageHarness.with { harness in
-            try await harness.withLeases { leases in
-                let dead = Seed.request([(Seed.tokenQuotaA, 10, 1_000)])
-                let alive = Seed.request([(Seed.tokenQuotaA, 10, 300)])
-                _ = try await leases.acquire(dead)
-                _ = try await leases.acquire(alive)
-                _ = try await harness.settle([
-                    Seed.settlement(lease: dead.leaseID), Seed.settlement(lease: alive.leaseID),
-                ])
-                try await harness.withPool("weir_jobs") { pool in
-                    let store = HousekeepingStore(pool: pool)
-                    try await #expect(store.reapLease() == nil)
-                    try await harness.run(
-                        "UPDATE quota_leases SET expires_at = now() - interval '1 ms' WHERE lease_id = '\(dead.leaseID)'"
-                    )
-                    try await #expect(store.reapLease() == LeaseReaping(leaseID: dead.leaseID, outcome: .closed))
-                    try await #expect(store.reapLease() == nil)
-                }
-                try await #expect(numbers(harness) == ["10|300"])
-                try await #expect(
-                    harness.ask("SELECT lease_id FROM quota_leases WHERE state = 'open'") == ["\(alive.leaseID)"])
-            }
-        }
-    }
-
-    @Test("eight reapers close each of many leases once")
-    func manyReapers() async throws {
-        try await StorageHarness.with { harness in
-            try await harness.withLeases { leases in
-                for _ in 0..<40 { _ = try await leases.acquire(Seed.request([(Seed.tokenQuotaA, 10, 10)])) }
-            }
-            try await harness.run("UPDATE quota_leases SET expires_at = now() - interval '1 ms'")
-            try await harness.withPool("weir_jobs", connections: 8) { pool in
-                let store = HousekeepingStore(pool: pool)
-                let reaped = try await withThrowingTaskGroup(of: [LeaseID].self) { group in
-                    for _ in 0..<8 {
-                        group.addTask {
-                            var mine: [LeaseID] = []
-                            while let reaping = try await store.reapLease() {
-                                if reaping.outcome == .closed { mine.append(reaping.leaseID) }
-                            }
-                            return mine
-                        }
-                    }
-                    return try await group.reduce(into: []) { $0 += $1 }
-                }
-                #expect(reaped.count == 40)
-                #expect(Set(reaped).count == 40)
-            }
-            try await #expect(numbers(harness) == ["0|0"])
-        }
-    }
-
-    @Test("the reaper waits for a settlement of that gateway that is in flight, and books it")
-    func reaperWaits() async throws {
-        try await StorageHarness.with { harness in
-            let request = Seed.request([(Seed.tokenQuotaA, 10, 1_000)])
-            try await harness.withLeases { _ = try await $0.acquire(request) }
-            let reaped = try await harness.onSession("weir_writer") { settling in
-                try settling.begin()
-                _ = try SettlementText.write(
-                    [Seed.settlement(lease: request.leaseID)], gateway: Seed.gateway, on: settling)
-                let owner = PostgresSession(configuration: try harness.configuration(nil))
-                try owner.connect()
-                defer { owner.close() }
-                try owner.run(script: "UPDATE quota_leases SET expires_at = now() - interval '1 ms'")
-                let waiting = try SecondSession(harness.configuration("weir_jobs")).start {
-                    try $0.execute(DatabaseQuestion("SELECT reap_lease('\(request.leaseID)')"))
-                }
-                #expect(!waiting.isFinished(withinMilliseconds: 200))
-                try settling.commit()
-                return try waiting.result()
-            }
-            #expect(reaped == ["\(request.leaseID)"])
-            try await #expect(numbers(harness) == ["10|0"])
-        }
-    }
-
-    @Test("the reaper does not wait for another gateway's settlements")
-    func reaperPassesOthers() async throws {
-        try await StorageHarness.with { harness in
-            let request = Seed.request([(Seed.tokenQuotaA, 10, 1_000)])
-            try await harness.withLeases { _ = try await $0.acquire(request) }
-            try await harness.run("UPDATE quota_leases SET expires_at = now() - interval '1 ms'")
-            try await harness.onSession("weir_writer") { settling in
-                try settling.begin()
-                _ = try SettlementText.write([Seed.settlement()], gateway: Seed.otherGateway, on: settling)
-                let waiting = try SecondSession(harness.configuration("weir_jobs")).start {
-                    try $0.execute(DatabaseQuestion("SELECT reap_lease('\(request.leaseID)')"))
-                }
-                try #expect(waiting.result() == ["\(request.leaseID)"])
-                try settling.rollback()
-            }
-        }
-    }
-
-    @Test("closing waits for a settlement on the lease that the gateway has lost sight of, and books it")
-    func closingWaits() async throws {
-        try await StorageHarness.with { harness in
-            let request = Seed.request([(Seed.tokenQuotaA, 10, 1_000)])
-            try await harness.withLeases { _ = try await $0.acquire(request) }
-            try await harness.onSession("weir_writer") { settling in
-                try settling.begin()
-                _ = try SettlementText.write(
-                    [Seed.settlement(lease: request.leaseID)], gateway: Seed.gateway, on: settling)
-                let waiting = try SecondSession(harness.configuration("weir_writer")).start {
-                    try $0.execute(
-                        DatabaseQuestion("SELECT close_leases('\(Seed.gateway)', ARRAY['\(request.leaseID)']::uuid[])"))
-                }
-                #expect(!waiting.isFinished(withinMilliseconds: 200))
-                try settling.commit()
-                try #expect(waiting.result() == ["1"])
-            }
-            try await #expect(numbers(harness) == ["10|0"])
-        }
-    }
-
-    @Test("two gateways that close leases of the same tenants in opposite order do not wait for each other")
-    func closingInOppositeOrder() async throws {
-        try await StorageHarness.with { harness in
-            // The order of the leases' numbers is opposite to the order of their quotas for the second gateway.
-            for round in 0..<20 {
-                func lease(_ number: Int, _ quota: Quota, _ tenant: TenantID) -> LeaseRequest {
-                    let id = LeaseID(high: UInt64(round) << 32 | UInt64(number), low: 0x8000_0000_0000_0000)
-                    return LeaseRequest(
-                        leaseID: id, tenantID: tenant,
-                        wants: [LeaseRequest.Want(quota: quota, period: Seed.period(quota), minimum: 1, wanted: 10)])
-                }
-                let first = [lease(1, Seed.tokenQuotaA, Seed.tenantA), lease(2, Seed.tokenQuotaB, Seed.tenantB)]
-                let second = [lease(3, Seed.tokenQuotaB, Seed.tenantB), lease(4, Seed.tokenQuotaA, Seed.tenantA)]
-                try await harness.withLeases { leases in
-                    try await harness.withLeases(gateway: Seed.otherGateway) { others in
-                        for request in first { _ = try await leases.acquire(request) }
-                        for request in second { _ = try await others.acquire(request) }
-                        async let one: Void = leases.close(first.map(\.leaseID))
-                        async let two: Void = others.close(second.map(\.leaseID))
-                        _ = try await (one, two)
-                    }
-                }
-            }
-            try await #expect(harness.ask("SELECT count(*) FROM quota_leases WHERE state = 'open'") == ["0"])
-            try await #expect(numbers(harness) == ["0|0"])
         }
     }
 
@@ -434,7 +282,7 @@ struct LeaseTests {
             try await harness.run("UPDATE quota_leases SET expires_at = now() - interval '1 ms' WHERE state = 'open'")
             while try await !harness.ask("SELECT reap_lease(claim_overdue_lease())", as: "weir_jobs").isEmpty {}
             let spent = try await harness.ask("SELECT sum(input_tokens + output_tokens) FROM ledger")
-            try await #expect(numbers(harness) == ["\(spent[0])|0"])
+            try await #expect(harness.numbers() == ["\(spent[0])|0"])
             try #require(Int(spent[0]).map { $0 > 0 && $0 <= 5_000 } == true)
         }
     }

@@ -141,3 +141,10 @@ func eventually(
         try await Task.sleep(nanoseconds: 5_000_000)
     }
 }
+
+extension StorageHarness {
+    /// What the database holds of a quota: settled and held.
+    func numbers(of quota: QuotaID = Seed.tokensA) async throws -> [String] {
+        try await ask("SELECT settled, held FROM quota_periods WHERE quota_id = '\(quota)'")
+    }
+}
