@@ -90,7 +90,7 @@ let package = Package(
             "Gateway", uses: ["Domain", "Billing"],
             [
                 crypto, hummingbird, hummingbirdCore, httpTypes, logging, metrics, nioCore, nioHTTP1, nioHTTPTypes,
-                nioHTTPTypesHTTP1, nioPosix,
+                nioHTTPTypesHTTP1, nioPosix, serviceLifecycle,
             ]),
         library("Admin", uses: ["Domain", "Billing"], [hummingbird, httpTypes, logging, metrics, nioCore]),
         library("Jobs", uses: ["Domain", "Billing"], [logging, metrics, serviceLifecycle]),

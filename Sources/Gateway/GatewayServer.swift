@@ -4,6 +4,7 @@ internal import HummingbirdCore
 public import Logging
 internal import NIOCore
 public import NIOPosix
+internal import ServiceLifecycle
 
 /// Everything that the public listener is made of.
 public struct GatewayServer: Sendable {
@@ -84,7 +85,7 @@ public struct GatewayServer: Sendable {
             let pipeline = makePipeline()
         #endif
         let makeHandlers = handlers(pipeline: pipeline, loops: loops)
-        return Application(
+        var application = Application(
             responder: ControlPlane(
                 parts: parts, contract: configuration.contract, maximumBodyBytes: configuration.maximumBodyBytes,
                 estimates: estimates
@@ -94,6 +95,18 @@ public struct GatewayServer: Sendable {
             onServerRunning: { channel in await onListening(channel.localAddress?.port ?? 0) },
             eventLoopGroupProvider: .shared(eventLoops),
             logger: logger)
+        application.addServices(IdleRunners(loops: loops))
+        return application
+    }
+
+    /// Ends the tasks that wait for requests when the server stops; each of them holds the pipeline.
+    private struct IdleRunners: Service {
+        let loops: LoopContexts
+
+        func run() async throws {
+            try? await gracefulShutdown()
+            try await loops.endIdleRunners()
+        }
     }
 
     #if WEIR_FAULTS

@@ -32,6 +32,25 @@ import Testing
         }
     }
 
+    @Test("a server that has stopped leaves no task behind that waits for a request")
+    func nothingLeftBehind() async throws {
+        weak var weakBackend: FakeBackend?
+        do {
+            let backend = FakeBackend()
+            weakBackend = backend
+            try await RunningGateway.with(await installation(backend: backend)) { gateway in
+                for _ in 0..<4 {
+                    let connection = try gateway.connect()
+                    try await connection.write(gateway.predict() + gateway.predict())
+                    #expect(try await connection.response().status == 200)
+                    #expect(try await connection.response().status == 200)
+                }
+            }
+        }
+        // The pipeline holds it, and each waiting task the pipeline.
+        #expect(weakBackend == nil)
+    }
+
     @Test("a client that wants to close is closed after its answer")
     func close() async throws {
         try await RunningGateway.with(await installation()) { gateway in

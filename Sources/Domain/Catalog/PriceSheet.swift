@@ -24,6 +24,8 @@ public struct PriceSheet: Sendable {
     }
 
     public let tierVersionID: TierVersionID
+    /// The version as answers name it; made once, because every answer does.
+    public let versionText: String
     public let tierCode: String
     public let version: Int32
     /// ISO 4217.
@@ -61,6 +63,7 @@ public struct PriceSheet: Sendable {
 
     public init(tierVersionID: TierVersionID, tierCode: String, version: Int32, currency: String, prices: [Price]) {
         self.tierVersionID = tierVersionID
+        versionText = tierVersionID.priceVersionText
         self.tierCode = tierCode
         self.version = version
         self.currency = currency

@@ -216,29 +216,23 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         let call = InferenceCall(
             requestID: loop.makeRequestID(at: now), receivedAt: now, receivedNanoseconds: time.monotonicNanoseconds,
             credentials: credentials, body: body, trace: trace, idempotencyFields: idempotencyFields)
-        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        let pipeline = pipeline
-        let loop = loop
-        // The one place that starts a task for a request; it ends with the request, and every wait inside it is bounded.
-        Task(executorPreference: loop.executor) {
-            let outcome = await pipeline.run(call, on: loop)
-            bound.value.0.answer(
-                outcome, call: call, clientID: clientID, keepsAlive: keepsAlive, context: bound.value.1)
-        }
+        loop.runners.run(
+            ReadyRequest(call: call, clientID: clientID, keepsAlive: keepsAlive, handler: self, context: context),
+            through: pipeline, on: loop)
     }
 
-    private func answer(
-        _ outcome: InferenceOutcome, call: InferenceCall, clientID: ClientRequestID?, keepsAlive: Bool,
-        context: ChannelHandlerContext
-    ) {
+    /// Called by whoever ran the request.
+    func answer(_ outcome: InferenceOutcome, to request: ReadyRequest) {
+        let context = request.context
         guard let guardContext, context.channel.isActive else { return }
         let now = time.now
-        let staysOpen = keepsAlive && !closesAfterAnswer
+        let clientID = request.clientID
+        let staysOpen = request.keepsAlive && !closesAfterAnswer
         let bytes: ByteBuffer
         switch outcome {
         case .answered(let prediction):
             bytes = AnswerHead.prediction(prediction, clientID: clientID, keepsAlive: staysOpen, at: now, on: loop)
-            RequestMetrics.answered(nanoseconds: time.monotonicNanoseconds &- call.receivedNanoseconds)
+            RequestMetrics.answered(nanoseconds: time.monotonicNanoseconds &- request.call.receivedNanoseconds)
         case .replayed(let answer, let limits):
             bytes = AnswerHead.replay(
                 answer, limits: limits, clientID: clientID, keepsAlive: staysOpen, at: now, on: loop)

@@ -6,6 +6,7 @@ internal import NIOCore
 final class LoopContext: CompletionLane {
     let eventLoop: any EventLoop
     let executor: LoopExecutor
+    let runners: RequestRunners
     private let state: NIOLoopBoundBox<State>
 
     private struct State {
@@ -13,7 +14,9 @@ final class LoopContext: CompletionLane {
         var dateSeconds: Int64 = .min
         var dateText: [UInt8] = []
         var body = ByteBuffer()
-        var answer = ByteBuffer()
+        /// One for each answer that may wait to be flushed, and one for the next.
+        var answers = [ByteBuffer](repeating: ByteBuffer(), count: flushLimit + 1)
+        var nextAnswer = 0
         var flushes: [ChannelHandlerContext] = []
     }
 
@@ -21,6 +24,7 @@ final class LoopContext: CompletionLane {
     init(eventLoop: any EventLoop) {
         self.eventLoop = eventLoop
         executor = LoopExecutor(eventLoop)
+        runners = RequestRunners(eventLoop: eventLoop)
         state = NIOLoopBoundBox(State(), eventLoop: eventLoop)
     }
 
@@ -30,18 +34,20 @@ final class LoopContext: CompletionLane {
         RequestID(at: now, using: &state.value.random)
     }
 
-    /// Composes an answer from its body and what stands before it, in memory that the last answer of this loop has left.
+    /// Composes an answer from its body and what stands before it, in memory that an earlier answer of this loop has left.
     ///
-    /// The bytes are with the kernel before the next answer is composed, nearly always; where they are not, the buffers copy themselves.
+    /// Its bytes are with the kernel by then, nearly always; where they are not, the buffer copies itself.
     func composeAnswer(_ compose: (_ body: inout ByteBuffer, _ answer: inout ByteBuffer) -> Void) -> ByteBuffer {
         var (body, answer) = (ByteBuffer(), ByteBuffer())
         swap(&body, &state.value.body)
-        swap(&answer, &state.value.answer)
+        let place = state.value.nextAnswer
+        state.value.nextAnswer = place == Self.flushLimit ? 0 : place + 1
+        swap(&answer, &state.value.answers[place])
         body.clear(minimumCapacity: 512)
         answer.clear(minimumCapacity: 2_048)
         compose(&body, &answer)
         if body.capacity <= Self.keptBytes { state.value.body = body }
-        if answer.capacity <= Self.keptBytes { state.value.answer = answer }
+        if answer.capacity <= Self.keptBytes { state.value.answers[place] = answer }
         return answer
     }
 

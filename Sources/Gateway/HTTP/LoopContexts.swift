@@ -13,5 +13,14 @@ struct LoopContexts: Sendable {
         self.byLoop = byLoop
     }
 
+    /// Ends what waits on the loops for another request, and returns when it has ended.
+    func endIdleRunners() async throws {
+        for loop in byLoop.values {
+            try await loop.eventLoop.submit { loop.runners.end() }.get()
+            // The tasks end in the jobs that this has put before the next one.
+            try await loop.eventLoop.submit {}.get()
+        }
+    }
+
     subscript(eventLoop: any EventLoop) -> LoopContext? { byLoop[ObjectIdentifier(eventLoop)] }
 }

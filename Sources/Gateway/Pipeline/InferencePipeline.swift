@@ -104,7 +104,9 @@ final class InferencePipeline: Sendable {
     }
 
     /// A request whose quota is held; from here on it is settled or voided.
-    private struct HeldRequest: Sendable {
+    ///
+    /// A class, because every stage takes it: to copy its parts into each stage's frame would cost more than to allocate it.
+    private final class HeldRequest: Sendable {
         let call: InferenceCall
         let principal: Principal
         let request: PredictRequest
@@ -113,6 +115,20 @@ final class InferencePipeline: Sendable {
         let hold: Hold?
         let bound: Int64
         let claim: IdempotencyClaim?
+
+        init(
+            call: InferenceCall, principal: Principal, request: PredictRequest, route: ModelRoute, take: RateTake?,
+            hold: Hold?, bound: Int64, claim: IdempotencyClaim?
+        ) {
+            self.call = call
+            self.principal = principal
+            self.request = request
+            self.route = route
+            self.take = take
+            self.hold = hold
+            self.bound = bound
+            self.claim = claim
+        }
     }
 
     // MARK: authenticate, validate, claim
@@ -204,14 +220,21 @@ final class InferencePipeline: Sendable {
         var answer: ClaimedAnswer?
         if let claim = work.claim {
             // What is kept has to be whole before it is written.
-            sheet = try? await prices.sheet(work.principal.tierVersionID)
+            sheet = await self.sheet(of: work)
             answer = Self.answer(
                 prediction(work, reading, usage: usage, version: version, sheet: sheet, timings: timings), of: claim)
         }
         try await settle(work, usage: usage, version: version, reading: reading, answer: answer, on: loop)
         timings.settle = time.monotonicNanoseconds &- answered
-        if work.claim == nil { sheet = try? await prices.sheet(work.principal.tierVersionID) }
+        if work.claim == nil {
+            sheet = prices.known(work.principal.tierVersionID)
+            if sheet == nil { sheet = await self.sheet(of: work) }
+        }
         return prediction(work, reading, usage: usage, version: version, sheet: sheet, timings: timings)
+    }
+
+    private func sheet(of work: HeldRequest) async -> PriceSheet? {
+        try? await prices.sheet(work.principal.tierVersionID)
     }
 
     private func prediction(
@@ -224,7 +247,7 @@ final class InferencePipeline: Sendable {
             probabilities: reading.probabilities, usage: usage,
             cost: sheet?.amount(requests: 1, usage: usage, model: work.request.model).rounded,
             currency: sheet?.currency ?? "",
-            priceVersion: work.principal.tierVersionID.priceVersionText, limits: limits(of: work),
+            priceVersion: sheet?.versionText ?? "", limits: limits(of: work),
             degradations: degradations(snapshot, work), timings: timings)
     }
 

@@ -8,9 +8,12 @@ public final class PriceBook: Sendable {
 
     public init(source: any PriceSource) { self.source = source }
 
+    /// What needs no reading.
+    func known(_ id: TierVersionID) -> PriceSheet? { sheets.withLock { $0[id] } }
+
     /// - Returns: `nil` if the version does not exist.
     public func sheet(_ id: TierVersionID) async throws(StoreUnavailable) -> PriceSheet? {
-        if let known = sheets.withLock({ $0[id] }) { return known }
+        if let known = known(id) { return known }
         guard let sheet = try await source.sheet(id) else { return nil }
         sheets.withLock { $0[id] = sheet }
         return sheet
