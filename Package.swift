@@ -87,12 +87,19 @@ let package = Package(
         library("InferenceClient", uses: ["Domain"], [nioCore, nioPosix, nioSSL, nioTLS, logging]),
         library("Billing", uses: ["Domain"]),
         library(
-            "Gateway", uses: ["Domain", "Billing"],
+            "HTTPListener", uses: ["Domain"],
             [
-                crypto, hummingbird, hummingbirdCore, httpTypes, logging, metrics, nioCore, nioHTTP1, nioHTTPTypes,
-                nioHTTPTypesHTTP1, nioPosix, serviceLifecycle,
+                hummingbird, hummingbirdCore, httpTypes, logging, nioCore, nioHTTP1, nioHTTPTypes, nioHTTPTypesHTTP1,
             ]),
-        library("Admin", uses: ["Domain", "Billing"], [hummingbird, httpTypes, logging, metrics, nioCore]),
+        library(
+            "Gateway", uses: ["Domain", "Billing", "HTTPListener"],
+            [
+                crypto, hummingbird, hummingbirdCore, httpTypes, logging, metrics, nioCore, nioHTTP1, nioPosix,
+                serviceLifecycle,
+            ]),
+        library(
+            "Admin", uses: ["Domain", "Billing", "HTTPListener"],
+            [hummingbird, hummingbirdCore, httpTypes, logging, metrics, nioCore]),
         library("Jobs", uses: ["Domain", "Billing"], [logging, metrics, serviceLifecycle]),
         library(
             "ReferenceWorker", uses: ["Domain"], [logging, nioCore, nioPosix, nioHTTP1],
@@ -125,12 +132,17 @@ let package = Package(
             [asyncHTTPClient, logging, nioCore, nioHTTP1]),
         tests("BillingTests", uses: ["Billing", "Domain"]),
         tests(
-            "GatewayTests", uses: ["Gateway", "Domain", "Billing", "TestSupport"],
+            "HTTPListenerTests", uses: ["HTTPListener", "Domain", "TestSupport"],
+            [httpTypes, hummingbird, nioCore, nioEmbedded, nioHTTP1]),
+        tests(
+            "GatewayTests", uses: ["Gateway", "Domain", "Billing", "HTTPListener", "TestSupport"],
             [
                 crypto, hummingbird, hummingbirdTesting, logging, nioCore, nioEmbedded, nioHTTP1, nioHTTPTypes,
                 nioPosix, serviceLifecycle,
             ]),
-        tests("AdminTests", uses: ["Admin", "Domain", "TestSupport"], [hummingbird, hummingbirdTesting]),
+        tests(
+            "AdminTests", uses: ["Admin", "Domain", "HTTPListener", "TestSupport"],
+            [hummingbird, hummingbirdTesting, logging, nioCore, nioPosix, serviceLifecycle]),
         tests("JobsTests", uses: ["Jobs", "Domain", "TestSupport"], [logging, serviceLifecycle]),
         tests(
             "WeirTests",

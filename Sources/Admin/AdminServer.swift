@@ -1,5 +1,7 @@
 public import Domain
+internal import HTTPListener
 public import Hummingbird
+internal import HummingbirdCore
 public import Logging
 public import NIOCore
 
@@ -9,6 +11,10 @@ public struct AdminServer: Sendable {
         public var host = "127.0.0.1"
         /// 0 takes any free port.
         public var port = 8_081
+        /// What no route reads more of; a tier with many prices is the longest body that there is.
+        public var maximumBodyBytes = 262_144
+        public var headTimeoutMilliseconds: Int64 = 10_000
+        public var bodyTimeoutMilliseconds: Int64 = 30_000
         public var idleTimeoutMilliseconds: Int64 = 75_000
         public init() {}
     }
@@ -53,13 +59,21 @@ public struct AdminServer: Sendable {
     /// Builds the server as a service.
     /// - Parameter onListening: called with the port once connections are accepted.
     public func makeApplication(onListening: @escaping @Sendable (Int) async -> Void) -> some ApplicationProtocol {
-        Application(
-            responder: AdminRouter(parts: parts).makeResponder(),
-            server: .http1(
-                configuration: .init(
-                    idleTimeout: .milliseconds(configuration.idleTimeoutMilliseconds),
-                    httpDecoderConfiguration: .init(
-                        maxHeaderFieldSize: 16 * 1_024, maxHeaderListSize: 32 * 1_024, maxHeaderFieldCount: 100))),
+        let limits = ConnectionDeadlines.Limits(
+            headMilliseconds: configuration.headTimeoutMilliseconds,
+            bodyMilliseconds: configuration.bodyTimeoutMilliseconds,
+            idleMilliseconds: configuration.idleTimeoutMilliseconds)
+        let rules = RequestRules(maximumBodyBytes: configuration.maximumBodyBytes)
+        let time = parts.time
+        return Application(
+            responder: AdminRouter(parts: parts, maximumBodyBytes: configuration.maximumBodyBytes).makeResponder(),
+            server: HTTPServerBuilder { responder in
+                GuardedChannel(responder: responder) { _ in
+                    let guardian = ConnectionGuard(
+                        rules: rules, limits: limits, problems: AdminRouter.problems, writesContinue: true, time: time)
+                    return GuardedChannel.Handlers(framing: MessageFraming(guardian: guardian), guardian: guardian)
+                }
+            },
             configuration: .init(address: .hostname(configuration.host, port: configuration.port), serverName: nil),
             onServerRunning: { channel in await onListening(channel.localAddress?.port ?? 0) },
             eventLoopGroupProvider: .shared(eventLoops),
@@ -70,15 +84,21 @@ public struct AdminServer: Sendable {
 /// Registers the catalog's routes; there is no other.
 struct AdminRouter: Sendable {
     let parts: AdminServer.Parts
+    let maximumBodyBytes: Int
+
+    static let problems = ProblemStyle(instance: .uuid) { AdminMetrics.refused($0) }
 
     func makeResponder() -> some HTTPResponder<AdminContext> {
         let router = Router(context: AdminContext.self)
-        router.add(middleware: ProblemMiddleware())
+        router.add(
+            middleware: ProblemMiddleware(
+                style: Self.problems, maximumBodyBytes: maximumBodyBytes, methods: AdminRouteCatalog.methods))
         for entry in AdminRouteCatalog.routes {
             guard let method = HTTPRequest.Method(entry.method), let handle = handler(of: entry.operation) else {
                 continue
             }
-            let gate = AdminGate(authenticator: parts.authenticator, entry: entry)
+            let gate = AdminGate(
+                authenticator: parts.authenticator, entry: entry, maximumBodyBytes: maximumBodyBytes)
             router.on(RouterPath(entry.path), method: method) { request, context in
                 let call = try await gate.admit(request, context)
                 let response = try await handle(call)

@@ -1,4 +1,5 @@
 public import Domain
+internal import HTTPListener
 public import Hummingbird
 internal import HummingbirdCore
 public import Logging
@@ -90,7 +91,7 @@ public struct GatewayServer: Sendable {
                 parts: parts, contract: configuration.contract, maximumBodyBytes: configuration.maximumBodyBytes,
                 estimates: estimates
             ).makeRouter().buildResponder(),
-            server: HTTPServerBuilder { responder in GatewayChannel(responder: responder, makeHandlers: makeHandlers) },
+            server: HTTPServerBuilder { responder in GuardedChannel(responder: responder, makeHandlers: makeHandlers) },
             configuration: .init(address: .hostname(configuration.host, port: configuration.port), serverName: nil),
             onServerRunning: { channel in await onListening(channel.localAddress?.port ?? 0) },
             eventLoopGroupProvider: .shared(eventLoops),
@@ -133,21 +134,25 @@ public struct GatewayServer: Sendable {
 
     private func handlers(
         pipeline: InferencePipeline, loops: LoopContexts
-    ) -> @Sendable (any EventLoop) -> GatewayChannel.Handlers {
+    ) -> @Sendable (any EventLoop) -> GuardedChannel.Handlers {
         let limits = ConnectionDeadlines.Limits(
-            headNanoseconds: UInt64(configuration.headTimeoutMilliseconds) * 1_000_000,
-            bodyNanoseconds: UInt64(configuration.bodyTimeoutMilliseconds) * 1_000_000,
-            idleNanoseconds: UInt64(configuration.idleTimeoutMilliseconds) * 1_000_000)
+            headMilliseconds: configuration.headTimeoutMilliseconds,
+            bodyMilliseconds: configuration.bodyTimeoutMilliseconds,
+            idleMilliseconds: configuration.idleTimeoutMilliseconds)
         let maximumBodyBytes = configuration.maximumBodyBytes
+        let problems = ProblemStyle(instance: .request) { RequestMetrics.refused($0, route: "guard") }
         let time = parts.time
         return { eventLoop in
             // Every connection of this group's listener is on one of its loops.
             let loop = loops[eventLoop] ?? LoopContext(eventLoop: eventLoop)
-            let guardian = ConnectionGuard(rules: RequestRules(), limits: limits, loop: loop, time: time)
+            // The data plane gives leave to send a body only to who may be a customer.
+            let guardian = ConnectionGuard(
+                rules: RequestRules(), limits: limits, problems: problems, writesContinue: false, time: time)
             let dataPlane = DataPlaneHandler(
                 pipeline: pipeline, maximumBodyBytes: maximumBodyBytes, loop: loop, time: time, guardian: guardian)
-            return GatewayChannel.Handlers(
-                raw: MessageFraming(guardian: guardian, dataPlane: dataPlane), parsed: [guardian, dataPlane])
+            return GuardedChannel.Handlers(
+                framing: MessageFraming(guardian: guardian) { dataPlane.takePlain($0) }, guardian: guardian,
+                behind: [dataPlane])
         }
     }
 }
@@ -161,7 +166,10 @@ struct ControlPlane: Sendable {
 
     func makeRouter() -> Router<ControlContext> {
         let router = Router(context: ControlContext.self, options: .autoGenerateHeadEndpoints)
-        router.add(middleware: ProblemMiddleware())
+        router.add(
+            middleware: ProblemMiddleware(
+                style: ProblemStyle(instance: .request) { RequestMetrics.refused($0, route: "control") },
+                maximumBodyBytes: maximumBodyBytes, methods: RouteCatalog.methods))
         let health = HealthEndpoint(health: parts.health, contract: contract)
         router.get("/", use: health.root)
         router.get("/health", use: health.overview)

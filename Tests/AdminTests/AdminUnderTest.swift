@@ -11,10 +11,12 @@ struct AdminUnderTest: Sendable {
     let administration = FakeAdministration()
     var metrics: (@Sendable () -> String)? = { "weir_up 1\n" }
 
-    var parts: AdminServer.Parts {
+    var parts: AdminServer.Parts { parts(time: FixedTime()) }
+
+    func parts(time: any TimeSource) -> AdminServer.Parts {
         AdminServer.Parts(
             administration: administration, authenticator: FakeAuthenticator(), prices: FakePrices(), metrics: metrics,
-            isAllowed: { $0.host == "127.0.0.1" || $0.host == "::1" }, time: FixedTime())
+            isAllowed: { $0.host == "127.0.0.1" || $0.host == "::1" }, time: time)
     }
 
     /// Sends one request through the router, without a server around it.
@@ -29,11 +31,12 @@ struct AdminUnderTest: Sendable {
         if body != nil, let contentType { headers[.contentType] = contentType }
         let sent = headers
         let verb = try #require(HTTPRequest.Method(method))
-        return try await Application(responder: AdminRouter(parts: parts).makeResponder()).test(.router) { client in
-            let response = try await client.executeRequest(
-                uri: path, method: verb, headers: sent, body: body.map { ByteBuffer(string: $0) })
-            return Answer(response)
-        }
+        return try await Application(responder: AdminRouter(parts: parts, maximumBodyBytes: 262_144).makeResponder())
+            .test(.router) { client in
+                let response = try await client.executeRequest(
+                    uri: path, method: verb, headers: sent, body: body.map { ByteBuffer(string: $0) })
+                return Answer(response)
+            }
     }
 }
 

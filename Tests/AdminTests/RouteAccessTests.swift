@@ -1,4 +1,5 @@
 import Domain
+import HTTPListener
 import Hummingbird
 import Testing
 

@@ -1,7 +1,6 @@
 import Domain
 import Foundation
 import NIOCore
-import NIOHTTP1
 import NIOPosix
 import TestSupport
 import Testing
@@ -310,10 +309,5 @@ import Testing
             #expect(try await connection.response().status == 200)
             #expect(gateway.parts.backend.calls.count == 1)
         }
-    }
-
-    @Test("a key behind the body would be overlooked, so it is refused")
-    func trailer() {
-        #expect(RequestRules().check(trailers: ["Idempotency-Key": "k"])?.code == .badRequest)
     }
 }

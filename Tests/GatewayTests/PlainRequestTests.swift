@@ -1,3 +1,4 @@
+import HTTPListener
 import NIOCore
 import NIOEmbedded
 import NIOHTTP1
@@ -109,7 +110,7 @@ import Testing
         }
         guard let head, ends == 1 else { return nil }
         let fields = RequestFields(head.headers)
-        guard RequestRules().check(head, fields) == nil else { return nil }
+        guard RequestRules(maximumBodyBytes: 1_048_576).check(head, fields) == nil else { return nil }
         return (fields, head.isKeepAlive, body)
     }
 

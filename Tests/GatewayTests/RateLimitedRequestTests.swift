@@ -1,4 +1,5 @@
 import Domain
+import HTTPListener
 import NIOCore
 import NIOPosix
 import TestSupport
@@ -148,7 +149,8 @@ import Testing
             RateRefusal(
                 scope: .tenant, unit: .tokens, limit: RateLimit(amount: 600, burst: 50), remaining: 7, requested: 9,
                 waitMilliseconds: 200, resetSeconds: 5))
-        let text = String(buffer: AnswerBody.problem(refusal, requestID: RequestID(high: 0, low: 1)))
+        let text = String(
+            buffer: ProblemAnswer.body(refusal, requestID: RequestID(high: 0, low: 1), instance: .request))
         #expect(
             text.contains(
                 #""violated-policies":["tpm"],"rate_limit":{"policy":"tpm","scope":"tenant","unit":"tokens","limit":600,"burst":50,"remaining":7,"requested":9,"retry_after_ms":200}"#

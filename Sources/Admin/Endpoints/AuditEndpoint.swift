@@ -1,4 +1,5 @@
 internal import Domain
+internal import HTTPListener
 internal import Hummingbird
 
 /// `GET /admin/v1/audit`: who did what.

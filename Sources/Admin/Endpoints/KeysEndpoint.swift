@@ -1,4 +1,5 @@
 internal import Domain
+internal import HTTPListener
 internal import Hummingbird
 
 /// `/admin/v1/tenants/{id}/keys` and `/admin/v1/keys/{key_id}`: what customers call with.

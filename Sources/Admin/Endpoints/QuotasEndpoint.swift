@@ -1,4 +1,5 @@
 internal import Domain
+internal import HTTPListener
 internal import Hummingbird
 
 /// `/admin/v1/tenants/{id}/quotas` and `/admin/v1/quotas/{quota_id}`: limits beside those of the tier, or in their place.

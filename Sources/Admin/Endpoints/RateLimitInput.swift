@@ -1,4 +1,5 @@
 internal import Domain
+internal import HTTPListener
 
 /// Rate limits as the admin API takes and shows them: a list, replaced as a whole.
 struct RateLimitAnswer: Encodable {

@@ -1,5 +1,6 @@
 internal import Billing
 internal import Domain
+internal import HTTPListener
 
 /// One line of a report. Dimensions that were not asked for are left out.
 struct UsageLine: Encodable {

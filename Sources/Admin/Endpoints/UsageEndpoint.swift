@@ -1,5 +1,6 @@
 internal import Billing
 internal import Domain
+internal import HTTPListener
 internal import Hummingbird
 
 /// `GET /admin/v1/usage` and `GET /admin/v1/tenants/{id}/usage`: what was used and what it costs, exact to the last

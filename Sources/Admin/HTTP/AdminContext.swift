@@ -1,16 +1,14 @@
 internal import Domain
+internal import HTTPListener
 internal import Hummingbird
-internal import NIOCore
 
 /// What the admin listener knows of a request from the start.
-struct AdminContext: RequestContext {
+struct AdminContext: IdentifiedContext {
     var coreContext: CoreRequestContextStorage
     let requestID: Domain.RequestID
-    let channel: any Channel
 
     init(source: ApplicationRequestContextSource) {
         coreContext = .init(source: source)
-        channel = source.channel
         var random = SystemRandomNumberGenerator()
         requestID = Domain.RequestID(at: WallClock.now, using: &random)
     }
@@ -22,6 +20,8 @@ struct AdminCall: Sendable {
     let context: AdminContext
     let principal: AdminPrincipal
     let query: QueryParameters
+    /// What is read of the body at most.
+    let maximumBodyBytes: Int
 
     var actor: AuditActor { .key(principal.publicID) }
 

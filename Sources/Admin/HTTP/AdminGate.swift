@@ -1,4 +1,5 @@
 internal import Domain
+internal import HTTPListener
 internal import Hummingbird
 
 /// Lets a request through to its route: the key first, so that nobody learns anything without one, then the scope, then
@@ -6,6 +7,7 @@ internal import Hummingbird
 struct AdminGate: Sendable {
     let authenticator: any AdminAuthenticator
     let entry: AdminRouteCatalog.Entry
+    let maximumBodyBytes: Int
 
     func admit(_ request: Request, _ context: AdminContext) async throws(Refusal) -> AdminCall {
         let key = try Self.credentials(of: request)
@@ -24,7 +26,7 @@ struct AdminGate: Sendable {
         }
         return AdminCall(
             request: request, context: context, principal: principal,
-            query: try QueryParameters(request, allowed: entry.parameters))
+            query: try QueryParameters(request, allowed: entry.parameters), maximumBodyBytes: maximumBodyBytes)
     }
 
     /// What stands behind `Bearer`. Another scheme is passed on whole: it is no key, and refused as such.
@@ -39,14 +41,5 @@ struct AdminGate: Sendable {
             return Array(value.utf8)
         }
         return Array(value.utf8.dropFirst(scheme.utf8.count))
-    }
-}
-
-extension Refusal {
-    static func storageUnavailable(cause: String) -> Refusal {
-        Refusal(
-            .storageUnavailable, "The database cannot be reached at the moment. Try again in a few seconds.",
-            retryAfterSeconds: 2,
-            cause: cause)
     }
 }

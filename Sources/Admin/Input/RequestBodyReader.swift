@@ -1,28 +1,23 @@
 internal import Domain
+internal import HTTPListener
 internal import Hummingbird
 internal import NIOCore
 
 /// Reads a body that must be one JSON object.
 enum RequestBodyReader {
-    static let byteLimit = 262_144
-
     static func object(_ call: AdminCall, fields: Set<String>) async throws(Refusal) -> InputObject {
         let headers = call.request.headers
-        let mediaType = headers[.contentType]?.split(separator: ";", maxSplits: 1).first.map {
-            $0.filter { $0 != " " && $0 != "\t" }.lowercased()
-        }
-        guard mediaType == "application/json" else {
+        guard headers[.contentType].map({ MediaType.isJSON($0) }) ?? false else {
             throw Refusal(.unsupportedMediaType, "The body must be JSON. Send Content-Type: application/json.")
         }
         guard headers[.contentEncoding].map({ $0.lowercased() == "identity" }) ?? true else {
             throw Refusal(.unsupportedEncoding, "The body must not be compressed. Leave Content-Encoding out.")
         }
-        if let length = headers[.contentLength].flatMap({ Int($0) }), length > byteLimit { throw tooLarge }
         let buffer: ByteBuffer
         do {
-            buffer = try await call.request.body.collect(upTo: byteLimit)
+            buffer = try await call.request.body.collect(upTo: call.maximumBodyBytes)
         } catch is NIOTooManyBytesError {
-            throw tooLarge
+            throw .tooLarge(call.maximumBodyBytes)
         } catch {
             throw Refusal(.badRequest, "The body did not arrive whole.")
         }
@@ -34,6 +29,4 @@ enum RequestBodyReader {
         }
         return InputObject(members, at: "", fields: fields, problems: InputProblems())
     }
-
-    private static let tooLarge = Refusal(.requestTooLarge, "The body is larger than \(byteLimit) bytes.")
 }

@@ -1,8 +1,9 @@
 internal import Domain
+internal import HTTPListener
 internal import Hummingbird
 
 /// What the control plane knows of a request: its identifier, and who calls once that is established.
-struct ControlContext: RequestContext {
+struct ControlContext: IdentifiedContext {
     var coreContext: CoreRequestContextStorage
     let requestID: Domain.RequestID
     /// Filled by ``CustomerAuthentication``; routes behind it have it.

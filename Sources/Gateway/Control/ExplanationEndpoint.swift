@@ -1,4 +1,5 @@
 internal import Domain
+internal import HTTPListener
 internal import Hummingbird
 
 /// `GET /api/v1/requests/{id}/explain`: why a request was admitted or blocked, and how its charge comes about, line by line.

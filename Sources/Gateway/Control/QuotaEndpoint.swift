@@ -1,4 +1,5 @@
 internal import Domain
+internal import HTTPListener
 internal import Hummingbird
 
 /// `GET /api/v1/quota`: the numbers that decide, as they stand in the database.

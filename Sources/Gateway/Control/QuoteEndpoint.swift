@@ -1,4 +1,5 @@
 internal import Domain
+internal import HTTPListener
 internal import Hummingbird
 internal import NIOCore
 
@@ -18,7 +19,7 @@ struct QuoteEndpoint: Sendable {
         if let coding = request.headers[.contentEncoding], coding.lowercased() != "identity" {
             throw Refusal(.unsupportedEncoding, "Compressed bodies are not accepted. Send the body as it is.")
         }
-        guard let type = request.headers[.contentType], DataPlaneHandler.isJSON(type) else {
+        guard let type = request.headers[.contentType], MediaType.isJSON(type) else {
             throw Refusal(.unsupportedMediaType, "The body must be JSON. Send content-type: application/json.")
         }
         let body = try await request.body.collect(upTo: maximumBodyBytes)

@@ -1,5 +1,6 @@
 internal import Domain
 internal import Foundation
+internal import HTTPListener
 internal import Hummingbird
 
 /// `GET /api/v1/requests`, `/api/v1/requests/{id}` and `/status/{id}`: what became of requests.

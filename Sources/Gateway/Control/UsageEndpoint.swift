@@ -1,5 +1,6 @@
 internal import Billing
 internal import Domain
+internal import HTTPListener
 internal import Hummingbird
 
 /// `GET /api/v1/usage`: what was used and what it costs, exact to the last commit.

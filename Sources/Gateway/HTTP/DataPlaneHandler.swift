@@ -1,4 +1,5 @@
 internal import Domain
+internal import HTTPListener
 internal import Logging
 internal import NIOCore
 internal import NIOHTTP1
@@ -202,7 +203,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         if let coding = fields.contentEncoding, coding.lowercased() != "identity" {
             return Refusal(.unsupportedEncoding, "Compressed bodies are not accepted. Send the body as it is.")
         }
-        guard let type = fields.contentType, Self.isJSON(type) else {
+        guard let type = fields.contentType, MediaType.isJSON(type) else {
             return Refusal(.unsupportedMediaType, "The body must be JSON. Send content-type: application/json.")
         }
         return nil
@@ -248,7 +249,9 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
             RequestMetrics.refused(refusal.code, route: "predict")
             log(refusal, requestID)
         }
-        guardian.writeRaw(bytes, flushesSoon: staysOpen, context: guardContext)
+        guardian.writeRaw(bytes, flushes: !staysOpen, context: guardContext)
+        // The end of the connection needs it flushed at once.
+        if staysOpen, let outlet = guardian.outlet { loop.flushSoon(outlet) }
         guardian.answerComplete(context: guardContext)
         if !staysOpen {
             guardian.linger(guardContext)
@@ -315,17 +318,5 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private static func isMetered(_ target: String) -> Bool {
         let path = target.utf8.prefix { $0 != UInt8(ascii: "?") }
         return path.elementsEqual("/predict".utf8) || path.elementsEqual("/predict/".utf8)
-    }
-
-    static func isJSON(_ type: String) -> Bool {
-        if type == "application/json" { return true }
-        let media = type.split(separator: ";", maxSplits: 1, omittingEmptySubsequences: false)[0]
-        return media.lowercased().filter { $0 != " " && $0 != "\t" } == "application/json"
-    }
-}
-
-extension Refusal {
-    static func tooLarge(_ limit: Int) -> Refusal {
-        Refusal(.requestTooLarge, "The body is larger than \(limit) bytes. Send less at once.")
     }
 }

@@ -1,4 +1,5 @@
 internal import Domain
+internal import HTTPListener
 internal import NIOCore
 
 /// A prediction in the form in which nearly every client sends it: one whole request in one read, no field in it that changes how it is

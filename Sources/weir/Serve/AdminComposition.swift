@@ -16,7 +16,10 @@ enum AdminComposition {
         var configuration = AdminServer.Configuration()
         configuration.host = settings.adminHost
         configuration.port = settings.adminPort
-        configuration.idleTimeoutMilliseconds = Int64(settings.idleTimeoutMilliseconds)
+        configuration.maximumBodyBytes = settings.adminMaximumBodyBytes
+        configuration.headTimeoutMilliseconds = Int64(settings.adminHeadTimeoutMilliseconds)
+        configuration.bodyTimeoutMilliseconds = Int64(settings.adminBodyTimeoutMilliseconds)
+        configuration.idleTimeoutMilliseconds = Int64(settings.adminIdleTimeoutMilliseconds)
         let administration = AdministrationStore(
             pool: pools.admin, reports: pools.reports, pepper: settings.keyPepper ?? [], time: parts.time)
         var renderMetrics: (@Sendable () -> String)?

@@ -97,6 +97,19 @@ enum SettingsCatalog {
         Setting("WEIR_ADMIN_HOST", .host, default: "127.0.0.1", "The address of the admin listener."),
         Setting("WEIR_ADMIN_PORT", .port, default: "8081", "The port of the admin listener; 0 takes any free one."),
         Setting(
+            "WEIR_ADMIN_MAX_BODY_BYTES", .integer(1_024...1_073_741_824), default: "262144",
+            "The largest request body of the admin listener; more is answered with 413 before it is read."),
+        Setting(
+            "WEIR_ADMIN_HEAD_TIMEOUT_MS", .integer(1...3_600_000), default: "10000",
+            "Milliseconds in which the head of a request to the admin listener must arrive."),
+        Setting(
+            "WEIR_ADMIN_BODY_TIMEOUT_MS", .integer(1...3_600_000), default: "30000",
+            "Milliseconds for the next bytes of the body of a request to the admin listener; all of it has ten times that."
+        ),
+        Setting(
+            "WEIR_ADMIN_IDLE_TIMEOUT_MS", .integer(1...3_600_000), default: "75000",
+            "Milliseconds after which an idle connection to the admin listener is closed."),
+        Setting(
             "WEIR_KEY_PEPPER", .secret(minimumBytes: 32), isSecret: true,
             "The secret under which API keys are hashed, at least 32 bytes. Needed to serve; the same on every gateway, and lost keys follow a lost pepper."
         ),
@@ -108,16 +121,17 @@ enum SettingsCatalog {
             "Threads that serve connections; 0 means one for each core."),
         Setting(
             "WEIR_MAX_BODY_BYTES", .integer(1_024...1_073_741_824), default: "1048576",
-            "The largest request body; more is answered with 413 before it is read."),
+            "The largest request body of the public listener; more is answered with 413 before it is read."),
         Setting(
             "WEIR_HEAD_TIMEOUT_MS", .integer(1...3_600_000), default: "10000",
-            "Milliseconds in which a request's head must arrive."),
+            "Milliseconds in which the head of a request to the public listener must arrive."),
         Setting(
             "WEIR_BODY_TIMEOUT_MS", .integer(1...3_600_000), default: "30000",
-            "Milliseconds for the next bytes of a request's body; all of it has ten times that."),
+            "Milliseconds for the next bytes of the body of a request to the public listener; all of it has ten times that."
+        ),
         Setting(
             "WEIR_IDLE_TIMEOUT_MS", .integer(1...3_600_000), default: "75000",
-            "Milliseconds after which an idle connection is closed."),
+            "Milliseconds after which an idle connection to the public listener is closed."),
         Setting(
             "WEIR_WORKER_NETWORKS", .networks,
             default: "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7",

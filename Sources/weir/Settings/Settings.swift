@@ -28,6 +28,10 @@ struct Settings: Sendable {
     let port: Int
     let adminHost: String
     let adminPort: Int
+    let adminMaximumBodyBytes: Int
+    let adminHeadTimeoutMilliseconds: Int
+    let adminBodyTimeoutMilliseconds: Int
+    let adminIdleTimeoutMilliseconds: Int
     let roles: Set<ServerRole>
     /// The bytes under which API keys are hashed. Secret.
     let keyPepper: [UInt8]?
@@ -86,6 +90,10 @@ struct Settings: Sendable {
         port = reader.number("WEIR_PORT")
         adminHost = reader.text("WEIR_ADMIN_HOST") ?? ""
         adminPort = reader.number("WEIR_ADMIN_PORT")
+        adminMaximumBodyBytes = reader.number("WEIR_ADMIN_MAX_BODY_BYTES")
+        adminHeadTimeoutMilliseconds = reader.number("WEIR_ADMIN_HEAD_TIMEOUT_MS")
+        adminBodyTimeoutMilliseconds = reader.number("WEIR_ADMIN_BODY_TIMEOUT_MS")
+        adminIdleTimeoutMilliseconds = reader.number("WEIR_ADMIN_IDLE_TIMEOUT_MS")
         roles = if case .roles(let roles) = reader.values["WEIR_ROLES"] { roles } else { [] }
         keyPepper = reader.text("WEIR_KEY_PEPPER").map { Array($0.utf8) }
         let loops = reader.number("WEIR_EVENT_LOOPS")

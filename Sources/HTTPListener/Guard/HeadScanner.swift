@@ -11,9 +11,20 @@ struct HeadScanner: Sendable {
     private(set) var hasMethod = false
     /// Whether the first line goes on.
     private(set) var isInFirstLine = true
+    /// The last eight bytes of the first line, without its end.
+    private var lineTail: UInt64 = 0
+    private var isTailWhole = false
 
     /// Whether no byte of a head has been seen.
     var isFresh: Bool { methodLength == 0 && matched == 0 && isInFirstLine }
+
+    /// Whether the first line ends, as far as it was seen, with a version of HTTP in its right form (RFC 9112, section 2.3), whichever it is.
+    var hasVersion: Bool {
+        let (digits, zeros) = (lineTail & 0x0000_0000_00FF_00FF, 0x30 as UInt64)
+        let (major, minor) = (digits >> 16, digits & 0xFF)
+        return lineTail & 0xFFFF_FFFF_FF00_FF00 == 0x4854_5450_2F00_2E00
+            && (zeros...0x39).contains(major) && (zeros...0x39).contains(minor)
+    }
 
     /// - Returns: the number of bytes up to the end of the head, or `nil` if it goes on.
     mutating func scan(_ bytes: UnsafeRawBufferPointer) -> Int? {
@@ -25,6 +36,9 @@ struct HeadScanner: Sendable {
                     hasMethod = byte == 0x20 && length > 0
                     methodLength = nil
                 }
+            }
+            if !isTailWhole {
+                if byte == 0x0D || byte == 0x0A { isTailWhole = true } else { lineTail = lineTail << 8 | UInt64(byte) }
             }
             switch byte {
             case 0x0D: matched = matched == 2 ? 3 : 1

@@ -1,30 +1,30 @@
-internal import NIOHTTP1
+public import NIOHTTP1
 
-/// The fields of a request's head that the gateway itself reads, found in one pass: a look-up by name goes through all fields each time.
+/// The fields of a request's head that are read by us, found in one pass: a look-up by name goes through all fields each time.
 ///
 /// Of a field that stands several times the first is kept; where that would leave open what was meant, the number is kept besides.
-struct RequestFields: Sendable {
+public struct RequestFields: Sendable {
     private(set) var host: String?
     private(set) var hostCount = 0
     private(set) var transferEncoding: String?
     private(set) var transferEncodingCount = 0
-    private(set) var contentLength: String?
-    private(set) var contentType: String?
-    private(set) var contentEncoding: String?
-    private(set) var expect: String?
-    private(set) var traceParent: String?
-    private(set) var traceState: String?
-    private(set) var requestID: String?
+    public private(set) var contentLength: String?
+    public private(set) var contentType: String?
+    public private(set) var contentEncoding: String?
+    public private(set) var expect: String?
+    public private(set) var traceParent: String?
+    public private(set) var traceState: String?
+    public private(set) var requestID: String?
     private(set) var hasUpgrade = false
     private(set) var connectionNamesUpgrade = false
-    private(set) var authorization: String?
-    private(set) var authorizationCount = 0
+    public private(set) var authorization: String?
+    public private(set) var authorizationCount = 0
     /// The values of `x-api-key` and `api-key`.
-    private(set) var apiKeys: [String] = []
+    public private(set) var apiKeys: [String] = []
     /// The values of `idempotency-key`; more than one is an error for the route that heeds it.
-    private(set) var idempotencyKeys: [String] = []
+    public private(set) var idempotencyKeys: [String] = []
 
-    init(_ headers: HTTPHeaders) {
+    public init(_ headers: HTTPHeaders) {
         for (name, value) in headers { take(name, value) }
     }
 
@@ -71,31 +71,5 @@ struct RequestFields: Sendable {
     }
 
     /// Whether another protocol is asked for behind this request. None is served; the parser stops there all the same.
-    var asksForUpgrade: Bool { hasUpgrade && connectionNamesUpgrade }
-
-    /// `Authorization: Bearer`, `x-api-key` or `api-key`; the same key in several of them is one.
-    var credentials: Credentials {
-        // The field may stand once (RFC 9110, section 11.6.2): two of them are no credential, whatever they say.
-        guard authorizationCount <= 1 else { return .unusable }
-        var found: [UInt8]?
-        if let authorization {
-            guard let token = Self.bearerToken(authorization) else {
-                return apiKeys.isEmpty ? .unusable : .conflicting
-            }
-            found = token
-        }
-        for value in apiKeys {
-            let bytes = Array(value.utf8)
-            if let found, found != bytes { return .conflicting }
-            found = bytes
-        }
-        return found.map { .one($0) } ?? .none
-    }
-
-    private static func bearerToken(_ value: String) -> [UInt8]? {
-        let bytes = Array(value.utf8)
-        guard bytes.count > 7, matches(bytes[..<7], "bearer ") else { return nil }
-        let start = bytes[7...].firstIndex { $0 != 0x20 } ?? bytes.endIndex
-        return Array(bytes[start...])
-    }
+    public var asksForUpgrade: Bool { hasUpgrade && connectionNamesUpgrade }
 }

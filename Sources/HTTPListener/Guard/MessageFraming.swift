@@ -1,14 +1,14 @@
 internal import Domain
-internal import NIOCore
+public import NIOCore
 
 /// Stands before the parser and follows where each message begins and ends, because the parser hides what stands between a body's chunks: a
 /// client could send extensions without end that nobody sees or counts.
 ///
 /// Gives the parser one head, one body's part at a time where it has to look, and the bytes as they came where they are one request. What a
 /// head means is read by the parser alone; the guard behind it tells how the body is framed.
-final class MessageFraming: ChannelInboundHandler, RemovableChannelHandler {
-    typealias InboundIn = ByteBuffer
-    typealias InboundOut = ByteBuffer
+public final class MessageFraming: ChannelInboundHandler, RemovableChannelHandler {
+    public typealias InboundIn = ByteBuffer
+    public typealias InboundOut = ByteBuffer
 
     /// How the body that follows a head is delimited.
     enum Body: Equatable, Sendable {
@@ -25,20 +25,21 @@ final class MessageFraming: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     private let guardian: ConnectionGuard
-    private let dataPlane: DataPlaneHandler
+    private let takeWhole: ((ByteBuffer) -> Bool)?
     private var state = State.head(HeadScanner())
     /// Whether the handlers behind were given something in this read.
     private var hasPassed = false
 
-    init(guardian: ConnectionGuard, dataPlane: DataPlaneHandler) {
+    /// - Parameter takeWhole: is offered the bytes of a read that may be a whole request, ahead of the parser; says whether it took them.
+    public init(guardian: ConnectionGuard, takeWhole: ((ByteBuffer) -> Bool)? = nil) {
         self.guardian = guardian
-        self.dataPlane = dataPlane
+        self.takeWhole = takeWhole
     }
 
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    public func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var bytes = unwrapInboundIn(data)
         if case .head(let scanner) = state, scanner.isFresh {
-            if dataPlane.takePlain(bytes) { return }
+            if let takeWhole, takeWhole(bytes) { return }
             if bytes.withUnsafeReadableBytes({ HeadScanner.isOneRequest($0) }) {
                 var whole = scanner
                 _ = bytes.withUnsafeReadableBytes { whole.scan($0) }
@@ -62,7 +63,7 @@ final class MessageFraming: ChannelInboundHandler, RemovableChannelHandler {
         }
     }
 
-    func channelReadComplete(context: ChannelHandlerContext) {
+    public func channelReadComplete(context: ChannelHandlerContext) {
         guard hasPassed else { return }
         hasPassed = false
         context.fireChannelReadComplete()

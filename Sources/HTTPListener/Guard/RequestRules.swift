@@ -1,17 +1,22 @@
-internal import Domain
+public import Domain
 internal import NIOCore
-internal import NIOHTTP1
+public import NIOHTTP1
 
 /// What every request's head must satisfy before anything routes it. Pure; the guard handler applies it.
 ///
-/// Closes what the parser and the framework leave open: `Host` rules (RFC 9112, section 3.2), transfer codings, methods, target forms and
-/// sizes, unknown expectations.
-struct RequestRules: Sendable {
+/// Closes what the parser and the framework leave open: `Host` rules (RFC 9112, section 3.2), transfer codings, methods, target forms,
+/// sizes that are declared, unknown expectations.
+public struct RequestRules: Sendable {
     var maximumTargetBytes = 8_192
+    /// The longest body that may be declared.
+    var maximumBodyBytes: Int
 
-    func check(_ head: HTTPRequestHead, _ fields: RequestFields) -> Refusal? {
+    /// - Parameter maximumBodyBytes: left out where the limit is for those to apply who know the route.
+    public init(maximumBodyBytes: Int = .max) { self.maximumBodyBytes = maximumBodyBytes }
+
+    public func check(_ head: HTTPRequestHead, _ fields: RequestFields) -> Refusal? {
         guard head.version == .http1_1 else {
-            return Refusal(.httpVersionNotSupported, "Only HTTP/1.1 is served here. Send the request as HTTP/1.1.")
+            return Self.unservedVersion
         }
         switch head.method {
         case .GET, .HEAD, .POST, .PUT, .PATCH, .DELETE, .OPTIONS: break
@@ -36,10 +41,17 @@ struct RequestRules: Sendable {
                 return Refusal(.badRequest, "Content-Length and Transfer-Encoding cannot be sent together.")
             }
         }
+        if let length = fields.contentLength.flatMap({ Int($0) }), length > maximumBodyBytes {
+            return .tooLarge(maximumBodyBytes)
+        }
         if let expectation = fields.expect, expectation.lowercased() != "100-continue" {
             return Refusal(.expectationFailed, "The only expectation served is 100-continue.")
         }
         return nil
+    }
+
+    static var unservedVersion: Refusal {
+        Refusal(.httpVersionNotSupported, "Only HTTP/1.1 is served here. Send the request as HTTP/1.1.")
     }
 
     static func targetTooLong(_ limit: Int) -> Refusal {
@@ -55,7 +67,7 @@ struct RequestRules: Sendable {
 
     /// Fields behind a chunked body. They are not used here; those that would change how the request is read or whose it is are refused
     /// (RFC 9110, section 6.5.1).
-    func check(trailers: HTTPHeaders) -> Refusal? {
+    public func check(trailers: HTTPHeaders) -> Refusal? {
         let forbidden = [
             "authorization", "api-key", "x-api-key", "host", "content-length", "transfer-encoding", "content-type",
             "content-encoding", "te",
@@ -81,7 +93,7 @@ struct RequestRules: Sendable {
     }
 
     /// `host`, `host:port` or `[v6]:port` with a port that can be one.
-    static func isHost(_ bytes: Slice<UnsafeRawBufferPointer>) -> Bool {
+    public static func isHost(_ bytes: Slice<UnsafeRawBufferPointer>) -> Bool {
         guard bytes.count <= 255 else { return false }
         let isBracketed = bytes.first == UInt8(ascii: "[")
         let nameEnd =

@@ -2,7 +2,7 @@ import NIOCore
 import TestSupport
 import Testing
 
-@testable import Gateway
+@testable import HTTPListener
 
 @Suite("Where messages end") struct MessageFramingTests {
     /// Feeds the text cut into pieces of `pieceLength` and gives the last progress with the count of all bytes taken.
@@ -80,6 +80,27 @@ import Testing
             #expect(end == head.utf8.count)
             #expect(scanner.hasMethod == hasMethod)
             #expect(!scanner.isFresh && !scanner.isInFirstLine)
+        }
+    }
+
+    @Test(
+        "a version is known by its form, whichever it is and however it is cut",
+        arguments: [
+            ("GET / HTTP/1.1\r\n", true), ("GET / HTTP/3.0\r\nx: y\r\n\r\n", true), ("GET / HTTP/2.0\n", true),
+            ("GET / HTTP/9.9", true), ("GET / HTTP/1.10\r\n", false), ("GET / HTTP/11.1\r\n", false),
+            ("GET / HTTP/1,1\r\n", false), ("GET / HTTP/a.1\r\n", false), ("GET / HTTP/1.1 \r\n", false),
+            ("GET / http/1.1\r\n", false), ("GET / HTTP/1\r\n", false), ("GET /\r\nx: HTTP/1.1\r\n\r\n", false),
+            ("", false),
+        ])
+    func version(text: String, hasVersion: Bool) {
+        let bytes = Array(text.utf8)
+        for pieceLength in 1...max(1, bytes.count) {
+            var scanner = HeadScanner()
+            for start in stride(from: 0, to: bytes.count, by: pieceLength) {
+                let piece = Array(bytes[start..<min(start + pieceLength, bytes.count)])
+                _ = piece.withUnsafeBytes { scanner.scan($0) }
+            }
+            #expect(scanner.hasVersion == hasVersion)
         }
     }
 

@@ -2,13 +2,31 @@
 ///
 /// Bounded are the waits for a head that has begun, for the next bytes of a body, for the body as a whole (or a byte now and then would keep
 /// a connection for ever), and for the next request on an idle connection. While the answer is being made the pipeline's own deadlines hold.
-struct ConnectionDeadlines: Sendable {
-    struct Limits: Sendable {
-        var headNanoseconds: UInt64 = 10_000_000_000
-        var bodyNanoseconds: UInt64 = 30_000_000_000
+public struct ConnectionDeadlines: Sendable {
+    public struct Limits: Sendable {
+        var headNanoseconds: UInt64
+        var bodyNanoseconds: UInt64
         /// For all of a body: as many times the wait for its next bytes.
         var bodyWaits: UInt64 = 10
-        var idleNanoseconds: UInt64 = 75_000_000_000
+        var idleNanoseconds: UInt64
+
+        /// - Parameters:
+        ///   - headMilliseconds: for a head that has begun.
+        ///   - bodyMilliseconds: for the next bytes of a body; all of it has ten times that.
+        ///   - idleMilliseconds: for the next request of a connection.
+        public init(headMilliseconds: Int64, bodyMilliseconds: Int64, idleMilliseconds: Int64) {
+            headNanoseconds = Self.nanoseconds(headMilliseconds)
+            bodyNanoseconds = Self.nanoseconds(bodyMilliseconds)
+            idleNanoseconds = Self.nanoseconds(idleMilliseconds)
+        }
+
+        init(headNanoseconds: UInt64, bodyNanoseconds: UInt64, idleNanoseconds: UInt64) {
+            self.headNanoseconds = headNanoseconds
+            self.bodyNanoseconds = bodyNanoseconds
+            self.idleNanoseconds = idleNanoseconds
+        }
+
+        private static func nanoseconds(_ milliseconds: Int64) -> UInt64 { UInt64(max(0, milliseconds)) * 1_000_000 }
     }
 
     enum Expiry: Equatable, Sendable {

@@ -1,21 +1,22 @@
-internal import Domain
-internal import NIOCore
-internal import NIOHTTP1
+public import Domain
+public import NIOCore
+public import NIOHTTP1
 
 /// Stands before everything that answers: applies ``RequestRules`` and ``ConnectionDeadlines``, turns parser errors into answers, and
 /// closes a connection whose request was answered before its body was read.
 ///
 /// A client may have sent the next requests already, so what arrives need not belong to the request that is being answered: requests are
 /// counted as they begin, end and are answered, and a refusal waits for the answers before it.
-final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
-    typealias InboundIn = HTTPServerRequestPart
-    typealias InboundOut = HTTPServerRequestPart
-    typealias OutboundIn = HTTPServerResponsePart
-    typealias OutboundOut = HTTPServerResponsePart
+public final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
+    public typealias InboundIn = HTTPServerRequestPart
+    public typealias InboundOut = HTTPServerRequestPart
+    public typealias OutboundIn = HTTPServerResponsePart
+    public typealias OutboundOut = HTTPServerResponsePart
 
     private let rules: RequestRules
     private let limits: ConnectionDeadlines.Limits
-    private let loop: LoopContext
+    private let problems: ProblemStyle
+    private let writesContinue: Bool
     private let time: any TimeSource
     private var deadlines: ConnectionDeadlines
     private var begun = 0
@@ -24,8 +25,12 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     /// The refusal of a request behind others that are still to be answered.
     private var pendingRefusal: Refusal?
     private var isAnswering = false
+    /// The answer that is being written says that it is the last.
+    private var endsWithThisAnswer = false
+    /// The client waits for leave to send its body, behind answers that are still to be written.
+    private var owesContinue = false
     private var sawPart = false
-    private(set) var isClosing = false
+    public private(set) var isClosing = false
     /// The request that came last asks for another protocol. It is answered as if it did not, and the connection ends with it: behind it the
     /// parser reads nothing more.
     private(set) var isLastRequest = false
@@ -34,14 +39,23 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     /// What was seen of the head that is being parsed, or was last.
     var lastHead = HeadScanner()
     private var ownContext: ChannelHandlerContext?
-    private var encoderContext: ChannelHandlerContext?
+    /// Where whole answers are written, past the encoder. For flushing what was written without.
+    public private(set) var outlet: ChannelHandlerContext?
     private var timer: Scheduled<Void>?
     private var timerAtNanoseconds: UInt64 = .max
 
-    init(rules: RequestRules, limits: ConnectionDeadlines.Limits, loop: LoopContext, time: any TimeSource) {
+    /// - Parameters:
+    ///   - problems: how refusals are written and counted.
+    ///   - writesContinue: whether a client that expects 100 (Continue) gets it from here, as soon as its head is accepted. Where false
+    ///     that is for a handler behind.
+    public init(
+        rules: RequestRules, limits: ConnectionDeadlines.Limits, problems: ProblemStyle, writesContinue: Bool,
+        time: any TimeSource
+    ) {
         self.rules = rules
         self.limits = limits
-        self.loop = loop
+        self.problems = problems
+        self.writesContinue = writesContinue
         self.time = time
         deadlines = ConnectionDeadlines(limits: limits, now: time.monotonicNanoseconds)
     }
@@ -52,24 +66,24 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     /// Whether nothing more will be taken from this connection.
     var isRefusing: Bool { isClosing || pendingRefusal != nil }
 
-    func handlerAdded(context: ChannelHandlerContext) {
+    public func handlerAdded(context: ChannelHandlerContext) {
         ownContext = context
-        encoderContext = try? context.pipeline.syncOperations.context(handlerType: HTTPResponseEncoder.self)
+        outlet = try? context.pipeline.syncOperations.context(handlerType: HTTPResponseEncoder.self)
         schedule(context, inNanoseconds: limits.headNanoseconds)
     }
 
-    func handlerRemoved(context: ChannelHandlerContext) {
+    public func handlerRemoved(context: ChannelHandlerContext) {
         timer?.cancel()
         ownContext = nil
-        encoderContext = nil
+        outlet = nil
     }
 
-    func channelInactive(context: ChannelHandlerContext) {
+    public func channelInactive(context: ChannelHandlerContext) {
         timer?.cancel()
         context.fireChannelInactive()
     }
 
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    public func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard !isRefusing else { return }
         sawPart = true
         switch unwrapInboundIn(data) {
@@ -84,6 +98,9 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
             lastBody =
                 fields.transferEncoding != nil ? .chunked : .length(fields.contentLength.flatMap { Int($0) } ?? 0)
             if begun == answered + 1 { deadlines.headArrived(now: time.monotonicNanoseconds) }
+            if writesContinue, fields.expect != nil {
+                if begun == answered + 1 { writeContinue(context) } else { owesContinue = true }
+            }
         case .body: if begun == answered + 1 { deadlines.bodyArrived(now: time.monotonicNanoseconds) }
         case .end(let trailers):
             if let trailers, let refusal = rules.check(trailers: trailers) {
@@ -92,33 +109,34 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
                 return
             }
             ended += 1
+            owesContinue = false
             if ended == answered + 1 { deadlines.requestComplete() }
         }
         context.fireChannelRead(data)
     }
 
     /// Whether no request is under way or waits.
-    var isIdle: Bool { begun == answered && !isRefusing }
+    public var isIdle: Bool { begun == answered && !isRefusing }
 
-    /// A whole request was read past the parser; see ``PlainRequest``.
-    func plainRequestArrived() {
+    /// A whole request was read past the parser.
+    public func plainRequestArrived() {
         begun += 1
         ended += 1
         deadlines.requestComplete()
     }
 
-    func channelReadComplete(context: ChannelHandlerContext) {
+    public func channelReadComplete(context: ChannelHandlerContext) {
         if !sawPart { deadlines.bytesArrived(now: time.monotonicNanoseconds) }
         sawPart = false
         watch(context)
         context.fireChannelReadComplete()
     }
 
-    func read(context: ChannelHandlerContext) {
+    public func read(context: ChannelHandlerContext) {
         if !isClosing { context.read() }
     }
 
-    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    public func errorCaught(context: ChannelHandlerContext, error: any Error) {
         guard let parserError = error as? HTTPParserError else {
             context.close(promise: nil)
             return
@@ -141,6 +159,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
                 Refusal(
                     .headersTooLarge, "The header is larger than this server accepts. Send fewer or shorter fields."),
                 context: context)
+        // The parser knows no version behind 2.
+        case .invalidVersion where lastHead.hasVersion: refuseInTurn(RequestRules.unservedVersion, context: context)
         case .invalidVersion:
             refuseInTurn(Refusal(.badRequest, "The request is not HTTP/1.1."), context: context)
         default:
@@ -148,7 +168,7 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         }
     }
 
-    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+    public func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
         guard !isClosing else {
             promise?.fail(ChannelError.ioOnClosedChannel)
             return
@@ -156,7 +176,8 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         switch unwrapOutboundIn(data) {
         case .head(var head):
             isAnswering = head.status.code >= 200
-            guard endsWithThisAnswer else { return context.write(data, promise: promise) }
+            guard isAnswering, isLast(head) else { return context.write(data, promise: promise) }
+            endsWithThisAnswer = true
             head.headers.replaceOrAdd(name: "connection", value: "close")
             context.write(wrapOutboundOut(.head(head)), promise: promise)
         case .body: context.write(data, promise: promise)
@@ -167,11 +188,17 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         }
     }
 
-    /// An answer has been written completely, by the framework behind us or by the data plane around us.
-    func answerComplete(context: ChannelHandlerContext) {
+    /// Whether nothing can follow the answer with this head: it says so itself, the request asks for another protocol, or the request's body
+    /// is still unread. The rest of such a body would only be thrown away, and a client could keep us reading for ever.
+    private func isLast(_ head: HTTPResponseHead) -> Bool {
+        ended <= answered || (isLastRequest && begun == answered + 1)
+            || head.headers.first(name: "connection")?.lowercased() == "close"
+    }
+
+    /// An answer has been written completely, by the framework behind us or by a handler that writes past us.
+    public func answerComplete(context: ChannelHandlerContext) {
         answered += 1
-        guard ended >= answered else {
-            // The rest of the body would only be thrown away; a client could keep us reading for ever.
+        guard ended >= answered, !endsWithThisAnswer else {
             context.flush()
             linger(context)
             return
@@ -192,12 +219,19 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
         } else {
             // The next request has begun to arrive behind this one; its time counts from now.
             deadlines.headArrived(now: now)
-            if ended > answered { deadlines.requestComplete() }
+            if ended > answered {
+                deadlines.requestComplete()
+            } else if owesContinue {
+                owesContinue = false
+                writeContinue(context)
+            }
         }
         watch(context)
     }
 
-    private var endsWithThisAnswer: Bool { isLastRequest && begun == answered + 1 }
+    private func writeContinue(_ context: ChannelHandlerContext) {
+        writeRaw(ByteBuffer(staticString: "HTTP/1.1 100 Continue\r\n\r\n"), context: context)
+    }
 
     /// The body that is arriving cannot be read on.
     func refuseBrokenBody(_ refusal: Refusal) {
@@ -212,27 +246,30 @@ final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     /// Answers in place of whatever is behind us, and closes.
-    func refuse(_ refusal: Refusal, context: ChannelHandlerContext) {
+    public func refuse(_ refusal: Refusal, context: ChannelHandlerContext) {
+        // Which happens once on a connection: neither number nor date is worth keeping at hand.
         let now = time.now
-        let requestID = loop.makeRequestID(at: now)
-        let answer = AnswerHead.problem(refusal, requestID: requestID, keepsAlive: false, at: now, on: loop)
+        var random = SystemRandomNumberGenerator()
+        let answer = ProblemAnswer.message(
+            refusal, requestID: RequestID(at: now, using: &random), instance: problems.instance, keepsAlive: false,
+            date: Array(httpDate(secondsSince1970: now.microsecondsSince1970 / 1_000_000).utf8))
         writeRaw(answer, context: context)
-        RequestMetrics.refused(refusal.code, route: "guard")
+        problems.count(refusal.code)
         linger(context)
     }
 
     /// Writes bytes past the encoder: they are a whole answer already.
-    /// - Parameter flushesSoon: false flushes at once, as is needed before the connection's end.
-    func writeRaw(_ bytes: ByteBuffer, flushesSoon: Bool = false, context: ChannelHandlerContext) {
+    /// - Parameter flushes: false leaves it to the caller to flush ``outlet``.
+    public func writeRaw(_ bytes: ByteBuffer, flushes: Bool = true, context: ChannelHandlerContext) {
         guard !isClosing else { return }
-        guard let encoderContext else { return context.close(promise: nil) }
-        encoderContext.write(NIOAny(bytes), promise: nil)
-        if flushesSoon { loop.flushSoon(encoderContext) } else { encoderContext.flush() }
+        guard let outlet else { return context.close(promise: nil) }
+        outlet.write(NIOAny(bytes), promise: nil)
+        if flushes { outlet.flush() }
     }
 
     /// Ends our side when all has been sent, reads nothing more, and closes half a second later: closing at once with unread bytes would reset the connection,
     /// and the client would lose the answer that says why.
-    func linger(_ context: ChannelHandlerContext) {
+    public func linger(_ context: ChannelHandlerContext) {
         guard !isClosing else { return }
         isClosing = true
         timer?.cancel()

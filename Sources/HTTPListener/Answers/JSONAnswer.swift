@@ -1,11 +1,10 @@
-internal import Domain
 internal import Foundation
-internal import Hummingbird
+public import Hummingbird
 internal import NIOCore
 
 extension Response {
     /// A JSON answer with sorted keys and whole slashes, so that the same state gives the same bytes.
-    static func json(_ value: some Encodable, status: HTTPResponse.Status = .ok) throws -> Response {
+    public static func json(_ value: some Encodable, status: HTTPResponse.Status = .ok) throws -> Response {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         let body = ByteBuffer(bytes: try encoder.encode(value))
@@ -14,7 +13,7 @@ extension Response {
 }
 
 /// A page of a list.
-struct ListAnswer<Element: Encodable>: Encodable {
+public struct ListAnswer<Element: Encodable>: Encodable {
     let object = "list"
     let data: [Element]
     @Present var firstID: String?
@@ -28,23 +27,25 @@ struct ListAnswer<Element: Encodable>: Encodable {
         case hasMore = "has_more"
     }
 
-    /// - Parameter cursor: what an element is called in `after` and `before`.
-    init<Row: Sendable>(_ page: Page<Row>, cursor: (Row) -> String, _ element: (Row) -> Element) {
-        data = page.elements.map(element)
-        firstID = page.elements.first.map(cursor)
-        lastID = page.elements.last.map(cursor)
-        hasMore = page.hasMore
+    /// - Parameters:
+    ///   - firstID: what the first element is called as a cursor; `nil` for an empty page or a list without cursors. The same for `lastID`.
+    ///   - hasMore: whether the list goes on behind the page.
+    public init(data: [Element], firstID: String?, lastID: String?, hasMore: Bool) {
+        self.data = data
+        self.firstID = firstID
+        self.lastID = lastID
+        self.hasMore = hasMore
     }
 }
 
 /// A field that is there and `null` where it has no value, so that a reader need not ask whether it is there.
 @propertyWrapper
-struct Present<Value: Encodable>: Encodable {
-    var wrappedValue: Value?
+public struct Present<Value: Encodable>: Encodable {
+    public var wrappedValue: Value?
 
-    init(wrappedValue: Value?) { self.wrappedValue = wrappedValue }
+    public init(wrappedValue: Value?) { self.wrappedValue = wrappedValue }
 
-    func encode(to encoder: any Encoder) throws {
+    public func encode(to encoder: any Encoder) throws {
         var container = encoder.singleValueContainer()
         if let wrappedValue { try container.encode(wrappedValue) } else { try container.encodeNil() }
     }

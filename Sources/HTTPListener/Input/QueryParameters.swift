@@ -1,12 +1,13 @@
-internal import Domain
-internal import Hummingbird
+public import Domain
+public import Hummingbird
 
-/// The query of a request, read strictly: an unknown or a repeated name is an error, because a misspelt filter would
-/// silently show too much.
-struct QueryParameters: Sendable {
+/// The query of a request, read strictly: an unknown or a repeated name is an error, because a misspelt filter would silently show too
+/// much.
+public struct QueryParameters: Sendable {
     private var values: [String: String] = [:]
 
-    init(_ request: Request, allowed: Set<String>) throws(Refusal) {
+    /// - Throws: `validation_failed` for a name that is not `allowed` or is there twice.
+    public init(_ request: Request, allowed: Set<String>) throws(Refusal) {
         for (name, value) in request.uri.queryParameters {
             guard allowed.contains(String(name)) else {
                 throw .invalid(
@@ -20,18 +21,20 @@ struct QueryParameters: Sendable {
         }
     }
 
-    func text(_ name: String) -> String? { values[name] }
+    public func text(_ name: String) -> String? { values[name] }
 
     /// A value that `read` makes of the text; `nil` where there is none.
-    func value<Value>(_ name: String, _ expectation: String, fix: String, _ read: (String) -> Value?) throws(Refusal)
-        -> Value?
-    {
+    /// - Parameter expectation: goes behind "must be".
+    /// - Throws: `validation_failed` where `read` gives nothing. So do the readers below.
+    public func value<Value>(
+        _ name: String, _ expectation: String, fix: String, _ read: (String) -> Value?
+    ) throws(Refusal) -> Value? {
         guard let text = values[name] else { return nil }
         guard let value = read(text) else { throw .invalid(name, "must be \(expectation)", fix: fix) }
         return value
     }
 
-    func integer(_ name: String, in range: ClosedRange<Int>, default fallback: Int) throws(Refusal) -> Int {
+    public func integer(_ name: String, in range: ClosedRange<Int>, default fallback: Int) throws(Refusal) -> Int {
         try value(
             name, "a number from \(range.lowerBound) to \(range.upperBound)", fix: "Leave it out for \(fallback)."
         ) { text in
@@ -41,20 +44,21 @@ struct QueryParameters: Sendable {
         } ?? fallback
     }
 
-    func instant(_ name: String) throws(Refusal) -> Timestamp? {
+    public func instant(_ name: String) throws(Refusal) -> Timestamp? {
         try value(
             name, "a time with an offset, from 1970 to 9999",
             fix: "Send it as 2026-03-01T00:00:00Z; write a plus sign as %2B."
         ) { text in
-            guard let instant = Timestamp(rfc3339: text), InputRule<Timestamp>.range.contains(instant) else {
-                return nil
-            }
+            guard let instant = Timestamp(rfc3339: text), (0..<Self.year10000).contains(instant.microsecondsSince1970)
+            else { return nil }
             return instant
         }
     }
 
+    private static let year10000: Int64 = 253_402_300_800_000_000
+
     /// The start or the end of a range of usage.
-    func usageEdge(_ name: String) throws(Refusal) -> Timestamp? {
+    public func usageEdge(_ name: String) throws(Refusal) -> Timestamp? {
         guard let edge = try instant(name) else { return nil }
         guard edge.isUsageEdge else {
             throw .invalid(
@@ -62,22 +66,5 @@ struct QueryParameters: Sendable {
                 fix: "Send minutes of 00, 15, 30 or 45 and no seconds.")
         }
         return edge
-    }
-
-    /// `limit`, `after` and `before` of a list.
-    func page<Cursor>(_ cursor: (String) -> Cursor?) throws(Refusal) -> PageRequest<Cursor> {
-        let limit = try integer("limit", in: 1...100, default: 20)
-        let fix = "Take it from first_id or last_id of a page."
-        let after = try value("after", "a cursor of this list", fix: fix, cursor)
-        let before = try value("before", "a cursor of this list", fix: fix, cursor)
-        guard after == nil || before == nil else {
-            throw .invalid("before", "cannot be sent together with after", fix: "Send one of them.")
-        }
-        return PageRequest(limit: limit, after: after, before: before)
-    }
-
-    /// A cursor that is a name or a code. It need not exist any more: what comes behind it is still clear.
-    static func nameCursor(_ text: String) -> String? {
-        text.utf8.count <= 256 && !text.isEmpty && !InputRule<String>.hasControlCharacter(text) ? text : nil
     }
 }

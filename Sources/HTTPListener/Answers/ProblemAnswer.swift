@@ -1,0 +1,104 @@
+public import Domain
+public import NIOCore
+
+/// How a listener writes and counts what it refuses.
+public struct ProblemStyle: Sendable {
+    /// What a problem's `instance` is (RFC 9457, section 3.1.5).
+    public enum Instance: Sendable {
+        /// The request's own resource on the public listener.
+        case request
+        /// The request's id as a URN, where there is no such resource.
+        case uuid
+    }
+
+    let instance: Instance
+    let count: @Sendable (FailureCode) -> Void
+
+    /// - Parameter count: called once for each refusal.
+    public init(instance: Instance, count: @escaping @Sendable (FailureCode) -> Void) {
+        self.instance = instance
+        self.count = count
+    }
+}
+
+/// Problem details (RFC 9457), written as bytes.
+public enum ProblemAnswer {
+    /// A whole answer: status line, fields, body.
+    public static func message(
+        _ refusal: Refusal, requestID: RequestID, instance: ProblemStyle.Instance, clientID: ClientRequestID? = nil,
+        keepsAlive: Bool, date: [UInt8]
+    ) -> ByteBuffer {
+        let body = body(refusal, requestID: requestID, instance: instance)
+        let status = refusal.code.httpStatus
+        var buffer = ByteBuffer()
+        buffer.reserveCapacity(500 + body.readableBytes)
+        buffer.writeAnswerStart(
+            "HTTP/1.1 \(status) \(reasonPhrase(status))\r\ncontent-type: application/problem+json\r\n",
+            bodyByteCount: body.readableBytes, requestID: requestID, keepsAlive: keepsAlive, date: date)
+        if let clientID { buffer.writeClientRequestID(clientID) }
+        buffer.writeStaticString("x-weir-error: ")
+        buffer.writeString(refusal.code.rawValue)
+        for (name, value) in refusal.fields { buffer.writeString("\r\n\(name): \(value)") }
+        buffer.writeStaticString("\r\n\r\n")
+        buffer.writeImmutableBuffer(body)
+        return buffer
+    }
+
+    /// Problem details with our extensions, as JSON.
+    public static func body(_ refusal: Refusal, requestID: RequestID, instance: ProblemStyle.Instance) -> ByteBuffer {
+        var body = ByteBuffer()
+        body.writeStaticString("{\"type\":")
+        body.writeJSONString(refusal.code.typeURI)
+        body.writeStaticString(",\"title\":")
+        body.writeJSONString(refusal.code.title)
+        body.writeStaticString(",\"status\":")
+        body.writeDecimal(Int64(refusal.code.httpStatus))
+        body.writeStaticString(",\"detail\":")
+        body.writeJSONString(refusal.detail)
+        switch instance {
+        case .request:
+            body.writeStaticString(",\"instance\":\"/api/v1/requests/")
+            body.writePublicID(requestID)
+        case .uuid:
+            body.writeStaticString(",\"instance\":\"urn:uuid:")
+            body.writeIdentifier(requestID)
+        }
+        body.writeStaticString("\",\"code\":\"")
+        body.writeString(refusal.code.rawValue)
+        body.writeStaticString("\",\"request_id\":\"")
+        body.writePublicID(requestID)
+        body.writeStaticString("\"")
+        if let quota = refusal.quota { writeQuota(quota, to: &body) }
+        if let rate = refusal.rate { writeRate(rate, to: &body) }
+        body.writeStaticString(",\"errors\":[")
+        for (index, error) in refusal.errors.enumerated() {
+            body.writeStaticString(index == 0 ? "{\"location\":" : ",{\"location\":")
+            body.writeJSONString(error.location)
+            body.writeStaticString(",\"message\":")
+            body.writeJSONString(error.message)
+            body.writeStaticString(",\"fix\":")
+            body.writeJSONString(error.fix)
+            body.writeStaticString("}")
+        }
+        body.writeStaticString("]}")
+        return body
+    }
+
+    private static func writeQuota(_ refusal: QuotaRefusal, to body: inout ByteBuffer) {
+        let quota = refusal.quota
+        let reset = quota.frequency.recurs ? ",\"resets_at\":\"\(refusal.period.end)\"" : ""
+        body.writeString(
+            ",\"violated-policies\":[\"\(quota.policy)\"],\"quota\":{\"policy\":\"\(quota.policy)\",\"unit\":\"\(quota.unit.rawValue)\""
+                + ",\"limit\":\(quota.amount),\"settled\":\(refusal.settled),\"held\":\(refusal.held)"
+                + ",\"requested\":\(refusal.requested)\(reset)}")
+    }
+
+    private static func writeRate(_ numbers: RateRefusal, to body: inout ByteBuffer) {
+        let wait = numbers.waitMilliseconds.map { ",\"retry_after_ms\":\($0)" } ?? ""
+        body.writeString(
+            ",\"violated-policies\":[\"\(numbers.policy)\"],\"rate_limit\":{\"policy\":\"\(numbers.policy)\""
+                + ",\"scope\":\"\(numbers.scope.rawValue)\",\"unit\":\"\(numbers.unit.rawValue)\",\"limit\":\(numbers.limit.amount)"
+                + ",\"burst\":\(numbers.limit.burst),\"remaining\":\(numbers.remaining),\"requested\":\(numbers.requested)\(wait)}"
+        )
+    }
+}
