@@ -1,3 +1,4 @@
+internal import HTTPListener
 internal import NIOCore
 
 /// A request that stands whole, and who answers it where.
