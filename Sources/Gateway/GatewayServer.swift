@@ -185,7 +185,7 @@ struct ControlPlane: Sendable {
             "/api/v1/requests/{id}/explain",
             use: ExplanationEndpoint(records: parts.records, prices: parts.prices).get)
         let any = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: nil))
-        any.get("/api/v1/quota", use: QuotaEndpoint(records: parts.records, time: parts.time).get)
+        any.get("/api/v1/quota", use: QuotaEndpoint(records: parts.records, rates: parts.rates, time: parts.time).get)
         any.post(
             "/api/v1/quote",
             use: QuoteEndpoint(

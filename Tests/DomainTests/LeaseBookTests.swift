@@ -35,18 +35,20 @@ import Testing
     private static let terms = QuotaTerms(quotas: [], timeZone: "UTC")
 
     private func take(
-        _ book: inout LeaseBook, _ tokens: Int64, under terms: QuotaTerms = terms, at now: Timestamp = now,
+        _ book: inout LeaseBook, _ tokens: Int64, under terms: QuotaTerms = terms,
         monotonic: UInt64 = 0
     ) -> Hold? {
-        hold(book.take(tokens: tokens, under: terms, at: now, monotonicNanoseconds: monotonic))
+        hold(book.take(tokens: tokens, under: terms, monotonicNanoseconds: monotonic))
     }
 
-    private func left(_ book: LeaseBook) -> [Int64] { book.remaining().map(\.remaining) }
+    private func left(_ book: LeaseBook) -> [Int64] {
+        book.remaining(monotonicNanoseconds: 0)?.slices.map(\.remaining) ?? []
+    }
 
     @Test("an empty book holds nothing")
     func empty() {
         var book = LeaseBook()
-        #expect(book.take(tokens: 0, under: Self.terms, at: Self.now, monotonicNanoseconds: 0) == .needsLease)
+        #expect(book.take(tokens: 0, under: Self.terms, monotonicNanoseconds: 0) == .needsLease)
         #expect(book.isEmpty && book.inFlight == 0 && left(book).isEmpty)
         #expect(book.drain().isEmpty)
     }
@@ -54,7 +56,7 @@ import Testing
     @Test("a hold takes one request and its tokens, and no more than there is")
     func bound() {
         var book = LeaseBook()
-        book.add(Self.lease(1, requests: 2, tokens: 10), under: Self.terms, monotonicNanoseconds: 0)
+        book.add(Self.lease(1, requests: 2, tokens: 10), under: Self.terms, at: Self.now, monotonicNanoseconds: 0)
         #expect(take(&book, 11) == nil)
         #expect(take(&book, 6) != nil)
         #expect(take(&book, 5) == nil)
@@ -67,7 +69,7 @@ import Testing
     @Test("what a request did not use goes back, what it used does not")
     func settle() throws {
         var book = LeaseBook()
-        book.add(Self.lease(1, requests: 5, tokens: 100), under: Self.terms, monotonicNanoseconds: 0)
+        book.add(Self.lease(1, requests: 5, tokens: 100), under: Self.terms, at: Self.now, monotonicNanoseconds: 0)
         let first = try #require(take(&book, 60))
         book.settle(first, usedTokens: 10)
         #expect(left(book) == [4, 90])
@@ -80,7 +82,9 @@ import Testing
     @Test("a lease that has ended by our clock admits nothing")
     func expiry() throws {
         var book = LeaseBook()
-        book.add(Self.lease(1, tokens: 100, until: 10 * Self.second), under: Self.terms, monotonicNanoseconds: 0)
+        book.add(
+            Self.lease(1, tokens: 100, until: 10 * Self.second), under: Self.terms, at: Self.now,
+            monotonicNanoseconds: 0)
         #expect(take(&book, 1, monotonic: 10 * Self.second - 1) != nil)
         #expect(take(&book, 1, monotonic: 10 * Self.second) == nil)
         book.renewed([LeaseID(high: 0, low: 1)], untilNanoseconds: 20 * Self.second)
@@ -90,17 +94,44 @@ import Testing
     @Test("a lease admits only within its period")
     func period() {
         var book = LeaseBook()
-        book.add(Self.lease(1, tokens: 100), under: Self.terms, monotonicNanoseconds: 0)
-        #expect(take(&book, 1, at: Self.period.start) != nil)
-        #expect(take(&book, 1, at: Timestamp(microsecondsSince1970: -1)) == nil)
-        #expect(take(&book, 1, at: Self.period.end) == nil)
-        #expect(take(&book, 1, at: Timestamp(microsecondsSince1970: Self.period.end.microsecondsSince1970 - 1)) != nil)
+        // A thousand seconds are left of the period when the lease is asked for.
+        book.add(
+            Self.lease(1, tokens: 100, until: 5_000 * Self.second), under: Self.terms, at: Self.now,
+            monotonicNanoseconds: 7 * Self.second)
+        #expect(take(&book, 1, monotonic: 7 * Self.second) != nil)
+        #expect(take(&book, 1, monotonic: 1_007 * Self.second - 1) != nil)
+        #expect(take(&book, 1, monotonic: 1_007 * Self.second) == nil)
+        #expect(
+            book.remaining(monotonicNanoseconds: 1_006 * Self.second)?.now.milliseconds(since: Self.period.end)
+                == -1_000)
+    }
+
+    @Test("a lease that was granted when its period had just ended admits nothing")
+    func overAtOnce() {
+        var book = LeaseBook()
+        book.add(
+            Self.lease(1, tokens: 100), under: Self.terms,
+            at: Self.period.end.advanced(byMilliseconds: 1), monotonicNanoseconds: 0)
+        #expect(take(&book, 1) == nil)
+    }
+
+    @Test("a period that lasts for ever does not overflow the clock")
+    func endless() {
+        let clock = DatabaseClock(at: Self.now, nanoseconds: 7)
+        #expect(clock.nanoseconds(of: Timestamp(microsecondsSince1970: .max)) == .max)
+        #expect(clock.nanoseconds(of: Timestamp(microsecondsSince1970: 253_402_300_800_000_000)) == .max)
+        #expect(clock.nanoseconds(of: Timestamp(microsecondsSince1970: .min)) == 7)
+        #expect(clock.nanoseconds(of: Self.now.advanced(byMilliseconds: 2)) == 2_000_007)
+        #expect(clock.now(monotonicNanoseconds: 0) == Self.now)
+        #expect(clock.now(monotonicNanoseconds: 3_000_007) == Self.now.advanced(byMilliseconds: 3))
     }
 
     @Test("a soft quota counts and does not refuse")
     func soft() {
         var book = LeaseBook()
-        book.add(Self.lease(1, requests: 1, tokens: 10, mode: .soft), under: Self.terms, monotonicNanoseconds: 0)
+        book.add(
+            Self.lease(1, requests: 1, tokens: 10, mode: .soft), under: Self.terms, at: Self.now,
+            monotonicNanoseconds: 0)
         for _ in 0..<3 { #expect(take(&book, 9) != nil) }
         #expect(left(book) == [-2, -17])
     }
@@ -108,13 +139,13 @@ import Testing
     @Test("a newer lease replaces the older one, which is given back once nothing is in flight")
     func replaced() throws {
         var book = LeaseBook()
-        book.add(Self.lease(1, tokens: 10), under: Self.terms, monotonicNanoseconds: 0)
+        book.add(Self.lease(1, tokens: 10), under: Self.terms, at: Self.now, monotonicNanoseconds: 0)
         let old = try #require(take(&book, 4))
-        book.add(Self.lease(2, tokens: 50), under: Self.terms, monotonicNanoseconds: 0)
+        book.add(Self.lease(2, tokens: 50), under: Self.terms, at: Self.now, monotonicNanoseconds: 0)
         #expect(take(&book, 1)?.leaseID == LeaseID(high: 0, low: 2))
-        #expect(book.tick(monotonicNanoseconds: 0, at: Self.now, idleAfterNanoseconds: .max).close.isEmpty)
+        #expect(book.tick(monotonicNanoseconds: 0, idleAfterNanoseconds: .max).close.isEmpty)
         book.settle(old, usedTokens: 4)
-        let upkeep = book.tick(monotonicNanoseconds: 0, at: Self.now, idleAfterNanoseconds: .max)
+        let upkeep = book.tick(monotonicNanoseconds: 0, idleAfterNanoseconds: .max)
         #expect(upkeep.close == [LeaseID(high: 0, low: 1)])
         #expect(upkeep.renew == [LeaseID(high: 0, low: 2)])
     }
@@ -122,13 +153,13 @@ import Testing
     @Test("an idle lease is closed, one in use renewed")
     func idle() throws {
         var book = LeaseBook()
-        book.add(Self.lease(1, tokens: 10), under: Self.terms, monotonicNanoseconds: 0)
+        book.add(Self.lease(1, tokens: 10), under: Self.terms, at: Self.now, monotonicNanoseconds: 0)
         let used = try #require(take(&book, 4, monotonic: Self.second))
         book.settle(used, usedTokens: 1)
         let early = book.tick(
-            monotonicNanoseconds: 6 * Self.second - 1, at: Self.now, idleAfterNanoseconds: 5 * Self.second)
+            monotonicNanoseconds: 6 * Self.second - 1, idleAfterNanoseconds: 5 * Self.second)
         #expect(early.renew.count == 1 && early.close.isEmpty)
-        let late = book.tick(monotonicNanoseconds: 6 * Self.second, at: Self.now, idleAfterNanoseconds: 5 * Self.second)
+        let late = book.tick(monotonicNanoseconds: 6 * Self.second, idleAfterNanoseconds: 5 * Self.second)
         #expect(late.renew.isEmpty && late.close.count == 1)
         #expect(book.isEmpty)
     }
@@ -136,20 +167,20 @@ import Testing
     @Test("a lease with a request in flight is renewed however long that takes, even past its period")
     func inFlight() throws {
         var book = LeaseBook()
-        book.add(Self.lease(1, tokens: 10), under: Self.terms, monotonicNanoseconds: 0)
+        book.add(Self.lease(1, tokens: 10), under: Self.terms, at: Self.now, monotonicNanoseconds: 0)
         let hold = try #require(take(&book, 4))
         let upkeep = book.tick(
-            monotonicNanoseconds: 90 * Self.second, at: Self.period.end, idleAfterNanoseconds: Self.second)
+            monotonicNanoseconds: 1_090 * Self.second, idleAfterNanoseconds: Self.second)
         #expect(upkeep.renew == [hold.leaseID] && upkeep.close.isEmpty)
         book.settle(hold, usedTokens: 4)
         #expect(
-            book.tick(monotonicNanoseconds: 0, at: Self.period.end, idleAfterNanoseconds: .max).close == [hold.leaseID])
+            book.tick(monotonicNanoseconds: 1_000 * Self.second, idleAfterNanoseconds: .max).close == [hold.leaseID])
     }
 
     @Test("a lost lease admits nothing, and is forgotten with its last request")
     func lost() throws {
         var book = LeaseBook()
-        book.add(Self.lease(1, tokens: 10), under: Self.terms, monotonicNanoseconds: 0)
+        book.add(Self.lease(1, tokens: 10), under: Self.terms, at: Self.now, monotonicNanoseconds: 0)
         let hold = try #require(take(&book, 4))
         book.lost([hold.leaseID])
         book.renewed([hold.leaseID], untilNanoseconds: 500 * Self.second)
@@ -163,7 +194,7 @@ import Testing
     @Test("a settlement of a lease that the book has forgotten changes nothing")
     func forgotten() {
         var book = LeaseBook()
-        book.add(Self.lease(1, tokens: 10), under: Self.terms, monotonicNanoseconds: 0)
+        book.add(Self.lease(1, tokens: 10), under: Self.terms, at: Self.now, monotonicNanoseconds: 0)
         book.settle(Hold(leaseID: LeaseID(high: 9, low: 9), tokens: 5), usedTokens: 1)
         book.renewed([LeaseID(high: 9, low: 9)], untilNanoseconds: 1)
         #expect(left(book) == [10] && book.inFlight == 0)
@@ -172,7 +203,7 @@ import Testing
     @Test("draining gives back what is idle and keeps what is in flight until it has settled")
     func drain() throws {
         var book = LeaseBook()
-        book.add(Self.lease(1, tokens: 10), under: Self.terms, monotonicNanoseconds: 0)
+        book.add(Self.lease(1, tokens: 10), under: Self.terms, at: Self.now, monotonicNanoseconds: 0)
         let hold = try #require(take(&book, 4))
         #expect(book.drain().isEmpty)
         #expect(take(&book, 1) == nil)
@@ -183,11 +214,11 @@ import Testing
 
     private func ask(
         _ book: inout LeaseBook, _ tokens: Int64, under terms: QuotaTerms, covering count: Int64 = 10, new: UInt64 = 99,
-        at now: Timestamp = now, monotonic: UInt64 = 0
+        monotonic: UInt64 = 0
     ) -> LeaseRequest? {
         book.ask(
             tokens: tokens, under: terms, tenantID: TenantID(high: 0, low: 1), covering: count,
-            newLease: LeaseID(high: 0, low: new), at: now, monotonicNanoseconds: monotonic
+            newLease: LeaseID(high: 0, low: new), monotonicNanoseconds: monotonic
         ) { _ in Self.period }
     }
 
@@ -196,7 +227,8 @@ import Testing
     /// A book with one open lease under ``both``.
     private func opened(requests: Int64, tokens: Int64) -> LeaseBook {
         var book = LeaseBook()
-        book.add(Self.lease(1, requests: requests, tokens: tokens), under: Self.both, monotonicNanoseconds: 0)
+        book.add(
+            Self.lease(1, requests: requests, tokens: tokens), under: Self.both, at: Self.now, monotonicNanoseconds: 0)
         return book
     }
 
@@ -277,16 +309,18 @@ import Testing
         var book = opened(requests: 5, tokens: 10)
         book.retire(LeaseID(high: 0, low: 1))
         #expect(take(&book, 1, under: Self.both) == nil)
-        #expect(book.tick(monotonicNanoseconds: 0, at: Self.now, idleAfterNanoseconds: .max).close.count == 1)
+        #expect(book.tick(monotonicNanoseconds: 0, idleAfterNanoseconds: .max).close.count == 1)
     }
 
     @Test("a lease is renewed only when its end comes near")
     func renewal() throws {
         var book = LeaseBook()
-        book.add(Self.lease(1, tokens: 10, until: 10 * Self.second), under: Self.terms, monotonicNanoseconds: 0)
+        book.add(
+            Self.lease(1, tokens: 10, until: 10 * Self.second), under: Self.terms, at: Self.now, monotonicNanoseconds: 0
+        )
         func renewed(at now: UInt64) -> Int {
             book.tick(
-                monotonicNanoseconds: now, at: Self.now, idleAfterNanoseconds: .max,
+                monotonicNanoseconds: now, idleAfterNanoseconds: .max,
                 renewWithinNanoseconds: 7 * Self.second
             ).renew.count
         }
@@ -340,10 +374,10 @@ import Testing
                 let lease = Self.lease(next, tokens: granted, until: clock + 20 * Self.second)
                 next += 1
                 model.granted[lease.id] = granted
-                book.add(lease, under: Self.terms, monotonicNanoseconds: clock)
+                book.add(lease, under: Self.terms, at: Self.now, monotonicNanoseconds: clock)
                 #expect(left(book) == [granted])
             case 88..<96:
-                let upkeep = book.tick(monotonicNanoseconds: clock, at: Self.now, idleAfterNanoseconds: 5 * Self.second)
+                let upkeep = book.tick(monotonicNanoseconds: clock, idleAfterNanoseconds: 5 * Self.second)
                 #expect(Set(upkeep.renew).isDisjoint(with: upkeep.close))
                 for lease in upkeep.close {
                     #expect(!model.held.contains { $0.at == lease }, "step \(step): closed with a request in flight")
@@ -361,13 +395,13 @@ import Testing
                 }
             }
             #expect(book.inFlight == model.held.count, "step \(step)")
-            if let open = book.remaining().first {
+            if let open = book.remaining(monotonicNanoseconds: clock)?.slices.first {
                 #expect(open.remaining >= 0 && open.remaining <= open.slice.granted)
             }
         }
         for (hold, _) in model.held { book.void(hold) }
         #expect(book.inFlight == 0)
-        _ = book.tick(monotonicNanoseconds: clock + 1_000 * Self.second, at: Self.now, idleAfterNanoseconds: 0)
+        _ = book.tick(monotonicNanoseconds: clock + 1_000 * Self.second, idleAfterNanoseconds: 0)
         #expect(book.isEmpty, "everything is given back in the end")
     }
 }

@@ -245,6 +245,30 @@ import Testing
         }
     }
 
+    @Test("the quota report shows rate limits with the numbers of the headers")
+    func rateLimits() async throws {
+        let limits = RateLimits(
+            tenant: ScopeLimits(requests: RateLimit(amount: 600, burst: 50)),
+            key: ScopeLimits(concurrency: RateLimit(amount: 3)))
+        let parts = await Installation(
+            time: SystemTime(), principal: Installation.principal(rateLimits: limits))
+        try await RunningGateway.with(parts) { gateway in
+            let connection = try gateway.connect()
+            try await connection.write(gateway.get("/api/v1/quota"))
+            let report = try object(try await connection.response())
+            let lines = try #require(report["rate_limits"] as? [[String: Any]])
+            #expect(lines.map { $0["policy"] as? String } == ["rpm", "key-concurrency"])
+            #expect(lines.map { $0["scope"] as? String } == ["tenant", "key"])
+            #expect(lines.map { $0["unit"] as? String } == ["requests", "concurrency"])
+            #expect(lines.map { $0["limit"] as? Int } == [600, 3] && lines.map { $0["remaining"] as? Int } == [50, 3])
+            #expect(lines.map { $0["burst"] as? Int } == [50, nil])
+            #expect(lines.map { $0["window_seconds"] as? Int } == [60, nil])
+            #expect(lines.map { $0["reset_seconds"] as? Int } == [0, nil])
+            #expect(lines.map { $0["mode"] as? String } == ["in_process", "in_process"], "there is no Redis")
+            #expect((report["data"] as? [Any])?.count == 2 && report["object"] as? String == "list")
+        }
+    }
+
     @Test("with the database away a reader is told to come back, and nothing of the cause")
     func away() async throws {
         let parts = await Installation(time: SystemTime())

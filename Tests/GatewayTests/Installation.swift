@@ -84,6 +84,7 @@ struct Installation: Sendable {
     ) async {
         self.time = time
         self.ledger = ledger
+        ledger.believe(time)
         self.backend = backend
         self.records = records
         idempotency = FakeIdempotencyStore(time: time)

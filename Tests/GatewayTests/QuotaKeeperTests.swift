@@ -395,6 +395,50 @@ import Testing
         #expect(parts.ledger.requests.last?.wants.first?.period.id == "2026-03-15T13Z")
     }
 
+    @Test(
+        "a lease ends with its period by the database's clock, wherever the wall clock jumps meanwhile",
+        arguments: [3_600, -3_600, -86_400, 86_400] as [Int64],
+        ["2028-02-29T23:59:50Z", "2026-02-28T23:59:50Z", "2026-12-31T23:59:50Z"])
+    func jumpAtTheEnd(seconds: Int64, start: String) async throws {
+        let (right, wrong, database) = (ManualTime(start), ManualTime(start), ManualTime(start))
+        let ledger = FakeQuotaLedger()
+        let keepers = [right, wrong].map {
+            QuotaKeeper(ledger: ledger, configuration: .init(), time: $0, logger: Installation.logger)
+        }
+        let quota = Installation.quota(.requests, 1_000)
+        let principal = Principal(
+            tenantID: Installation.tenant, keyID: Installation.keyID, userID: nil, scopes: [.predict],
+            allowedModels: nil, environment: .live, tierVersionID: Installation.tier, quotas: [quota],
+            timeZone: "UTC", retention: .none)
+        let calendar = PeriodCalendar.utc
+        let months = [
+            calendar.period(containing: right.now, of: quota),
+            calendar.period(containing: right.now.advanced(byMilliseconds: 20_000), of: quota),
+        ]
+        #expect(months[0].end == months[1].start)
+        var next: UInt64 = 0
+        for step in 0..<20 {
+            ledger.databaseTime = database.now
+            if step == 3 { wrong.setWallClock(database.now.advanced(byMilliseconds: seconds * 1_000)) }
+            for keeper in keepers {
+                let hold = try #require(
+                    try await keeper.hold(tokens: 1, for: principal) {
+                        next += 1
+                        return LeaseID(high: 9, low: next)
+                    })
+                let period = ledger.period(of: hold.leaseID)
+                #expect(period == months[step < 10 ? 0 : 1], "second \(step)")
+                #expect(keeper.readings(for: principal).allSatisfy { ($0.resetSeconds ?? 0) >= 0 })
+                keeper.settle(hold, usedTokens: 1, of: principal.tenantID)
+                await keeper.keep()
+            }
+            for clock in [right, wrong, database] { clock.advance(milliseconds: 1_000) }
+        }
+        // No instant of any clock was in a third period.
+        #expect(Set(ledger.requests.flatMap(\.wants).map(\.period)).subtracting(months).count <= 1)
+        #expect(ledger.periods.isSubset(of: Set(months)))
+    }
+
     @Test("an account that is unused makes room for another key's")
     func reusedAccounts() async throws {
         let parts = await Installation()

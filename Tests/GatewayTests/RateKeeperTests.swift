@@ -378,6 +378,117 @@ final class SharedLimits: Sendable {
         _ = try await (first, second)
     }
 
+    @Test("the refusal of a key's limit is shared by all who wait for it, and by no other key's")
+    func sharedByKey() async throws {
+        let limits = SharedLimits(time: time)
+        let own = InProcessRateLimiter(gatewayID: GatewayID(high: 0, low: 1), leaseMilliseconds: 2_000, time: time)
+        let shared = GatedLimiter(inner: limits.gateway(1), gate: Gate())
+        let keeper = RateKeeper(
+            shared: shared, own: own, configuration: .init(), time: time, logger: Installation.logger)
+        let narrow = principal(RateLimits(key: ScopeLimits(requests: RateLimit(amount: 1))))
+        let wide = principal(
+            RateLimits(key: ScopeLimits(requests: RateLimit(amount: 1_000_000))), key: KeyID(high: 7, low: 7))
+        let used = try #require(
+            try await limits.gateway(2).exchange(
+                narrow.tenantID,
+                [
+                    RateDemand(
+                        keyID: narrow.keyID, capacity: RateCapacity(requests: 60_000_000), isContinuous: false,
+                        spent: RateCredit(requests: 60_000_000), kept: .zero, minimum: .zero, wanted: .zero)
+                ]) as RateAnswer?)
+        #expect(used.shortage == nil)
+        let before = limits.exchanges
+        let (refused, admitted) = await withTaskGroup(of: (Bool, Bool).self) { group in
+            for index in 0..<300 {
+                let caller = index % 3 == 0 ? wide : narrow
+                group.addTask {
+                    let take = try? await keeper.take(tokens: 1, for: caller)
+                    return (take == nil && index % 3 != 0, take != nil && index % 3 == 0)
+                }
+            }
+            await shared.gate.arrivals(1)
+            while keeper.waitingCount(of: narrow.tenantID) < 299 { await Task.yield() }
+            shared.gate.open()
+            return await group.reduce(into: (0, 0)) {
+                $0.0 += $1.0 ? 1 : 0
+                $0.1 += $1.1 ? 1 : 0
+            }
+        }
+        expect(refused, 200)
+        expect(admitted, 100)
+        // One for the narrow key, and few for the other, whose every exchange asks for more.
+        #expect(limits.exchanges - before <= 12, "\(limits.exchanges - before)")
+    }
+
+    @Test("who needs more than is left is refused with who was refused for even more")
+    func sharedRemaining() throws {
+        let caller = principal(tenantLimits(tokens: RateLimit(amount: 600, burst: 100)))
+        let limits = try #require(caller.rateLimits)
+        let limit = RateLimit(amount: 600, burst: 100)
+        func shared(_ tokens: Int64, remaining: Int64) -> Bool {
+            let refusal = RateRefusal(
+                scope: .tenant, unit: .tokens, limit: limit, remaining: remaining, requested: 90, waitMilliseconds: 5,
+                resetSeconds: 1)
+            return RateNeed(caller, limits, tokens: tokens).shared(refusal) != nil
+        }
+        #expect(shared(90, remaining: 20) && shared(21, remaining: 20))
+        #expect(!shared(20, remaining: 20))
+        #expect(!shared(89, remaining: 100), "more may be left than is shown")
+    }
+
+    @Test("what this process counted while the owner was away is forgotten once it decides nothing any more")
+    func sweep() async throws {
+        let limits = SharedLimits(time: time)
+        let store = InProcessRateLimiter.Store()
+        let own = InProcessRateLimiter(
+            store: store, gatewayID: GatewayID(high: 0, low: 1), leaseMilliseconds: 2_000, time: time)
+        let keeper = RateKeeper(
+            shared: limits.gateway(1), own: own, configuration: .init(), time: time, logger: Installation.logger)
+        let rates = RateLimits(
+            tenant: ScopeLimits(requests: RateLimit(amount: 60), concurrency: RateLimit(amount: 5)),
+            key: ScopeLimits(tokens: RateLimit(amount: 600)))
+        limits.setAway(true)
+        for number in 0..<300 as Range<UInt64> {
+            let caller = principal(rates, tenant: TenantID(high: 3, low: number))
+            let take = try #require(try await keeper.take(tokens: 10, for: caller))
+            keeper.admit(take, for: caller)
+        }
+        expect(store.count, 600)
+        limits.setAway(false)
+        time.advance(milliseconds: 1_000)
+        await keeper.keep()
+        expect(store.count, 600)
+        time.advance(milliseconds: 70_000)
+        await keeper.keep()
+        expect(store.count, 0)
+    }
+
+    @Test("what is shown is asked for first, and nothing is taken for it")
+    func look() async throws {
+        let limits = SharedLimits(time: time)
+        let keepers = [1, 2].map { Installation.rates(limits.gateway($0), time: time) }
+        let caller = principal(
+            RateLimits(
+                tenant: ScopeLimits(requests: RateLimit(amount: 600, burst: 50), concurrency: RateLimit(amount: 4)),
+                key: ScopeLimits(tokens: RateLimit(amount: 1_000))))
+        let fresh = await keepers[1].look(caller)
+        #expect(fresh.map(\.reading.policy) == ["rpm", "concurrency", "key-tpm"])
+        #expect(fresh.map(\.reading.remaining) == [50, 4, 1_000] && fresh.map(\.burst) == [50, 4, 1_000])
+        #expect(fresh.allSatisfy { $0.isExact })
+        let take = try #require(try await keepers[0].take(tokens: 400, for: caller))
+        keepers[0].admit(take, for: caller)
+        await keepers[0].keep()
+        await keepers[0].keep()
+        let later = await keepers[1].look(caller)
+        #expect(later.map(\.reading.remaining) == [49, 3, 600])
+        limits.setAway(true)
+        let away = await keepers[1].look(caller)
+        #expect(away.allSatisfy { !$0.isExact } && away.map(\.reading.remaining) == [50, 4, 1_000])
+        #expect(await keepers[1].look(principal(nil)).isEmpty)
+        for _ in 0..<50 { _ = await keepers[1].look(caller) }
+        expect(await takeAll([keepers[1]], caller), 4)
+    }
+
     private struct GatedLimiter: RateLimiter {
         let inner: any RateLimiter
         let gate: Gate

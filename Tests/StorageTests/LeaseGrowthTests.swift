@@ -11,7 +11,7 @@ struct LeaseGrowthTests {
     }
 
     private func granted(_ answer: LeaseAnswer) throws -> [Int64] {
-        guard case .granted(let grants) = answer else { throw NeverHappened(description: "a grant: \(answer)") }
+        guard case .granted(let grants, _) = answer else { throw NeverHappened(description: "a grant: \(answer)") }
         return grants.map(\.slice.granted)
     }
 
@@ -244,13 +244,14 @@ struct LeaseGrowthTests {
         var generator = SystemRandomNumberGenerator()
         for _ in 0..<6 {
             let request = Seed.request([(Seed.tokenQuotaA, Int64.random(in: 1...40, using: &generator), 200)])
-            guard case .granted(let grants) = try await leases.acquire(request), var left = grants.first?.slice.granted
+            guard case .granted(let grants, _) = try await leases.acquire(request),
+                var left = grants.first?.slice.granted
             else { continue }
             for _ in 0..<6 {
                 let returned = Int64.random(in: 0...left, using: &generator)
                 left -= returned
                 let wanted = Int64.random(in: 1...60, using: &generator)
-                if case .granted(let grants) = try await leases.acquire(
+                if case .granted(let grants, _) = try await leases.acquire(
                     more(request, wanted, wanted: wanted * 2, returns: returned > 0 ? [back(request, returned)] : [])),
                     let slice = grants.first?.slice
                 {

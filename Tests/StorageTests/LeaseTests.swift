@@ -7,7 +7,7 @@ import Testing
 @Suite("leases")
 struct LeaseTests {
     private func granted(_ answer: LeaseAnswer) throws -> [Int64] {
-        guard case .granted(let grants) = answer else { throw NeverHappened(description: "a refusal: \(answer)") }
+        guard case .granted(let grants, _) = answer else { throw NeverHappened(description: "a refusal: \(answer)") }
         return grants.map(\.slice.granted)
     }
 
@@ -21,7 +21,7 @@ struct LeaseTests {
         try await StorageHarness.with { harness in
             try await harness.withLeases { leases in
                 let request = Seed.request([(Seed.tokenQuotaA, 10, 1_000)])
-                guard case .granted(let grants) = try await leases.acquire(request) else {
+                guard case .granted(let grants, _) = try await leases.acquire(request) else {
                     Issue.record("refused")
                     return
                 }
@@ -52,7 +52,7 @@ struct LeaseTests {
                 var refused: QuotaRefusal?
                 while refused == nil {
                     switch try await leases.acquire(Seed.request([(Seed.tokenQuotaA, 1, 60)])) {
-                    case .granted(let grants): slices += grants.map(\.slice.granted)
+                    case .granted(let grants, _): slices += grants.map(\.slice.granted)
                     case .refused(let numbers): refused = numbers
                     case .lost, .elsewhen: throw NeverHappened(description: "a grant or a refusal")
                     }
@@ -295,7 +295,8 @@ struct LeaseTests {
             let request = Seed.request([
                 (Seed.tokenQuotaA, minimum, minimum * Int64.random(in: 1...20, using: &generator))
             ])
-            guard case .granted(let grants) = try await leases.acquire(request), let slice = grants.first?.slice else {
+            guard case .granted(let grants, _) = try await leases.acquire(request), let slice = grants.first?.slice
+            else {
                 continue
             }
             #expect(slice.granted >= minimum)

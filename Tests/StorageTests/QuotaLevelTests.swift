@@ -63,7 +63,9 @@ struct QuotaLevelTests {
                 try await #expect(quotas("AAAAAAAAAAAA", pool).map(\.amount) == [107, 100_000])
             }
             try await harness.withLeases { leases in
-                guard case .granted(let grants) = try await leases.acquire(Seed.request([(Seed.tokenQuotaA, 107, 107)]))
+                guard
+                    case .granted(let grants, _) = try await leases.acquire(
+                        Seed.request([(Seed.tokenQuotaA, 107, 107)]))
                 else { throw NeverHappened(description: "a grant") }
                 #expect(grants.map(\.slice.quota.amount) == [107])
                 guard case .refused = try await leases.acquire(Seed.request([(Seed.tokenQuotaA, 1, 1)])) else {

@@ -83,12 +83,14 @@ enum Seed {
         result: String? = nil, answer: ClaimedAnswer? = nil
     ) -> Settlement {
         let isBilled = outcome == .completed
+        // A request of long ago has taken as long, or the database does not believe when it came.
+        let age = MachineTime().now.microsecondsSince1970 - instant.microsecondsSince1970
         return Settlement(
             requestID: id ?? newRequestID(at: instant), tenantID: tenant, userID: tenant == tenantA ? userA : nil,
             keyID: key,
             model: model, modelVersion: "1", outcome: outcome, httpStatus: isBilled ? 200 : 502,
             errorCode: isBilled ? nil : "worker_failed", createdAt: instant, completedAt: instant,
-            processingMicroseconds: 1_234,
+            processingMicroseconds: age > 60_000_000 ? age : 1_234,
             estimatedTokens: input + output,
             usage: isBilled
                 ? Usage(inputTokens: input, cachedInputTokens: cached, outputTokens: output, source: .worker) : .none,

@@ -20,6 +20,7 @@ public final class FakeQuotaLedger: QuotaLedger {
         var isAway = false
         var sliceLimit = Int64.max
         var databaseTime: Timestamp?
+        var gatewayTime: (any TimeSource)?
     }
 
     private let state = Mutex(State())
@@ -49,10 +50,18 @@ public final class FakeQuotaLedger: QuotaLedger {
         set { state.withLock { $0.databaseTime = newValue } }
     }
 
+    /// The clock that is believed while ``databaseTime`` is `nil`.
+    public func believe(_ time: any TimeSource) { state.withLock { $0.gatewayTime = time } }
+
     /// What is held of a quota in all its periods.
     public func held(of quota: QuotaID) -> Int64 {
         state.withLock { $0.held.reduce(0) { $0 + ($1.key.quota == quota ? $1.value : 0) } }
     }
+
+    /// The period of an open lease's first quota.
+    public func period(of lease: LeaseID) -> Period? { state.withLock { $0.open[lease]?.first?.period } }
+    /// Every period of which something was ever held.
+    public var periods: Set<Period> { state.withLock { Set($0.held.keys.map(\.period)) } }
 
     /// Says at the next renewal that what this lease holds is missed elsewhere.
     public func makeScarce(_ lease: LeaseID) { state.withLock { _ = $0.scarce.insert(lease) } }
@@ -99,7 +108,7 @@ public final class FakeQuotaLedger: QuotaLedger {
                 grant.slice.granted
         }
         state.open[request.leaseID, default: []] += grants.map(\.slice)
-        return .granted(grants)
+        return .granted(grants, at: state.databaseTime ?? state.gatewayTime?.now ?? Timestamp(microsecondsSince1970: 0))
     }
 
     private static func giveBack(_ part: LeaseReturn, in state: inout State) {

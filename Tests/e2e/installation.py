@@ -281,3 +281,11 @@ class Installation:
         end_all(started + processes_in(self.folder / "data"))
         if self._owns_folder and "WEIR_KEEP_TEST_FOLDERS" not in os.environ:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def model_file(installation: Installation, name: str) -> Path:
+    """The iris model under another name."""
+    model = json.loads((REPOSITORY / "Sources/ReferenceWorker/Models/iris.json").read_text())
+    path = installation.log_folder / f"{name}.json"
+    path.write_text(json.dumps({**model, "name": name}))
+    return path

@@ -1,13 +1,11 @@
 """`Idempotency-Key` over three gateways on one database: one worker call, one charge and the same bytes, whatever dies."""
 
-import json
 import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -15,7 +13,7 @@ import pytest
 from api import assert_problem, assert_served, get, predict_body, predict_headers
 from books import journal_calls, request_rows, usage_entries
 from deadline import wait_until
-from installation import REPOSITORY, Gateway, Installation, Worker
+from installation import Gateway, Installation, Worker, model_file
 from tenancy import Tenant, make_model, make_tenant, route, unique
 from wire import Answer, ConnectionEnded, send_once
 
@@ -43,14 +41,6 @@ class Stage:
 
     def database(self) -> psycopg.Connection:
         return self.installation.database()
-
-
-def model_file(installation: Installation, name: str) -> Path:
-    """The iris model under another name."""
-    model = json.loads((REPOSITORY / "Sources/ReferenceWorker/Models/iris.json").read_text())
-    path = installation.log_folder / f"{name}.json"
-    path.write_text(json.dumps({**model, "name": name}))
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,8 @@ public enum LeaseAnswer: Sendable {
         }
     }
 
-    case granted([Grant])
+    /// - Parameter at: the database's time.
+    case granted([Grant], at: Timestamp)
     case refused(QuotaRefusal)
     /// The lease that was to grow is not open any more.
     case lost

@@ -5,14 +5,14 @@
 /// admitted many; the older ones drain: what is left of them is given back with the next request for quota, and they are closed when the
 /// last request in flight has settled.
 public struct LeaseBook: Sendable {
-    /// The answer to ``take(tokens:under:at:monotonicNanoseconds:)``.
+    /// The answer to ``take(tokens:under:monotonicNanoseconds:)``.
     public enum Admission: Equatable, Sendable {
         case held(Hold)
         /// Nothing in the book covers the request; a lease of at least these amounts has to be asked for.
         case needsLease
     }
 
-    /// What the keeper has to tell the database after ``tick(monotonicNanoseconds:at:idleAfterNanoseconds:renewWithinNanoseconds:)``.
+    /// What the keeper has to tell the database after ``tick(monotonicNanoseconds:idleAfterNanoseconds:renewWithinNanoseconds:)``.
     public struct Upkeep: Sendable {
         public var renew: [LeaseID] = []
         public var close: [LeaseID] = []
@@ -28,6 +28,10 @@ public struct LeaseBook: Sendable {
         var admitted = 0
         var expiresAtNanoseconds: UInt64
         var lastUsedNanoseconds: UInt64
+        let clock: DatabaseClock
+        /// When the first of its periods ends, by the database's clock carried on by the monotonic one. A wall clock that is set while the
+        /// lease is open can neither shorten the period nor let its quota be used after it.
+        let endsAtNanoseconds: UInt64
         /// Replaced: takes no more, is closed when the last request in flight has settled.
         var isDraining = false
     }
@@ -43,11 +47,8 @@ public struct LeaseBook: Sendable {
     public var inFlight: Int { entries.reduce(0) { $0 + $1.inFlight } }
 
     /// Holds one request and `tokens` tokens in the lease that is open, in its periods, under these terms and large enough.
-    public mutating func take(
-        tokens: Int64, under terms: QuotaTerms, at now: Timestamp, monotonicNanoseconds: UInt64
-    ) -> Admission {
-        for index in entries.indices.reversed() where entries[index].admits(under: terms, at: now, monotonicNanoseconds)
-        {
+    public mutating func take(tokens: Int64, under terms: QuotaTerms, monotonicNanoseconds: UInt64) -> Admission {
+        for index in entries.indices.reversed() where entries[index].admits(under: terms, monotonicNanoseconds) {
             guard entries[index].covers(tokens: tokens) else { continue }
             entries[index].move(requests: -1, tokens: -tokens)
             entries[index].inFlight += 1
@@ -67,9 +68,9 @@ public struct LeaseBook: Sendable {
     /// - Returns: `nil` if the book covers the request by now.
     public mutating func ask(
         tokens: Int64, under terms: QuotaTerms, tenantID: TenantID, covering count: Int64, newLease: LeaseID,
-        at now: Timestamp, monotonicNanoseconds: UInt64, period: (Quota) -> Period
+        monotonicNanoseconds: UInt64, period: (Quota) -> Period
     ) -> LeaseRequest? {
-        let open = entries.lastIndex { $0.admits(under: terms, at: now, monotonicNanoseconds) }
+        let open = entries.lastIndex { $0.admits(under: terms, monotonicNanoseconds) }
         if let open {
             let wants = entries[open].lacks(tokens: tokens, covering: count)
             guard !wants.isEmpty else { return nil }
@@ -88,12 +89,20 @@ public struct LeaseBook: Sendable {
     }
 
     /// Adds a granted lease and stops admitting from the older ones, whose remainder is given back.
-    public mutating func add(_ lease: Lease, under terms: QuotaTerms, monotonicNanoseconds: UInt64) {
+    /// - Parameters:
+    ///   - databaseTime: what the database's clock said when it granted the lease.
+    ///   - monotonicNanoseconds: before the lease was asked for, so that its periods end here no later than in the database.
+    public mutating func add(
+        _ lease: Lease, under terms: QuotaTerms, at databaseTime: Timestamp, monotonicNanoseconds: UInt64
+    ) {
+        let clock = DatabaseClock(at: databaseTime, nanoseconds: monotonicNanoseconds)
+        let end = lease.slices.reduce(UInt64.max) { min($0, clock.nanoseconds(of: $1.period.end)) }
         for index in entries.indices { entries[index].isDraining = true }
         entries.append(
             Entry(
                 lease: lease, terms: terms, remaining: lease.slices.map(\.granted),
-                expiresAtNanoseconds: lease.expiresAtNanoseconds, lastUsedNanoseconds: monotonicNanoseconds))
+                expiresAtNanoseconds: lease.expiresAtNanoseconds, lastUsedNanoseconds: monotonicNanoseconds,
+                clock: clock, endsAtNanoseconds: end))
     }
 
     /// The database granted more in a lease. One that the book has forgotten meanwhile stays forgotten: its end closes it.
@@ -167,15 +176,14 @@ public struct LeaseBook: Sendable {
     ///   - idleAfterNanoseconds: a lease that nothing used for so long is given back, so that nothing is stranded on an idle gateway.
     ///   - renewWithinNanoseconds: a lease that ends within this time is renewed.
     public mutating func tick(
-        monotonicNanoseconds now: UInt64, at time: Timestamp, idleAfterNanoseconds: UInt64,
-        renewWithinNanoseconds: UInt64 = .max
+        monotonicNanoseconds now: UInt64, idleAfterNanoseconds: UInt64, renewWithinNanoseconds: UInt64 = .max
     ) -> Upkeep {
         var upkeep = Upkeep()
         entries.removeAll { entry in
             let isIdle = now >= entry.lastUsedNanoseconds && now - entry.lastUsedNanoseconds >= idleAfterNanoseconds
             let isOver =
                 entry.inFlight == 0
-                && (entry.isDraining || isIdle || entry.lease.slices.contains { !$0.period.contains(time) })
+                && (entry.isDraining || isIdle || entry.endsAtNanoseconds <= now)
             if isOver {
                 upkeep.close.append(entry.lease.id)
             } else if entry.expiresAtNanoseconds <= now || entry.expiresAtNanoseconds - now <= renewWithinNanoseconds {
@@ -194,19 +202,23 @@ public struct LeaseBook: Sendable {
         return idle
     }
 
-    /// What is left to take, by policy, for the headers that show limits: the slices of the open lease.
-    public func remaining() -> [(slice: Lease.Slice, remaining: Int64)] {
-        guard let entry = entries.last(where: { !$0.isDraining }) else { return [] }
-        return zip(entry.lease.slices, entry.remaining).map { ($0, $1) }
+    /// What is left to take, by policy, for the headers that show limits: the slices of the open lease, and the time by the database.
+    public func remaining(
+        monotonicNanoseconds: UInt64
+    ) -> (slices: [(slice: Lease.Slice, remaining: Int64)], now: Timestamp)? {
+        guard let entry = entries.last(where: { !$0.isDraining }) else { return nil }
+        return (
+            zip(entry.lease.slices, entry.remaining).map { ($0, $1) },
+            entry.clock.now(monotonicNanoseconds: monotonicNanoseconds)
+        )
     }
 }
 
 extension LeaseBook.Entry {
-    fileprivate func admits(under other: QuotaTerms, at now: Timestamp, _ monotonicNanoseconds: UInt64) -> Bool {
-        guard !isDraining, expiresAtNanoseconds > monotonicNanoseconds, admitted < LeaseBook.admissionLimit else {
-            return false
-        }
-        for slice in lease.slices where !slice.period.contains(now) { return false }
+    fileprivate func admits(under other: QuotaTerms, _ monotonicNanoseconds: UInt64) -> Bool {
+        guard !isDraining, min(expiresAtNanoseconds, endsAtNanoseconds) > monotonicNanoseconds,
+            admitted < LeaseBook.admissionLimit
+        else { return false }
         return terms.isSame(as: other)
     }
 

@@ -14,9 +14,16 @@ public struct RateAccount: Hashable, Sendable {
 
     public init() {}
 
-    /// Whether nothing would change if the account were forgotten.
+    /// Whether nothing would change if the account were forgotten: what was charged is earned back, and nobody has a lease. One that ended
+    /// untold counts as spent at its end.
     public func isIdle(at now: Int64) -> Bool {
-        holds.isEmpty && requests.level(at: now) == 0 && tokens.level(at: now) == 0
+        var (requests, tokens) = (requests, tokens)
+        for hold in holds.values {
+            guard hold.expiresAt <= now else { return false }
+            requests.charge(hold.credit.requests, at: hold.expiresAt, ceiling: .max)
+            tokens.charge(hold.credit.tokens, at: hold.expiresAt, ceiling: .max)
+        }
+        return requests.level(at: now) == 0 && tokens.level(at: now) == 0
     }
 
     /// See ``RateLimiter/exchange(_:_:)``.

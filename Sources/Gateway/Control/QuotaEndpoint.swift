@@ -2,9 +2,10 @@ internal import Domain
 internal import HTTPListener
 internal import Hummingbird
 
-/// `GET /api/v1/quota`: the numbers that decide, as they stand in the database.
+/// `GET /api/v1/quota`: the numbers that decide, quotas as they stand in the database and rate limits as their owner has them.
 struct QuotaEndpoint: Sendable {
     let records: any CustomerRecords
+    let rates: RateKeeper
     let time: any TimeSource
 
     func get(_ request: Request, _ context: ControlContext) async throws -> Response {
@@ -17,7 +18,57 @@ struct QuotaEndpoint: Sendable {
         let lines = periods.map { quota, period in
             QuotaLine(quota, period, states.first { $0.quota.id == quota.id }, timeZone: caller.timeZone)
         }
-        return try .json(ListAnswer(data: lines, firstID: nil, lastID: nil, hasMore: false))
+        let limits = await rates.look(caller).map { RateLimitLine($0) }
+        return try .json(
+            QuotaReport(
+                quotas: ListAnswer(data: lines, firstID: nil, lastID: nil, hasMore: false), rateLimits: limits))
+    }
+}
+
+/// A list of quotas, with the rate limits beside it.
+private struct QuotaReport: Encodable {
+    let quotas: ListAnswer<QuotaLine>
+    let rateLimits: [RateLimitLine]
+
+    enum CodingKeys: String, CodingKey {
+        case rateLimits = "rate_limits"
+    }
+
+    func encode(to encoder: any Encoder) throws {
+        try quotas.encode(to: encoder)
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(rateLimits, forKey: .rateLimits)
+    }
+}
+
+private struct RateLimitLine: Encodable {
+    let policy: String
+    let scope: String
+    let unit: String
+    let limit: Int64
+    /// This and the next two are left out for concurrency, which has no minute.
+    let burst: Int64?
+    let windowSeconds: Int64?
+    let resetSeconds: Int64?
+    let remaining: Int64
+    let mode: String
+
+    enum CodingKeys: String, CodingKey {
+        case policy, scope, unit, limit, burst, remaining, mode
+        case windowSeconds = "window_seconds"
+        case resetSeconds = "reset_seconds"
+    }
+
+    init(_ line: RateStandingLine) {
+        policy = line.reading.policy
+        scope = line.scope.rawValue
+        unit = line.reading.unit.rawValue
+        limit = line.reading.limit
+        burst = line.reading.windowSeconds == nil ? nil : line.burst
+        windowSeconds = line.reading.windowSeconds
+        resetSeconds = line.reading.resetSeconds
+        remaining = line.reading.remaining
+        mode = line.isExact ? "exact" : "in_process"
     }
 }
 

@@ -10,9 +10,17 @@ public final class InProcessRateLimiter: RateLimiter {
             let keyID: KeyID?
         }
 
-        fileprivate let accounts = Mutex<(known: [Subject: RateAccount], sweepAt: Int)>(([:], 1_024))
+        fileprivate struct Accounts {
+            var known: [Subject: RateAccount] = [:]
+            var sweepAt = 1_024
+        }
+
+        fileprivate let accounts = Mutex(Accounts())
 
         public init() {}
+
+        /// How many accounts are in memory.
+        var count: Int { accounts.withLock { $0.known.count } }
     }
 
     private let store: Store
@@ -41,11 +49,22 @@ public final class InProcessRateLimiter: RateLimiter {
             let answer = RateAccount.exchange(
                 demands, &touched, of: gatewayID, lifetimeMicroseconds: lifetimeMicroseconds, at: now)
             for (subject, account) in zip(subjects, touched) { accounts.known[subject] = account }
-            if accounts.known.count >= accounts.sweepAt {
-                accounts.known = accounts.known.filter { !$0.value.isIdle(at: now) }
-                accounts.sweepAt = max(1_024, accounts.known.count * 2)
-            }
+            if accounts.known.count >= accounts.sweepAt { Self.sweep(&accounts, at: now) }
             return answer
         }
+    }
+
+    /// Forgets the accounts that would not decide differently from new ones. Called also while Redis owns the limits, because nobody
+    /// exchanges with this limiter then.
+    func sweep() {
+        let now = Int64(clamping: time.monotonicNanoseconds / 1_000)
+        store.accounts.withLock { accounts in
+            if !accounts.known.isEmpty { Self.sweep(&accounts, at: now) }
+        }
+    }
+
+    private static func sweep(_ accounts: inout Store.Accounts, at now: Int64) {
+        accounts.known = accounts.known.filter { !$0.value.isIdle(at: now) }
+        accounts.sweepAt = max(1_024, accounts.known.count * 2)
     }
 }

@@ -17,11 +17,11 @@ struct QuotaAccount: Sendable {
     var isUnused: Bool { book.isEmpty && !isAsking && waiting.isEmpty }
 
     mutating func take(
-        tokens: Int64, under terms: QuotaTerms, at now: Timestamp, monotonicNanoseconds: UInt64
+        tokens: Int64, under terms: QuotaTerms, monotonicNanoseconds: UInt64
     ) -> Hold? {
         guard
             case .held(let hold) = book.take(
-                tokens: tokens, under: terms, at: now, monotonicNanoseconds: monotonicNanoseconds)
+                tokens: tokens, under: terms, monotonicNanoseconds: monotonicNanoseconds)
         else { return nil }
         pace.admitted += 1
         return hold
@@ -60,8 +60,8 @@ struct TenantAccounts: Sendable {
     private(set) var accounts: [QuotaAccount] = []
     /// Used once there are several accounts; the common tenant has one.
     private var places: [[QuotaID]: Int] = [:]
-    /// The database's time, once it has said that the wall clock of this machine is wrong, and when by the monotonic clock it said so.
-    private var databaseTime: (at: Timestamp, nanoseconds: UInt64)?
+    /// The database's clock, once it has answered: all gateways find the same period by it, whatever their own clocks say.
+    private var databaseClock: DatabaseClock?
 
     subscript(place: Int) -> QuotaAccount {
         get { accounts[place] }
@@ -85,14 +85,12 @@ struct TenantAccounts: Sendable {
     }
 
     func now(wallClock: Timestamp, monotonicNanoseconds: UInt64) -> Timestamp {
-        guard let databaseTime else { return wallClock }
-        return databaseTime.at.advanced(
-            byMilliseconds: Int64(clamping: (monotonicNanoseconds &- databaseTime.nanoseconds) / 1_000_000))
+        databaseClock?.now(monotonicNanoseconds: monotonicNanoseconds) ?? wallClock
     }
 
     /// From now on time is the database's, carried on by the monotonic clock.
     mutating func correct(to time: Timestamp, monotonicNanoseconds: UInt64) {
-        databaseTime = (time, monotonicNanoseconds)
+        databaseClock = DatabaseClock(at: time, nanoseconds: monotonicNanoseconds)
     }
 
     /// Everything that is left of a quota in any account of the tenant.

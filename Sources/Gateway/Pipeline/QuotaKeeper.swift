@@ -29,12 +29,15 @@ public final class QuotaKeeper: Sendable {
     private let logger: Logger
     private let tenants = Mutex<[TenantID: TenantQuota]>([:])
     private let leases = Counter(label: "weir_leases_total")
+    private let clockGauge = Gauge(label: "weir_clock_wrong")
+    private let clockIsWrong = Atomic(false)
 
     public init(ledger: any QuotaLedger, configuration: Configuration, time: any TimeSource, logger: Logger) {
         self.ledger = ledger
         self.configuration = configuration
         self.time = time
         self.logger = logger
+        clockGauge.record(0)
     }
 
     /// Holds one request and `tokens` tokens.
@@ -47,18 +50,16 @@ public final class QuotaKeeper: Sendable {
         var shared: Refusal?
         while true {
             let monotonic = time.monotonicNanoseconds
-            let wall = time.now
-            let (hold, now) = tenant.state.withLock { state in
+            let hold = tenant.state.withLock { state in
                 let place = state.place(of: terms)
-                let now = state.now(wallClock: wall, monotonicNanoseconds: monotonic)
-                var hold = state[place].take(tokens: tokens, under: terms, at: now, monotonicNanoseconds: monotonic)
+                var hold = state[place].take(tokens: tokens, under: terms, monotonicNanoseconds: monotonic)
                 hold?.account = place
-                return (hold, now)
+                return hold
             }
             if let hold { return hold }
             if let shared { throw shared }
             switch try await waitOrAsk(tenant, terms) {
-            case .waited(let refusal): shared = refusal?.shared(withRequestOf: tokens, at: now)
+            case .waited(let refusal): shared = refusal?.shared(withRequestOf: tokens, at: now(of: tenant))
             case .ask(let place):
                 let refusal = await ask(tenant, place, principal, terms, tokens: tokens, makeLeaseID: makeLeaseID)
                 let waiting = tenant.state.withLock { state in
@@ -91,13 +92,12 @@ public final class QuotaKeeper: Sendable {
     func readings(for principal: Principal) -> [LimitReading] {
         guard !principal.quotas.isEmpty else { return [] }
         let terms = QuotaTerms(quotas: principal.quotas, timeZone: principal.timeZone)
-        let wall = time.now
         let monotonic = time.monotonicNanoseconds
         return tenantQuota(principal.tenantID).state.withLock { state in
-            let now = state.now(wallClock: wall, monotonicNanoseconds: monotonic)
-            let account = state[state.place(of: terms)]
-            return account.book.remaining().map { slice, remaining in
-                let free = account.freeElsewhere[slice.quota.id] ?? 0
+            let place = state.place(of: terms)
+            guard let (slices, now) = state[place].book.remaining(monotonicNanoseconds: monotonic) else { return [] }
+            return slices.map { slice, remaining in
+                let free = state[place].freeElsewhere[slice.quota.id] ?? 0
                 return LimitReading(
                     quota: slice.quota, remaining: max(0, free + remaining),
                     resetSeconds: max(0, (slice.period.end.milliseconds(since: now) + 999) / 1_000),
@@ -114,15 +114,13 @@ public final class QuotaKeeper: Sendable {
     /// Renews leases in use, gives back what is idle where it is missed, and closes idle leases; called many times in a lease's life.
     public func keep() async {
         let monotonic = time.monotonicNanoseconds
-        let wall = time.now
         let leaseNanoseconds = UInt64(configuration.leaseMilliseconds) * 1_000_000
         var upkeep = LeaseBook.Upkeep()
         for tenant in tenants.withLock({ Array($0.values) }) {
             tenant.state.withLock { state in
-                let now = state.now(wallClock: wall, monotonicNanoseconds: monotonic)
                 for place in state.accounts.indices {
                     let part = state[place].book.tick(
-                        monotonicNanoseconds: monotonic, at: now, idleAfterNanoseconds: leaseNanoseconds / 2,
+                        monotonicNanoseconds: monotonic, idleAfterNanoseconds: leaseNanoseconds / 2,
                         renewWithinNanoseconds: leaseNanoseconds / 4 * 3)
                     upkeep.renew += part.renew
                     upkeep.close += part.close
@@ -260,7 +258,7 @@ public final class QuotaKeeper: Sendable {
                 let now = state.now(wallClock: wall, monotonicNanoseconds: sentAt)
                 let request = state[place].book.ask(
                     tokens: tokens, under: terms, tenantID: principal.tenantID, covering: covering,
-                    newLease: makeLeaseID(), at: now, monotonicNanoseconds: sentAt
+                    newLease: makeLeaseID(), monotonicNanoseconds: sentAt
                 ) { calendar.period(containing: now, of: $0) }
                 return (request, now)
             }
@@ -274,8 +272,9 @@ public final class QuotaKeeper: Sendable {
                 offered = request.returns
                 gathered = []
                 switch try await ledger.acquire(request) {
-                case .granted(let grants):
-                    granted(grants, to: request, in: tenant, place, terms, sentAt: sentAt)
+                case .granted(let grants, let databaseTime):
+                    if !grants.isEmpty { watchClock(databaseTime, sentAt: sentAt) }
+                    granted(grants, at: databaseTime, to: request, in: tenant, place, terms, sentAt: sentAt)
                     return nil
                 case .refused(let numbers):
                     last = .quotaExceeded(numbers, at: now)
@@ -288,8 +287,7 @@ public final class QuotaKeeper: Sendable {
                     tenant.state.withLock { $0[place].book.lost([request.leaseID]) }
                 case .elsewhen(let databaseTime):
                     gathered = request.returns
-                    logger.error(
-                        "the clock of this machine is not the database's", metadata: ["database": "\(databaseTime)"])
+                    watchClock(databaseTime, sentAt: sentAt)
                     let monotonic = time.monotonicNanoseconds
                     tenant.state.withLock { $0.correct(to: databaseTime, monotonicNanoseconds: monotonic) }
                 }
@@ -311,8 +309,34 @@ public final class QuotaKeeper: Sendable {
         return last ?? .storeAway(cause: "no lease in \(Self.askLimit) attempts")
     }
 
+    /// The time by which periods are found.
+    private func now(of tenant: TenantQuota) -> Timestamp {
+        let (wall, monotonic) = (time.now, time.monotonicNanoseconds)
+        return tenant.state.withLock { $0.now(wallClock: wall, monotonicNanoseconds: monotonic) }
+    }
+
+    /// How far a gateway's clock may be from the database's without a word; `take_lease` allows as much.
+    private static let toleranceMilliseconds: Int64 = 2_000
+
+    /// Says once that this machine's clock is wrong, and once that it is right again. Quota goes by the database's clock meanwhile.
+    private func watchClock(_ databaseTime: Timestamp, sentAt: UInt64) {
+        let tookMilliseconds = Int64(clamping: (time.monotonicNanoseconds &- sentAt) / 1_000_000)
+        let ahead = time.now.milliseconds(since: databaseTime)
+        let isWrong = ahead < -Self.toleranceMilliseconds || ahead > Self.toleranceMilliseconds + tookMilliseconds
+        guard clockIsWrong.exchange(isWrong, ordering: .relaxed) != isWrong else { return }
+        clockGauge.record(isWrong ? 1 : 0)
+        if isWrong {
+            logger.error(
+                "the clock of this machine is not the database's",
+                metadata: ["database": "\(databaseTime)", "ahead_ms": "\(ahead)"])
+        } else {
+            logger.notice("the clock of this machine is the database's again")
+        }
+    }
+
     private func granted(
-        _ grants: [LeaseAnswer.Grant], to request: LeaseRequest, in tenant: TenantQuota, _ place: Int,
+        _ grants: [LeaseAnswer.Grant], at databaseTime: Timestamp, to request: LeaseRequest, in tenant: TenantQuota,
+        _ place: Int,
         _ terms: QuotaTerms, sentAt: UInt64
     ) {
         leases.increment()
@@ -321,10 +345,11 @@ public final class QuotaKeeper: Sendable {
                 let lease = Lease(
                     id: request.leaseID, tenantID: request.tenantID, slices: grants.map(\.slice),
                     expiresAtNanoseconds: sentAt + UInt64(configuration.leaseMilliseconds) * 1_000_000)
-                state[place].book.add(lease, under: terms, monotonicNanoseconds: sentAt)
+                state[place].book.add(lease, under: terms, at: databaseTime, monotonicNanoseconds: sentAt)
             } else {
                 state[place].book.grow(request.leaseID, by: grants.map(\.slice))
             }
+            if !grants.isEmpty { state.correct(to: databaseTime, monotonicNanoseconds: sentAt) }
             for grant in grants { state[place].freeElsewhere[grant.slice.quota.id] = grant.freeAfterwards }
         }
     }

@@ -6,6 +6,7 @@ extension RateKeeper {
     /// Says what was spent, renews what is used and gives back what is not; called several times in a lease's life.
     public func keep() async {
         await probe()
+        own.sweep()
         await visitAll(givesBack: false)
     }
 

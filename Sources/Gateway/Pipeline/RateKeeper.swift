@@ -23,7 +23,7 @@ public final class RateKeeper: Sendable {
     }
 
     let shared: (any RateLimiter)?
-    private let own: InProcessRateLimiter
+    let own: InProcessRateLimiter
     private let configuration: Configuration
     let time: any TimeSource
     private let logger: Logger
@@ -74,17 +74,18 @@ public final class RateKeeper: Sendable {
     }
 
     private func wait(_ need: RateNeed, _ tenant: RateTenant) async throws(Refusal) -> RateTake {
+        let arrival = tenant.state.withLock { $0.answerCount }
         while true {
-            switch await turn(tenant) {
+            switch await turn(tenant, need, after: arrival) {
             case .overloaded:
                 throw Refusal(
                     .overloaded, "Too many requests of this account are waiting. Try again in a second.",
                     retryAfterSeconds: 1)
-            case .waited(let refusal):
+            case .refused(let refusal): throw metrics.limited(refusal)
+            case .waited:
                 let owner = ownership.load(ordering: .relaxed)
                 let now = time.monotonicNanoseconds
                 if let take = tenant.state.withLock({ $0.take(need, owner: owner, at: now) }) { return take }
-                if let refusal, let shared = need.shared(refusal) { throw metrics.limited(shared) }
             case .ask:
                 switch await ask(need, tenant) {
                 case .taken(let take): return take
@@ -140,16 +141,23 @@ public final class RateKeeper: Sendable {
 
     // MARK: Exchanges
 
-    private enum Turn {
+    enum Turn {
         /// The caller is to ask the owner.
         case ask
-        /// Somebody else's asking has ended, with this refusal.
-        case waited(RateRefusal?)
+        /// Somebody else's asking has ended.
+        case waited
+        /// Somebody else who asked meanwhile was refused for this one as well.
+        case refused(RateRefusal)
         case overloaded
     }
 
-    private func turn(_ tenant: RateTenant) async -> Turn {
+    /// - Parameters:
+    ///   - need: `nil` for one who only looks.
+    ///   - arrival: how many exchanges had ended when the request came. A refusal that came later holds for it too; without that, those who
+    ///     wake one after the other would all ask.
+    func turn(_ tenant: RateTenant, _ need: RateNeed? = nil, after arrival: UInt64 = 0) async -> Turn {
         let place = tenant.state.withLock { state -> Turn? in
+            if let need, let refusal = state.refusal(need, after: arrival) { return .refused(refusal) }
             guard state.isAsking else {
                 state.isAsking = true
                 return .ask
@@ -157,15 +165,15 @@ public final class RateKeeper: Sendable {
             return state.waiting.count < configuration.waitingLimit ? nil : .overloaded
         }
         if let place { return place }
-        return .waited(
-            await withCheckedContinuation { continuation in
-                let isStillAsked = tenant.state.withLock { state -> Bool in
-                    guard state.isAsking else { return false }
-                    state.waiting.append(continuation)
-                    return true
-                }
-                if !isStillAsked { continuation.resume(returning: nil) }
-            })
+        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+            let isStillAsked = tenant.state.withLock { state -> Bool in
+                guard state.isAsking else { return false }
+                state.waiting.append(continuation)
+                return true
+            }
+            if !isStillAsked { continuation.resume() }
+        }
+        return .waited
     }
 
     private enum Asked {
@@ -208,13 +216,12 @@ public final class RateKeeper: Sendable {
     func release(_ tenant: RateTenant, _ id: TenantID, _ keyID: KeyID?, _ refusal: RateRefusal?) {
         let (waiting, returnsNow) = tenant.state.withLock { state in
             defer { state.waiting = [] }
-            state.isAsking = false
-            state.isReturning = false
+            state.end(refusal, keyID)
             // A request that ended during the exchange had nobody to tell.
             return (state.waiting, state.waiting.isEmpty && state.beginsReturning(keyID))
         }
         if returnsNow { returns.yield(id) }
-        for continuation in waiting { continuation.resume(returning: refusal) }
+        for continuation in waiting { continuation.resume() }
     }
 
     /// - Returns: `nil` where the owner changed meanwhile.

@@ -16,7 +16,12 @@ final class RateTenant: Sendable {
         var isAsking = false
         /// Whether somebody was told that there is something to give back.
         var isReturning = false
-        var waiting: [CheckedContinuation<RateRefusal?, Never>] = []
+        var waiting: [CheckedContinuation<Void, Never>] = []
+        /// Counts exchanges that have ended.
+        private(set) var answerCount: UInt64 = 0
+        private var tenantVerdict: RateVerdict?
+        /// Of keys whose limit refused since the last upkeep.
+        private var keyVerdicts: [KeyID: RateVerdict] = [:]
         /// From whom all of this is held.
         private var owner: UInt32 = 0
         /// For how many requests more the next exchange should ask; grows while what is held is used up quickly.
@@ -24,6 +29,12 @@ final class RateTenant: Sendable {
         private var askedAtNanoseconds: UInt64 = 0
         private var nextEpoch: UInt32 = 0
     }
+}
+
+/// A refusal, and which of the exchanges ended with it.
+struct RateVerdict: Sendable {
+    let refusal: RateRefusal
+    let number: UInt64
 }
 
 /// What a request needs of each scope.
@@ -62,15 +73,21 @@ struct RateNeed: Sendable {
 
     /// What a refusal of another request of the tenant means for this one; `nil` if this one may still have a chance.
     ///
-    /// Without this, all who wait would ask one after the other.
+    /// Without this, all who wait would ask one after the other. A refusal by a key's limit is told to that key's requests alone.
     func shared(_ refusal: RateRefusal) -> RateRefusal? {
-        guard refusal.scope == .tenant, limits.tenant[refusal.unit] == refusal.limit,
-            requested(refusal.unit) >= refusal.requested
+        guard limits[refusal.scope][refusal.unit] == refusal.limit,
+            requested(refusal.unit) >= refusal.requested || exceeds(refusal)
         else { return nil }
         return RateRefusal(
             scope: refusal.scope, unit: refusal.unit, limit: refusal.limit, remaining: refusal.remaining,
             requested: requested(refusal.unit), waitMilliseconds: refusal.waitMilliseconds,
             resetSeconds: refusal.resetSeconds)
+    }
+
+    /// Whether more is requested than was left. What is shown is cut at a minute's amount; where it was, more may have been left.
+    private func exceeds(_ refusal: RateRefusal) -> Bool {
+        refusal.remaining < min(refusal.limit.amount, refusal.limit.burst)
+            && requested(refusal.unit) > refusal.remaining
     }
 }
 
@@ -127,6 +144,45 @@ extension RateTenant.State {
         return demands
     }
 
+    /// What to say to learn how much is free, without asking for any of it.
+    mutating func lookDemands(_ limits: RateLimits, _ keyID: KeyID, owner: UInt32, at now: UInt64) -> [RateDemand] {
+        adopt(owner)
+        var demands: [RateDemand] = []
+        if !limits.tenant.isEmpty {
+            tenant.capacity = limits.tenant.capacity
+            demands.append(
+                tenant.book.demand(
+                    .zero, spareCount: 0, keyID: nil, capacity: tenant.capacity, monotonicNanoseconds: now))
+        }
+        if !limits.key.isEmpty {
+            var entry = keys[keyID] ?? fresh()
+            entry.capacity = limits.key.capacity
+            demands.append(
+                entry.book.demand(
+                    .zero, spareCount: 0, keyID: keyID, capacity: entry.capacity, monotonicNanoseconds: now))
+            keys[keyID] = entry
+        }
+        return demands
+    }
+
+    /// Ends an exchange, with the refusal that it came to for this key's request.
+    mutating func end(_ refusal: RateRefusal?, _ keyID: KeyID?) {
+        isAsking = false
+        isReturning = false
+        answerCount &+= 1
+        guard let refusal, let keyID else { return }
+        let verdict = RateVerdict(refusal: refusal, number: answerCount)
+        if refusal.scope == .tenant { tenantVerdict = verdict } else { keyVerdicts[keyID] = verdict }
+    }
+
+    /// What an exchange that ended after so many says of a request that was there by then; `nil` if it may still have a chance.
+    func refusal(_ need: RateNeed, after count: UInt64) -> RateRefusal? {
+        for verdict in [tenantVerdict, keyVerdicts[need.keyID]] {
+            if let verdict, verdict.number > count, let refusal = need.shared(verdict.refusal) { return refusal }
+        }
+        return nil
+    }
+
     /// Whether there is nothing to tell and nothing to forget.
     var isIdle: Bool { tenant.book.isEmpty && keys.isEmpty }
 
@@ -134,6 +190,7 @@ extension RateTenant.State {
     mutating func upkeep(owner: UInt32, givesBack: Bool, at now: UInt64) -> [RateDemand] {
         adopt(owner)
         isReturning = false
+        keyVerdicts = [:]
         var demands: [RateDemand] = []
         if let isUnused = tenant.book.upkeep {
             demands.append(

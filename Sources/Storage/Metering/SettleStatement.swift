@@ -51,6 +51,9 @@ enum SettleText {
         """
 
     /// From `accepted`: results, request rows and ledger entries.
+    ///
+    /// An entry belongs to the period in which its request came, and the database's clock decides which that is. A gateway's word for the
+    /// instant is taken where it agrees with how long the request took; one that a wrong clock made is replaced by the instant of writing.
     static let writes = """
         kept AS (
             INSERT INTO results (result_id, tenant_id, content, token_count)
@@ -70,7 +73,11 @@ enum SettleText {
             INSERT INTO ledger (entry_id, tenant_id, user_id, key_id, request_id, kind, model, model_version, tier_version_id, lease_id,
                 requests, input_tokens, cached_input_tokens, output_tokens, token_source, occurred_at)
             SELECT request_id, tenant_id, user_id, key_id, request_id, 'usage', model, model_version, tier_version_id, lease_id,
-                1, input_tokens, cached_input_tokens, output_tokens, token_source, created_at
+                1, input_tokens, cached_input_tokens, output_tokens, token_source,
+                CASE WHEN created_at BETWEEN
+                        statement_timestamp() - processing_us * interval '1 microsecond' - interval '2 minutes'
+                        AND statement_timestamp() + interval '2 seconds'
+                    THEN created_at ELSE statement_timestamp() END
             FROM accepted WHERE is_completed
             ON CONFLICT (entry_id) DO NOTHING
         )

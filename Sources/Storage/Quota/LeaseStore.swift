@@ -44,7 +44,8 @@ public struct LeaseStore: QuotaLedger {
                     slice: Lease.Slice(quota: quota, period: want.period, granted: granted),
                     freeAfterwards: max(0, numbers.amount - numbers.settled - numbers.held - granted)))
         }
-        return .granted(grants)
+        // Without quotas there is no row, and no period whose end the time could decide.
+        return .granted(grants, at: rows.first?.at ?? Timestamp(microsecondsSince1970: 0))
     }
 
     public func renew(_ leases: [LeaseID]) async throws(StoreUnavailable) -> LeaseRenewal {

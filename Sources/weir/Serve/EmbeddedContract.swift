@@ -439,10 +439,11 @@ paths:
         Any key. One row for each quota that a request of this key has to pass, those of the tenant, of the key's user and
         of the key, in its current period. `settled` is what finished requests used,
         `held` is what gateways hold for requests in flight and in their leases, `available` is the rest. A refusal with
-        429 shows the same numbers.
+        429 shows the same numbers. `rate_limits` has one row for each rate limit of the tenant and of this key, with the
+        numbers that the headers of a prediction show.
       responses:
         '200':
-          description: The quotas of this key.
+          description: The quotas and rate limits of this key.
           headers:
             x-request-id: { $ref: '#/components/headers/RequestId' }
             RateLimit-Policy: { $ref: '#/components/headers/RateLimitPolicy' }
@@ -469,6 +470,17 @@ paths:
                     period_start: '2026-02-28T23:00:00Z'
                     period_end: '2026-03-31T22:00:00Z'
                     time_zone: Europe/Berlin
+                rate_limits:
+                  - policy: rpm
+                    scope: tenant
+                    unit: requests
+                    limit: 600
+                    burst: 100
+                    window_seconds: 60
+                    remaining: 87
+                    reset_seconds: 2
+                    mode: exact
+                  - { policy: key-concurrency, scope: key, unit: concurrency, limit: 8, remaining: 7, mode: exact }
         '400': { $ref: '#/components/responses/BadRequest' }
         '401': { $ref: '#/components/responses/Unauthorized' }
         '403': { $ref: '#/components/responses/Forbidden' }
@@ -1319,12 +1331,46 @@ components:
         time_zone: { $ref: '#/components/schemas/TimeZone' }
     QuotaReport:
       type: object
-      required: [object, data]
+      required: [object, data, rate_limits]
       properties:
         object: { type: string, const: list }
         data:
           type: array
           items: { $ref: '#/components/schemas/QuotaState' }
+        rate_limits:
+          type: array
+          items: { $ref: '#/components/schemas/RateLimitState' }
+
+    RateLimitState:
+      type: object
+      required: [policy, scope, unit, limit, remaining, mode]
+      properties:
+        policy: { type: string, description: The name in `RateLimit-Policy`. }
+        scope: { type: string, enum: [tenant, key], description: Whether all keys of the tenant share it. }
+        unit: { type: string, enum: [requests, tokens, concurrency] }
+        limit:
+          type: integer
+          format: int64
+          minimum: 0
+          description: Units per window; of concurrency, requests under way at once.
+        burst:
+          type: integer
+          format: int64
+          minimum: 0
+          description: The most that may come at once after a pause. Not for concurrency.
+        window_seconds: { type: integer, format: int64, description: Not for concurrency. }
+        remaining: { type: integer, format: int64, minimum: 0 }
+        reset_seconds:
+          type: integer
+          format: int64
+          minimum: 0
+          description: Until the whole burst is there again. Not for concurrency.
+        mode:
+          type: string
+          enum: [exact, in_process]
+          description: >-
+            `exact`, all gateways count together; `in_process`, each gateway counts for itself, because there is no Redis
+            or it is away.
 
     RequestExplanation:
       type: object
