@@ -97,12 +97,55 @@ import Testing
         #expect(take(&book, 1, at: Timestamp(microsecondsSince1970: Self.period.end.microsecondsSince1970 - 1)) != nil)
     }
 
-    @Test("a soft quota counts and does not refuse")
-    func soft() {
+    @Test("no more is spent on a lease than it was granted, also where the limit does not refuse: it grows")
+    func soft() throws {
+        for mode in [QuotaMode.soft, .payAsYouGo] {
+            var book = LeaseBook()
+            let terms = QuotaTerms(
+                quotas: [Self.quota(.requests, mode: mode), Self.quota(.tokens, mode: mode)], timeZone: "UTC")
+            book.add(Self.lease(1, requests: 2, tokens: 10, mode: mode), under: terms, monotonicNanoseconds: 0)
+            #expect(take(&book, 9, under: terms) != nil)
+            #expect(take(&book, 9, under: terms) == nil)
+            let request = try #require(ask(&book, 9, under: terms))
+            #expect(!request.isNew && request.wants.map(\.quota.unit) == [.tokens])
+            #expect(request.wants.map(\.minimum) == [8])
+        }
+    }
+
+    @Test("a limit that does not refuse is exceeded by what was spent, not by what is in flight")
+    func exceeded() throws {
+        for (mode, isTold) in [(QuotaMode.hard, false), (.soft, true), (.payAsYouGo, true)] {
+            var book = LeaseBook()
+            let quota = Self.quota(.tokens, mode: mode)
+            book.add(Self.lease(1, tokens: 500, mode: mode), under: Self.terms, monotonicNanoseconds: 0)
+            book.told(LeaseID(high: 0, low: 1), of: quota, settled: 900, isExceeded: false)
+            let first = try #require(take(&book, 300))
+            #expect(book.remaining().map(\.isExceeded) == [false], "nothing is spent yet")
+            book.settle(first, usedTokens: 100)
+            #expect(book.remaining().map(\.isExceeded) == [false], "all of it is used and no more")
+            let second = try #require(take(&book, 10))
+            book.settle(second, usedTokens: 1)
+            #expect(book.remaining().map(\.isExceeded) == [isTold])
+            // What goes back was not spent.
+            _ = book.surrender(quota.id)
+            #expect(book.remaining().map(\.isExceeded) == [isTold])
+        }
+    }
+
+    @Test("a renewal tells which limits are exceeded, and takes it back when they no longer are")
+    func exceededElsewhere() {
         var book = LeaseBook()
-        book.add(Self.lease(1, requests: 1, tokens: 10, mode: .soft), under: Self.terms, monotonicNanoseconds: 0)
-        for _ in 0..<3 { #expect(take(&book, 9) != nil) }
-        #expect(left(book) == [-2, -17])
+        let id = LeaseID(high: 0, low: 1)
+        book.add(Self.lease(1, requests: 5, tokens: 5, mode: .soft), under: Self.terms, monotonicNanoseconds: 0)
+        for exceeded in [[], [Self.quota(.tokens).id], []] as [Set<QuotaID>] {
+            let renewal = LeaseRenewal(open: [id], scarce: [], exceeded: [id: exceeded])
+            #expect(book.renewed([id], as: renewal, untilNanoseconds: 1).isEmpty)
+            #expect(book.remaining().map(\.isExceeded) == [false, !exceeded.isEmpty])
+        }
+        #expect(
+            book.renewed([id], as: LeaseRenewal(open: [id], scarce: [id]), untilNanoseconds: 1).map(\.amount) == [5, 5])
+        _ = book.renewed([id], as: LeaseRenewal(open: [], scarce: []), untilNanoseconds: 1)
+        #expect(book.isEmpty, "it is lost")
     }
 
     @Test("a newer lease replaces the older one, which is given back once nothing is in flight")
