@@ -20,6 +20,7 @@ public enum AdminRouteCatalog {
         case setQuota
         case raiseQuota
         case deleteQuota
+        case listQuotaEvents
         case listModels
         case createModel
         case listRoutes
@@ -68,6 +69,7 @@ public enum AdminRouteCatalog {
         Entry(.setQuota, "PUT", "/admin/v1/tenants/{id}/quotas", .admin),
         Entry(.raiseQuota, "POST", "/admin/v1/quotas/{quota_id}/raise", .admin),
         Entry(.deleteQuota, "DELETE", "/admin/v1/quotas/{quota_id}", .admin),
+        Entry(.listQuotaEvents, "GET", "/admin/v1/quotas/events", .admin, paging.union(["tenant"])),
         Entry(.listModels, "GET", "/admin/v1/models", .operator, paging),
         Entry(.createModel, "POST", "/admin/v1/models", .operator),
         Entry(.listRoutes, "GET", "/admin/v1/routes", .operator, paging),

@@ -136,6 +136,7 @@ struct AdminRouter: Sendable {
         case .setQuota: return quotas.set
         case .raiseQuota: return quotas.raise
         case .deleteQuota: return quotas.delete
+        case .listQuotaEvents: return quotas.events
         case .listModels: return models.list
         case .createModel: return models.create
         case .listRoutes: return routes.list

@@ -37,6 +37,8 @@ public struct GatewayServer: Sendable {
         public let records: any CustomerRecords
         public let health: any HealthSource
         public let time: any TimeSource
+        /// Somebody has to flush it.
+        public var refusals = RefusalBuffer()
         #if WEIR_FAULTS
             public var faults: any FaultPlan = NoFaults()
         #endif
@@ -115,14 +117,14 @@ public struct GatewayServer: Sendable {
             InferencePipeline(
                 keys: parts.keys, routes: parts.routes, prices: parts.prices, rates: parts.rates, quota: parts.quota,
                 claims: parts.claims, dispatch: dispatch, settler: parts.settler, estimates: estimates,
-                time: parts.time, logger: logger, faults: faults)
+                refusals: parts.refusals, time: parts.time, logger: logger, faults: faults)
         }
     #else
         private func makePipeline() -> InferencePipeline {
             InferencePipeline(
                 keys: parts.keys, routes: parts.routes, prices: parts.prices, rates: parts.rates, quota: parts.quota,
                 claims: parts.claims, dispatch: dispatch, settler: parts.settler, estimates: estimates,
-                time: parts.time, logger: logger)
+                refusals: parts.refusals, time: parts.time, logger: logger)
         }
     #endif
 

@@ -5,8 +5,26 @@ public import ServiceLifecycle
 
 /// The jobs that keep the store in order. Any number of processes may run them at once: each step is one transaction that excludes itself.
 public enum StoreJobs {
-    public static func all(_ store: any Housekeeping, logger: Logger) -> [any Service] {
-        [rollUp(store, logger), reaper(store, logger), partitions(store, logger), idempotencyKeys(store, logger)]
+    /// - Parameter keepHours: how long closed leases and refusals are kept for explanations.
+    public static func all(
+        _ store: any Housekeeping, keepHours: Int, time: any TimeSource, logger: Logger
+    ) -> [any Service] {
+        [
+            rollUp(store, logger), reaper(store, logger), partitions(store, logger),
+            QuotaWatch.job(store, logger: logger),
+            removal("idempotency_keys", "weir_idempotency_keys_removed_total", everyMilliseconds: 60_000, time, logger)
+            { limit throws(StoreUnavailable) in
+                try await store.removeExpiredKeys(limit: limit)
+            },
+            removal("closed_leases", "weir_closed_leases_removed_total", everyMilliseconds: 300_000, time, logger) {
+                limit throws(StoreUnavailable) in
+                try await store.removeClosedLeases(keepHours: keepHours, limit: limit)
+            },
+            removal("refusals", "weir_refusals_removed_total", everyMilliseconds: 300_000, time, logger) {
+                limit throws(StoreUnavailable) in
+                try await store.removeRefusals(keepHours: keepHours, limit: limit)
+            },
+        ]
     }
 
     /// Usage follows from the ledger within about a second.
@@ -52,16 +70,23 @@ public enum StoreJobs {
         }
     }
 
-    /// Forgets answers that were kept for repeated requests.
-    private static func idempotencyKeys(_ store: any Housekeeping, _ logger: Logger) -> Recurring {
-        let removed = Counter(label: "weir_idempotency_keys_removed_total")
-        return Recurring("idempotency_keys", everyMilliseconds: 60_000, logger: logger) {
-            // Small transactions, and a bounded number of them, so that neither the customers' claims nor the stop of the process wait.
-            for _ in 0..<100 {
-                let count = try await store.removeExpiredKeys(limit: 1_000)
+    /// Removes what has been kept long enough, in small transactions, so that neither the customers' statements nor the stop of the process
+    /// wait. Goes on while there is more: as much has to go as comes. A pass is bounded in time, not in rows.
+    private static func removal(
+        _ name: String, _ metric: String, everyMilliseconds: Int64, _ time: any TimeSource, _ logger: Logger,
+        remove: @escaping @Sendable (_ limit: Int) async throws(StoreUnavailable) -> Int
+    ) -> Recurring {
+        let removed = Counter(label: metric)
+        return Recurring(name, everyMilliseconds: everyMilliseconds, logger: logger) {
+            let start = time.monotonicNanoseconds
+            while !Task.isCancelled, time.monotonicNanoseconds &- start < passNanoseconds {
+                let count = try await remove(batchLimit)
                 removed.increment(by: Int64(count))
-                guard count == 1_000 else { return }
+                guard count == batchLimit else { return }
             }
         }
     }
+
+    private static let batchLimit = 1_000
+    private static let passNanoseconds: UInt64 = 45_000_000_000
 }

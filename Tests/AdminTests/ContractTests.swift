@@ -18,7 +18,8 @@ struct ContractTests {
         let names = [
             "Limit": "limit", "After": "after", "Before": "before", "UsageLimit": "limit", "Start": "start",
             "End": "end",
-            "Groups": "group_by", "AllGroups": "group_by", "TenantFilter": "tenant_id", "ActionFilter": "action",
+            "Groups": "group_by", "AllGroups": "group_by", "TenantFilter": "tenant_id", "EventTenant": "tenant",
+            "ActionFilter": "action",
         ]
         var operations: [String: Operation] = [:]
         var path = ""

@@ -168,6 +168,23 @@ final class FakeAdministration: Administration {
         try note("deleteQuota \(id)", actor)
     }
 
+    static let eventID = QuotaEventID(high: 0x0195_0000_0000_7000, low: 0x8000_0000_0000_00E0)
+
+    static func eventRow(of tenantID: TenantID = tenantID) -> QuotaEventRow {
+        QuotaEventRow(
+            event: QuotaEvent(
+                id: eventID, quotaID: quotaID, tenantID: tenantID, mode: .payAsYouGo, thresholdPercent: 80,
+                periodStart: instant, periodEnd: instant.advanced(byMilliseconds: 60_000), crossedAt: instant,
+                used: 1_850, amount: 1_000, allowed: 2_000),
+            holder: .tenant, unit: .tokens, frequency: .month)
+    }
+
+    func quotaEvents(
+        of tenantID: TenantID?, _ page: PageRequest<QuotaEventID>
+    ) async throws(AdministrationFailure) -> Page<QuotaEventRow> {
+        try self.page("quotaEvents \(tenantID?.description ?? "all")", page, Self.eventRow())
+    }
+
     func registerModel(_ model: ModelProfile, by actor: AuditActor) async throws(AdministrationFailure) -> ModelProfile
     {
         try note("registerModel", actor) { $0.model = model }

@@ -36,8 +36,47 @@ struct QuotaRouteTests {
             #expect(answer.json["user_id"].text == holder.userID?.description)
             #expect(answer.json["key_id"].text == holder.keyID?.description)
             #expect(answer.json["alignment"].text == rule.alignment.rawValue)
-            #expect(answer.json.keys.count == 14)
+            #expect(answer.json.keys.count == 15)
         }
+    }
+
+    @Test("thresholds are set in ascending order, and a mode that goes on by its name")
+    func thresholds() async throws {
+        let rule = #""unit": "requests", "frequency": "day", "amount": 7, "mode": "pay_as_you_go""#
+        for (list, percents) in [("[]", []), ("[1, 200, 1000]", [1, 200, 1_000])] as [(String, [Int16])] {
+            let admin = AdminUnderTest()
+            let answer = try await admin.send(
+                "PUT", Self.quotas, body: "{\(rule), \"thresholds_percent\": \(list)}")
+            #expect(answer.status == 200, "\(answer.text)")
+            #expect(admin.administration.last.newQuota?.rule.thresholds.percents == percents)
+            #expect(admin.administration.last.newQuota?.rule.mode == .payAsYouGo)
+            #expect(
+                answer.text.contains("\"thresholds_percent\":[\(percents.map(String.init).joined(separator: ","))]"))
+        }
+        for list in ["[0]", "[1001]", "[80, 50]", "[50, 50]", "[1.5]", "50", "[1,2,3,4,5,6,7,8,9,10,11]", "null"] {
+            let answer = try await AdminUnderTest().send(
+                "PUT", Self.quotas, body: "{\(rule), \"thresholds_percent\": \(list)}")
+            #expect(answer.status == 422 && answer.locations == ["/thresholds_percent"], "\(list)")
+        }
+    }
+
+    @Test("the events of one tenant or of all are listed in pages")
+    func events() async throws {
+        let admin = AdminUnderTest()
+        let answer = try await admin.send(
+            "GET",
+            "/admin/v1/quotas/events?tenant=\(FakeAdministration.tenantID)&after=\(FakeAdministration.eventID)&limit=7")
+        #expect(answer.status == 200, "\(answer.text)")
+        #expect(admin.administration.last.calls.first == "quotaEvents \(FakeAdministration.tenantID)")
+        #expect(admin.administration.last.page == "7 \(FakeAdministration.eventID) -")
+        for part in [
+            #""threshold_percent":80"#, #""mode":"pay_as_you_go""#, #""used":1850"#, #""amount":1000"#,
+            #""limit":2000"#,
+            #""policy":"tokens-month""#,
+        ] { #expect(answer.text.contains(part), "\(part)") }
+        #expect(try await admin.send("GET", "/admin/v1/quotas/events").status == 200)
+        #expect(try await admin.send("GET", "/admin/v1/quotas/events?tenant=x").status == 422)
+        #expect(try await admin.send("GET", "/admin/v1/quotas/events?after=x").status == 422)
     }
 
     @Test("everything that is wrong with a quota is named at once")

@@ -45,10 +45,14 @@ import Testing
         book.remaining(monotonicNanoseconds: 0)?.slices.map(\.remaining) ?? []
     }
 
+    private func exceeded(_ book: LeaseBook) -> [Bool] {
+        book.remaining(monotonicNanoseconds: 0)?.slices.map(\.isExceeded) ?? []
+    }
+
     @Test("an empty book holds nothing")
     func empty() {
         var book = LeaseBook()
-        #expect(book.take(tokens: 0, under: Self.terms, monotonicNanoseconds: 0) == .needsLease)
+        #expect(book.take(tokens: 0, under: Self.terms, at: Self.now, monotonicNanoseconds: 0) == .needsLease)
         #expect(book.isEmpty && book.inFlight == 0 && left(book).isEmpty)
         #expect(book.drain().isEmpty)
     }
@@ -126,14 +130,55 @@ import Testing
         #expect(clock.now(monotonicNanoseconds: 3_000_007) == Self.now.advanced(byMilliseconds: 3))
     }
 
-    @Test("a soft quota counts and does not refuse")
-    func soft() {
+    @Test("no more is spent on a lease than it was granted, also where the limit does not refuse: it grows")
+    func soft() throws {
+        for mode in [QuotaMode.soft, .payAsYouGo] {
+            var book = LeaseBook()
+            let terms = QuotaTerms(
+                quotas: [Self.quota(.requests, mode: mode), Self.quota(.tokens, mode: mode)], timeZone: "UTC")
+            book.add(Self.lease(1, requests: 2, tokens: 10, mode: mode), under: terms, at: Self.now, monotonicNanoseconds: 0)
+            #expect(take(&book, 9, under: terms) != nil)
+            #expect(take(&book, 9, under: terms) == nil)
+            let request = try #require(ask(&book, 9, under: terms))
+            #expect(!request.isNew && request.wants.map(\.quota.unit) == [.tokens])
+            #expect(request.wants.map(\.minimum) == [8])
+        }
+    }
+
+    @Test("a limit that does not refuse is exceeded by what was spent, not by what is in flight")
+    func exceeded() throws {
+        for (mode, isTold) in [(QuotaMode.hard, false), (.soft, true), (.payAsYouGo, true)] {
+            var book = LeaseBook()
+            let quota = Self.quota(.tokens, mode: mode)
+            book.add(Self.lease(1, tokens: 500, mode: mode), under: Self.terms, at: Self.now, monotonicNanoseconds: 0)
+            book.told(LeaseID(high: 0, low: 1), of: quota, settled: 900, isExceeded: false)
+            let first = try #require(take(&book, 300))
+            #expect(exceeded(book) == [false], "nothing is spent yet")
+            book.settle(first, usedTokens: 100)
+            #expect(exceeded(book) == [false], "all of it is used and no more")
+            let second = try #require(take(&book, 10))
+            book.settle(second, usedTokens: 1)
+            #expect(exceeded(book) == [isTold])
+            // What goes back was not spent.
+            _ = book.surrender(quota.id)
+            #expect(exceeded(book) == [isTold])
+        }
+    }
+
+    @Test("a renewal tells which limits are exceeded, and takes it back when they no longer are")
+    func exceededElsewhere() {
         var book = LeaseBook()
-        book.add(
-            Self.lease(1, requests: 1, tokens: 10, mode: .soft), under: Self.terms, at: Self.now,
-            monotonicNanoseconds: 0)
-        for _ in 0..<3 { #expect(take(&book, 9) != nil) }
-        #expect(left(book) == [-2, -17])
+        let id = LeaseID(high: 0, low: 1)
+        book.add(Self.lease(1, requests: 5, tokens: 5, mode: .soft), under: Self.terms, at: Self.now, monotonicNanoseconds: 0)
+        for exceeded in [[], [Self.quota(.tokens).id], []] as [Set<QuotaID>] {
+            let renewal = LeaseRenewal(open: [id], scarce: [], exceeded: [id: exceeded])
+            #expect(book.renewed([id], as: renewal, untilNanoseconds: 1).isEmpty)
+            #expect(exceeded(book) == [false, !exceeded.isEmpty])
+        }
+        #expect(
+            book.renewed([id], as: LeaseRenewal(open: [id], scarce: [id]), untilNanoseconds: 1).map(\.amount) == [5, 5])
+        _ = book.renewed([id], as: LeaseRenewal(open: [], scarce: []), untilNanoseconds: 1)
+        #expect(book.isEmpty, "it is lost")
     }
 
     @Test("a newer lease replaces the older one, which is given back once nothing is in flight")

@@ -74,6 +74,72 @@ import Testing
         }
     }
 
+    @Test(
+        "a request that was refused before it cost anything is explained by the numbers that decided, to its tenant alone"
+    )
+    func refused() async throws {
+        let parts = await Installation(time: SystemTime())
+        let quota = QuotaRefusal(
+            quota: Self.quota,
+            period: PeriodCalendar.utc.period(
+                containing: Timestamp(microsecondsSince1970: 1_772_366_400_000_000), frequency: .month),
+            settled: 900, held: 90, requested: 40)
+        let numbers = try #require(
+            Refusal.quotaExceeded(quota, at: Timestamp(microsecondsSince1970: 1_775_001_599_000_000)).decidingNumbers)
+        for (tenant, low) in [(Installation.tenant, UInt64(1)), (TenantID(high: 9, low: 9), 2)] {
+            parts.records.add(
+                RefusalRecord(
+                    requestID: RequestID(high: 0x0195_a3c0_11aa_7000, low: 0x8000_0000_0000_0000 | low),
+                    tenantID: tenant, keyID: Installation.keyID, model: "iris", code: .quotaExceeded,
+                    refusedAt: Timestamp(microsecondsSince1970: 1_772_366_400_000_000), numbers: numbers))
+        }
+        try await RunningGateway.with(parts) { gateway in
+            let connection = try gateway.connect()
+            try await connection.write(gateway.get("/api/v1/requests/req_0195a3c0-11aa-7000-8000-000000000002/explain"))
+            let foreign = try await connection.response()
+            #expect(foreign.status == 404 && foreign.code == "not_found")
+            try await connection.write(gateway.get("/api/v1/requests/req_0195a3c0-11aa-7000-8000-000000000001/explain"))
+            let answer = try await connection.response()
+            #expect(answer.status == 200)
+            let object = try object(answer)
+            #expect(object["status"] as? String == "refused")
+            #expect(object["charge"] is NSNull && object["admission"] is NSNull)
+            let failure = try #require(object["failure"] as? [String: Any])
+            #expect(failure["code"] as? String == "quota_exceeded" && failure["charged"] as? Bool == false)
+            let refusal = try #require(object["refusal"] as? [String: Any])
+            #expect(refusal["policy"] as? String == "tokens-month" && refusal["unit"] as? String == "tokens")
+            #expect(
+                ["limit", "settled", "held", "remaining", "requested"].map { refusal[$0] as? Int64 }
+                    == [1_000, 900, 90, 10, 40])
+            #expect(refusal["retry_after_ms"] as? Int64 == 1_000)
+            #expect(refusal["period_end"] as? String == "2026-04-01T00:00:00Z")
+        }
+    }
+
+    @Test(
+        "a quote tells how much of it would lie beyond a limit that does not refuse",
+        arguments: [
+            (QuotaMode.payAsYouGo, 0, 0, "overage"), (.payAsYouGo, 1_000, nil, "overage"), (.soft, 5_000, nil, "over"),
+        ] as [(QuotaMode, Int64, Int64?, String)])
+    func quoteBeyond(mode: QuotaMode, settled: Int64, beyond: Int64?, name: String) async throws {
+        let parts = await Installation(time: SystemTime())
+        let quota = Quota(id: Self.quota.id, unit: .tokens, frequency: .month, amount: 1_000, mode: mode)
+        let key = parts.addKey(Installation.principal(quotas: [quota])).revealed
+        parts.records.set(quotas: [QuotaState(quota: quota, settled: settled, held: 0)])
+        let body = #"{"model":"iris","features":[5.1,3.5,1.4,0.2]}"#
+        try await RunningGateway.with(parts) { gateway in
+            let connection = try gateway.connect()
+            try await connection.write(
+                "POST /api/v1/quote HTTP/1.1\r\nhost: a\r\nauthorization: Bearer \(key)\r\n"
+                    + "content-type: application/json\r\ncontent-length: \(body.utf8.count)\r\n\r\n\(body)")
+            let object = try object(try await connection.response())
+            #expect(object["admission"] as? String == "free")
+            let policy = try #require((object["policies"] as? [[String: Any]])?.first)
+            #expect(policy[name] as? Int64 == beyond ?? policy["requested"] as? Int64)
+            #expect(policy[name == "over" ? "overage" : "over"] == nil)
+        }
+    }
+
     @Test("another tenant's request, an unknown one and a malformed id get the same answer")
     func notFound() async throws {
         let parts = await Installation(time: SystemTime())

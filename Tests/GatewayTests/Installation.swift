@@ -150,7 +150,7 @@ struct Installation: Sendable {
         InferencePipeline(
             keys: keys, routes: routes, prices: prices, rates: rates, quota: quota, claims: claims,
             dispatch: Dispatch(backend: backend, connectMilliseconds: 1_000, totalMilliseconds: 30_000),
-            settler: settler, estimates: TokenEstimates(), time: time,
+            settler: settler, estimates: TokenEstimates(), refusals: RefusalBuffer(), time: time,
             logger: Self.logger, faults: NoFaults())
     }
 

@@ -104,6 +104,58 @@ import Testing
         for _ in 0..<50 { #expect(await refusal(parts, 1_000, principal) == nil) }
     }
 
+    @Test("a quota that does not refuse tells that it is exceeded, as soon as it is and not before")
+    func exceeded() async throws {
+        for mode in [QuotaMode.soft, .payAsYouGo] {
+            let parts = await Installation()
+            let principal = Installation.principal(quotas: [Installation.quota(.requests, 2, mode: mode)])
+            for number in 1...4 {
+                let held = try #require(try await hold(parts, 1, principal))
+                parts.quota.settle(held, usedTokens: 1, of: Installation.tenant)
+                let reading = try #require(parts.quota.readings(for: principal).first)
+                #expect(reading.remaining == max(0, 2 - Int64(number)))
+                #expect(reading.isExceeded == (number > 2))
+            }
+        }
+    }
+
+    @Test("what others have used beyond a limit is told with the grant and with the renewal of a lease")
+    func exceededElsewhere() async throws {
+        let time = ManualTime(Installation.noon)
+        let parts = await Installation(time: time)
+        let quota = Installation.quota(.requests, 1_000, mode: .soft)
+        let principal = Installation.principal(quotas: [quota])
+        _ = try await hold(parts, 1, principal)
+        #expect(parts.quota.readings(for: principal).map(\.isExceeded) == [false])
+        parts.ledger.exceed(quota.id)
+        time.advance(milliseconds: 4_000)
+        _ = try await hold(parts, 1, principal)
+        await parts.quota.keep()
+        #expect(parts.quota.readings(for: principal).map(\.isExceeded) == [true])
+        let other = await Installation(time: time, ledger: parts.ledger)
+        _ = try await hold(other, 1, principal)
+        #expect(other.quota.readings(for: principal).map(\.isExceeded) == [true])
+    }
+
+    @Test("renewing costs as much as there are leases, not leases times tenants", .timeLimit(.minutes(1)))
+    func linearUpkeep() async throws {
+        let time = ManualTime(Installation.noon)
+        let parts = await Installation(time: time)
+        let count = 20_000
+        for number in 1...count {
+            let quota = Quota(
+                id: QuotaID(high: 2, low: UInt64(number)), unit: .requests, frequency: .month, amount: 10, mode: .hard)
+            let principal = Installation.principal(quotas: [quota], tenant: TenantID(high: 3, low: UInt64(number)))
+            _ = try await hold(parts, 1, principal)
+        }
+        time.advance(milliseconds: 3_000)
+        await parts.quota.keep()
+        let renewed = parts.ledger.renewed
+        #expect(renewed.map(\.count).reduce(0, +) == count)
+        #expect(renewed.allSatisfy { $0.count <= 1_000 })
+        #expect(Set(renewed.joined()) == parts.ledger.openLeases)
+    }
+
     @Test("of two quotas the one that is used up decides, and nothing of the other is kept")
     func two() async throws {
         let parts = await Installation()

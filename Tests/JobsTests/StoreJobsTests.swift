@@ -9,7 +9,8 @@ struct StoreJobsTests {
     private func run(_ store: FakeStore, until condition: (FakeStore) async -> Void) async throws {
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
-                services: StoreJobs.all(store, logger: store.log.logger), logger: quietLogger))
+                services: StoreJobs.all(store, keepHours: 48, time: store.time, logger: store.log.logger),
+                logger: quietLogger))
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask { try await group.run() }
             await condition(store)
@@ -45,12 +46,31 @@ struct StoreJobsTests {
     }
 
     @Test(
-        "answers that were kept long enough are removed in small batches, until one is not full or the pass is long enough",
-        arguments: [(0, 1, 0), (2_500, 3, 0), (1_000, 2, 0), (100_500, 100, 500)] as [(Int, Int, Int)])
+        "answers that were kept long enough are removed in small batches, until one is not full or the pass took its time",
+        arguments: [(0, 1, 0), (2_500, 3, 0), (1_000, 2, 0), (400_500, 401, 0), (460_500, 450, 10_500)]
+            as [(Int, Int, Int)])
     func removesExpiredKeys(expired: Int, batches: Int, left: Int) async throws {
         let store = FakeStore(expired: expired)
         try await run(store) { await $0.removals.reach(batches) }
         #expect(store.expiredKeys == left)
+    }
+
+    @Test("closed leases and refusals go the same way, as old as it was said")
+    func removesOldRows() async throws {
+        let store = FakeStore(oldLeases: 2_500, oldRefusals: 1_500)
+        try await run(store) {
+            await $0.leaseRemovals.reach(3)
+            await $0.refusalRemovals.reach(2)
+        }
+        #expect(store.oldLeases == 0 && store.oldRefusals == 0)
+        #expect(store.keptHours == [48])
+    }
+
+    @Test("what a look finds is raised, and a look that finds nothing raises nothing")
+    func quotaEvents() async throws {
+        let store = FakeStore(standings: 2)
+        try await run(store) { await $0.looks.reach(2) }
+        #expect(store.raised == [2])
     }
 
     @Test("rows in a default partition are an error in the log")
@@ -89,6 +109,12 @@ private final class FakeStore: Housekeeping {
     let strayChecks = Attempts()
     let log = CountedLog()
     let removals = Attempts()
+    let leaseRemovals = Attempts()
+    let refusalRemovals = Attempts()
+    let looks = Attempts()
+    /// Each removal of keys takes a tenth of a second.
+    let time = SteppedTime()
+    private let old: Mutex<(leases: Int, refusals: Int, standings: Int, raised: [Int], hours: Set<Int>)>
     private let left: Mutex<Int>
     private let expired: Mutex<Int>
     private let hasStray: Bool
@@ -97,10 +123,12 @@ private final class FakeStore: Housekeeping {
     private let failsReaping: Bool
 
     init(
-        overdue: Int = 0, expired: Int = 0, hasStrayRows: Bool = false, failsPartitions: Bool = false,
+        overdue: Int = 0, expired: Int = 0, oldLeases: Int = 0, oldRefusals: Int = 0, standings: Int = 0,
+        hasStrayRows: Bool = false, failsPartitions: Bool = false,
         failsRollUp: Bool = false, failsReaping: Bool = false
     ) {
         self.failsReaping = failsReaping
+        old = Mutex((oldLeases, oldRefusals, standings, [], []))
         left = Mutex(overdue)
         self.expired = Mutex(expired)
         hasStray = hasStrayRows
@@ -110,6 +138,51 @@ private final class FakeStore: Housekeeping {
 
     var overdue: Int { left.withLock { $0 } }
     var expiredKeys: Int { expired.withLock { $0 } }
+
+    var oldLeases: Int { old.withLock { $0.leases } }
+    var oldRefusals: Int { old.withLock { $0.refusals } }
+    var raised: [Int] { old.withLock { $0.raised } }
+    var keptHours: Set<Int> { old.withLock { $0.hours } }
+
+    func lookAtQuotas() async throws(StoreUnavailable) -> [QuotaStanding] {
+        defer { _ = looks.next() }
+        let count = old.withLock { old in
+            defer { old.standings = 0 }
+            return old.standings
+        }
+        return (0..<count).map { number in
+            QuotaStanding(
+                quotaID: QuotaID(high: 1, low: UInt64(number)), tenantID: TenantID(high: 0, low: 1), mode: .soft,
+                periodStart: time.now, periodEnd: time.now.advanced(byMilliseconds: 60_000), amount: 10, allowed: 10,
+                used: 5, thresholds: .standard, raised: [], seenAt: time.now)
+        }
+    }
+
+    func raiseEvents(_ standings: [QuotaStanding]) async throws(StoreUnavailable) -> [QuotaEvent] {
+        old.withLock { $0.raised.append(standings.count) }
+        var random = SystemRandomNumberGenerator()
+        return standings.map { QuotaEvent($0, thresholdPercent: 50, using: &random) }
+    }
+
+    func removeClosedLeases(keepHours: Int, limit: Int) async throws(StoreUnavailable) -> Int {
+        defer { _ = leaseRemovals.next() }
+        return old.withLock { old in
+            old.hours.insert(keepHours)
+            let count = min(limit, old.leases)
+            old.leases -= count
+            return count
+        }
+    }
+
+    func removeRefusals(keepHours: Int, limit: Int) async throws(StoreUnavailable) -> Int {
+        defer { _ = refusalRemovals.next() }
+        return old.withLock { old in
+            old.hours.insert(keepHours)
+            let count = min(limit, old.refusals)
+            old.refusals -= count
+            return count
+        }
+    }
 
     func rollUpUsage() async throws(StoreUnavailable) -> Int64 {
         _ = rollUps.next()
@@ -135,7 +208,10 @@ private final class FakeStore: Housekeeping {
     }
 
     func removeExpiredKeys(limit: Int) async throws(StoreUnavailable) -> Int {
-        defer { _ = removals.next() }
+        defer {
+            time.advance(milliseconds: 100)
+            _ = removals.next()
+        }
         return expired.withLock { expired in
             let count = min(limit, expired)
             expired -= count
@@ -147,4 +223,14 @@ private final class FakeStore: Housekeeping {
         _ = strayChecks.next()
         return hasStray
     }
+}
+
+/// Stands still until it is moved on.
+private final class SteppedTime: TimeSource {
+    private let nanoseconds = Mutex<UInt64>(1)
+
+    var now: Timestamp { Timestamp(microsecondsSince1970: 1_772_366_400_000_000) }
+    var monotonicNanoseconds: UInt64 { nanoseconds.withLock { $0 } }
+
+    func advance(milliseconds: UInt64) { nanoseconds.withLock { $0 += milliseconds * 1_000_000 } }
 }

@@ -28,7 +28,7 @@ struct RoleTests {
         "weir_writer": [
             "requests": "sI", "results": "sI", "ledger": "sI", "quotas": "S", "quota_periods": "SIU",
             "quota_leases": "SIU",
-            "quota_lease_slices": "SIU", "quota_raises": "S", "idempotency_keys": "suD",
+            "quota_lease_slices": "SIU", "quota_raises": "S", "idempotency_keys": "suD", "refusals": "sI",
         ],
         "weir_directory": [
             "tenants": "S", "subscriptions": "S", "tiers": "S", "tier_versions": "S", "tier_prices": "S",
@@ -43,12 +43,14 @@ struct RoleTests {
             "ledger": "S", "quotas": "S", "quota_periods": "S", "quota_leases": "S", "quota_lease_slices": "S",
             "quota_raises": "S", "model_registry": "S", "routes": "S", "usage": "S", "rollup_watermark": "S",
             "audit_log": "S", "tier_rate_limits": "S", "subscription_rate_limits": "S", "key_rate_limits": "S",
+            "quota_events": "S", "refusals": "S",
         ],
         "weir_jobs": [
             "tenants": "S", "subscriptions": "S", "tiers": "S", "tier_versions": "S", "tier_prices": "S",
             "tier_quotas": "S",
             "control_generation": "S", "requests_default": "s", "ledger": "S", "ledger_default": "S", "quotas": "S",
-            "quota_periods": "SIU", "quota_leases": "SIU", "quota_lease_slices": "SIU", "model_registry": "S",
+            "quota_periods": "SIU", "quota_leases": "SIUD", "quota_lease_slices": "SIUD", "quota_raises": "S",
+            "quota_events": "SI", "quota_watch": "SU", "refusals": "suD", "model_registry": "S",
             "routes": "S",
             "usage": "SIUD", "model_usage_metrics": "SIUD", "rollup_watermark": "SU",
         ],
@@ -157,6 +159,12 @@ struct RoleTests {
                 INSERT INTO audit_log (audit_id, actor, action, subject_type, subject_id, tenant_id)
                     VALUES (gen_random_uuid(), 'a', 'key.made', 'key', 'k', '\(tenant)');
                 INSERT INTO binary_results (result_id, tenant_id, content, mime_type) VALUES (gen_random_uuid(), '\(tenant)', 'x', 'a/b');
+                INSERT INTO quota_events (event_id, quota_id, period_start, threshold_percent, tenant_id, period_end, mode, used, amount,
+                    allowed)
+                    SELECT gen_random_uuid(), quota_id, period_start, 50, tenant_id, period_end, 'hard', 1, 2, 2 FROM quota_periods
+                    WHERE tenant_id = '\(tenant)';
+                INSERT INTO refusals (request_id, tenant_id, key_id, model, code, refused_at, policy, unit, allowed, remaining, requested)
+                    VALUES (gen_random_uuid(), '\(tenant)', '\(key)', 'm', 'rate_limited', now(), 'rpm', 'requests', 1, 0, 1);
                 INSERT INTO users (user_id, tenant_id) VALUES (gen_random_uuid(), '\(tenant)');
                 """)
         }
@@ -166,7 +174,7 @@ struct RoleTests {
     private static let tenantTables = [
         "tenants", "users", "api_keys", "subscriptions", "requests", "results", "binary_results", "ledger", "quotas",
         "quota_periods",
-        "quota_leases", "usage", "audit_log",
+        "quota_leases", "usage", "audit_log", "quota_events", "refusals",
     ]
 
     @Test("without a tenant a reader sees no row of anybody's")

@@ -14,7 +14,7 @@ struct StatementCatalogTests {
                 [
                     TakeLease.self, RenewLeases.self, ReturnSlices.self, CloseLeases.self, HoldGatewayLock.self,
                     HoldGatewayLockAlone.self, SettleBatch.self, SettleClaimedBatch.self, ClaimKey.self,
-                    RenewClaims.self, ReleaseClaim.self,
+                    RenewClaims.self, ReleaseClaim.self, InsertRefusals.self,
                 ]
             ),
             (
@@ -22,14 +22,15 @@ struct StatementCatalogTests {
                 [
                     ActAsTenant.self, ReadUsage.self, ReadQuotaStates.self, ReadRequestsBefore.self,
                     ReadRequestsAfter.self,
-                    ReadRequest.self, ReadAdmission.self, ReadLeasePolicies.self,
+                    ReadRequest.self, ReadAdmission.self, ReadLeasePolicies.self, ReadRefusal.self,
                 ]
             ),
             (
                 "weir_jobs",
                 [
                     RollUpUsage.self, ClaimOverdueLease.self, ReapLease.self, EnsurePartitions.self, FindStrayRows.self,
-                    RemoveExpiredKeys.self,
+                    RemoveExpiredKeys.self, LookAtQuotas.self, InsertQuotaEvents.self, NoteExceededUse.self,
+                    RemoveClosedLeases.self, RemoveRefusals.self,
                 ]
             ),
         ]

@@ -8,6 +8,7 @@ public final class FakeCustomerRecords: CustomerRecords {
         var usage: [UsageRow] = []
         var quotas: [QuotaState] = []
         var explanations: [RequestID: RequestExplanation] = [:]
+        var refusals: [RefusalRecord] = []
         var usageQueries: [UsageQuery] = []
         var isAway = false
     }
@@ -31,6 +32,7 @@ public final class FakeCustomerRecords: CustomerRecords {
         add(explanation.row, of: tenant)
         state.withLock { $0.explanations[explanation.row.id] = explanation }
     }
+    public func add(_ refusal: RefusalRecord) { state.withLock { $0.refusals.append(refusal) } }
     public func set(quotas: [QuotaState]) { state.withLock { $0.quotas = quotas } }
 
     public func usage(_ query: UsageQuery) async throws(StoreUnavailable) -> [UsageRow] {
@@ -70,6 +72,11 @@ public final class FakeCustomerRecords: CustomerRecords {
         guard let row = try await request(id, tenantID: tenantID) else { return nil }
         return state.withLock { $0.explanations[id] }
             ?? RequestExplanation(row: row, heldTokens: nil, leaseID: nil, policies: [])
+    }
+
+    public func refusal(of id: RequestID, tenantID: TenantID) async throws(StoreUnavailable) -> RefusalRecord? {
+        try await arrive()
+        return state.withLock { $0.refusals }.first { $0.requestID == id && $0.tenantID == tenantID }
     }
 
     private func arrive() async throws(StoreUnavailable) {

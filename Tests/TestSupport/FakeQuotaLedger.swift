@@ -17,6 +17,7 @@ public final class FakeQuotaLedger: QuotaLedger {
         var closed: [LeaseID] = []
         var givenBack: [LeaseReturn] = []
         var scarce: Set<LeaseID> = []
+        var exceeded: Set<QuotaID> = []
         var isAway = false
         var sliceLimit = Int64.max
         var databaseTime: Timestamp?
@@ -62,6 +63,8 @@ public final class FakeQuotaLedger: QuotaLedger {
     public func period(of lease: LeaseID) -> Period? { state.withLock { $0.open[lease]?.first?.period } }
     /// Every period of which something was ever held.
     public var periods: Set<Period> { state.withLock { Set($0.held.keys.map(\.period)) } }
+    /// Says from now on that use went on beyond the limit of a quota.
+    public func exceed(_ quota: QuotaID) { state.withLock { _ = $0.exceeded.insert(quota) } }
 
     /// Says at the next renewal that what this lease holds is missed elsewhere.
     public func makeScarce(_ lease: LeaseID) { state.withLock { _ = $0.scarce.insert(lease) } }
@@ -91,17 +94,19 @@ public final class FakeQuotaLedger: QuotaLedger {
             let settled = state.settled[want.quota.id, default: 0]
             let held = state.held[Account(quota: want.quota.id, period: want.period), default: 0]
             let free = want.quota.amount - settled - held
-            if want.quota.mode == .hard, free < want.minimum {
+            if want.quota.mode.refuses, free < want.minimum {
                 return .refused(
                     QuotaRefusal(
                         quota: want.quota, period: want.period, settled: settled, held: held, requested: want.need))
             }
             let granted =
-                want.quota.mode == .soft ? want.wanted : max(want.minimum, min(want.wanted, free, state.sliceLimit))
+                want.quota.mode.refuses
+                ? max(want.minimum, min(want.wanted, free, state.sliceLimit)) : min(want.wanted, state.sliceLimit)
             grants.append(
                 .init(
                     slice: Lease.Slice(quota: want.quota, period: want.period, granted: granted),
-                    freeAfterwards: max(0, free - granted)))
+                    freeAfterwards: want.quota.mode.refuses ? max(0, free - granted) : free - granted,
+                    settled: settled, isExceeded: state.exceeded.contains(want.quota.id)))
         }
         for grant in grants {
             state.held[Account(quota: grant.slice.quota.id, period: grant.slice.period), default: 0] +=
@@ -124,7 +129,12 @@ public final class FakeQuotaLedger: QuotaLedger {
             state.renewed.append(leases)
             guard !state.isAway else { return nil }
             let open = Set(leases.filter { state.open[$0] != nil })
-            return LeaseRenewal(open: open, scarce: open.intersection(state.scarce))
+            let exceeded = open.map { lease in
+                (lease, Set((state.open[lease] ?? []).map(\.quota.id)).intersection(state.exceeded))
+            }
+            return LeaseRenewal(
+                open: open, scarce: open.intersection(state.scarce),
+                exceeded: Dictionary(exceeded.filter { !$0.1.isEmpty }, uniquingKeysWith: { first, _ in first }))
         }
         guard let renewal else { throw StoreUnavailable(cause: "the ledger is away") }
         return renewal

@@ -122,10 +122,13 @@ struct CommandLineTests {
         #expect(tenants.unit == "tokens" && tenants.frequency == "month" && tenants.amount == 5)
         #expect(tenants.mode == "hard" && tenants.userId == nil && tenants.keyId == nil && tenants.alignment == nil)
         #expect(try body("tokens/month=5:soft:subscription", "--key", "k")?.keyId == "k")
+        let paid = try body("tokens/month=5:pay_as_you_go:calendar:80,100,200")
+        #expect(paid?.mode == "pay_as_you_go" && paid?.thresholdsPercent == [80, 100, 200])
         #expect(try body("tokens/month=5", "--user", "u")?.userId == "u")
         for wrong in [
             ["quotas", "set", "t", "tokens/month=5", "--user", "u", "--key", "k"], ["quotas", "set", "t", "tokens=5"],
-            ["quotas", "set", "t", "tokens/month=5:soft:"], ["quotas", "raise", "q", "0"],
+            ["quotas", "set", "t", "tokens/month=5:soft:"],
+            ["quotas", "set", "t", "tokens/month=5:soft:calendar:80,50"], ["quotas", "raise", "q", "0"],
             ["quotas", "raise", "q", "5", "--periods", "0"],
         ] {
             #expect(throws: (any Error).self) { try Weir.parseAsRoot(wrong) }

@@ -14,7 +14,8 @@ struct QuotasEndpoint: Sendable {
     func set(_ call: AdminCall) async throws -> Response {
         let tenantID = try call.tenantID()
         let input = try await RequestBodyReader.object(
-            call, fields: ["user_id", "key_id", "unit", "frequency", "amount", "mode", "alignment"])
+            call,
+            fields: ["user_id", "key_id", "unit", "frequency", "amount", "mode", "alignment", "thresholds_percent"])
         let user = input.nullable("user_id", Self.identifier("a user's id") { UserID($0) })
         let key = input.nullable("key_id", Self.identifier("a key's id") { KeyID($0) })
         let unit = input.required("unit", .oneOf(QuotaUnit.allCases))
@@ -22,13 +23,15 @@ struct QuotasEndpoint: Sendable {
         let amount = input.required("amount", .integer(0...Int64.max))
         let mode = input.optional("mode", .oneOf(QuotaMode.allCases)) ?? .hard
         let alignment = input.optional("alignment", .oneOf(QuotaAlignment.allCases)) ?? .calendar
+        let thresholds = input.optional("thresholds_percent", .thresholds) ?? .standard
         if user != nil, key != nil {
             input.note("key_id", "cannot be sent together with user_id", fix: "Send one of them, or none.")
         }
         try input.problems.check()
         guard let unit, let frequency, let amount else { throw input.problems.refusal }
         let holder = user.map { QuotaHolder.user($0) } ?? key.map { QuotaHolder.key($0) } ?? .tenant
-        let rule = QuotaRule(unit: unit, frequency: frequency, amount: amount, mode: mode, alignment: alignment)
+        let rule = QuotaRule(
+            unit: unit, frequency: frequency, amount: amount, mode: mode, alignment: alignment, thresholds: thresholds)
         return try .json(
             QuotaAnswer(
                 try await administration.setQuota(
@@ -50,6 +53,17 @@ struct QuotasEndpoint: Sendable {
     func delete(_ call: AdminCall) async throws -> Response {
         try await administration.deleteQuota(try Self.quotaID(call), by: call.actor)
         return Response(status: .noContent)
+    }
+
+    func events(_ call: AdminCall) async throws -> Response {
+        let page = try call.query.page { QuotaEventID($0) }
+        let tenantID = try call.query.value("tenant", "a tenant's id", fix: "Take it from GET /admin/v1/tenants.") {
+            TenantID($0)
+        }
+        return try .json(
+            ListAnswer(
+                try await administration.quotaEvents(of: tenantID, page), cursor: \.event.id.description,
+                QuotaEventAnswer.init))
     }
 
     private static func quotaID(_ call: AdminCall) throws(Refusal) -> QuotaID {
@@ -81,6 +95,7 @@ private struct QuotaAnswer: Encodable {
     let alignment: String
     let origin: String
     let raised: Int64
+    let thresholdsPercent: [Int16]
     let createdAt: String
 
     enum CodingKeys: String, CodingKey {
@@ -88,6 +103,7 @@ private struct QuotaAnswer: Encodable {
         case tenantID = "tenant_id"
         case userID = "user_id"
         case keyID = "key_id"
+        case thresholdsPercent = "thresholds_percent"
         case createdAt = "created_at"
     }
 
@@ -104,6 +120,60 @@ private struct QuotaAnswer: Encodable {
         alignment = row.rule.alignment.rawValue
         origin = row.origin.rawValue
         raised = row.raised
+        thresholdsPercent = row.rule.thresholds.percents
         createdAt = row.createdAt.description
+    }
+}
+
+private struct QuotaEventAnswer: Encodable {
+    let id: String
+    let object = "quota_event"
+    let tenantID: String
+    let quotaID: String
+    @Present var userID: String?
+    @Present var keyID: String?
+    let policy: String
+    let mode: String
+    let thresholdPercent: Int16
+    let used: Int64
+    let amount: Int64
+    let limit: Int64
+    let periodStart: String
+    @Present var periodEnd: String?
+    @Present var crossedAt: String?
+
+    enum CodingKeys: String, CodingKey {
+        case id, object, policy, mode, used, amount, limit
+        case tenantID = "tenant_id"
+        case quotaID = "quota_id"
+        case userID = "user_id"
+        case keyID = "key_id"
+        case thresholdPercent = "threshold_percent"
+        case periodStart = "period_start"
+        case periodEnd = "period_end"
+        case crossedAt = "crossed_at"
+    }
+
+    init(_ row: QuotaEventRow) {
+        let event = row.event
+        id = event.id.description
+        tenantID = event.tenantID.description
+        quotaID = event.quotaID.description
+        userID = row.holder.userID?.description
+        keyID = row.holder.keyID?.description
+        policy =
+            Quota(
+                id: event.quotaID, unit: row.unit, frequency: row.frequency, amount: event.amount, mode: event.mode,
+                level: row.holder.level
+            ).policy
+        mode = event.mode.rawValue
+        thresholdPercent = event.thresholdPercent
+        used = event.used
+        amount = event.amount
+        limit = event.allowed
+        periodStart = event.periodStart.description
+        // Nothing that RFC 3339 can say comes behind a quota that never begins anew.
+        periodEnd = row.frequency.recurs ? event.periodEnd.description : nil
+        crossedAt = event.crossedAt?.description
     }
 }

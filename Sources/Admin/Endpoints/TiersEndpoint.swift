@@ -52,20 +52,23 @@ struct TiersEndpoint: Sendable {
     private static func quotas(_ version: InputObject) -> [QuotaRule] {
         var quotas: [QuotaRule] = []
         var seen: Set<[String]> = []
-        let fields: Set<String> = ["unit", "frequency", "amount", "mode", "alignment"]
+        let fields: Set<String> = ["unit", "frequency", "amount", "mode", "alignment", "thresholds_percent"]
         for item in version.objects("quotas", count: 0...16, fields: fields) {
             let unit = item.required("unit", .oneOf(QuotaUnit.allCases))
             let frequency = item.required("frequency", .oneOf(Frequency.allCases))
             let amount = item.required("amount", .integer(0...Int64.max))
             let mode = item.required("mode", .oneOf(QuotaMode.allCases))
             let alignment = item.optional("alignment", .oneOf(QuotaAlignment.allCases)) ?? .calendar
+            let thresholds = item.optional("thresholds_percent", .thresholds) ?? .standard
             guard let unit, let frequency, let amount, let mode else { continue }
             if !seen.insert([unit.rawValue, frequency.rawValue]).inserted {
                 item.note(
                     "unit", "has a quota of this frequency already", fix: "Send one quota for each unit and frequency.")
             }
             quotas.append(
-                QuotaRule(unit: unit, frequency: frequency, amount: amount, mode: mode, alignment: alignment))
+                QuotaRule(
+                    unit: unit, frequency: frequency, amount: amount, mode: mode, alignment: alignment,
+                    thresholds: thresholds))
         }
         return quotas
     }
@@ -108,6 +111,12 @@ private struct TierAnswer: Encodable {
         let amount: Int64
         let mode: String
         let alignment: String
+        let thresholdsPercent: [Int16]
+
+        enum CodingKeys: String, CodingKey {
+            case unit, frequency, amount, mode, alignment
+            case thresholdsPercent = "thresholds_percent"
+        }
     }
 
     let code: String
@@ -133,7 +142,7 @@ private struct TierAnswer: Encodable {
             quotas: row.version.quotas.map {
                 Rule(
                     unit: $0.unit.rawValue, frequency: $0.frequency.rawValue, amount: $0.amount, mode: $0.mode.rawValue,
-                    alignment: $0.alignment.rawValue)
+                    alignment: $0.alignment.rawValue, thresholdsPercent: $0.thresholds.percents)
             },
             rateLimits: row.version.rateLimits.map { RateLimitAnswer($0) },
             createdAt: row.version.createdAt.description)

@@ -116,6 +116,24 @@ extension InputRule where Value == Int64 {
     }
 }
 
+extension InputRule where Value == QuotaThresholds {
+    static var thresholds: InputRule {
+        InputRule(
+            expectation:
+                "a list of at most \(QuotaThresholds.countLimit) ascending percentages from \(QuotaThresholds.range.lowerBound) to \(QuotaThresholds.range.upperBound)",
+            fix: "Send a list such as [50, 80, 100]; an empty one raises no events."
+        ) { value in
+            guard case .array(let elements) = value, elements.count <= QuotaThresholds.countLimit else { return nil }
+            var percents: [Int16] = []
+            for element in elements {
+                guard case .number(let text) = element, let percent = Int16(text) else { return nil }
+                percents.append(percent)
+            }
+            return QuotaThresholds(percents)
+        }
+    }
+}
+
 extension InputRule where Value == UnitPrice {
     static var unitPrice: InputRule {
         InputRule(

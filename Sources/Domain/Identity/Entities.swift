@@ -7,6 +7,7 @@ public enum Entity {
     public enum TierVersion {}
     public enum Quota {}
     public enum Lease {}
+    public enum QuotaEvent {}
     public enum Gateway {}
     public enum Replica {}
     public enum Subscription {}
@@ -27,6 +28,8 @@ public typealias TierVersionID = Identifier<Entity.TierVersion>
 public typealias QuotaID = Identifier<Entity.Quota>
 /// A slice of quota that one gateway may spend until it expires.
 public typealias LeaseID = Identifier<Entity.Lease>
+/// A threshold that use has crossed; in order of time.
+public typealias QuotaEventID = Identifier<Entity.QuotaEvent>
 /// One run of one gateway process.
 public typealias GatewayID = Identifier<Entity.Gateway>
 /// A tenant's stay in one tier version.

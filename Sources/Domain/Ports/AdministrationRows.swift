@@ -183,10 +183,13 @@ public struct QuotaRule: Hashable, Sendable {
     public let amount: Int64
     public let mode: QuotaMode
     public let alignment: QuotaAlignment
+    public let thresholds: QuotaThresholds
 
     public init(
-        unit: QuotaUnit, frequency: Frequency, amount: Int64, mode: QuotaMode, alignment: QuotaAlignment = .calendar
+        unit: QuotaUnit, frequency: Frequency, amount: Int64, mode: QuotaMode, alignment: QuotaAlignment = .calendar,
+        thresholds: QuotaThresholds = .standard
     ) {
+        self.thresholds = thresholds
         self.unit = unit
         self.frequency = frequency
         self.amount = amount

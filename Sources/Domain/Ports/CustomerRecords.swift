@@ -10,6 +10,8 @@ public protocol CustomerRecords: Sendable {
     func request(_ id: RequestID, tenantID: TenantID) async throws(StoreUnavailable) -> RequestRow?
     /// One request with what admitted it; `nil` as for ``request(_:tenantID:)``.
     func explanation(of id: RequestID, tenantID: TenantID) async throws(StoreUnavailable) -> RequestExplanation?
+    /// What refused a request that has no row; `nil` as for ``request(_:tenantID:)``, and for one that was not kept.
+    func refusal(of id: RequestID, tenantID: TenantID) async throws(StoreUnavailable) -> RefusalRecord?
 }
 
 /// Which usage is asked for.
@@ -70,11 +72,29 @@ public struct QuotaState: Hashable, Sendable {
     public let quota: Quota
     public let settled: Int64
     public let held: Int64
+    public let thresholds: QuotaThresholds
+    /// Those that were crossed in the period, ascending.
+    public let crossed: [Crossing]
 
-    public init(quota: Quota, settled: Int64, held: Int64) {
+    /// One threshold, and when it was seen to be crossed.
+    public struct Crossing: Hashable, Sendable {
+        public let percent: Int16
+        public let at: Timestamp
+
+        public init(percent: Int16, at: Timestamp) {
+            self.percent = percent
+            self.at = at
+        }
+    }
+
+    public init(
+        quota: Quota, settled: Int64, held: Int64, thresholds: QuotaThresholds = .standard, crossed: [Crossing] = []
+    ) {
         self.quota = quota
         self.settled = settled
         self.held = held
+        self.thresholds = thresholds
+        self.crossed = crossed
     }
 }
 

@@ -14,6 +14,17 @@ public protocol Housekeeping: Sendable {
     /// Removes idempotency keys whose answers have been kept long enough.
     /// - Returns: keys removed, at most `limit`.
     func removeExpiredKeys(limit: Int) async throws(StoreUnavailable) -> Int
+    /// Finds periods in which use may have crossed a threshold that has no event yet. One process looks at a time; another gets none.
+    func lookAtQuotas() async throws(StoreUnavailable) -> [QuotaStanding]
+    /// Raises the events that standings make due, and notes which quotas are exceeded. An event that is there stays as it is.
+    /// - Returns: the events that were not there before.
+    func raiseEvents(_ standings: [QuotaStanding]) async throws(StoreUnavailable) -> [QuotaEvent]
+    /// Removes leases that were closed more than `keepHours` ago, with their slices.
+    /// - Returns: leases removed, at most `limit`.
+    func removeClosedLeases(keepHours: Int, limit: Int) async throws(StoreUnavailable) -> Int
+    /// Removes the records of refusals that are more than `keepHours` old.
+    /// - Returns: records removed, at most `limit`.
+    func removeRefusals(keepHours: Int, limit: Int) async throws(StoreUnavailable) -> Int
 }
 
 /// What became of a lease that was overdue.

@@ -16,6 +16,25 @@ public protocol QuotaAdministration: Sendable {
     /// Takes away what was set: a quota that the tenant's tier has becomes the tier's again, another one ends.
     /// - Throws: `not_found`; `conflict` for a quota that is the tier's.
     func deleteQuota(_ id: QuotaID, by actor: AuditActor) async throws(AdministrationFailure)
+    /// The thresholds that use has crossed, of one tenant or of all, newest first.
+    func quotaEvents(
+        of tenantID: TenantID?, _ page: PageRequest<QuotaEventID>
+    ) async throws(AdministrationFailure) -> Page<QuotaEventRow>
+}
+
+/// An event and the quota that it is about.
+public struct QuotaEventRow: Hashable, Sendable {
+    public let event: QuotaEvent
+    public let holder: QuotaHolder
+    public let unit: QuotaUnit
+    public let frequency: Frequency
+
+    public init(event: QuotaEvent, holder: QuotaHolder, unit: QuotaUnit, frequency: Frequency) {
+        self.event = event
+        self.holder = holder
+        self.unit = unit
+        self.frequency = frequency
+    }
 }
 
 /// Whose quota it is.

@@ -57,11 +57,18 @@ public enum LeaseAnswer: Sendable {
     public struct Grant: Sendable {
         /// What was granted now; a lease that grew has more.
         public let slice: Lease.Slice
+        /// Below zero where a limit that does not refuse has been passed.
         public let freeAfterwards: Int64
+        /// What closed leases have booked in the period.
+        public let settled: Int64
+        /// Whether use is known to have gone on beyond a limit that does not refuse.
+        public let isExceeded: Bool
 
-        public init(slice: Lease.Slice, freeAfterwards: Int64) {
+        public init(slice: Lease.Slice, freeAfterwards: Int64, settled: Int64 = 0, isExceeded: Bool = false) {
             self.slice = slice
             self.freeAfterwards = freeAfterwards
+            self.settled = settled
+            self.isExceeded = isExceeded
         }
     }
 
@@ -80,10 +87,13 @@ public struct LeaseRenewal: Sendable {
     public let open: Set<LeaseID>
     /// Those of them with a slice of a hard quota of which less is free than the slice: what is idle there is missed elsewhere.
     public let scarce: Set<LeaseID>
+    /// Their quotas beyond whose limit use is known to have gone on; leases without such are left out.
+    public let exceeded: [LeaseID: Set<QuotaID>]
 
-    public init(open: Set<LeaseID>, scarce: Set<LeaseID>) {
+    public init(open: Set<LeaseID>, scarce: Set<LeaseID>, exceeded: [LeaseID: Set<QuotaID>] = [:]) {
         self.open = open
         self.scarce = scarce
+        self.exceeded = exceeded
     }
 }
 

@@ -24,7 +24,14 @@ public struct LeaseBook: Sendable {
         var lease: Lease
         let terms: QuotaTerms
         var remaining: [Int64]
+        /// What was granted and is not given back; with the remainder and what is in flight it tells what was spent.
+        var granted: [Int64]
+        /// By slice: how much of its quota's limit closed leases had not booked when the database last told.
+        var room: [Int64]
+        /// By slice: the database has said that a limit that does not refuse is exceeded.
+        var exceeded: [Bool]
         var inFlight = 0
+        var inFlightTokens: Int64 = 0
         var admitted = 0
         var expiresAtNanoseconds: UInt64
         var lastUsedNanoseconds: UInt64
@@ -34,6 +41,22 @@ public struct LeaseBook: Sendable {
         let endsAtNanoseconds: UInt64
         /// Replaced: takes no more, is closed when the last request in flight has settled.
         var isDraining = false
+
+        init(
+            _ lease: Lease, under terms: QuotaTerms, clock: DatabaseClock, endsAtNanoseconds: UInt64,
+            monotonicNanoseconds: UInt64
+        ) {
+            self.lease = lease
+            self.terms = terms
+            self.clock = clock
+            self.endsAtNanoseconds = endsAtNanoseconds
+            remaining = lease.slices.map(\.granted)
+            granted = remaining
+            room = lease.slices.map { _ in .max }
+            exceeded = lease.slices.map { _ in false }
+            expiresAtNanoseconds = lease.expiresAtNanoseconds
+            lastUsedNanoseconds = monotonicNanoseconds
+        }
     }
 
     /// A lease that has admitted so many is replaced: closing it sums what was spent on it, while settlements of the gateway wait.
@@ -52,6 +75,7 @@ public struct LeaseBook: Sendable {
             guard entries[index].covers(tokens: tokens) else { continue }
             entries[index].move(requests: -1, tokens: -tokens)
             entries[index].inFlight += 1
+            entries[index].inFlightTokens += tokens
             entries[index].admitted += 1
             entries[index].lastUsedNanoseconds = monotonicNanoseconds
             return .held(Hold(leaseID: entries[index].lease.id, tokens: tokens))
@@ -99,10 +123,7 @@ public struct LeaseBook: Sendable {
         let end = lease.slices.reduce(UInt64.max) { min($0, clock.nanoseconds(of: $1.period.end)) }
         for index in entries.indices { entries[index].isDraining = true }
         entries.append(
-            Entry(
-                lease: lease, terms: terms, remaining: lease.slices.map(\.granted),
-                expiresAtNanoseconds: lease.expiresAtNanoseconds, lastUsedNanoseconds: monotonicNanoseconds,
-                clock: clock, endsAtNanoseconds: end))
+            Entry(lease, under: terms, clock: clock, endsAtNanoseconds: end, monotonicNanoseconds: monotonicNanoseconds))
     }
 
     /// The database granted more in a lease. One that the book has forgotten meanwhile stays forgotten: its end closes it.
@@ -113,7 +134,17 @@ public struct LeaseBook: Sendable {
                 continue
             }
             entries[index].remaining[place] += slice.granted
+            entries[index].granted[place] += slice.granted
         }
+    }
+
+    /// The database said, with a grant, what is booked of a quota and whether a limit that does not refuse is exceeded.
+    public mutating func told(_ id: LeaseID, of quota: Quota, settled: Int64, isExceeded: Bool) {
+        guard let index = entries.firstIndex(where: { $0.lease.id == id }),
+            let place = entries[index].lease.slices.firstIndex(where: { $0.quota.id == quota.id })
+        else { return }
+        entries[index].room[place] = quota.amount.subtractingReportingOverflow(settled).partialValue
+        entries[index].exceeded[place] = isExceeded
     }
 
     /// Whether a lease grew is not known: it admits no more, so that it is soon closed and gives back whatever it has.
@@ -135,6 +166,7 @@ public struct LeaseBook: Sendable {
     private mutating func release(_ hold: Hold, requests: Int64, tokens: Int64) {
         guard let index = entries.firstIndex(where: { $0.lease.id == hold.leaseID }) else { return }
         entries[index].inFlight -= 1
+        entries[index].inFlightTokens -= hold.tokens
         entries[index].move(requests: requests, tokens: tokens)
     }
 
@@ -144,6 +176,24 @@ public struct LeaseBook: Sendable {
             guard let index = entries.firstIndex(where: { $0.lease.id == id }) else { continue }
             entries[index].expiresAtNanoseconds = untilNanoseconds
         }
+    }
+
+    /// The database answered a renewal of these leases of this book: those that are open last until then, the others are lost.
+    /// - Returns: what is idle in those of which it is missed elsewhere; nothing more is admitted from that.
+    public mutating func renewed(
+        _ leases: [LeaseID], as renewal: LeaseRenewal, untilNanoseconds: UInt64
+    ) -> [LeaseReturn] {
+        renewed(leases.filter { renewal.open.contains($0) }, untilNanoseconds: untilNanoseconds)
+        lost(leases.filter { !renewal.open.contains($0) })
+        for id in leases {
+            guard let index = entries.firstIndex(where: { $0.lease.id == id }) else { continue }
+            let exceeded = renewal.exceeded[id]
+            for (place, slice) in entries[index].lease.slices.enumerated() {
+                entries[index].exceeded[place] = exceeded?.contains(slice.quota.id) ?? false
+            }
+        }
+        let scarce = Set(leases.filter { renewal.scarce.contains($0) })
+        return scarce.isEmpty ? [] : surrender(scarce)
     }
 
     /// The database no longer knows these leases as open. Requests in flight learn it at settlement.
@@ -203,14 +253,17 @@ public struct LeaseBook: Sendable {
     }
 
     /// What is left to take, by policy, for the headers that show limits: the slices of the open lease, and the time by the database.
+    /// `isExceeded` tells that use went on beyond a limit that does not refuse: by what this lease has spent, or because the database said
+    /// so.
     public func remaining(
         monotonicNanoseconds: UInt64
-    ) -> (slices: [(slice: Lease.Slice, remaining: Int64)], now: Timestamp)? {
+    ) -> (slices: [(slice: Lease.Slice, remaining: Int64, isExceeded: Bool)], now: Timestamp)? {
         guard let entry = entries.last(where: { !$0.isDraining }) else { return nil }
-        return (
-            zip(entry.lease.slices, entry.remaining).map { ($0, $1) },
-            entry.clock.now(monotonicNanoseconds: monotonicNanoseconds)
-        )
+        let slices = entry.lease.slices.indices.map { place in
+            let slice = entry.lease.slices[place]
+            return (slice, entry.remaining[place], !slice.quota.mode.refuses && entry.isExceeded(place))
+        }
+        return (slices, entry.clock.now(monotonicNanoseconds: monotonicNanoseconds))
     }
 }
 
@@ -223,17 +276,22 @@ extension LeaseBook.Entry {
     }
 
     fileprivate func covers(tokens: Int64) -> Bool {
-        for (slice, left) in zip(lease.slices, remaining)
-        where slice.quota.mode == .hard && left < slice.quota.need(tokens: tokens) {
+        for (slice, left) in zip(lease.slices, remaining) where left < slice.quota.need(tokens: tokens) {
             return false
         }
         return true
     }
 
+    fileprivate func isExceeded(_ place: Int) -> Bool {
+        guard !exceeded[place] else { return true }
+        let isRequests = lease.slices[place].quota.unit == .requests
+        return granted[place] - remaining[place] - (isRequests ? Int64(inFlight) : inFlightTokens) > room[place]
+    }
+
     /// What the lease has to grow by for a request; nothing where it covers it.
     fileprivate func lacks(tokens: Int64, covering count: Int64) -> [LeaseRequest.Want] {
         var wants: [LeaseRequest.Want] = []
-        for (slice, left) in zip(lease.slices, remaining) where slice.quota.mode == .hard {
+        for (slice, left) in zip(lease.slices, remaining) {
             let need = slice.quota.need(tokens: tokens)
             guard left < need else { continue }
             wants.append(
@@ -249,6 +307,7 @@ extension LeaseBook.Entry {
         for (place, slice) in lease.slices.enumerated()
         where remaining[place] > 0 && (quota == nil || slice.quota.id == quota) {
             returns.append(LeaseReturn(leaseID: lease.id, quotaID: slice.quota.id, amount: remaining[place]))
+            granted[place] -= remaining[place]
             remaining[place] = 0
         }
         return returns

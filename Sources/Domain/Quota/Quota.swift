@@ -26,6 +26,11 @@ public enum QuotaMode: String, Sendable, CaseIterable {
     case hard
     /// Counted and reported, not refused.
     case soft
+    /// The amount is included in the price; what is used beyond it is not refused and is charged as overage.
+    case payAsYouGo = "pay_as_you_go"
+
+    /// Whether a request is refused that does not fit.
+    public var refuses: Bool { self == .hard }
 }
 
 /// Whose use a quota counts. A request has to pass those of its key, of the key's user and of the tenant.
@@ -72,6 +77,15 @@ public struct Quota: Hashable, Sendable {
     }
 
     public var alignment: QuotaAlignment { anchor == nil ? .calendar : .subscription }
+
+    /// How many of `units` lie beyond the limit, when `used` units come before them in the period. Nothing for a hard quota.
+    public func beyond(units: Int64, after used: Int64) -> Int64 {
+        guard !mode.refuses else { return 0 }
+        let first = max(used, 0)
+        let (sum, isHuge) = first.addingReportingOverflow(max(units, 0))
+        let end = isHuge ? .max : sum
+        return end - min(end, max(first, amount))
+    }
 
     /// What one request of `tokens` tokens needs of it.
     public func need(tokens: Int64) -> Int64 { unit == .requests ? 1 : tokens }

@@ -8,13 +8,24 @@ struct ExplanationEndpoint: Sendable {
     let prices: PriceBook
 
     func get(_ request: Request, _ context: ControlContext) async throws -> Response {
-        guard let text = context.parameters.get("id"), let id = Domain.RequestID(publicText: text),
-            let explanation = try await records.explanation(of: id, tenantID: try context.caller.tenantID)
-        else { throw Refusal(.notFound, "There is no such request, or it is not yours to see.") }
+        guard let text = context.parameters.get("id"), let id = Domain.RequestID(publicText: text)
+        else { throw Refusal.noSuchRequest }
+        let tenantID = try context.caller.tenantID
+        guard let explanation = try await records.explanation(of: id, tenantID: tenantID) else {
+            guard let refusal = try await records.refusal(of: id, tenantID: tenantID) else {
+                throw Refusal.noSuchRequest
+            }
+            return try .json(ExplanationAnswer(refusal))
+        }
         var sheet: PriceSheet?
         if let id = explanation.row.tierVersionID { sheet = try await prices.sheet(id) }
         return try .json(ExplanationAnswer(explanation, sheet: sheet))
     }
+}
+
+extension Refusal {
+    fileprivate static let noSuchRequest = Refusal(
+        .notFound, "There is no such request, or it is not yours to see.")
 }
 
 private struct ExplanationAnswer: Encodable {
@@ -24,14 +35,18 @@ private struct ExplanationAnswer: Encodable {
     let admission: Admission?
     let failure: Failure?
     let charge: Charge?
+    let refusal: Refused?
 
     struct Admission: Encodable {
         let heldTokens: Int64
         let leaseID: String?
+        /// Whether the record of the lease is still there; without it the policies are not known any more.
+        let isLeaseKept: Bool
         let policies: [Policy]
 
         enum CodingKeys: String, CodingKey {
             case policies
+            case isLeaseKept = "lease_kept"
             case heldTokens = "held_tokens"
             case leaseID = "lease_id"
         }
@@ -40,6 +55,7 @@ private struct ExplanationAnswer: Encodable {
             var container = encoder.container(keyedBy: CodingKeys.self)
             try container.encode(heldTokens, forKey: .heldTokens)
             try container.encode(leaseID, forKey: .leaseID)
+            try container.encode(isLeaseKept, forKey: .isLeaseKept)
             try container.encode(policies, forKey: .policies)
         }
     }
@@ -53,9 +69,38 @@ private struct ExplanationAnswer: Encodable {
         let periodStart: String
         /// Left out where the period has no end.
         let periodEnd: String?
+        /// `included` or `overage`; left out where it cannot be told.
+        let part: String?
 
         enum CodingKeys: String, CodingKey {
-            case policy, unit, mode, limit, granted
+            case policy, unit, mode, limit, granted, part
+            case periodStart = "period_start"
+            case periodEnd = "period_end"
+        }
+    }
+
+    /// The numbers that refused it.
+    struct Refused: Encodable {
+        let refusedAt: String
+        let model: String
+        let policy: String
+        let unit: String
+        let limit: Int64
+        /// Of a quota alone, as is what is held.
+        let settled: Int64?
+        let held: Int64?
+        let remaining: Int64
+        let requested: Int64
+        /// Left out where waiting did not help.
+        let retryAfterMilliseconds: Int64?
+        /// Of a quota that begins anew.
+        let periodStart: String?
+        let periodEnd: String?
+
+        enum CodingKeys: String, CodingKey {
+            case model, policy, unit, limit, settled, held, remaining, requested
+            case refusedAt = "refused_at"
+            case retryAfterMilliseconds = "retry_after_ms"
             case periodStart = "period_start"
             case periodEnd = "period_end"
         }
@@ -108,7 +153,7 @@ private struct ExplanationAnswer: Encodable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case object, status, admission, failure, charge
+        case object, status, admission, failure, charge, refusal
         case requestID = "request_id"
     }
 
@@ -119,6 +164,7 @@ private struct ExplanationAnswer: Encodable {
         admission = explanation.heldTokens.map { held in
             Admission(
                 heldTokens: held, leaseID: explanation.leaseID?.description,
+                isLeaseKept: explanation.leaseID == nil || !explanation.policies.isEmpty,
                 policies: explanation.policies.map { Policy($0) })
         }
         failure = row.errorCode.map {
@@ -132,6 +178,22 @@ private struct ExplanationAnswer: Encodable {
                 lines: sheet?.lines(requests: 1, usage: usage, model: row.model).map { Line($0) } ?? [],
                 exactAmount: amount?.decimal, costMicros: amount?.rounded?.value)
         }
+        refusal = nil
+    }
+
+    init(_ record: RefusalRecord) {
+        let numbers = record.numbers
+        requestID = record.requestID.publicText
+        status = "refused"
+        admission = nil
+        charge = nil
+        failure = Failure(code: record.code.rawValue, message: record.code.title)
+        refusal = Refused(
+            refusedAt: record.refusedAt.description, model: record.model, policy: numbers.policy,
+            unit: numbers.unit.rawValue, limit: numbers.limit, settled: numbers.settled, held: numbers.held,
+            remaining: numbers.remaining, requested: numbers.requested,
+            retryAfterMilliseconds: numbers.retryAfterMilliseconds, periodStart: numbers.periodStart?.description,
+            periodEnd: numbers.periodEnd?.description)
     }
 
     /// What does not apply is present and null, so that a reader need not ask whether it is there.
@@ -143,6 +205,7 @@ private struct ExplanationAnswer: Encodable {
         try container.encode(admission, forKey: .admission)
         try container.encode(failure, forKey: .failure)
         try container.encode(charge, forKey: .charge)
+        try container.encode(refusal, forKey: .refusal)
     }
 }
 
@@ -151,7 +214,8 @@ extension ExplanationAnswer.Policy {
         self.init(
             policy: policy.quota.policy, unit: policy.quota.unit.rawValue, mode: policy.quota.mode.rawValue,
             limit: policy.quota.amount, granted: policy.granted, periodStart: policy.periodStart.description,
-            periodEnd: policy.quota.frequency.recurs ? policy.periodEnd.description : nil)
+            periodEnd: policy.quota.frequency.recurs ? policy.periodEnd.description : nil,
+            part: policy.part?.rawValue)
     }
 }
 

@@ -88,9 +88,28 @@ private struct QuotaLine: Encodable {
     /// Left out where the period has no end.
     let periodEnd: String?
     let timeZone: String
+    let thresholds: [Threshold]
+    /// What the price includes; of pay-as-you-go alone.
+    let included: Int64?
+    /// What was used beyond that; of pay-as-you-go alone.
+    let overage: Int64?
+    /// What was used beyond the limit; of a soft quota alone.
+    let over: Int64?
+
+    struct Threshold: Encodable {
+        let percent: Int16
+        /// Left out for one that was not crossed in this period.
+        let crossedAt: String?
+
+        enum CodingKeys: String, CodingKey {
+            case percent
+            case crossedAt = "crossed_at"
+        }
+    }
 
     enum CodingKeys: String, CodingKey {
-        case policy, level, unit, frequency, alignment, mode, limit, settled, held, available
+        case policy, level, unit, frequency, alignment, mode, limit, settled, held, available, thresholds, included,
+            overage, over
         case periodID = "period_id"
         case periodStart = "period_start"
         case periodEnd = "period_end"
@@ -112,5 +131,15 @@ private struct QuotaLine: Encodable {
         periodStart = period.start.description
         periodEnd = quota.frequency.recurs ? period.end.description : nil
         self.timeZone = timeZone
+        included = quota.mode == .payAsYouGo ? limit : nil
+        let beyond = quota.with(amount: limit).beyond(units: settled, after: 0)
+        overage = quota.mode == .payAsYouGo ? beyond : nil
+        over = quota.mode == .soft ? beyond : nil
+        // A threshold that was taken away since is still told of: its event is there.
+        let crossed = Dictionary(
+            (state?.crossed ?? []).map { ($0.percent, $0.at) }, uniquingKeysWith: { first, _ in first })
+        thresholds = Set((state?.thresholds ?? .standard).percents).union(crossed.keys).sorted().map {
+            Threshold(percent: $0, crossedAt: crossed[$0]?.description)
+        }
     }
 }

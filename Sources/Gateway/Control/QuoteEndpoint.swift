@@ -84,9 +84,13 @@ private struct QuoteAnswer: Encodable {
         let requested: Int64
         let room: Room
         let resetsAt: String?
+        /// How many of the units would lie beyond what the price includes; of pay-as-you-go alone.
+        let overage: Int64?
+        /// How many would lie beyond the limit; of a soft quota alone.
+        let over: Int64?
 
         enum CodingKeys: String, CodingKey {
-            case policy, unit, mode, limit, settled, held, available, requested, room
+            case policy, unit, mode, limit, settled, held, available, requested, room, overage, over
             case resetsAt = "resets_at"
         }
 
@@ -100,7 +104,10 @@ private struct QuoteAnswer: Encodable {
             available = max(0, limit - settled - held)
             self.requested = requested
             self.resetsAt = resetsAt
-            if quota.mode == .soft || requested <= available {
+            let beyond = quota.with(amount: limit).beyond(units: requested, after: settled)
+            overage = quota.mode == .payAsYouGo ? beyond : nil
+            over = quota.mode == .soft ? beyond : nil
+            if !quota.mode.refuses || requested <= available {
                 room = .free
             } else {
                 room = requested <= max(0, limit - settled) ? .held : .none

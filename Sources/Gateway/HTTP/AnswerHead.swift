@@ -134,6 +134,10 @@ enum AnswerHead {
                 buffer.writeDecimal(seconds)
             }
         }
+        for reading in sorted where reading.isExceeded {
+            buffer.writeStaticString("\r\nx-weir-quota-exceeded: ")
+            buffer.writeString(reading.policy)
+        }
     }
 
     private static func writeTightest(

@@ -85,15 +85,18 @@ struct LimitReading: Sendable {
     /// `nil` where nothing begins anew.
     let resetSeconds: Int64?
     let windowSeconds: Int64?
+    /// Use went on beyond a limit that does not refuse.
+    var isExceeded = false
 }
 
 extension LimitReading {
-    init(quota: Quota, remaining: Int64, resetSeconds: Int64, windowSeconds: Int64) {
+    init(quota: Quota, remaining: Int64, resetSeconds: Int64, windowSeconds: Int64, isExceeded: Bool = false) {
         let recurs = quota.frequency.recurs
         self.init(
             policy: quota.policy, unit: quota.unit == .tokens ? .tokens : .requests, limit: quota.amount,
-            remaining: remaining, resetSeconds: recurs ? resetSeconds : nil, windowSeconds: recurs ? windowSeconds : nil
-        )
+            remaining: remaining, resetSeconds: recurs ? resetSeconds : nil,
+            windowSeconds: recurs ? windowSeconds : nil,
+            isExceeded: isExceeded)
     }
 }
 

@@ -20,6 +20,7 @@ final class InferencePipeline: Sendable {
     let dispatch: Dispatch
     let settler: any Settler
     let estimates: TokenEstimates
+    let refusals: RefusalBuffer
     let time: any TimeSource
     let logger: Logger
     #if WEIR_FAULTS
@@ -28,9 +29,10 @@ final class InferencePipeline: Sendable {
         init(
             keys: KeyCache, routes: RouteDirectory, prices: PriceBook, rates: RateKeeper, quota: QuotaKeeper,
             claims: ClaimKeeper, dispatch: Dispatch, settler: any Settler, estimates: TokenEstimates,
-            time: any TimeSource, logger: Logger, faults: any FaultPlan
+            refusals: RefusalBuffer, time: any TimeSource, logger: Logger, faults: any FaultPlan
         ) {
             self.estimates = estimates
+            self.refusals = refusals
             self.keys = keys
             self.routes = routes
             self.prices = prices
@@ -47,9 +49,10 @@ final class InferencePipeline: Sendable {
         init(
             keys: KeyCache, routes: RouteDirectory, prices: PriceBook, rates: RateKeeper, quota: QuotaKeeper,
             claims: ClaimKeeper, dispatch: Dispatch, settler: any Settler, estimates: TokenEstimates,
-            time: any TimeSource, logger: Logger
+            refusals: RefusalBuffer, time: any TimeSource, logger: Logger
         ) {
             self.estimates = estimates
+            self.refusals = refusals
             self.keys = keys
             self.routes = routes
             self.prices = prices
@@ -86,8 +89,7 @@ final class InferencePipeline: Sendable {
             let routed = time.monotonicNanoseconds
             timings.route = routed &- authenticated
             let bound = Self.tokenBound(request, route.profile)
-            let take = try await rates.take(tokens: bound, for: principal)
-            let hold = try await hold(bound, principal, take, call, on: loop)
+            let (take, hold) = try await admit(bound, request, principal, call, on: loop)
             let held = time.monotonicNanoseconds
             timings.quota = held &- routed
             pass(.held)
@@ -174,20 +176,26 @@ final class InferencePipeline: Sendable {
     /// More than any request uses, and little enough that sums of many bounds stay within 64 bits, whatever a profile says.
     private static let tokenLimit: Int64 = 1 << 40
 
-    // MARK: hold
+    // MARK: rate limit, hold
 
-    /// Holds quota; where there is none, what was taken of the rate limits is given back, because a refused request consumes nothing.
-    private func hold(
-        _ bound: Int64, _ principal: Principal, _ take: RateTake?, _ call: InferenceCall, on loop: LoopContext
-    ) async throws(Refusal) -> Hold? {
+    /// Takes of the rate limits and holds quota. A refused request consumes nothing, and because it has no row, what decided is kept for
+    /// a while.
+    private func admit(
+        _ bound: Int64, _ request: PredictRequest, _ principal: Principal, _ call: InferenceCall, on loop: LoopContext
+    ) async throws(Refusal) -> (RateTake?, Hold?) {
+        var taken: RateTake?
         do throws(Refusal) {
+            taken = try await rates.take(tokens: bound, for: principal)
             let hold = try await quota.hold(tokens: bound, for: principal) {
                 LeaseID(call.requestID, on: loop, at: time.now)
             }
-            if let take { rates.admit(take, for: principal) }
-            return hold
+            if let taken { rates.admit(taken, for: principal) }
+            return (taken, hold)
         } catch {
-            if let take { rates.giveBack(take, for: principal) }
+            if let taken { rates.giveBack(taken, for: principal) }
+            refusals.note(
+                error, of: call.requestID, for: principal, model: request.model, at: time.now,
+                monotonicNanoseconds: time.monotonicNanoseconds)
             throw error
         }
     }

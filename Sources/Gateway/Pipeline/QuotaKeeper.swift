@@ -96,12 +96,13 @@ public final class QuotaKeeper: Sendable {
         return tenantQuota(principal.tenantID).state.withLock { state in
             let place = state.place(of: terms)
             guard let (slices, now) = state[place].book.remaining(monotonicNanoseconds: monotonic) else { return [] }
-            return slices.map { slice, remaining in
+            return slices.map { slice, remaining, isExceeded in
                 let free = state[place].freeElsewhere[slice.quota.id] ?? 0
                 return LimitReading(
                     quota: slice.quota, remaining: max(0, free + remaining),
                     resetSeconds: max(0, (slice.period.end.milliseconds(since: now) + 999) / 1_000),
-                    windowSeconds: slice.period.end.milliseconds(since: slice.period.start) / 1_000)
+                    windowSeconds: slice.period.end.milliseconds(since: slice.period.start) / 1_000,
+                    isExceeded: isExceeded)
             }
         }
     }
@@ -111,29 +112,57 @@ public final class QuotaKeeper: Sendable {
         tenantQuota(tenantID).state.withLock { $0.accounts.reduce(0) { $0 + $1.waiting.count } }
     }
 
+    /// Leases of one account that are due for renewal.
+    private struct Due: Sendable {
+        let tenant: TenantQuota
+        let place: Int
+        let leases: [LeaseID]
+    }
+
     /// Renews leases in use, gives back what is idle where it is missed, and closes idle leases; called many times in a lease's life.
+    ///
+    /// The work grows with the leases that are there, not with leases times tenants: what the database says of a lease goes to the account
+    /// that it is in.
     public func keep() async {
         let monotonic = time.monotonicNanoseconds
         let leaseNanoseconds = UInt64(configuration.leaseMilliseconds) * 1_000_000
-        var upkeep = LeaseBook.Upkeep()
+        var due: [Due] = []
+        var ended: [LeaseID] = []
         for tenant in tenants.withLock({ Array($0.values) }) {
             tenant.state.withLock { state in
                 for place in state.accounts.indices {
                     let part = state[place].book.tick(
                         monotonicNanoseconds: monotonic, idleAfterNanoseconds: leaseNanoseconds / 2,
                         renewWithinNanoseconds: leaseNanoseconds / 4 * 3)
-                    upkeep.renew += part.renew
-                    upkeep.close += part.close
+                    if !part.renew.isEmpty { due.append(Due(tenant: tenant, place: place, leases: part.renew)) }
+                    ended += part.close
                 }
             }
         }
         do throws(StoreUnavailable) {
-            if !upkeep.renew.isEmpty { try await renew(upkeep.renew) }
-            try await close(upkeep.close)
+            for part in Self.batches(of: due) { try await renew(part) }
+            try await close(ended)
         } catch {
             // The leases end by themselves and the reaper books them; admission from them ends by our own clock before that.
             logger.warning("leases could not be kept", metadata: ["cause": "\(error.cause)"])
         }
+    }
+
+    /// One statement locks all of its leases, so it must not have too many of them.
+    private static let renewalLimit = 1_000
+
+    private static func batches(of due: [Due]) -> [[Due]] {
+        var batches: [[Due]] = []
+        var room = 0
+        for part in due {
+            if room <= 0 {
+                batches.append([])
+                room = renewalLimit
+            }
+            batches[batches.count - 1].append(part)
+            room -= part.leases.count
+        }
+        return batches
     }
 
     /// In parts: while a lease is booked, this gateway's settlements wait, and at the edge of a period all tenants' leases end at once.
@@ -145,39 +174,42 @@ public final class QuotaKeeper: Sendable {
 
     private static let closeLimit = 16
 
-    private func renew(_ leases: [LeaseID]) async throws(StoreUnavailable) {
+    private func renew(_ due: [Due]) async throws(StoreUnavailable) {
         let sentAt = time.monotonicNanoseconds
-        let renewal = try await ledger.renew(leases)
+        let renewal = try await ledger.renew(due.flatMap(\.leases))
         let until = sentAt + UInt64(configuration.leaseMilliseconds) * 1_000_000
-        let lost = leases.filter { !renewal.open.contains($0) }
         var returns: [LeaseReturn] = []
-        for tenant in tenants.withLock({ Array($0.values) }) {
-            tenant.state.withLock { state in
-                for place in state.accounts.indices {
-                    state[place].book.renewed(renewal.open, untilNanoseconds: until)
-                    state[place].book.lost(lost)
-                    returns += state[place].book.surrender(renewal.scarce)
-                }
+        var giving: [Due] = []
+        for part in due {
+            let idle = part.tenant.state.withLock { state in
+                state[part.place].book.renewed(part.leases, as: renewal, untilNanoseconds: until)
             }
+            guard !idle.isEmpty else { continue }
+            returns += idle
+            giving.append(part)
         }
         guard !returns.isEmpty else { return }
         do throws(StoreUnavailable) {
             try await ledger.giveBack(returns)
         } catch {
-            retire(returns, of: tenants.withLock { Array($0.values) })
+            for part in giving {
+                part.tenant.state.withLock { state in
+                    for lease in part.leases where renewal.scarce.contains(lease) {
+                        state[part.place].book.retire(lease)
+                    }
+                }
+            }
             throw error
         }
     }
 
     /// Stops admitting from leases whose units were taken out of memory and may not have reached the database: when such a lease is closed,
     /// soon, whatever was not spent on it is free again.
-    private func retire(_ returns: [LeaseReturn], of tenants: [TenantQuota]) {
+    private func retire(_ returns: [LeaseReturn], of tenant: TenantQuota) {
         let leases = Set(returns.map(\.leaseID))
         guard !leases.isEmpty else { return }
-        for tenant in tenants {
-            tenant.state.withLock { state in
-                for place in state.accounts.indices { for lease in leases { state[place].book.retire(lease) } }
-            }
+        tenant.state.withLock { state in
+            for place in state.accounts.indices { for lease in leases { state[place].book.retire(lease) } }
         }
     }
 
@@ -294,7 +326,7 @@ public final class QuotaKeeper: Sendable {
             } catch {
                 // Whether the lease has grown is not known.
                 if let planned { tenant.state.withLock { $0[place].book.retire(planned.leaseID) } }
-                retire(offered, of: [tenant])
+                retire(offered, of: tenant)
                 return .storeAway(cause: error.cause)
             }
         }
@@ -302,7 +334,7 @@ public final class QuotaKeeper: Sendable {
             do throws(StoreUnavailable) {
                 try await ledger.giveBack(gathered)
             } catch {
-                retire(gathered, of: [tenant])
+                retire(gathered, of: tenant)
                 logger.warning("quota could not be given back", metadata: ["cause": "\(error.cause)"])
             }
         }
@@ -350,7 +382,12 @@ public final class QuotaKeeper: Sendable {
                 state[place].book.grow(request.leaseID, by: grants.map(\.slice))
             }
             if !grants.isEmpty { state.correct(to: databaseTime, monotonicNanoseconds: sentAt) }
-            for grant in grants { state[place].freeElsewhere[grant.slice.quota.id] = grant.freeAfterwards }
+            for grant in grants {
+                state[place].freeElsewhere[grant.slice.quota.id] = grant.freeAfterwards
+                guard !grant.slice.quota.mode.refuses else { continue }
+                state[place].book.told(
+                    request.leaseID, of: grant.slice.quota, settled: grant.settled, isExceeded: grant.isExceeded)
+            }
         }
     }
 }

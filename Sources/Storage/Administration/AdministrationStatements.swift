@@ -12,7 +12,7 @@ public enum AdministrationStatements {
             ReadTierQuotas.self,
             ApplyQuotas.self, RetireQuotas.self,
             ListQuotas.self, FindQuota.self, FindQuotaHolder.self, UpsertQuota.self, RestoreTierQuota.self,
-            RetireQuota.self, FindQuotaTime.self, InsertQuotaRaise.self, DescribeQuota.self,
+            RetireQuota.self, FindQuotaTime.self, InsertQuotaRaise.self, DescribeQuota.self, ListQuotaEvents.self,
             ListKeys.self, FindKey.self, InsertKey.self, ReplaceKeyDigest.self, RevokeKey.self, DescribeKey.self,
             ListTiers.self, FindTier.self, InsertTier.self, InsertTierVersion.self, InsertTierPrices.self,
             InsertTierQuotas.self,

@@ -81,6 +81,12 @@ extension AdministrationStore {
         try await change(actor) { change in try await change.raiseQuota(id, by: amount, periods: periods) }
     }
 
+    public func quotaEvents(
+        of tenantID: TenantID?, _ page: PageRequest<QuotaEventID>
+    ) async throws(AdministrationFailure) -> Page<QuotaEventRow> {
+        try await list(ListQuotaEvents(tenantID: tenantID, page: page), page)
+    }
+
     public func deleteQuota(_ id: QuotaID, by actor: AuditActor) async throws(AdministrationFailure) {
         try await change(actor) { change in try await change.deleteQuota(id) }
     }

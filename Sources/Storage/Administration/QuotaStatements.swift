@@ -2,7 +2,7 @@ internal import Domain
 internal import PostgresDriver
 
 private let quotaColumns: [PostgresType] = [
-    .uuid, .uuid, .uuid, .uuid, .text, .text, .int8, .text, .bool, .text, .int8, .timestamptz,
+    .uuid, .uuid, .uuid, .uuid, .text, .text, .int8, .text, .bool, .text, .int8, .timestamptz, .int2Array,
 ]
 
 private func quotaRow(_ row: inout PostgresRow) throws(PostgresError) -> QuotaRow {
@@ -18,12 +18,17 @@ private func quotaRow(_ row: inout PostgresRow) throws(PostgresError) -> QuotaRo
     guard let origin = QuotaRow.Origin(rawValue: try row.text()) else {
         throw row.failure(9, "is no origin of a quota")
     }
+    let raised = try row.int64()
+    let createdAt = Timestamp(try row.timestamp())
+    guard let thresholds = QuotaThresholds(try row.array(of: Int16.self)) else {
+        throw row.failure(12, "are no thresholds of a quota")
+    }
     return QuotaRow(
         id: id, tenantID: tenantID, holder: user ?? key ?? .tenant,
         rule: QuotaRule(
             unit: unit, frequency: frequency, amount: amount, mode: mode,
-            alignment: isAnchored ? .subscription : .calendar),
-        origin: origin, raised: try row.int64(), createdAt: Timestamp(try row.timestamp()))
+            alignment: isAnchored ? .subscription : .calendar, thresholds: thresholds),
+        origin: origin, raised: raised, createdAt: createdAt)
 }
 
 struct ListQuotas: PostgresStatement {
@@ -37,7 +42,7 @@ struct ListQuotas: PostgresStatement {
             (SELECT quota_id FROM quotas WHERE tenant_id = $4 AND retired_at IS NULL AND quota_id > $2::uuid ORDER BY quota_id LIMIT $3)
         )
         SELECT quota_id, q.tenant_id, q.user_id, q.key_id, q.unit, q.frequency, q.amount, q.mode, q.anchor IS NOT NULL, q.origin,
-            quota_limit(quota_id, q.amount, now()) - q.amount, q.created_at
+            quota_limit(quota_id, q.amount, now()) - q.amount, q.created_at, q.thresholds_percent
         FROM page JOIN quotas q USING (quota_id)
         ORDER BY quota_id DESC
         """
@@ -61,7 +66,7 @@ struct ListQuotas: PostgresStatement {
 struct FindQuota: PostgresStatement {
     static let sql = """
         SELECT quota_id, q.tenant_id, q.user_id, q.key_id, q.unit, q.frequency, q.amount, q.mode, q.anchor IS NOT NULL, q.origin,
-            quota_limit(quota_id, q.amount, now()) - q.amount, q.created_at
+            quota_limit(quota_id, q.amount, now()) - q.amount, q.created_at, q.thresholds_percent
         FROM quotas q WHERE quota_id = $1 AND retired_at IS NULL FOR UPDATE
         """
     static let parameters: [PostgresType] = [.uuid]
@@ -98,15 +103,17 @@ struct FindQuotaHolder: PostgresStatement {
 /// Gives the quota of this holder, unit and frequency these values; answers its id.
 struct UpsertQuota: PostgresStatement {
     static let sql = """
-        INSERT INTO quotas AS o (quota_id, tenant_id, user_id, key_id, unit, frequency, amount, mode, anchor, origin)
+        INSERT INTO quotas AS o (quota_id, tenant_id, user_id, key_id, unit, frequency, amount, mode, anchor, origin, thresholds_percent)
         SELECT $1, $2, $3, $4, $5, $6, $7, $8, CASE $9 WHEN 'subscription' THEN coalesce(
-            (SELECT starts_at FROM subscriptions WHERE tenant_id = $2 AND ends_at IS NULL), clock_timestamp()) END, 'override'
+            (SELECT starts_at FROM subscriptions WHERE tenant_id = $2 AND ends_at IS NULL), clock_timestamp()) END, 'override', $10
         ON CONFLICT (tenant_id, user_id, key_id, unit, frequency) DO UPDATE SET amount = EXCLUDED.amount, mode = EXCLUDED.mode,
             anchor = CASE WHEN EXCLUDED.anchor IS NOT NULL THEN coalesce(o.anchor, EXCLUDED.anchor) END, origin = 'override',
-            retired_at = NULL
+            retired_at = NULL, thresholds_percent = EXCLUDED.thresholds_percent
         RETURNING quota_id
         """
-    static let parameters: [PostgresType] = [.uuid, .uuid, .uuid, .uuid, .text, .text, .int8, .text, .text]
+    static let parameters: [PostgresType] = [
+        .uuid, .uuid, .uuid, .uuid, .text, .text, .int8, .text, .text, .int2Array,
+    ]
     static let columns: [PostgresType] = [.uuid]
 
     let id: QuotaID
@@ -122,6 +129,7 @@ struct UpsertQuota: PostgresStatement {
         binds.append(quota.rule.amount)
         binds.append(quota.rule.mode.rawValue)
         binds.append(quota.rule.alignment.rawValue)
+        binds.append(quota.rule.thresholds.percents)
     }
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> QuotaID { QuotaID(try row.uuid()) }
@@ -130,7 +138,7 @@ struct UpsertQuota: PostgresStatement {
 /// Makes a tenant's quota the tier's again; changes no row where the tier has none such.
 struct RestoreTierQuota: PostgresStatement {
     static let sql = """
-        UPDATE quotas q SET amount = r.amount, mode = r.mode, origin = 'tier',
+        UPDATE quotas q SET amount = r.amount, mode = r.mode, origin = 'tier', thresholds_percent = r.thresholds_percent,
             anchor = CASE r.alignment WHEN 'subscription' THEN coalesce(q.anchor, s.starts_at) END
         FROM subscriptions s JOIN tier_quotas r ON r.tier_version_id = s.tier_version_id
         WHERE q.quota_id = $1 AND q.user_id IS NULL AND q.key_id IS NULL AND s.tenant_id = q.tenant_id AND s.ends_at IS NULL
@@ -206,7 +214,7 @@ struct InsertQuotaRaise: PostgresStatement {
 struct DescribeQuota: PostgresStatement {
     static let sql = """
         SELECT jsonb_build_object('quota_id', q.quota_id, 'user_id', q.user_id, 'key_id', q.key_id, 'unit', q.unit,
-            'frequency', q.frequency, 'amount', q.amount, 'mode', q.mode, 'anchor', q.anchor, 'origin', q.origin,
+            'frequency', q.frequency, 'amount', q.amount, 'mode', q.mode, 'anchor', q.anchor, 'origin', q.origin, 'thresholds_percent', q.thresholds_percent,
             'raises', (SELECT coalesce(jsonb_agg(jsonb_build_object('amount', r.amount, 'starts_at', r.starts_at, 'ends_at', r.ends_at)
                 ORDER BY r.raise_id), '[]') FROM quota_raises r WHERE r.quota_id = q.quota_id AND r.ends_at > now()))
         FROM quotas q

@@ -72,10 +72,10 @@ struct InsertSubscription: PostgresStatement {
 
 struct ReadTierQuotas: PostgresStatement {
     static let sql = """
-        SELECT unit, frequency, amount, mode, alignment FROM tier_quotas WHERE tier_version_id = $1 ORDER BY unit, frequency
+        SELECT unit, frequency, amount, mode, alignment, thresholds_percent FROM tier_quotas WHERE tier_version_id = $1 ORDER BY unit, frequency
         """
     static let parameters: [PostgresType] = [.uuid]
-    static let columns: [PostgresType] = [.text, .text, .int8, .text, .text]
+    static let columns: [PostgresType] = [.text, .text, .int8, .text, .text, .int2Array]
 
     let tierVersionID: TierVersionID
 
@@ -89,7 +89,11 @@ struct ReadTierQuotas: PostgresStatement {
         guard let alignment = QuotaAlignment(rawValue: try row.text()) else {
             throw row.failure(4, "is no alignment of a quota")
         }
-        return QuotaRule(unit: unit, frequency: frequency, amount: amount, mode: mode, alignment: alignment)
+        guard let thresholds = QuotaThresholds(try row.array(of: Int16.self)) else {
+            throw row.failure(5, "are no thresholds of a quota")
+        }
+        return QuotaRule(
+            unit: unit, frequency: frequency, amount: amount, mode: mode, alignment: alignment, thresholds: thresholds)
     }
 }
 
@@ -97,18 +101,19 @@ struct ReadTierQuotas: PostgresStatement {
 /// the subscription keeps its first one's start, so that going to and fro between tiers begins no new period.
 struct ApplyQuotas: PostgresStatement {
     static let sql = """
-        INSERT INTO quotas AS o (quota_id, tenant_id, unit, frequency, amount, mode, anchor)
+        INSERT INTO quotas AS o (quota_id, tenant_id, unit, frequency, amount, mode, anchor, thresholds_percent)
         SELECT q.id, $1, q.unit, q.frequency, q.amount, q.mode,
-            CASE q.alignment WHEN 'subscription' THEN s.starts_at END
-        FROM unnest($2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[])
-            AS q (id, unit, frequency, amount, mode, alignment)
+            CASE q.alignment WHEN 'subscription' THEN s.starts_at END, string_to_array(q.thresholds, ',')::smallint[]
+        FROM unnest($2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[])
+            AS q (id, unit, frequency, amount, mode, alignment, thresholds)
         JOIN subscriptions s ON s.tenant_id = $1 AND s.ends_at IS NULL
         ON CONFLICT (tenant_id, user_id, key_id, unit, frequency) DO UPDATE SET amount = EXCLUDED.amount, mode = EXCLUDED.mode,
-            anchor = CASE WHEN EXCLUDED.anchor IS NOT NULL THEN coalesce(o.anchor, EXCLUDED.anchor) END, retired_at = NULL
+            anchor = CASE WHEN EXCLUDED.anchor IS NOT NULL THEN coalesce(o.anchor, EXCLUDED.anchor) END, retired_at = NULL,
+            thresholds_percent = EXCLUDED.thresholds_percent
             WHERE o.origin = 'tier'
         """
     static let parameters: [PostgresType] = [
-        .uuid, .uuidArray, .textArray, .textArray, .int8Array, .textArray, .textArray,
+        .uuid, .uuidArray, .textArray, .textArray, .int8Array, .textArray, .textArray, .textArray,
     ]
 
     let tenantID: TenantID
@@ -122,6 +127,7 @@ struct ApplyQuotas: PostgresStatement {
         binds.append(quotas.map(\.rule.amount))
         binds.append(quotas.map(\.rule.mode.rawValue))
         binds.append(quotas.map(\.rule.alignment.rawValue))
+        binds.append(quotas.map(\.rule.thresholds.text))
     }
 }
 

@@ -5,7 +5,7 @@ private let tierColumns: [PostgresType] =
     [
         .text, .text, .timestamptz, .uuid, .int4, .text, .text, .int8, .timestamptz, .textArray, .textArray, .textArray,
         .textArray,
-        .textArray, .int8Array, .textArray, .textArray,
+        .textArray, .int8Array, .textArray, .textArray, .textArray,
     ] + rateLimitColumns
 
 private func tierRow(_ row: inout PostgresRow) throws(PostgresError) -> TierRow {
@@ -48,14 +48,17 @@ private func quotas(_ row: inout PostgresRow) throws(PostgresError) -> [QuotaRul
     let amounts = try row.array(of: Int64.self)
     let modes = try row.array(of: String.self)
     let alignments = try row.array(of: String.self)
+    let thresholds = try row.array(of: String.self)
     var quotas: [QuotaRule] = []
     for index in units.indices {
         guard let unit = QuotaUnit(rawValue: units[index]), let frequency = Frequency(rawValue: frequencies[index]),
-            let mode = QuotaMode(rawValue: modes[index]), let alignment = QuotaAlignment(rawValue: alignments[index])
+            let mode = QuotaMode(rawValue: modes[index]), let alignment = QuotaAlignment(rawValue: alignments[index]),
+            let marks = QuotaThresholds(text: thresholds[index])
         else { throw row.failure(12, "holds a quota that this build cannot read") }
         quotas.append(
             QuotaRule(
-                unit: unit, frequency: frequency, amount: amounts[index], mode: mode, alignment: alignment))
+                unit: unit, frequency: frequency, amount: amounts[index], mode: mode, alignment: alignment,
+                thresholds: marks))
     }
     return quotas
 }
@@ -72,7 +75,7 @@ struct ListTiers: PostgresStatement {
         )
         SELECT t.code, t.name, t.created_at, v.tier_version_id, v.version, v.state, v.currency, v.base_fee_micros, v.created_at,
             p.meters, p.models, p.unit_prices, q.units, q.frequencies, q.amounts, q.modes,
-            q.alignments, l.scopes, l.units, l.amounts, l.bursts
+            q.alignments, q.thresholds, l.scopes, l.units, l.amounts, l.bursts
         FROM page JOIN tiers t ON t.code = page.code
         CROSS JOIN LATERAL (
             SELECT * FROM tier_versions v WHERE v.tier_code = t.code AND v.state <> 'draft'
@@ -89,7 +92,8 @@ struct ListTiers: PostgresStatement {
                 coalesce(array_agg(frequency ORDER BY unit, frequency), '{}') AS frequencies,
                 coalesce(array_agg(amount ORDER BY unit, frequency), '{}') AS amounts,
                 coalesce(array_agg(mode ORDER BY unit, frequency), '{}') AS modes,
-                coalesce(array_agg(alignment ORDER BY unit, frequency), '{}') AS alignments
+                coalesce(array_agg(alignment ORDER BY unit, frequency), '{}') AS alignments,
+                coalesce(array_agg(array_to_string(thresholds_percent, ',') ORDER BY unit, frequency), '{}') AS thresholds
             FROM tier_quotas WHERE tier_version_id = v.tier_version_id
         ) q
         CROSS JOIN LATERAL (
@@ -119,7 +123,7 @@ struct FindTier: PostgresStatement {
     static let sql = """
         SELECT t.code, t.name, t.created_at, v.tier_version_id, v.version, v.state, v.currency, v.base_fee_micros, v.created_at,
             p.meters, p.models, p.unit_prices, q.units, q.frequencies, q.amounts, q.modes,
-            q.alignments, l.scopes, l.units, l.amounts, l.bursts
+            q.alignments, q.thresholds, l.scopes, l.units, l.amounts, l.bursts
         FROM tiers t
         CROSS JOIN LATERAL (
             SELECT * FROM tier_versions v WHERE v.tier_code = t.code AND v.state <> 'draft'
@@ -136,7 +140,8 @@ struct FindTier: PostgresStatement {
                 coalesce(array_agg(frequency ORDER BY unit, frequency), '{}') AS frequencies,
                 coalesce(array_agg(amount ORDER BY unit, frequency), '{}') AS amounts,
                 coalesce(array_agg(mode ORDER BY unit, frequency), '{}') AS modes,
-                coalesce(array_agg(alignment ORDER BY unit, frequency), '{}') AS alignments
+                coalesce(array_agg(alignment ORDER BY unit, frequency), '{}') AS alignments,
+                coalesce(array_agg(array_to_string(thresholds_percent, ',') ORDER BY unit, frequency), '{}') AS thresholds
             FROM tier_quotas WHERE tier_version_id = v.tier_version_id
         ) q
         CROSS JOIN LATERAL (
@@ -209,11 +214,14 @@ struct InsertTierPrices: PostgresStatement {
 
 struct InsertTierQuotas: PostgresStatement {
     static let sql = """
-        INSERT INTO tier_quotas (tier_version_id, unit, frequency, amount, mode, alignment)
-        SELECT $1, q.unit, q.frequency, q.amount, q.mode, q.alignment
-        FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[]) AS q (unit, frequency, amount, mode, alignment)
+        INSERT INTO tier_quotas (tier_version_id, unit, frequency, amount, mode, alignment, thresholds_percent)
+        SELECT $1, q.unit, q.frequency, q.amount, q.mode, q.alignment, string_to_array(q.thresholds, ',')::smallint[]
+        FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[])
+            AS q (unit, frequency, amount, mode, alignment, thresholds)
         """
-    static let parameters: [PostgresType] = [.uuid, .textArray, .textArray, .int8Array, .textArray, .textArray]
+    static let parameters: [PostgresType] = [
+        .uuid, .textArray, .textArray, .int8Array, .textArray, .textArray, .textArray,
+    ]
 
     let tierVersionID: TierVersionID
     let quotas: [QuotaRule]
@@ -225,6 +233,7 @@ struct InsertTierQuotas: PostgresStatement {
         binds.append(quotas.map(\.amount))
         binds.append(quotas.map(\.mode.rawValue))
         binds.append(quotas.map(\.alignment.rawValue))
+        binds.append(quotas.map(\.thresholds.text))
     }
 }
 
@@ -248,7 +257,7 @@ struct DescribeTierVersion: PostgresStatement {
                 'unit_price', p.unit_price::text) ORDER BY p.meter, p.model), '[]')
                 FROM tier_prices p WHERE p.tier_version_id = v.tier_version_id),
             'quotas', (SELECT coalesce(jsonb_agg(jsonb_build_object('unit', q.unit, 'frequency', q.frequency, 'amount', q.amount,
-                'mode', q.mode, 'alignment', q.alignment) ORDER BY q.unit, q.frequency), '[]')
+                'mode', q.mode, 'alignment', q.alignment, 'thresholds_percent', q.thresholds_percent) ORDER BY q.unit, q.frequency), '[]')
                 FROM tier_quotas q WHERE q.tier_version_id = v.tier_version_id),
             'rate_limits', (SELECT coalesce(jsonb_agg(jsonb_build_object('scope', l.scope, 'unit', l.unit, 'amount', l.amount,
                 'burst', l.burst) ORDER BY l.scope, l.unit), '[]')

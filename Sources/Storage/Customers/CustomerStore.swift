@@ -46,6 +46,10 @@ public struct CustomerStore: CustomerRecords {
         }
     }
 
+    public func refusal(of id: RequestID, tenantID: TenantID) async throws(StoreUnavailable) -> RefusalRecord? {
+        try await read(ReadRefusal(id: id, tenantID: tenantID), as: tenantID).first
+    }
+
     private func read<S: PostgresStatement>(_ statement: S, as tenantID: TenantID) async throws(StoreUnavailable) -> [S
         .Row]
     {
@@ -110,14 +114,14 @@ struct ReadUsage: PostgresStatement {
     }
 }
 
-/// Settled is what closed leases booked and what the ledger says of open ones; held is the rest of the open leases. More can be spent on a
-/// lease of a soft quota than it holds; then the rest is nothing.
+/// Settled is what closed leases booked and what the ledger says of open ones; held is the rest of the open leases. A gateway of an earlier
+/// release can spend more on a lease of a soft quota than it holds; then the rest is nothing.
 struct ReadQuotaStates: PostgresStatement {
     static let sql = """
         SELECT q.quota_id, q.unit, q.frequency, quota_limit(q.quota_id, q.amount, w.period_start), q.mode,
             CASE WHEN q.user_id IS NOT NULL THEN 'user' WHEN q.key_id IS NOT NULL THEN 'key' ELSE 'tenant' END, q.anchor,
-            coalesce(p.settled, 0) + open.spent, coalesce(p.held, 0) - open.used
-        FROM unnest($2, $3) AS w (quota_id, period_start)
+            coalesce(p.settled, 0) + open.spent, coalesce(p.held, 0) - open.used, q.thresholds_percent, crossed.percents, crossed.times
+        FROM unnest($2, $3) WITH ORDINALITY AS w (quota_id, period_start, number)
         JOIN quotas q ON q.quota_id = w.quota_id AND q.tenant_id = $1
         LEFT JOIN quota_periods p ON p.quota_id = w.quota_id AND p.period_start = w.period_start
         CROSS JOIN LATERAL (
@@ -131,9 +135,17 @@ struct ReadQuotaStates: PostgresStatement {
                 GROUP BY l.lease_id, s.granted
             ) o
         ) open
+        CROSS JOIN LATERAL (
+            SELECT coalesce(array_agg(e.threshold_percent ORDER BY e.threshold_percent), '{}') AS percents,
+                coalesce(array_agg(e.crossed_at ORDER BY e.threshold_percent), '{}') AS times
+            FROM quota_events e WHERE e.tenant_id = $1 AND e.quota_id = w.quota_id AND e.period_start = w.period_start
+        ) crossed
+        ORDER BY w.number
         """
     static let parameters: [PostgresType] = [.uuid, .uuidArray, .timestamptzArray]
-    static let columns: [PostgresType] = [.uuid, .text, .text, .int8, .text, .text, .timestamptz, .int8, .int8]
+    static let columns: [PostgresType] = [
+        .uuid, .text, .text, .int8, .text, .text, .timestamptz, .int8, .int8, .int2Array, .int2Array, .timestamptzArray,
+    ]
 
     let tenantID: TenantID
     let periods: [(QuotaID, Period)]
@@ -154,9 +166,14 @@ struct ReadQuotaStates: PostgresStatement {
         let anchor = try row.optionalTimestamp().map { Timestamp($0) }
         let settled = try row.int64()
         let held = try row.int64()
-        guard let unit, let frequency, let mode, let level else { return nil }
+        let thresholds = QuotaThresholds(try row.array(of: Int16.self))
+        let percents = try row.array(of: Int16.self)
+        let times = try row.array(of: PostgresTimestamp.self)
+        guard let unit, let frequency, let mode, let level, let thresholds else { return nil }
         let quota = Quota(
             id: id, unit: unit, frequency: frequency, amount: amount, mode: mode, level: level, anchor: anchor)
-        return QuotaState(quota: quota, settled: settled, held: held)
+        return QuotaState(
+            quota: quota, settled: settled, held: held, thresholds: thresholds,
+            crossed: zip(percents, times).map { QuotaState.Crossing(percent: $0, at: Timestamp($1)) })
     }
 }

@@ -33,6 +33,51 @@ public struct HousekeepingStore: Housekeeping {
         Int(try await first(RemoveExpiredKeys(limit: Int32(clamping: limit))) ?? 0)
     }
 
+    public func lookAtQuotas() async throws(StoreUnavailable) -> [QuotaStanding] {
+        do throws(PostgresError) {
+            return try await pool.execute(
+                LookAtQuotas(pauseMilliseconds: Self.pauseMilliseconds, sweepMilliseconds: Self.sweepMilliseconds))
+        } catch {
+            throw StoreUnavailable(error)
+        }
+    }
+
+    /// Between two looks, whichever processes make them.
+    private static let pauseMilliseconds: Int64 = 900
+    /// Between two looks at all running periods.
+    private static let sweepMilliseconds: Int64 = 60_000
+
+    public func raiseEvents(_ standings: [QuotaStanding]) async throws(StoreUnavailable) -> [QuotaEvent] {
+        var generator = SystemRandomNumberGenerator()
+        var due: [QuotaEvent] = []
+        for standing in standings {
+            for percent in standing.dueThresholds {
+                due.append(QuotaEvent(standing, thresholdPercent: percent, using: &generator))
+            }
+        }
+        let exceeded = standings.filter(\.isExceeded)
+        guard !due.isEmpty || !exceeded.isEmpty else { return [] }
+        do throws(PostgresError) {
+            let (written, _) = try await pool.pipeline(
+                InsertQuotaEvents(events: due), NoteExceededUse(standings: exceeded))
+            let times = Dictionary(written.map { ($0.id, $0.at) }, uniquingKeysWith: { first, _ in first })
+            return due.compactMap { event in times[event.id].map { event.raised(at: $0) } }
+        } catch {
+            throw StoreUnavailable(error)
+        }
+    }
+
+    public func removeClosedLeases(keepHours: Int, limit: Int) async throws(StoreUnavailable) -> Int {
+        Int(
+            try await first(
+                RemoveClosedLeases(keepHours: Int32(clamping: keepHours), limit: Int32(clamping: limit))) ?? 0)
+    }
+
+    public func removeRefusals(keepHours: Int, limit: Int) async throws(StoreUnavailable) -> Int {
+        Int(
+            try await first(RemoveRefusals(keepHours: Int32(clamping: keepHours), limit: Int32(clamping: limit))) ?? 0)
+    }
+
     private func first<S: PostgresStatement>(_ statement: S) async throws(StoreUnavailable) -> S.Row? {
         do throws(PostgresError) {
             return try await pool.execute(statement).first
@@ -102,6 +147,7 @@ public enum StatementCatalog {
         ReapLease.self,
         EnsurePartitions.self,
         FindStrayRows.self, InspectServer.self, InspectSchema.self, ClaimKey.self, RenewClaims.self, ReleaseClaim.self,
-        SettleClaimedBatch.self, RemoveExpiredKeys.self,
+        SettleClaimedBatch.self, RemoveExpiredKeys.self, LookAtQuotas.self, InsertQuotaEvents.self,
+        NoteExceededUse.self, RemoveClosedLeases.self, InsertRefusals.self, ReadRefusal.self, RemoveRefusals.self,
     ]
 }

@@ -42,7 +42,9 @@ public struct LeaseStore: QuotaLedger {
             grants.append(
                 LeaseAnswer.Grant(
                     slice: Lease.Slice(quota: quota, period: want.period, granted: granted),
-                    freeAfterwards: max(0, numbers.amount - numbers.settled - numbers.held - granted)))
+                    freeAfterwards: numbers.freeAfterwards(granted, mode: quota.mode),
+                    settled: numbers.settled,
+                    isExceeded: !quota.mode.refuses && max(numbers.settled, numbers.usedSeen) > numbers.amount))
         }
         // Without quotas there is no row, and no period whose end the time could decide.
         return .granted(grants, at: rows.first?.at ?? Timestamp(microsecondsSince1970: 0))
@@ -53,7 +55,10 @@ public struct LeaseStore: QuotaLedger {
             let rows = try await pool.execute(
                 RenewLeases(leases: leases, gatewayID: gatewayID, leaseMilliseconds: leaseMilliseconds))
             return LeaseRenewal(
-                open: Set(rows.map(\.leaseID)), scarce: Set(rows.filter(\.isScarce).map(\.leaseID)))
+                open: Set(rows.map(\.leaseID)), scarce: Set(rows.filter(\.isScarce).map(\.leaseID)),
+                exceeded: Dictionary(
+                    rows.filter { !$0.exceeded.isEmpty }.map { ($0.leaseID, Set($0.exceeded)) },
+                    uniquingKeysWith: { first, _ in first }))
         } catch {
             throw StoreUnavailable(error)
         }
@@ -85,6 +90,15 @@ struct TakeLease: PostgresStatement {
             let amount: Int64
             let settled: Int64
             let held: Int64
+            /// What the watch has seen used, if that was beyond the limit; see `quota_periods`.
+            let usedSeen: Int64
+
+            /// Where the limit does not refuse, more can be held than there is; the next reader of the number subtracts what is not used.
+            func freeAfterwards(_ granted: Int64, mode: QuotaMode) -> Int64 {
+                let free = amount.subtractingReportingOverflow(settled).partialValue
+                    .subtractingReportingOverflow(held).partialValue.subtractingReportingOverflow(granted).partialValue
+                return mode.refuses ? max(0, free) : free
+            }
         }
 
         let outcome: String
@@ -94,14 +108,16 @@ struct TakeLease: PostgresStatement {
     }
 
     static let sql = """
-        SELECT outcome, quota, granted, amount, settled, held, at
-        FROM take_lease($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+        SELECT t.outcome, t.quota, t.granted, t.amount, t.settled, t.held, p.used_seen, t.at
+        FROM take_lease($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) t
+        LEFT JOIN unnest($6, $7) AS w (quota_id, period_start) ON w.quota_id = t.quota
+        LEFT JOIN quota_periods p ON p.quota_id = w.quota_id AND p.period_start = w.period_start
         """
     static let parameters: [PostgresType] = [
         .uuid, .bool, .uuid, .uuid, .int8, .uuidArray, .timestamptzArray, .timestamptzArray, .int8Array, .int8Array,
         .uuidArray, .uuidArray, .int8Array,
     ]
-    static let columns: [PostgresType] = [.text, .uuid, .int8, .int8, .int8, .int8, .timestamptz]
+    static let columns: [PostgresType] = [.text, .uuid, .int8, .int8, .int8, .int8, .int8, .timestamptz]
 
     let request: LeaseRequest
     let gatewayID: GatewayID
@@ -130,16 +146,19 @@ struct TakeLease: PostgresStatement {
         let amount = try row.optionalInt64()
         let settled = try row.optionalInt64()
         let held = try row.optionalInt64()
+        // A period that this very statement made is not seen by the join, and nothing was used in it.
+        let usedSeen = try row.optionalInt64() ?? 0
         var numbers: Answer.Numbers?
         if let quota, let amount, let settled, let held {
             numbers = Answer.Numbers(
-                quotaID: QuotaID(quota), granted: granted, amount: amount, settled: settled, held: held)
+                quotaID: QuotaID(quota), granted: granted, amount: amount, settled: settled, held: held,
+                usedSeen: usedSeen)
         }
         return Answer(outcome: outcome, numbers: numbers, at: Timestamp(try row.timestamp()))
     }
 }
 
-/// Moves the end of open leases, and tells of which quotas less is free than the lease has of them.
+/// Moves the end of open leases, and tells of which quotas less is free than the lease has of them, and which are known to be exceeded.
 struct RenewLeases: PostgresStatement {
     static let sql = """
         WITH mine AS MATERIALIZED (
@@ -156,11 +175,17 @@ struct RenewLeases: PostgresStatement {
             JOIN quota_periods p ON p.quota_id = s.quota_id AND p.period_start = s.period_start
             JOIN quotas q ON q.quota_id = s.quota_id
             WHERE s.lease_id = r.lease_id AND q.mode = 'hard'
-                AND quota_limit(q.quota_id, q.amount, p.period_start) - p.settled - p.held < s.granted)
+                AND quota_limit(q.quota_id, q.amount, p.period_start) - p.settled - p.held < s.granted),
+            ARRAY(
+                SELECT s.quota_id FROM quota_lease_slices s
+                JOIN quota_periods p ON p.quota_id = s.quota_id AND p.period_start = s.period_start
+                JOIN quotas q ON q.quota_id = s.quota_id
+                WHERE s.lease_id = r.lease_id AND q.mode <> 'hard'
+                    AND greatest(p.settled, p.used_seen) > quota_limit(q.quota_id, q.amount, p.period_start))
         FROM renewed r
         """
     static let parameters: [PostgresType] = [.uuidArray, .uuid, .int8]
-    static let columns: [PostgresType] = [.uuid, .bool]
+    static let columns: [PostgresType] = [.uuid, .bool, .uuidArray]
 
     let leases: [LeaseID]
     let gatewayID: GatewayID
@@ -172,8 +197,16 @@ struct RenewLeases: PostgresStatement {
         binds.append(leaseMilliseconds)
     }
 
-    static func row(from row: inout PostgresRow) throws(PostgresError) -> (leaseID: LeaseID, isScarce: Bool) {
-        (LeaseID(try row.uuid()), try row.bool())
+    struct Answer: Sendable {
+        let leaseID: LeaseID
+        let isScarce: Bool
+        let exceeded: [QuotaID]
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> Answer {
+        Answer(
+            leaseID: LeaseID(try row.uuid()), isScarce: try row.bool(),
+            exceeded: try row.array(of: PostgresUUID.self).map { QuotaID($0) })
     }
 }
 

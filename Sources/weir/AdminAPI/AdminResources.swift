@@ -55,6 +55,14 @@ struct AdminQuota: Codable, Sendable, Equatable {
     let mode: String
     /// Left out where the server decides.
     var alignment: String?
+    /// Left out where the server decides.
+    var thresholdsPercent: [Int16]?
+
+    /// The short form, as on the command line.
+    var text: String {
+        "\(unit)/\(frequency)=\(amount):\(mode)" + (alignment.map { ":\($0)" } ?? "")
+            + (thresholdsPercent.map { ":" + $0.map(String.init).joined(separator: ",") } ?? "")
+    }
 }
 
 struct AdminRateLimit: Codable, Sendable, Equatable {
@@ -95,6 +103,20 @@ struct AdminQuotaRow: Decodable, Sendable {
     let alignment: String
     let origin: String
     let raised: Int64
+    /// `nil` from a server that knows no thresholds.
+    let thresholdsPercent: [Int16]?
+}
+
+struct AdminQuotaEvent: Decodable, Sendable {
+    let id: String
+    let tenantId: String
+    let policy: String
+    let mode: String
+    let thresholdPercent: Int
+    let used: Int64
+    let limit: Int64
+    let periodStart: String
+    let crossedAt: String?
 }
 
 struct AdminTier: Decodable, Sendable {

@@ -3,25 +3,29 @@ import ArgumentParser
 struct QuotasCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "quotas",
-        abstract: "List, set, raise and delete the quotas of a tenant, its users and its keys.",
+        abstract:
+            "List, set, raise and delete the quotas of a tenant, its users and its keys, and list the thresholds they crossed.",
         discussion: """
             Every gateway follows a change within a second.
 
             Examples:
               weir quotas set 0195a3bf-30c4-7a52-bb10-6d7e8f901a2b tokens/month=5000000
               weir quotas set 0195a3bf-30c4-7a52-bb10-6d7e8f901a2b requests/day=1000 --key 0195a3c0-1111-7a52-bb10-6d7e8f901a2b
+              weir quotas set 0195a3bf-30c4-7a52-bb10-6d7e8f901a2b tokens/month=5000000:pay_as_you_go:calendar:80,100,200
+              weir quotas events --tenant 0195a3bf-30c4-7a52-bb10-6d7e8f901a2b
               weir quotas raise 0195a3c1-2222-7a52-bb10-6d7e8f901a2b 1000000 --periods 2
             """,
-        subcommands: [List.self, Set.self, Raise.self, Delete.self])
+        subcommands: [List.self, Set.self, Raise.self, Delete.self, Events.self])
 
     static func table(_ quotas: [AdminQuotaRow]) -> String {
         var table = TextTable([
-            "id", "level", "of", "unit", "frequency", "amount", "raised", "mode", "alignment", "origin",
+            "id", "level", "of", "unit", "frequency", "amount", "raised", "mode", "alignment", "thresholds", "origin",
         ])
         for quota in quotas {
             table.add([
                 quota.id, quota.level, quota.userId ?? quota.keyId ?? quota.tenantId, quota.unit, quota.frequency,
                 String(quota.amount), quota.raised == 0 ? "" : "+\(quota.raised)", quota.mode, quota.alignment,
+                (quota.thresholdsPercent ?? []).map(String.init).joined(separator: ","),
                 quota.origin,
             ])
         }
@@ -47,7 +51,7 @@ struct QuotasCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Set a quota, in the place of the tier's or of one that was set before.")
         @Argument(help: "The tenant's id.") var tenant: String
-        @Argument(help: ArgumentHelp("The quota.", valueName: "unit/frequency=amount[:mode[:alignment]]"))
+        @Argument(help: ArgumentHelp("The quota.", valueName: "unit/frequency=amount[:mode[:alignment[:percents]]]"))
         var quota: String
         @Option(help: ArgumentHelp("The user whose quota it is.", valueName: "id")) var user: String?
         @Option(help: ArgumentHelp("The key whose quota it is.", valueName: "id")) var key: String?
@@ -61,6 +65,7 @@ struct QuotasCommand: AsyncParsableCommand {
             let amount: Int64
             let mode: String
             let alignment: String?
+            let thresholdsPercent: [Int16]?
         }
 
         func validate() throws {
@@ -73,7 +78,7 @@ struct QuotasCommand: AsyncParsableCommand {
             let rule = try TierWords.quota(quota)
             return Body(
                 userId: user, keyId: key, unit: rule.unit, frequency: rule.frequency, amount: rule.amount,
-                mode: rule.mode, alignment: rule.alignment)
+                mode: rule.mode, alignment: rule.alignment, thresholdsPercent: rule.thresholdsPercent)
         }
 
         func run() async throws {
@@ -112,6 +117,32 @@ struct QuotasCommand: AsyncParsableCommand {
 
         func run() async throws {
             try await admin.send(AdminRequest(.delete, ["quotas", id])) { _ in "The quota \(id) is no longer set." }
+        }
+    }
+
+    struct Events: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "List the thresholds that use has crossed, newest first.")
+        @Option(help: ArgumentHelp("Of this tenant alone.", valueName: "id")) var tenant: String?
+        @OptionGroup var page: PageOptions
+        @OptionGroup var admin: AdminOptions
+
+        func run() async throws {
+            let query = page.query + [("tenant", tenant)]
+            try await admin.send(AdminRequest(.get, ["quotas", "events"], query: query)) { answer in
+                let list = try answer.decoded(AdminPage<AdminQuotaEvent>.self)
+                page.mention(list)
+                var table = TextTable([
+                    "crossed at", "tenant", "policy", "mode", "threshold", "used", "limit", "period",
+                ])
+                for event in list.data {
+                    table.add([
+                        event.crossedAt ?? "", event.tenantId, event.policy, event.mode, "\(event.thresholdPercent)%",
+                        String(event.used), String(event.limit), event.periodStart,
+                    ])
+                }
+                return table.text
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ struct TiersCommand: AsyncParsableCommand {
             table.add([
                 tier.code, tier.name, String(tier.version.number), tier.version.currency,
                 tier.version.prices.map { "\($0.meter):\($0.model)=\($0.unitPrice)" }.joined(separator: " "),
-                tier.version.quotas.map { "\($0.unit)/\($0.frequency)=\($0.amount):\($0.mode)" }.joined(separator: " "),
+                tier.version.quotas.map(\.text).joined(separator: " "),
                 (tier.version.rateLimits ?? []).map(\.text).joined(separator: " "),
             ])
         }
@@ -56,8 +56,8 @@ struct TiersCommand: AsyncParsableCommand {
         @Option(
             name: .customLong("quota"), parsing: .singleValue,
             help: ArgumentHelp(
-                "A limit, as in requests/minute=600 or tokens/month=1000000:soft.",
-                valueName: "unit/frequency=amount[:mode]"))
+                "A limit, as in requests/minute=600, tokens/month=1000000:soft or tokens/month=1000000:pay_as_you_go:calendar:80,100,200.",
+                valueName: "unit/frequency=amount[:mode[:alignment[:percents]]]"))
         var quotas: [String] = []
         @OptionGroup var limits: RateLimitOptions
         @OptionGroup var admin: AdminOptions
@@ -116,21 +116,23 @@ enum TierWords {
             meter: names[0], model: names.count == 2 ? names[1] : PriceSheet.anyModel, unitPrice: String(sides[1]))
     }
 
-    /// `unit/frequency=amount[:mode[:alignment]]`; the server knows which units, frequencies, modes and alignments there are.
+    /// `unit/frequency=amount[:mode[:alignment[:percents]]]`; the server knows which units, frequencies, modes and alignments there are.
     static func quota(_ text: String) throws -> AdminQuota {
         let sides = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         let names = sides[0].split(separator: "/", omittingEmptySubsequences: false).map(String.init)
         let values =
             sides.count == 2 ? sides[1].split(separator: ":", omittingEmptySubsequences: false).map(String.init) : []
-        guard names.count == 2, names.allSatisfy({ !$0.isEmpty }), (1...3).contains(values.count),
-            let amount = Int64(values[0]), amount >= 0, values.allSatisfy({ !$0.isEmpty })
+        guard names.count == 2, names.allSatisfy({ !$0.isEmpty }), (1...4).contains(values.count),
+            let amount = Int64(values[0]), amount >= 0, values.allSatisfy({ !$0.isEmpty }),
+            let thresholds = values.count > 3 ? QuotaThresholds(text: values[3]) : .standard
         else {
             throw ValidationError(
-                "--quota \(text): expected unit/frequency=amount[:mode[:alignment]], as in requests/minute=600 or tokens/month=1000000:soft"
+                "--quota \(text): expected unit/frequency=amount[:mode[:alignment[:percents]]], as in requests/minute=600, tokens/month=1000000:soft or tokens/month=5000:soft:calendar:80,100"
             )
         }
         return AdminQuota(
             unit: names[0], frequency: names[1], amount: amount, mode: values.count > 1 ? values[1] : "hard",
-            alignment: values.count > 2 ? values[2] : nil)
+            alignment: values.count > 2 ? values[2] : nil,
+            thresholdsPercent: values.count > 3 ? thresholds.percents : nil)
     }
 }

@@ -243,6 +243,7 @@ paths:
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
+            x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
             Cache-Control: { $ref: '#/components/headers/NoStore' }
           content:
@@ -319,6 +320,7 @@ paths:
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
+            x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
             Cache-Control: { $ref: '#/components/headers/NoStore' }
           content:
@@ -470,6 +472,10 @@ paths:
                     period_start: '2026-02-28T23:00:00Z'
                     period_end: '2026-03-31T22:00:00Z'
                     time_zone: Europe/Berlin
+                    thresholds:
+                      - { percent: 50, crossed_at: '2026-03-14T09:26:53.589Z' }
+                      - { percent: 80 }
+                      - { percent: 100 }
                 rate_limits:
                   - policy: rpm
                     scope: tenant
@@ -611,7 +617,8 @@ paths:
       summary: Why a request was admitted or blocked, and how its charge comes about
       description: >-
         Needs the scope `read`. Names the quotas that admitted the request, what was held for it, and every line of its
-        charge with quantity, unit price and exact amount; the sum is rounded once.
+        charge with quantity, unit price and exact amount; the sum is rounded once. For a request that was refused with 429,
+        on whichever gateway, it names the numbers that decided, from about a second after it.
       parameters:
         - { $ref: '#/components/parameters/RequestIdInPath' }
       responses:
@@ -760,6 +767,12 @@ components:
         What is left (`r`) and the seconds until the limit begins anew (`t`), if it does, the tightest limit first.
       schema: { type: string }
       example: '"tokens-month";r=409233;t=86400'
+    QuotaExceeded:
+      description: >-
+        A quota that does not refuse and whose limit has been passed in this period, by its policy; the field occurs once for
+        each. Left out where there is none. It can be a few seconds late where the use was another gateway's.
+      schema: { type: string }
+      example: tokens-month
     LimitRequests:
       description: Requests in the period of the tightest quota or rate limit of requests. Left out where there is none.
       schema: { type: integer, format: int64, minimum: 0 }
@@ -1284,8 +1297,10 @@ components:
     Frequency: { type: string, enum: [minute, hour, day, week, month, quarter, year, none] }
     QuotaMode:
       type: string
-      description: '`hard` is refused at the limit, `soft` is only counted.'
-      enum: [hard, soft]
+      description: >-
+        `hard` is refused at the limit. `soft` is only counted. `pay_as_you_go` goes on beyond the limit, which is what the
+        price includes; what lies beyond it is overage.
+      enum: [hard, soft, pay_as_you_go]
     QuotaLevel:
       type: string
       description: Whose use is counted. A request has to pass the quotas of its key, of the key's user and of the tenant.
@@ -1301,7 +1316,7 @@ components:
       required:
         [
           policy, level, unit, frequency, alignment, mode, limit, settled, held, available, period_id, period_start,
-          time_zone,
+          time_zone, thresholds,
         ]
       properties:
         policy:
@@ -1329,6 +1344,26 @@ components:
           description: Left out for the frequency `none`, whose period has no end.
           $ref: '#/components/schemas/Instant'
         time_zone: { $ref: '#/components/schemas/TimeZone' }
+        thresholds:
+          type: array
+          description: The percentages of the limit at which an event is raised, ascending.
+          items:
+            type: object
+            required: [percent]
+            properties:
+              percent: { type: integer, minimum: 1, maximum: 1000 }
+              crossed_at:
+                description: When it was seen to be crossed in this period, within a few seconds of it. Left out where it was not.
+                $ref: '#/components/schemas/Instant'
+        included:
+          description: What the price includes. Of `pay_as_you_go` alone.
+          $ref: '#/components/schemas/Count'
+        overage:
+          description: What was used beyond that. Of `pay_as_you_go` alone.
+          $ref: '#/components/schemas/Count'
+        over:
+          description: What was used beyond the limit. Of `soft` alone.
+          $ref: '#/components/schemas/Count'
     QuotaReport:
       type: object
       required: [object, data, rate_limits]
@@ -1374,16 +1409,19 @@ components:
 
     RequestExplanation:
       type: object
-      required: [object, request_id, status, admission, failure, charge]
+      required: [object, request_id, status, admission, failure, charge, refusal]
       properties:
         object: { type: string, const: request_explanation }
         request_id: { $ref: '#/components/schemas/RequestId' }
-        status: { $ref: '#/components/schemas/RequestStatus' }
+        status:
+          description: As in the list of requests, or `refused` for one that a quota or a rate limit refused.
+          type: string
+          enum: [queued, processing, completed, failed, cancelled, expired, refused]
         admission:
           description: What admitted it; null where nothing was held.
           oneOf:
             - type: object
-              required: [held_tokens, lease_id, policies]
+              required: [held_tokens, lease_id, lease_kept, policies]
               properties:
                 held_tokens:
                   type: integer
@@ -1391,6 +1429,11 @@ components:
                   minimum: 0
                   description: The most tokens that it could have been charged.
                 lease_id: { type: [string, 'null'], description: The lease that it was charged to. }
+                lease_kept:
+                  type: boolean
+                  description: >-
+                    False where the lease's record has been removed, two days after it was closed unless the installation
+                    says otherwise. `policies` is empty then; the charge is told for ever.
                 policies:
                   type: array
                   items: { $ref: '#/components/schemas/AdmittingPolicy' }
@@ -1421,6 +1464,33 @@ components:
                 exact_amount: { type: [string, 'null'], description: The sum before its one rounding. }
                 cost_micros: { type: [integer, 'null'], format: int64 }
             - type: 'null'
+        refusal:
+          description: >-
+            The numbers that refused it; null for a request that was not refused. Kept for two days unless the installation
+            says otherwise, and of many refusals in one second only of the first ones.
+          oneOf:
+            - { $ref: '#/components/schemas/RefusalNumbers' }
+            - type: 'null'
+    RefusalNumbers:
+      type: object
+      required: [refused_at, model, policy, unit, limit, remaining, requested]
+      properties:
+        refused_at: { $ref: '#/components/schemas/Instant' }
+        model: { $ref: '#/components/schemas/ModelName' }
+        policy: { type: string, examples: [tokens-month, key-rpm] }
+        unit: { type: string, enum: [requests, tokens, concurrency] }
+        limit: { type: integer, format: int64 }
+        settled: { type: integer, format: int64, description: Of a quota alone. }
+        held: { type: integer, format: int64, description: Of a quota alone. }
+        remaining: { type: integer, format: int64 }
+        requested: { type: integer, format: int64, description: The most that it could have used. }
+        retry_after_ms: { type: integer, format: int64, description: Left out where waiting did not help. }
+        period_start:
+          description: Of a quota that begins anew.
+          $ref: '#/components/schemas/Instant'
+        period_end:
+          description: Of a quota that begins anew.
+          $ref: '#/components/schemas/Instant'
     AdmittingPolicy:
       type: object
       required: [policy, unit, mode, limit, granted, period_start]
@@ -1435,6 +1505,12 @@ components:
           description: What the gateway had taken for this request and others together.
         period_start: { $ref: '#/components/schemas/Instant' }
         period_end: { $ref: '#/components/schemas/Instant' }
+        part:
+          type: string
+          enum: [included, overage]
+          description: >-
+            Whether the request lies within the limit or beyond it. Of modes that go on beyond the limit, and left out where
+            it cannot be told: where use has passed the limit and the request may lie on either side.
     ChargeLine:
       type: object
       required: [meter, quantity, unit_price, amount]
@@ -1482,6 +1558,16 @@ components:
               requested: { type: integer, format: int64 }
               room: { $ref: '#/components/schemas/QuotaRoom' }
               resets_at: { $ref: '#/components/schemas/Instant' }
+              overage:
+                type: integer
+                format: int64
+                minimum: 0
+                description: How many of the units would lie beyond what the price includes. Of `pay_as_you_go` alone.
+              over:
+                type: integer
+                format: int64
+                minimum: 0
+                description: How many of the units would lie beyond the limit. Of `soft` alone.
     QuotaRoom:
       type: string
       enum: [free, held, none]

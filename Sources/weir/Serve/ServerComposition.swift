@@ -31,7 +31,8 @@ enum ServerComposition {
             ControlRefresh(
                 keys: base.keys, routes: base.routes, watch: base.watch, events: base.listener.events, logger: logger))
         if settings.roles.contains(.jobs) {
-            services += StoreJobs.all(HousekeepingStore(pool: pools.jobs), logger: logger)
+            services += StoreJobs.all(
+                HousekeepingStore(pool: pools.jobs), keepHours: settings.explainHours, time: base.time, logger: logger)
         }
         services.append(
             SettlementService(settler: base.settler, graceMilliseconds: Int64(settings.graceSeconds) * 1_000))
@@ -42,6 +43,7 @@ enum ServerComposition {
             ClaimService(claims: base.claims, everyMilliseconds: Int64(settings.leaseSeconds) * 250))
         services.append(
             RateService(rates: base.rates, everyMilliseconds: Int64(settings.rateLeaseMilliseconds) / 4))
+        services.append(RefusalService(refusals: base.refusals, store: base.refusalStore, logger: logger))
         if settings.roles.contains(.admin) {
             services.append(
                 AdminComposition.make(

@@ -17,6 +17,8 @@ struct ServerParts: Sendable {
     let rates: RateKeeper
     let quota: QuotaKeeper
     let claims: ClaimKeeper
+    let refusals = RefusalBuffer()
+    let refusalStore: any RefusalStore
     let settler: SettlementWriters
     let workers: WorkerClient
     let redis: RedisClient?
@@ -63,6 +65,7 @@ struct ServerParts: Sendable {
         claims = ClaimKeeper(
             store: ClaimStore(pool: pools.claims, gatewayID: gatewayID, claimMilliseconds: leaseMilliseconds),
             logger: logger)
+        refusalStore = RefusalTable(pool: pools.writer)
         rates = Self.rates(settings, redis: redis, gatewayID: gatewayID, time: time, logger: logger)
 
         settler = try SettlementWriters(settings: settings, gatewayID: gatewayID, time: time, logger: logger)
@@ -99,6 +102,7 @@ struct ServerParts: Sendable {
             backend: WorkerBackend(client: workers),
             settler: settler,
             records: records, health: health, time: time)
+        parts.refusals = refusals
         #if WEIR_FAULTS
             parts.faults = EnvironmentFaults(ProcessInfo.processInfo.environment)
         #endif

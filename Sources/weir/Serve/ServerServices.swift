@@ -94,6 +94,23 @@ struct RateService: Service {
     }
 }
 
+/// Writes what refused requests, twice a second while the process serves and once more at its end.
+struct RefusalService: Service {
+    let refusals: RefusalBuffer
+    let store: any RefusalStore
+    let logger: Logger
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                await refusals.flush(to: store, logger: logger)
+                try? await Task.sleep(nanoseconds: 500_000_000)
+            }
+        }
+        await refusals.flush(to: store, logger: logger)
+    }
+}
+
 /// Ends the settlement writers once nothing in front of them is serving any more.
 struct SettlementService: Service {
     let settler: SettlementWriters

@@ -68,6 +68,9 @@ enum SettingsCatalog {
             "WEIR_LEASE_SECONDS", .integer(1...3_600), default: "10",
             "Seconds that a gateway may spend a slice of quota before it must renew it."),
         Setting(
+            "WEIR_EXPLAIN_HOURS", .integer(1...87_600), default: "48",
+            "Hours that closed leases and refusals are kept to explain requests."),
+        Setting(
             "WEIR_RATE_LEASE_MS", .integer(500...60_000), default: "2000",
             "Milliseconds that a gateway may use what it holds of a rate limit without saying so."),
     ]

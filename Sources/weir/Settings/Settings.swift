@@ -19,6 +19,7 @@ struct Settings: Sendable {
     let settlementQueueLimit: Int
     let leaseSeconds: Int
     let rateLeaseMilliseconds: Int
+    let explainHours: Int
     let cacheDefaultSeconds: Int
     let cacheMaximumSeconds: Int
     let inferenceTimeoutMilliseconds: Int
@@ -82,6 +83,7 @@ struct Settings: Sendable {
         settlementQueueLimit = reader.number("WEIR_SETTLEMENT_QUEUE_LIMIT")
         leaseSeconds = reader.number("WEIR_LEASE_SECONDS")
         rateLeaseMilliseconds = reader.number("WEIR_RATE_LEASE_MS")
+        explainHours = reader.number("WEIR_EXPLAIN_HOURS")
         cacheDefaultSeconds = reader.cacheDefaultSeconds
         cacheMaximumSeconds = reader.number("CACHE_MAX_TTL")
         inferenceTimeoutMilliseconds = reader.number("INFERENCE_TIMEOUT_SECONDS")
