@@ -10,11 +10,12 @@ import Testing
 struct AdminUnderTest: Sendable {
     let administration = FakeAdministration()
     var metrics: (@Sendable () -> String)? = { "weir_up 1\n" }
+    var replicas: @Sendable () -> [ReplicaReading] = { [] }
 
     var parts: AdminServer.Parts {
         AdminServer.Parts(
             administration: administration, authenticator: FakeAuthenticator(), prices: FakePrices(), metrics: metrics,
-            isAllowed: { $0.host == "127.0.0.1" || $0.host == "::1" }, time: FixedTime())
+            isAllowed: { $0.host == "127.0.0.1" || $0.host == "::1" }, replicas: replicas, time: FixedTime())
     }
 
     /// Sends one request through the router, without a server around it.
