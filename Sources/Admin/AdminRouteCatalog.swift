@@ -23,9 +23,11 @@ public enum AdminRouteCatalog {
         case listQuotaEvents
         case listModels
         case createModel
+        case setDelivery
         case listRoutes
         case setRoute
         case deleteRoute
+        case listReplicas
         case getAllUsage
         case getTenantUsage
         case listAudit
@@ -72,9 +74,11 @@ public enum AdminRouteCatalog {
         Entry(.listQuotaEvents, "GET", "/admin/v1/quotas/events", .admin, paging.union(["tenant"])),
         Entry(.listModels, "GET", "/admin/v1/models", .operator, paging),
         Entry(.createModel, "POST", "/admin/v1/models", .operator),
+        Entry(.setDelivery, "PUT", "/admin/v1/models/{model}/delivery", .operator),
         Entry(.listRoutes, "GET", "/admin/v1/routes", .operator, paging),
         Entry(.setRoute, "PUT", "/admin/v1/routes/{model}", .operator),
         Entry(.deleteRoute, "DELETE", "/admin/v1/routes/{model}", .operator),
+        Entry(.listReplicas, "GET", "/admin/v1/replicas", .operator),
         Entry(.getAllUsage, "GET", "/admin/v1/usage", .read, reporting),
         Entry(.getTenantUsage, "GET", "/admin/v1/tenants/{id}/usage", .read, reporting),
         Entry(.listAudit, "GET", "/admin/v1/audit", .admin, paging.union(["tenant_id", "action"])),

@@ -28,18 +28,21 @@ public struct AdminServer: Sendable {
         public let metrics: (@Sendable () -> String)?
         /// Which workers a route may name.
         public let isAllowed: @Sendable (WorkerAddress) -> Bool
+        /// How the replicas are.
+        public let replicas: @Sendable () -> [ReplicaReading]
         public let time: any TimeSource
 
         public init(
             administration: any Administration, authenticator: any AdminAuthenticator, prices: any PriceSource,
             metrics: (@Sendable () -> String)?, isAllowed: @escaping @Sendable (WorkerAddress) -> Bool,
-            time: any TimeSource
+            replicas: @escaping @Sendable () -> [ReplicaReading] = { [] }, time: any TimeSource
         ) {
             self.administration = administration
             self.authenticator = authenticator
             self.prices = prices
             self.metrics = metrics
             self.isAllowed = isAllowed
+            self.replicas = replicas
             self.time = time
         }
     }
@@ -139,6 +142,8 @@ struct AdminRouter: Sendable {
         case .listQuotaEvents: return quotas.events
         case .listModels: return models.list
         case .createModel: return models.create
+        case .setDelivery: return models.setDelivery
+        case .listReplicas: return ReplicasEndpoint(readings: parts.replicas).list
         case .listRoutes: return routes.list
         case .setRoute: return routes.set
         case .deleteRoute: return routes.delete

@@ -14,8 +14,6 @@ public struct GatewayServer: Sendable {
         /// 0 takes any free port.
         public var port = 8_080
         public var maximumBodyBytes = 1_048_576
-        public var connectTimeoutMilliseconds: Int64 = 1_000
-        public var inferenceTimeoutMilliseconds: Int64 = 30_000
         public var headTimeoutMilliseconds: Int64 = 10_000
         public var bodyTimeoutMilliseconds: Int64 = 30_000
         public var idleTimeoutMilliseconds: Int64 = 75_000
@@ -128,11 +126,7 @@ public struct GatewayServer: Sendable {
         }
     #endif
 
-    private var dispatch: Dispatch {
-        Dispatch(
-            backend: parts.backend, connectMilliseconds: configuration.connectTimeoutMilliseconds,
-            totalMilliseconds: configuration.inferenceTimeoutMilliseconds)
-    }
+    private var dispatch: Dispatch { Dispatch(backend: parts.backend, time: parts.time) }
 
     private func handlers(
         pipeline: InferencePipeline, loops: LoopContexts

@@ -10,7 +10,7 @@ internal import Synchronization
 /// its own pool for this reason, and there is no lock between them.
 ///
 /// One attempt per call, with a single exception: if a connection that has answered before is closed without a byte of
-/// an answer, the request is sent once more on a fresh connection. Everything else is the caller's to decide;
+/// an answer, and the request is safe to repeat, it is sent once more on a fresh connection. Everything else is the caller's to decide;
 /// ``WorkerFailure/isSafeToRetry`` says what a repetition risks.
 ///
 /// Must be shut down: until then its connections keep it alive.

@@ -171,10 +171,10 @@ final class WorkerConnection: ChannelInboundHandler {
     /// The connection has closed before the answer was complete.
     private func ended(_ cut: Exchange) {
         abandon()
-        if !hasResponseByte, hasAnswered, !cut.hasRetried {
+        if !hasResponseByte, hasAnswered, !cut.hasRetried, cut.request.isSafeToRepeat {
             // The worker closed an idle connection while the request was under way. RFC 9110 section 9.2.2 leaves this
-            // retry of a POST to a client that knows its request to bear repetition, as an inference does. The place of
-            // the old connection goes to the new one, ahead of those who wait.
+            // retry of a POST to a client that knows its request to bear repetition, as an inference does. The total
+            // deadline goes on. The place of the old connection goes to the new one, ahead of those who wait.
             cut.hasRetried = true
             cut.connection = nil
             return pool.open(for: cut, now: .now())

@@ -20,6 +20,8 @@ public struct WorkerRequest: Sendable {
     /// W3C Trace Context. A value that could break out of its header line is left out, as that document asks.
     public var traceParent: String?
     public var traceState: String?
+    /// Whether the request may reach a worker twice: if not, it is not sent again where a kept connection turns out to be closed.
+    public var isSafeToRepeat: Bool
 
     public init(
         method: Method = .post,
@@ -28,7 +30,8 @@ public struct WorkerRequest: Sendable {
         contentType: String = "application/json",
         requestID: String,
         traceParent: String? = nil,
-        traceState: String? = nil
+        traceState: String? = nil,
+        isSafeToRepeat: Bool = true
     ) {
         self.method = method
         self.path = path
@@ -37,6 +40,7 @@ public struct WorkerRequest: Sendable {
         self.requestID = requestID
         self.traceParent = traceParent
         self.traceState = traceState
+        self.isSafeToRepeat = isSafeToRepeat
     }
 
     /// Whether a path may be a request target: starts with `/`, at most 2,048 bytes, visible ASCII and no fragment.

@@ -10,13 +10,14 @@ import Testing
 struct AdminUnderTest: Sendable {
     let administration = FakeAdministration()
     var metrics: (@Sendable () -> String)? = { "weir_up 1\n" }
+    var replicas: @Sendable () -> [ReplicaReading] = { [] }
 
     var parts: AdminServer.Parts { parts(time: FixedTime()) }
 
     func parts(time: any TimeSource) -> AdminServer.Parts {
         AdminServer.Parts(
             administration: administration, authenticator: FakeAuthenticator(), prices: FakePrices(), metrics: metrics,
-            isAllowed: { $0.host == "127.0.0.1" || $0.host == "::1" }, time: time)
+            isAllowed: { $0.host == "127.0.0.1" || $0.host == "::1" }, replicas: replicas, time: time)
     }
 
     /// Sends one request through the router, without a server around it.

@@ -207,6 +207,59 @@ struct TierModelAndRouteTests {
         #expect(answer.locations == ["/version/prices/0/unit_price"])
     }
 
+    @Test("how a model's replicas are called is set whole, and shown")
+    func setDelivery() async throws {
+        let answer = try await admin.send(
+            "PUT", "/admin/v1/models/iris/delivery", key: "operator",
+            body:
+                #"{"balancing": "weighted", "safe_to_repeat": false, "probe_path": "/up", "attempts": 2, "total_ms": null}"#
+        )
+        #expect(answer.status == 200)
+        let set = try #require(admin.administration.last.model)
+        #expect(
+            set.delivery
+                == DeliverySettings(
+                    balancing: .weighted, isSafeToRepeat: false, probePath: "/up", numbers: [.attempts: 2]))
+        #expect(
+            answer.json["delivery"]["attempts"] == .number("2")
+                && answer.json["delivery"]["balancing"].text == "weighted")
+        #expect(answer.json["delivery"]["safe_to_repeat"] == .bool(false))
+    }
+
+    @Test(
+        "a setting that cannot be is refused",
+        arguments: [
+            (#"{"balancing": "random"}"#, "/balancing"), (#"{"attempts": 0}"#, "/attempts"),
+            (#"{"attempts": 6}"#, "/attempts"), (#"{"safe_to_repeat": "yes"}"#, "/safe_to_repeat"),
+            (#"{"probe_path": "up"}"#, "/probe_path"), (#"{"probe_path": "/a\r\nb: c"}"#, "/probe_path"),
+            (#"{"timeout_ms": 5}"#, "/timeout_ms"), (#"{"hedge_after_ms": 1.5}"#, "/hedge_after_ms"),
+        ])
+    func badDelivery(body: String, location: String) async throws {
+        let answer = try await admin.send("PUT", "/admin/v1/models/iris/delivery", body: body)
+        #expect((400...422).contains(answer.status) && answer.locations == [location])
+        #expect(admin.administration.last.calls.isEmpty)
+    }
+
+    @Test("the states of replicas are shown as the gateway says them")
+    func replicas() async throws {
+        var admin = AdminUnderTest()
+        let replica = Replica(
+            address: WorkerAddress(host: "10.0.0.1", port: 9_000), workerProtocol: .oip, weight: 3, version: "2")
+        admin.replicas = {
+            [
+                ReplicaReading(
+                    model: "iris", replica: replica, condition: .ejected, outstanding: 7, latencyMicroseconds: 1_500,
+                    sharePercent: 40, consecutiveFailures: 5, ejectedUntil: Timestamp(rfc3339: "2026-03-01T00:00:00Z"))
+            ]
+        }
+        let answer = try await admin.send("GET", "/admin/v1/replicas", key: "operator")
+        #expect(answer.status == 200)
+        let item = answer.json["data"][0]
+        #expect(item["state"].text == "ejected" && item["address"].text == "10.0.0.1:9000")
+        #expect(item["outstanding"] == .number("7") && item["share_percent"] == .number("40"))
+        #expect(item["ejected_until"].text?.hasPrefix("2026-03-01T00:00:00") == true)
+    }
+
     @Test("a tier that cannot be is refused")
     func badTier() async throws {
         let price = #"{"meter": "request", "model": "*", "unit_price": "1"}"#

@@ -191,6 +191,16 @@ final class FakeAdministration: Administration {
         return model
     }
 
+    func setDelivery(of model: String, _ settings: DeliverySettings, by actor: AuditActor)
+        async throws(AdministrationFailure) -> ModelProfile
+    {
+        let profile = ModelProfile(
+            name: model, version: "1", featureCount: nil, fixedTokensPerRequest: 1, maximumOutputTokens: 1,
+            delivery: settings)
+        try note("setDelivery \(model)", actor) { $0.model = profile }
+        return profile
+    }
+
     func models(_ page: PageRequest<String>) async throws(AdministrationFailure) -> Page<ModelProfile> {
         try self.page(
             "models", page,

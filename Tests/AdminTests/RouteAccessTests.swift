@@ -30,6 +30,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
         case .setQuota: #"{"unit": "tokens", "frequency": "month", "amount": 5}"#
         case .raiseQuota: #"{"amount": 5}"#
         case .createModel: #"{"name": "iris"}"#
+        case .setDelivery: #"{"attempts": 2}"#
         case .setRoute: #"{"replicas": [{"address": "127.0.0.1:9000", "protocol": "oip"}]}"#
         default: nil
         }
@@ -46,7 +47,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
     /// Whether the route reads a body.
     var takesBody: Bool { body != nil }
     /// Whether the route asks the store for anything.
-    var asksStore: Bool { entry.operation != .getMetrics }
+    var asksStore: Bool { ![.getMetrics, .listReplicas].contains(entry.operation) }
 
     func send(to admin: AdminUnderTest, key: String? = "admin") async throws -> Answer {
         try await admin.send(entry.method, path, key: key, body: body)
@@ -81,7 +82,13 @@ struct RouteAccessTests {
     @Test(
         "scopes are as written down",
         arguments: [
-            ("operator", ["getMetrics", "listModels", "createModel", "listRoutes", "setRoute", "deleteRoute"]),
+            (
+                "operator",
+                [
+                    "getMetrics", "listModels", "createModel", "setDelivery", "listRoutes", "setRoute", "deleteRoute",
+                    "listReplicas",
+                ]
+            ),
             ("pricing", ["listTiers", "createTier"]), ("read", ["getAllUsage", "getTenantUsage"]), ("predict", []),
             ("billing", []),
             ("admin", Set(AdminRouteCatalog.Operation.allCases.map(\.rawValue))),

@@ -223,9 +223,11 @@ import Testing
         #expect(parts.settler.settlements.count == 1)
     }
 
-    @Test("a worker that cannot be reached is passed over once, and a timeout is not tried again")
+    @Test("a worker that cannot be reached is passed over, and a timeout is tried again only where that is safe")
     func secondReplica() async throws {
-        let route = Installation.route(replicas: [9_001, 9_002, 9_003].map { Installation.replica($0) })
+        let replicas = [9_001, 9_002, 9_003].map { Installation.replica($0) }
+        let route = Installation.route(
+            replicas: replicas, delivery: DeliverySettings(isSafeToRepeat: false, numbers: [.attempts: 2]))
         let parts = await Installation(route: route)
         parts.backend.fail(.unreachable(cause: "refused"))
         #expect(prediction(try await run(parts)) != nil)
@@ -238,6 +240,9 @@ import Testing
         slow.backend.fail(.timeout(cause: "slow"))
         #expect(refusal(try await run(slow))?.code == .upstreamTimeout)
         #expect(slow.backend.calls.count == 1, "the work may have been done")
+        let safe = await Installation(route: Installation.route(replicas: replicas))
+        safe.backend.fail(.timeout(cause: "slow"))
+        #expect(prediction(try await run(safe)) != nil && safe.backend.calls.count == 2)
     }
 
     @Test("replicas are drawn by weight, and weight zero ends nothing")

@@ -31,6 +31,7 @@ struct Installation: Sendable {
     let rates: RateKeeper
     let quota: QuotaKeeper
     let routes: RouteDirectory
+    let deliveries: DeliveryDirectory
     let prices: PriceBook
     /// A key with every scope of a customer.
     let key: APIKey
@@ -58,12 +59,12 @@ struct Installation: Sendable {
 
     static func route(
         replicas: [Replica] = [replica()], features: Int? = 4, fixed: Int64 = 10, output: Int64 = 50,
-        counting: TokenCounting = .worker
+        counting: TokenCounting = .worker, delivery: DeliverySettings = .none
     ) -> ModelRoute {
         ModelRoute(
             profile: ModelProfile(
                 name: "iris", version: "1", featureCount: features, fixedTokensPerRequest: fixed,
-                maximumOutputTokens: output, tokenCounting: counting),
+                maximumOutputTokens: output, tokenCounting: counting, delivery: delivery),
             replicas: replicas)
     }
 
@@ -106,7 +107,8 @@ struct Installation: Sendable {
         configuration.waitingLimit = waitingLimit
         quota = QuotaKeeper(ledger: ledger, configuration: configuration, time: time, logger: Self.logger)
         rates = Self.rates(sharedRates, time: time)
-        routes = RouteDirectory(source: routeSource, logger: Self.logger)
+        deliveries = DeliveryDirectory(defaults: DeliveryPolicy(), time: time, logger: Self.logger)
+        routes = RouteDirectory(source: routeSource, deliveries: deliveries, logger: Self.logger)
         prices = PriceBook(source: priceSource)
         var random = SystemRandomNumberGenerator()
         key = APIKey(environment: .live, using: &random)
@@ -149,7 +151,7 @@ struct Installation: Sendable {
     var pipeline: InferencePipeline {
         InferencePipeline(
             keys: keys, routes: routes, prices: prices, rates: rates, quota: quota, claims: claims,
-            dispatch: Dispatch(backend: backend, connectMilliseconds: 1_000, totalMilliseconds: 30_000),
+            dispatch: Dispatch(backend: backend, time: time),
             settler: settler, estimates: TokenEstimates(), refusals: RefusalBuffer(), time: time,
             logger: Self.logger, faults: NoFaults())
     }

@@ -33,9 +33,10 @@ struct Calling: Sendable {
     func send(
         _ body: String = "{}", path: String = "/predict", to address: WorkerAddress? = nil,
         deadlines: WorkerDeadlines = patient,
-        requestID: String = "request-1"
+        requestID: String = "request-1", isSafeToRepeat: Bool = true
     ) async throws(WorkerFailure) -> WorkerReply {
-        let request = WorkerRequest(path: path, body: ByteBuffer(string: body), requestID: requestID)
+        let request = WorkerRequest(
+            path: path, body: ByteBuffer(string: body), requestID: requestID, isSafeToRepeat: isSafeToRepeat)
         return try await client.send(request, to: address ?? worker.address, deadlines: deadlines, on: eventLoop)
     }
 

@@ -19,6 +19,36 @@ struct WorkerConnectionTests {
         }
     }
 
+    @Test("a request that must not be repeated is not sent again on a fresh connection")
+    func staleUnsafe() async throws {
+        let script: ScriptedWorker.Script = { $0.connection == 0 && $0.number == 1 ? [.close] : [.send(ok)] }
+        try await withWorker(script: script) { calling in
+            _ = try await calling.send("first")
+            await #expect(throws: WorkerFailure.closedBeforeResponse) {
+                try await calling.send("second", isSafeToRepeat: false)
+            }
+            #expect(calling.worker.record.received.map(\.body) == ["first", "second"])
+        }
+    }
+
+    @Test("the second attempt has only what is left of the total time")
+    func staleDeadline() async throws {
+        let script: ScriptedWorker.Script = { received in
+            received.number == 0 && received.connection == 0 ? [.send(ok)] : received.connection == 0 ? [.close] : []
+        }
+        try await withWorker(script: script) { calling in
+            _ = try await calling.send("first")
+            let deadlines = WorkerDeadlines(
+                connectMilliseconds: 5_000, firstByteMilliseconds: 20_000, totalMilliseconds: 2_000)
+            let began = ContinuousClock.now
+            await #expect(throws: WorkerFailure.totalTimeout) {
+                try await calling.send("second", deadlines: deadlines)
+            }
+            #expect(ContinuousClock.now - began < .seconds(15))
+            #expect(calling.worker.record.received.map(\.connection) == [0, 0, 1])
+        }
+    }
+
     @Test("a reset counts as a stale connection too")
     func staleReset() async throws {
         let script: ScriptedWorker.Script = { $0.connection == 0 && $0.number == 1 ? [.reset] : [.send(ok)] }

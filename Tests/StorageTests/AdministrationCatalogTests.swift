@@ -160,6 +160,51 @@ struct AdministrationCatalogTests {
         }
     }
 
+    @Test("how replicas are called is set whole, and both the list and the gateway read every setting as it was set")
+    func setDelivery() async throws {
+        try await AdministrationHarness.with { harness in
+            _ = try await harness.store.registerModel(model(), by: .system)
+            var settings = DeliverySettings(balancing: .leastLatency, isSafeToRepeat: false, probePath: "/up?a=b")
+            // Different from each other, so that no two columns can be taken for one another.
+            for (index, number) in DeliverySettings.Number.allCases.enumerated() {
+                settings.numbers[number] = min(max(number.range.lowerBound, Int64(index) + 2), number.range.upperBound)
+            }
+            settings.numbers[.attempts] = 5
+            let set = try await harness.store.setDelivery(of: "iris", settings, by: .system)
+            #expect(set.delivery == settings)
+            let listed = try await harness.store.models(PageRequest(limit: 10)).elements
+            #expect(listed.map(\.delivery) == [settings])
+            let snapshot = try await harness.asRole("weir_directory") { pool in
+                await RouteStore(pool: pool, redis: nil, isAllowed: { _ in true }, logger: AdministrationHarness.logger)
+                    .load()
+            }
+            #expect(snapshot.table["iris"]?.profile.delivery == settings)
+            let cleared = try await harness.store.setDelivery(of: "iris", .none, by: .system)
+            #expect(cleared == model())
+            let unknown = await refusal { _ = try await harness.store.setDelivery(of: "nobody", .none, by: .system) }
+            #expect(unknown?.code == .notFound)
+        }
+    }
+
+    @Test("the registry accepts what the rules accept, and nothing beside it")
+    func deliveryBounds() async throws {
+        try await AdministrationHarness.with { harness in
+            _ = try await harness.store.registerModel(model(), by: .system)
+            for number in DeliverySettings.Number.allCases {
+                for value in [number.range.lowerBound, number.range.upperBound] {
+                    _ = try await harness.store.setDelivery(
+                        of: "iris", DeliverySettings(numbers: [number: value]), by: .system)
+                }
+                for value in [number.range.lowerBound - 1, number.range.upperBound + 1] {
+                    await #expect(throws: (any Error).self, "\(number) \(value)") {
+                        try await harness.store.setDelivery(
+                            of: "iris", DeliverySettings(numbers: [number: value]), by: .system)
+                    }
+                }
+            }
+        }
+    }
+
     @Test("a route is replaced whole, and the gateway reads it with TLS, weight, protocol and version")
     func setRoute() async throws {
         try await AdministrationHarness.with { harness in

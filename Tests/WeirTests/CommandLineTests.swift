@@ -137,6 +137,26 @@ struct CommandLineTests {
         #expect(raise.id == "q" && raise.amount == 5 && raise.periods == 1)
     }
 
+    @Test("how replicas are called is said in words of the registry")
+    func deliveryWords() throws {
+        func body(_ arguments: String...) throws -> [String: DeliveryWord]? {
+            try (Weir.parseAsRoot(["models", "delivery", "iris"] + arguments) as? ModelDeliveryCommand)?.body()
+        }
+        #expect(
+            try body("attempts=2", "balancing=least_latency", "safe_to_repeat=false", "probe_path=/a=b")
+                == [
+                    "attempts": .number(2), "balancing": .text("least_latency"), "safe_to_repeat": .boolean(false),
+                    "probe_path": .text("/a=b"),
+                ])
+        #expect(try body() == [:])
+        for wrong in [
+            "attempts", "attempts=0", "attempts=x", "balancing=best", "safe_to_repeat=1", "probe_path=up", "x=1",
+        ] {
+            #expect(throws: (any Error).self, "\(wrong)") { try body(wrong) }
+        }
+        #expect(throws: (any Error).self) { try body("attempts=1", "attempts=2") }
+    }
+
     @Test("workers of a route may carry weights, and may be IPv6")
     func routeWords() throws {
         let command = try #require(

@@ -39,6 +39,19 @@ struct ModelsEndpoint: Sendable {
     }
 }
 
+extension ModelsEndpoint {
+    /// `/admin/v1/models/{model}/delivery`: how its replicas are called.
+    func setDelivery(_ call: AdminCall) async throws -> Response {
+        guard let name = call.context.parameters.get("model"), ModelName.isValid(name.utf8) else {
+            throw Refusal(.notFound, "There is no such model.")
+        }
+        let input = try await RequestBodyReader.object(call, fields: DeliveryInput.fields)
+        let settings = DeliveryInput.read(input)
+        try input.problems.check()
+        return try .json(ModelAnswer(try await administration.setDelivery(of: name, settings, by: call.actor)))
+    }
+}
+
 private struct ModelAnswer: Encodable {
     let name: String
     let version: String
@@ -47,9 +60,10 @@ private struct ModelAnswer: Encodable {
     let maximumOutputTokens: Int64
     let tokenCounting: String
     let bytesPerToken: Int64
+    let delivery: DeliveryAnswer
 
     enum CodingKeys: String, CodingKey {
-        case name, version
+        case name, version, delivery
         case featureCount = "feature_count"
         case fixedTokensPerRequest = "fixed_tokens_per_request"
         case maximumOutputTokens = "maximum_output_tokens"
@@ -65,5 +79,6 @@ private struct ModelAnswer: Encodable {
         maximumOutputTokens = model.maximumOutputTokens
         tokenCounting = model.tokenCounting.rawValue
         bytesPerToken = model.bytesPerToken
+        delivery = DeliveryAnswer(settings: model.delivery)
     }
 }

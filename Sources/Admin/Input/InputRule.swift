@@ -134,6 +134,15 @@ extension InputRule where Value == QuotaThresholds {
     }
 }
 
+extension InputRule where Value == Bool {
+    static var boolean: InputRule {
+        InputRule(expectation: "true or false", fix: "Send it without quotation marks.") { value in
+            guard case .bool(let truth) = value else { return nil }
+            return truth
+        }
+    }
+}
+
 extension InputRule where Value == UnitPrice {
     static var unitPrice: InputRule {
         InputRule(

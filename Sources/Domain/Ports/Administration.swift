@@ -36,6 +36,10 @@ public protocol Administration: QuotaAdministration {
 
     /// - Throws: `conflict` where the name is taken.
     func registerModel(_ model: ModelProfile, by actor: AuditActor) async throws(AdministrationFailure) -> ModelProfile
+    /// Says how a model's replicas are called; what is not given is the default of the gateways.
+    /// - Throws: `not_found` for a model that is not registered.
+    func setDelivery(of model: String, _ settings: DeliverySettings, by actor: AuditActor)
+        async throws(AdministrationFailure) -> ModelProfile
     /// By name.
     func models(_ page: PageRequest<String>) async throws(AdministrationFailure) -> Page<ModelProfile>
 

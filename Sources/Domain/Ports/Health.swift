@@ -5,18 +5,21 @@ public struct HealthReport: Sendable {
     public let isSettlementAccepting: Bool
     /// Where rate limits are enforced: over all gateways, or by each on its own, by configuration or because Redis is away.
     public let rateLimits: DependencyState
-    /// Every model of the route table, and whether it has a replica.
+    /// Every model of the route table, and whether it has a replica that can be asked.
     public let models: [String: Bool]
+    /// Models that have replicas, none of which is healthy.
+    public let strandedModels: [String]
 
     public init(
         postgres: DependencyState, redis: DependencyState, isSettlementAccepting: Bool,
-        rateLimits: DependencyState = .notConfigured, models: [String: Bool]
+        rateLimits: DependencyState = .notConfigured, models: [String: Bool], strandedModels: [String] = []
     ) {
         self.postgres = postgres
         self.redis = redis
         self.isSettlementAccepting = isSettlementAccepting
         self.rateLimits = rateLimits
         self.models = models
+        self.strandedModels = strandedModels
     }
 
     /// Whether paid requests can be served: their usage can be recorded.
@@ -29,6 +32,7 @@ public struct HealthReport: Sendable {
         if !isSettlementAccepting { names.append("settlement") }
         if redis == .unavailable { names.append("redis") }
         if rateLimits == .unavailable { names.append("rate_limits") }
+        names += strandedModels.map { "model:\($0)" }
         return names
     }
 }

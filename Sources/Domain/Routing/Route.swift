@@ -59,6 +59,8 @@ public struct Replica: Hashable, Sendable {
     public let weight: Int
     /// The model version that the replica serves; empty where the route does not say.
     public let version: String
+    /// What the gateway keeps about it from one table to the next; no part of what it is.
+    public private(set) var runtime: (any ReplicaRuntime)?
 
     public init(address: WorkerAddress, workerProtocol: WorkerProtocol, weight: Int, version: String) {
         self.address = address
@@ -66,7 +68,29 @@ public struct Replica: Hashable, Sendable {
         self.weight = weight
         self.version = version
     }
+
+    /// The same replica with what is kept about it, so that a request need not look it up.
+    public func bound(to runtime: any ReplicaRuntime) -> Replica {
+        var bound = self
+        bound.runtime = runtime
+        return bound
+    }
+
+    public static func == (one: Replica, other: Replica) -> Bool {
+        one.address == other.address && one.workerProtocol == other.workerProtocol && one.weight == other.weight
+            && one.version == other.version
+    }
+
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(address)
+        hasher.combine(workerProtocol)
+        hasher.combine(weight)
+        hasher.combine(version)
+    }
 }
+
+/// What a gateway keeps about a replica while the process runs: counts and health. Only the gateway knows what is in it.
+public protocol ReplicaRuntime: AnyObject, Sendable {}
 
 /// A model's name as requests, routes and prices spell it.
 public enum ModelName {
@@ -123,10 +147,12 @@ public struct ModelProfile: Hashable, Sendable {
     public let tokenCounting: TokenCounting
     /// 1 to 1,000; for ``TokenCounting/payload``.
     public let bytesPerToken: Int64
+    /// How its replicas are called.
+    public let delivery: DeliverySettings
 
     public init(
         name: String, version: String, featureCount: Int?, fixedTokensPerRequest: Int64, maximumOutputTokens: Int64,
-        tokenCounting: TokenCounting = .worker, bytesPerToken: Int64 = 4
+        tokenCounting: TokenCounting = .worker, bytesPerToken: Int64 = 4, delivery: DeliverySettings = .none
     ) {
         self.name = name
         self.version = version
@@ -135,6 +161,7 @@ public struct ModelProfile: Hashable, Sendable {
         self.maximumOutputTokens = maximumOutputTokens
         self.tokenCounting = tokenCounting
         self.bytesPerToken = bytesPerToken
+        self.delivery = delivery
     }
 }
 
@@ -168,6 +195,11 @@ public struct RouteTable: Sendable {
     public static let empty = RouteTable([], source: .registry)
 
     public subscript(model: String) -> ModelRoute? { routes[model] }
+
+    /// The same table with each replica as `bind` gives it back.
+    public func bindingReplicas(_ bind: (ModelRoute) -> [Replica]) -> RouteTable {
+        RouteTable(routes.values.map { ModelRoute(profile: $0.profile, replicas: bind($0)) }, source: source)
+    }
 
     public var models: [ModelRoute] { routes.values.sorted { $0.profile.name < $1.profile.name } }
 }

@@ -1,84 +1,188 @@
 internal import Domain
 internal import NIOCore
 
-/// Chooses a replica and calls it, and says in the product's words what went wrong.
+/// Calls one of a model's replicas, another one where that may help, and says in the product's words what went wrong.
+///
+/// With one replica that is well, the whole of it is a place taken and given back.
 struct Dispatch: Sendable {
     let backend: any InferenceBackend
-    let connectMilliseconds: Int64
-    let totalMilliseconds: Int64
+    let time: any TimeSource
 
-    /// - Throws: `no_healthy_worker`, `upstream_timeout` or `bad_upstream`; none of them is billed.
+    /// - Parameter startedAt: monotonic nanoseconds; where the model's total deadline begins.
+    /// - Throws: what the caller is told; none of it is billed.
     func call(
-        _ request: PredictRequest, route: ModelRoute, call: InferenceCall, on eventLoop: any EventLoop
+        _ request: PredictRequest, route: ModelRoute, call: InferenceCall, startedAt: UInt64,
+        on eventLoop: any EventLoop
     ) async throws(Refusal) -> WorkerReading {
         let candidates = replicas(of: route, version: request.version)
-        guard !candidates.isEmpty else {
+        guard let model = (candidates.first?.runtime as? ReplicaState)?.model else {
             throw Refusal(
                 .noHealthyWorker,
                 "No worker serves the model \(route.profile.name) at the moment. Try again in a few seconds.",
                 retryAfterSeconds: 2)
         }
-        var unreachable = ""
-        for replica in candidates.prefix(2) {
-            let body = WorkerDialect.body(request, requestID: call.requestID, for: replica.workerProtocol)
-            let workerCall = WorkerCall(
-                address: replica.address,
-                path: WorkerDialect.path(
-                    replica.workerProtocol, model: route.profile.name, version: request.version ?? replica.version),
-                body: body, requestID: call.requestID.publicText, traceParent: call.trace?.parent,
-                traceState: call.trace?.state,
-                connectMilliseconds: connectMilliseconds, totalMilliseconds: totalMilliseconds)
-            do throws(BackendFailure) {
-                return try read(
-                    try await backend.send(workerCall, on: eventLoop), from: replica, isBatch: request.isBatch)
-            } catch {
-                switch error {
-                case .unreachable(let cause): unreachable = cause
-                case .timeout(let cause):
-                    throw Refusal(
-                        .upstreamTimeout,
-                        "The model's worker did not answer within \(totalMilliseconds) milliseconds. Nothing was charged.",
-                        cause: cause)
-                case .badAnswer(let cause):
-                    throw Refusal(
-                        .badUpstream, "The model's worker gave an answer that cannot be used. Nothing was charged.",
-                        cause: cause)
-                case .overloaded:
-                    throw Refusal(
-                        .noHealthyWorker, "The model's workers are all busy. Try again in a second.",
-                        retryAfterSeconds: 1)
+        let job = Job(
+            request: request, call: call, route: route, candidates: candidates, model: model, startedAt: startedAt,
+            eventLoop: eventLoop)
+        let turn: ReplicaTurn
+        do throws(ModelDelivery.Obstacle) {
+            turn = try await model.turn(among: candidates)
+        } catch {
+            throw DeliveryRefusals.busy(error, model: model.name)
+        }
+        if model.policy.hedgeAfterMilliseconds != nil, candidates.count > 1 {
+            return try await elsewhere(job, after: await hedge(job, turn))
+        }
+        switch await attempt(job, turn) {
+        case .answered(let reading): return reading
+        case .failed(let failed):
+            return try await elsewhere(job, after: Attempts(last: .failed(failed), tried: [turn.state]))
+        }
+    }
+
+    /// A request on its way to some replica.
+    struct Job: Sendable {
+        let request: PredictRequest
+        let call: InferenceCall
+        let route: ModelRoute
+        let candidates: [Replica]
+        let model: ModelDelivery
+        let startedAt: UInt64
+        let eventLoop: any EventLoop
+    }
+
+    enum AttemptResult: Sendable {
+        case answered(WorkerReading)
+        case failed(FailedAttempt)
+    }
+
+    struct FailedAttempt: Sendable {
+        let failure: AttemptFailure
+        /// Where the worker answered.
+        var status: Int?
+        /// For the log.
+        let cause: String
+    }
+
+    /// What was tried for a request so far.
+    struct Attempts: Sendable {
+        var last: AttemptResult
+        var tried: [ReplicaState]
+        /// Of those that ended before the last.
+        var earlier: [AttemptFailure] = []
+    }
+
+    // MARK: one attempt
+
+    /// Calls the replica whose turn it is and ends the turn.
+    func attempt(_ job: Job, _ turn: ReplicaTurn, isFirst: Bool = true) async -> AttemptResult {
+        let policy = job.model.policy
+        var leftMilliseconds = policy.totalMilliseconds
+        var began = job.startedAt
+        // The first turn begins with the stage, unless it had to be waited for.
+        if !isFirst || turn.hasWaited {
+            began = time.monotonicNanoseconds
+            leftMilliseconds -= Int64((began &- job.startedAt) / 1_000_000)
+        }
+        guard leftMilliseconds > 0 else {
+            job.model.giveBack(turn)
+            return .failed(FailedAttempt(failure: .silent, cause: "no time left"))
+        }
+        do throws(BackendFailure) {
+            let answer = try await backend.send(
+                workerCall(job, turn.replica, leftMilliseconds: leftMilliseconds), on: job.eventLoop)
+            let result = read(answer, from: turn.replica, isBatch: job.request.isBatch)
+            switch result {
+            case .answered:
+                // What one replica takes compares with nothing.
+                if job.candidates.count > 1 {
+                    turn.state.measured(microseconds: Int64((time.monotonicNanoseconds &- began) / 1_000))
                 }
+                job.model.end(turn, .good)
+            case .failed(let failed):
+                // A worker that refuses an input is well.
+                job.model.end(turn, failed.failure.isReplicasFault ? .replicasFault : .good)
             }
+            return result
+        } catch {
+            let failed = Self.failed(error)
+            job.model.end(turn, failed.failure.isReplicasFault ? .replicasFault : .neutral)
+            return .failed(failed)
         }
-        throw Refusal(
-            .noHealthyWorker,
-            "No worker of the model \(route.profile.name) can be reached. Try again in a few seconds.",
-            retryAfterSeconds: 2, cause: unreachable)
     }
 
-    private func read(_ answer: WorkerAnswer, from replica: Replica, isBatch: Bool) throws(BackendFailure)
-        -> WorkerReading
-    {
-        guard (200..<300).contains(answer.status) else { throw .badAnswer(cause: "status \(answer.status)") }
+    private func workerCall(_ job: Job, _ replica: Replica, leftMilliseconds: Int64) -> WorkerCall {
+        let policy = job.model.policy
+        return WorkerCall(
+            address: replica.address,
+            path: WorkerDialect.path(
+                replica.workerProtocol, model: job.route.profile.name,
+                version: job.request.version ?? replica.version),
+            body: WorkerDialect.body(job.request, requestID: job.call.requestID, for: replica.workerProtocol),
+            requestID: job.call.requestID.publicText, traceParent: job.call.trace?.parent,
+            traceState: job.call.trace?.state, connectMilliseconds: policy.connectMilliseconds,
+            firstByteMilliseconds: policy.firstByteMilliseconds, totalMilliseconds: leftMilliseconds,
+            isSafeToRepeat: policy.isSafeToRepeat)
+    }
+
+    private func read(_ answer: WorkerAnswer, from replica: Replica, isBatch: Bool) -> AttemptResult {
+        guard (200..<300).contains(answer.status) else {
+            return .failed(
+                FailedAttempt(
+                    failure: AttemptFailure(status: answer.status), status: answer.status,
+                    cause: "status \(answer.status) of \(replica.address)"))
+        }
         guard let reading = WorkerDialect.read(answer.body, from: replica.workerProtocol, isBatch: isBatch) else {
-            throw .badAnswer(cause: "body is no answer of the protocol \(replica.workerProtocol.rawValue)")
+            return .failed(
+                FailedAttempt(
+                    failure: .nonsense,
+                    cause: "\(replica.address): body is no answer of the protocol \(replica.workerProtocol.rawValue)"))
         }
-        return reading
+        return .answered(reading)
     }
 
-    /// The replicas that serve the version, the first one drawn by weight, the rest as they come.
-    private func replicas(of route: ModelRoute, version: String?) -> [Replica] {
-        var candidates = route.replicas.filter { version == nil || $0.version.isEmpty || $0.version == version }
-        guard candidates.count > 1 else { return candidates }
-        // A table without any weight must not be able to end the process.
-        var draw = Int.random(in: 0..<candidates.reduce(0) { $0 + max(1, $1.weight) })
-        for (index, replica) in candidates.enumerated() {
-            draw -= max(1, replica.weight)
-            if draw < 0 {
-                candidates.swapAt(0, index)
-                break
-            }
+    private static func failed(_ failure: BackendFailure) -> FailedAttempt {
+        switch failure {
+        case .unreachable(let cause): FailedAttempt(failure: .notSent, cause: cause)
+        case .timeout(let cause): FailedAttempt(failure: .silent, cause: cause)
+        case .badAnswer(let cause): FailedAttempt(failure: .broken, cause: cause)
+        case .unusableAnswer(let cause): FailedAttempt(failure: .nonsense, cause: cause)
+        case .overloaded: FailedAttempt(failure: .crowded, cause: "too many connections")
+        case .cancelled: FailedAttempt(failure: .cancelled, cause: "given up")
         }
-        return candidates
+    }
+
+    // MARK: further attempts
+
+    /// The answer, if it is there; else asks other replicas, as far as the rule, the budget and the time allow.
+    private func elsewhere(_ job: Job, after attempts: Attempts) async throws(Refusal) -> WorkerReading {
+        let policy = job.model.policy
+        let rule = RetryRule(attempts: policy.attempts, isSafeToRepeat: policy.isSafeToRepeat)
+        var attempts = attempts
+        while true {
+            let failed: FailedAttempt
+            switch attempts.last {
+            case .answered(let reading): return reading
+            case .failed(let last): failed = last
+            }
+            attempts.earlier.append(failed.failure)
+            let refusal = DeliveryRefusals.refusal(of: failed, model: job.model.name, policy: policy)
+            let elapsed = Int64((time.monotonicNanoseconds &- job.startedAt) / 1_000_000)
+            guard rule.allowsAnother(after: attempts.earlier), elapsed < policy.totalMilliseconds,
+                let turn = job.model.choose(among: job.candidates, excluding: attempts.tried, mayForce: false)
+            else { throw refusal }
+            guard job.model.withdrawRetry() else {
+                job.model.giveBack(turn)
+                throw refusal
+            }
+            attempts.tried.append(turn.state)
+            attempts.last = await attempt(job, turn, isFirst: false)
+        }
+    }
+
+    /// The replicas that serve the version.
+    private func replicas(of route: ModelRoute, version: String?) -> [Replica] {
+        guard let version else { return route.replicas }
+        return route.replicas.filter { $0.version.isEmpty || $0.version == version }
     }
 }

@@ -11,7 +11,11 @@ public struct WorkerCall: Sendable {
     public let traceParent: String?
     public let traceState: String?
     public let connectMilliseconds: Int64
+    /// From the request being written to the first byte of the answer.
+    public let firstByteMilliseconds: Int64
     public let totalMilliseconds: Int64
+    /// Whether the client may send it once more where a kept connection turns out to be closed.
+    public let isSafeToRepeat: Bool
 }
 
 public struct WorkerAnswer: Sendable {
@@ -31,8 +35,12 @@ public enum BackendFailure: Error, Sendable {
     case timeout(cause: String)
     /// The worker broke the protocol or the connection.
     case badAnswer(cause: String)
+    /// The worker answered, and the answer cannot be read or followed: a redirect, one that is too large.
+    case unusableAnswer(cause: String)
     /// Too many calls are under way to this worker.
     case overloaded
+    /// The caller gave the call up.
+    case cancelled
 }
 
 /// Speaks to workers on the event loop of the request.

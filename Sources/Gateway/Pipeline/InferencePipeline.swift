@@ -211,7 +211,8 @@ final class InferencePipeline: Sendable {
         let reading: WorkerReading
         do throws(Refusal) {
             pass(.workerCalled)
-            reading = try await dispatch.call(work.request, route: work.route, call: work.call, on: loop.eventLoop)
+            reading = try await dispatch.call(
+                work.request, route: work.route, call: work.call, startedAt: heldAt, on: loop.eventLoop)
             pass(.workerAnswered)
         } catch {
             if let hold = work.hold { quota.void(hold, of: work.principal.tenantID) }

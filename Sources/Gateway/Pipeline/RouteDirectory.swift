@@ -6,12 +6,15 @@ internal import Synchronization
 /// The frozen route table that requests read, swapped whole when its sources change.
 public final class RouteDirectory: Sendable {
     private let source: any RouteSource
+    /// What is known of the replicas, from one table to the next.
+    public let deliveries: DeliveryDirectory
     private let logger: Logger
     private let snapshot = Mutex(RouteSnapshot(table: .empty, redis: .notConfigured, isRegistryFresh: false))
     private let models = Gauge(label: "weir_routed_models")
 
-    public init(source: any RouteSource, logger: Logger) {
+    public init(source: any RouteSource, deliveries: DeliveryDirectory, logger: Logger) {
         self.source = source
+        self.deliveries = deliveries
         self.logger = logger
     }
 
@@ -19,7 +22,9 @@ public final class RouteDirectory: Sendable {
 
     /// Reads the sources again; called at least twice a second and on every notification.
     public func refresh() async {
-        let fresh = await source.load()
+        let loaded = await source.load()
+        let fresh = RouteSnapshot(
+            table: deliveries.bind(loaded.table), redis: loaded.redis, isRegistryFresh: loaded.isRegistryFresh)
         let previous = snapshot.withLock { current in
             let previous = current
             current = fresh

@@ -17,7 +17,7 @@ public enum AdministrationStatements {
             ListTiers.self, FindTier.self, InsertTier.self, InsertTierVersion.self, InsertTierPrices.self,
             InsertTierQuotas.self,
             PublishTierVersion.self, DescribeTierVersion.self,
-            ListModels.self, InsertModel.self, LockModel.self, DescribeModel.self,
+            ListModels.self, InsertModel.self, SetDelivery.self, LockModel.self, DescribeModel.self,
             ListRoutes.self, FindRoute.self, DeleteReplicas.self, InsertReplicas.self, DescribeRoute.self,
             InsertTierRateLimits.self, DeleteSubscriptionRateLimits.self, InsertSubscriptionRateLimits.self,
             DeleteKeyRateLimits.self, InsertKeyRateLimits.self, LockKey.self,

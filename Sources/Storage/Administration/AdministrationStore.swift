@@ -85,6 +85,12 @@ public struct AdministrationStore: Administration {
         try await change(actor) { change in try await change.registerModel(model) }
     }
 
+    public func setDelivery(
+        of model: String, _ settings: DeliverySettings, by actor: AuditActor
+    ) async throws(AdministrationFailure) -> ModelProfile {
+        try await change(actor) { change in try await change.setDelivery(of: model, settings) }
+    }
+
     public func models(_ page: PageRequest<String>) async throws(AdministrationFailure) -> Page<ModelProfile> {
         try await list(ListModels(page: page), page)
     }

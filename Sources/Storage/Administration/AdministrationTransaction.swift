@@ -175,6 +175,19 @@ struct AdministrationTransaction {
         return model
     }
 
+    func setDelivery(of model: String, _ settings: DeliverySettings) async throws -> ModelProfile {
+        guard try await !connection.execute(LockModel(name: model)).isEmpty else {
+            throw Refusal(.notFound, "There is no model \(model). Register it first: POST /admin/v1/models.")
+        }
+        let before = try await connection.execute(DescribeModel(name: model)).first
+        guard let profile = try await connection.execute(SetDelivery(model: model, settings: settings)).first else {
+            throw Refusal(.notFound, "There is no model \(model). Register it first: POST /admin/v1/models.")
+        }
+        let after = try await connection.execute(DescribeModel(name: model)).first
+        try await audit("model.delivery", "model", model, before: before, after: after)
+        return profile
+    }
+
     func setRoute(_ model: String, _ replicas: [Replica]) async throws -> RouteRow {
         guard try await !connection.execute(LockModel(name: model)).isEmpty else {
             throw Refusal(.notFound, "There is no model \(model). Register it first: POST /admin/v1/models.")

@@ -10,12 +10,17 @@ struct ListModels: PostgresStatement {
             (SELECT model_name FROM model_registry WHERE is_active AND model_name < $2::text ORDER BY model_name DESC LIMIT $3)
         )
         SELECT model_name, m.version, m.feature_count, m.fixed_tokens_per_request, m.maximum_output_tokens,
-            m.token_counting, m.bytes_per_token
+            m.token_counting, m.bytes_per_token,
+            m.delivery_balancing, m.delivery_safe_to_repeat, m.delivery_probe_path, m.delivery_replica_concurrency,
+            m.delivery_queue_depth, m.delivery_queue_wait_ms, m.delivery_connect_ms, m.delivery_first_byte_ms,
+            m.delivery_total_ms, m.delivery_attempts, m.delivery_hedge_after_ms, m.delivery_retry_percent,
+            m.delivery_breaker_failures, m.delivery_breaker_percent, m.delivery_breaker_open_ms,
+            m.delivery_slow_start_ms, m.delivery_probe_interval_ms, m.delivery_probe_timeout_ms
         FROM page JOIN model_registry m USING (model_name)
         ORDER BY model_name
         """
     static let parameters: [PostgresType] = [.text, .text, .int8]
-    static let columns: [PostgresType] = [.text, .text, .int4, .int8, .int8, .text, .int4]
+    static let columns: [PostgresType] = ModelColumns.types + DeliveryColumns.types
 
     let page: PageRequest<String>
 
@@ -26,10 +31,56 @@ struct ListModels: PostgresStatement {
     }
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> ModelProfile {
+        try ModelColumns.read(from: &row)
+    }
+}
+
+/// What a statement says of a model: its columns and behind them those of its delivery.
+enum ModelColumns {
+    static let types: [PostgresType] = [.text, .text, .int4, .int8, .int8, .text, .int4]
+
+    static func read(from row: inout PostgresRow) throws(PostgresError) -> ModelProfile {
         ModelProfile(
             name: try row.text(), version: try row.text(), featureCount: try row.optionalInt32().map { Int($0) },
             fixedTokensPerRequest: try row.int64(), maximumOutputTokens: try row.int64(),
-            tokenCounting: TokenCounting(rawValue: try row.text()) ?? .worker, bytesPerToken: Int64(try row.int32()))
+            tokenCounting: TokenCounting(rawValue: try row.text()) ?? .worker, bytesPerToken: Int64(try row.int32()),
+            delivery: try DeliveryColumns.read(from: &row))
+    }
+}
+
+/// Says how a model's replicas are called, whole: what is not given is the default again.
+struct SetDelivery: PostgresStatement {
+    static let sql = """
+        UPDATE model_registry m SET
+            delivery_balancing = $2, delivery_safe_to_repeat = $3, delivery_probe_path = $4,
+            delivery_replica_concurrency = $5, delivery_queue_depth = $6, delivery_queue_wait_ms = $7,
+            delivery_connect_ms = $8, delivery_first_byte_ms = $9, delivery_total_ms = $10, delivery_attempts = $11,
+            delivery_hedge_after_ms = $12, delivery_retry_percent = $13, delivery_breaker_failures = $14,
+            delivery_breaker_percent = $15, delivery_breaker_open_ms = $16, delivery_slow_start_ms = $17,
+            delivery_probe_interval_ms = $18, delivery_probe_timeout_ms = $19,
+            updated_at = now()
+        WHERE model_name = $1 AND is_active
+        RETURNING model_name, m.version, m.feature_count, m.fixed_tokens_per_request, m.maximum_output_tokens,
+            m.token_counting, m.bytes_per_token,
+            m.delivery_balancing, m.delivery_safe_to_repeat, m.delivery_probe_path, m.delivery_replica_concurrency,
+            m.delivery_queue_depth, m.delivery_queue_wait_ms, m.delivery_connect_ms, m.delivery_first_byte_ms,
+            m.delivery_total_ms, m.delivery_attempts, m.delivery_hedge_after_ms, m.delivery_retry_percent,
+            m.delivery_breaker_failures, m.delivery_breaker_percent, m.delivery_breaker_open_ms,
+            m.delivery_slow_start_ms, m.delivery_probe_interval_ms, m.delivery_probe_timeout_ms
+        """
+    static let parameters: [PostgresType] = [.text] + DeliveryColumns.types
+    static let columns: [PostgresType] = ModelColumns.types + DeliveryColumns.types
+
+    let model: String
+    let settings: DeliverySettings
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(model)
+        DeliveryColumns.bind(settings, to: &binds)
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> ModelProfile {
+        try ModelColumns.read(from: &row)
     }
 }
 
@@ -73,7 +124,26 @@ struct DescribeModel: PostgresStatement {
     static let sql = """
         SELECT jsonb_build_object('name', model_name, 'version', version, 'feature_count', feature_count,
             'fixed_tokens_per_request', fixed_tokens_per_request, 'maximum_output_tokens', maximum_output_tokens,
-            'token_counting', token_counting, 'bytes_per_token', bytes_per_token)
+            'token_counting', token_counting, 'bytes_per_token', bytes_per_token,
+            'delivery', jsonb_strip_nulls(jsonb_build_object(
+                'balancing', delivery_balancing,
+                'safe_to_repeat', delivery_safe_to_repeat,
+                'probe_path', delivery_probe_path,
+                'replica_concurrency', delivery_replica_concurrency,
+                'queue_depth', delivery_queue_depth,
+                'queue_wait_ms', delivery_queue_wait_ms,
+                'connect_ms', delivery_connect_ms,
+                'first_byte_ms', delivery_first_byte_ms,
+                'total_ms', delivery_total_ms,
+                'attempts', delivery_attempts,
+                'hedge_after_ms', delivery_hedge_after_ms,
+                'retry_percent', delivery_retry_percent,
+                'breaker_failures', delivery_breaker_failures,
+                'breaker_percent', delivery_breaker_percent,
+                'breaker_open_ms', delivery_breaker_open_ms,
+                'slow_start_ms', delivery_slow_start_ms,
+                'probe_interval_ms', delivery_probe_interval_ms,
+                'probe_timeout_ms', delivery_probe_timeout_ms)))
         FROM model_registry WHERE model_name = $1
         """
     static let parameters: [PostgresType] = [.text]

@@ -148,24 +148,34 @@ struct ReadRegistry: PostgresStatement {
 
     static let sql = """
         SELECT m.model_name, m.version, m.feature_count, m.fixed_tokens_per_request, m.maximum_output_tokens,
-            m.token_counting, m.bytes_per_token, r.address, r.protocol, r.weight, r.version
+            m.token_counting, m.bytes_per_token, r.address, r.protocol, r.weight, r.version,
+            m.delivery_balancing, m.delivery_safe_to_repeat, m.delivery_probe_path, m.delivery_replica_concurrency,
+            m.delivery_queue_depth, m.delivery_queue_wait_ms, m.delivery_connect_ms, m.delivery_first_byte_ms,
+            m.delivery_total_ms, m.delivery_attempts, m.delivery_hedge_after_ms, m.delivery_retry_percent,
+            m.delivery_breaker_failures, m.delivery_breaker_percent, m.delivery_breaker_open_ms,
+            m.delivery_slow_start_ms, m.delivery_probe_interval_ms, m.delivery_probe_timeout_ms
         FROM model_registry m LEFT JOIN routes r ON r.model_name = m.model_name
         WHERE m.is_active
         ORDER BY m.model_name, r.address
         """
-    static let columns: [PostgresType] = [.text, .text, .int4, .int8, .int8, .text, .int4, .text, .text, .int4, .text]
+    static let columns: [PostgresType] =
+        [.text, .text, .int4, .int8, .int8, .text, .int4, .text, .text, .int4, .text] + DeliveryColumns.types
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Entry {
-        let profile = ModelProfile(
-            name: try row.text(), version: try row.text(), featureCount: try row.optionalInt32().map(Int.init),
-            fixedTokensPerRequest: try row.int64(), maximumOutputTokens: try row.int64(),
-            tokenCounting: TokenCounting(rawValue: try row.text()) ?? .worker, bytesPerToken: Int64(try row.int32()))
+        let (name, modelVersion) = (try row.text(), try row.text())
+        let featureCount = try row.optionalInt32().map(Int.init)
+        let (fixedTokens, outputTokens) = (try row.int64(), try row.int64())
+        let counting = TokenCounting(rawValue: try row.text()) ?? .worker
+        let bytesPerToken = Int64(try row.int32())
         let address = try row.optionalText().flatMap { WorkerAddress($0) }
         let workerProtocol = try row.optionalText().flatMap { WorkerProtocol(rawValue: $0) } ?? .predict
         let weight = try row.optionalInt32() ?? 1
         let version = try row.optionalText() ?? ""
         return Entry(
-            profile: profile,
+            profile: ModelProfile(
+                name: name, version: modelVersion, featureCount: featureCount, fixedTokensPerRequest: fixedTokens,
+                maximumOutputTokens: outputTokens, tokenCounting: counting, bytesPerToken: bytesPerToken,
+                delivery: try DeliveryColumns.read(from: &row)),
             replica: address.map {
                 Replica(address: $0, workerProtocol: workerProtocol, weight: Int(weight), version: version)
             })

@@ -142,6 +142,45 @@ struct AdminModel: Codable, Sendable {
     let maximumOutputTokens: Int64
     let tokenCounting: String
     let bytesPerToken: Int64
+    /// `nil` from a server that does not say.
+    let delivery: AdminDelivery?
+}
+
+/// How a model's replicas are called: what is set, by name.
+struct AdminDelivery: Codable, Sendable, Equatable {
+    var balancing: String?
+    var safeToRepeat: Bool?
+    var probePath: String?
+    var replicaConcurrency: Int64?
+    var queueDepth: Int64?
+    var queueWaitMs: Int64?
+    var connectMs: Int64?
+    var firstByteMs: Int64?
+    var totalMs: Int64?
+    var attempts: Int64?
+    var hedgeAfterMs: Int64?
+    var retryPercent: Int64?
+    var breakerFailures: Int64?
+    var breakerPercent: Int64?
+    var breakerOpenMs: Int64?
+    var slowStartMs: Int64?
+    var probeIntervalMs: Int64?
+    var probeTimeoutMs: Int64?
+}
+
+struct AdminReplicaState: Decodable, Sendable {
+    let model: String
+    let address: String
+    let state: String
+    let outstanding: Int64
+    let latencyMicroseconds: Int64
+    let sharePercent: Int64
+    let consecutiveFailures: Int64
+    let ejectedUntil: String?
+}
+
+struct AdminReplicaStates: Decodable, Sendable {
+    let data: [AdminReplicaState]
 }
 
 struct AdminReplica: Codable, Sendable, Equatable {

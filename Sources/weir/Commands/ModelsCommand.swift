@@ -9,8 +9,9 @@ struct ModelsCommand: AsyncParsableCommand {
             Examples:
               weir models list
               weir models create churn --version 3 --features 12
+              weir models delivery churn attempts=2 balancing=least_latency total_ms=2000
             """,
-        subcommands: [List.self, Create.self])
+        subcommands: [List.self, Create.self, ModelDeliveryCommand.self])
 
     static func table(_ models: [AdminModel]) -> String {
         var table = TextTable(["name", "version", "features", "counting", "tokens per request", "most output tokens"])

@@ -26,7 +26,8 @@ enum AdminComposition {
         if settings.metricsEnabled { renderMetrics = { metrics.render() } }
         let adminParts = AdminServer.Parts(
             administration: administration, authenticator: parts.keys, prices: PriceStore(pool: pools.directory),
-            metrics: renderMetrics, isAllowed: parts.isAllowedWorker, time: parts.time)
+            metrics: renderMetrics, isAllowed: parts.isAllowedWorker,
+            replicas: { parts.routes.deliveries.readings }, time: parts.time)
         let server = AdminServer(
             configuration: configuration, parts: adminParts, eventLoops: eventLoops, logger: logger)
         let application = server.makeApplication { port in

@@ -1056,8 +1056,8 @@ components:
     PredictUnavailable:
       description: >-
         `no_healthy_worker`: no worker of the model can be reached. `metering_unavailable`: usage cannot be recorded
-        just now, so nothing is served. `overloaded`: too many requests of the tenant wait for quota at once. Nothing
-        was charged.
+        just now, so nothing is served. `overloaded`: all workers of the model are busy, or too many requests of the
+        tenant wait for quota at once. Nothing was charged.
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
         Retry-After: { $ref: '#/components/headers/RetryAfter' }
@@ -1172,9 +1172,14 @@ components:
         ready: { type: boolean }
         degraded:
           type: array
-          description: The checks that are not `ok`, without those that are not configured.
+          description: >-
+            The checks that are not `ok`, without those that are not configured; and `model:NAME` for each model that has
+            workers, none of which is healthy.
           uniqueItems: true
-          items: { type: string, enum: [postgres, redis, rate_limits, settlement, routes] }
+          items:
+            anyOf:
+              - { type: string, enum: [postgres, redis, rate_limits, settlement, routes] }
+              - { type: string, pattern: '^model:[a-z0-9]' }
         checks:
           type: object
           required: [postgres, redis, rate_limits, settlement, routes]

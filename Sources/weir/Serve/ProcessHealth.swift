@@ -29,11 +29,14 @@ struct ProcessHealth: HealthSource {
 
     func report() async -> HealthReport {
         let snapshot = routes.current
+        let stranded = routes.deliveries.strandedModels
         return HealthReport(
             postgres: watch.state, redis: isRedisConfigured ? snapshot.redis : .notConfigured,
             isSettlementAccepting: settler.isAccepting,
             rateLimits: !isRedisConfigured ? .notConfigured : rates.isDegraded ? .unavailable : .available,
             models: Dictionary(
-                uniqueKeysWithValues: snapshot.table.models.map { ($0.profile.name, !$0.replicas.isEmpty) }))
+                uniqueKeysWithValues: snapshot.table.models.map {
+                    ($0.profile.name, !$0.replicas.isEmpty && !stranded.contains($0.profile.name))
+                }), strandedModels: stranded)
     }
 }

@@ -51,6 +51,12 @@ enum ServerComposition {
                     logger: logger))
         }
         if settings.roles.contains(.gateway) {
+            services.append(
+                DeliveryService(
+                    deliveries: base.routes.deliveries,
+                    prober: ReplicaProber(
+                        deliveries: base.routes.deliveries,
+                        backend: WorkerProbeBackend(client: base.workers, eventLoops: eventLoops))))
             services.append(try await gateway(settings: settings, base: base, eventLoops: eventLoops, logger: logger))
         }
         var configuration = ServiceGroupConfiguration(
@@ -87,7 +93,6 @@ enum ServerComposition {
         configuration.host = settings.host
         configuration.port = settings.port
         configuration.maximumBodyBytes = settings.maximumBodyBytes
-        configuration.inferenceTimeoutMilliseconds = Int64(settings.inferenceTimeoutMilliseconds)
         configuration.headTimeoutMilliseconds = Int64(settings.headTimeoutMilliseconds)
         configuration.bodyTimeoutMilliseconds = Int64(settings.bodyTimeoutMilliseconds)
         configuration.idleTimeoutMilliseconds = Int64(settings.idleTimeoutMilliseconds)

@@ -51,6 +51,7 @@ struct ServerParts: Sendable {
         keys = KeyCache(directory: directory, pepper: settings.keyPepper ?? [], time: time, logger: logger)
         routes = RouteDirectory(
             source: RouteStore(pool: pools.directory, redis: redis, isAllowed: isAllowedWorker, logger: logger),
+            deliveries: Self.deliveries(settings, time: time, logger: logger),
             logger: logger)
         prices = PriceBook(source: PriceStore(pool: pools.directory))
 
@@ -79,6 +80,13 @@ struct ServerParts: Sendable {
         watch = DatabaseWatch(time: time)
         health = ProcessHealth(
             watch: watch, settler: settler, routes: routes, rates: rates, isRedisConfigured: redis != nil)
+    }
+
+    private static func deliveries(_ settings: Settings, time: any TimeSource, logger: Logger) -> DeliveryDirectory {
+        var defaults = DeliveryPolicy()
+        defaults.totalMilliseconds = Int64(settings.inferenceTimeoutMilliseconds)
+        defaults.firstByteMilliseconds = defaults.totalMilliseconds
+        return DeliveryDirectory(defaults: defaults, time: time, logger: logger)
     }
 
     private static func rates(

@@ -111,6 +111,26 @@ struct RefusalService: Service {
     }
 }
 
+/// Moves what time moves of the replicas' health, and asks them how they are.
+struct DeliveryService: Service {
+    let deliveries: DeliveryDirectory
+    let prober: ReplicaProber
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask { await prober.run() }
+                group.addTask {
+                    while !Task.isCancelled {
+                        deliveries.keep()
+                        try? await Task.sleep(nanoseconds: 50_000_000)
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Ends the settlement writers once nothing in front of them is serving any more.
 struct SettlementService: Service {
     let settler: SettlementWriters

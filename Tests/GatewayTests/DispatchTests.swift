@@ -1,0 +1,416 @@
+import Domain
+import Logging
+import NIOCore
+import NIOPosix
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import Gateway
+
+private final class Table: Sendable {
+    private let table = Mutex(RouteTable.empty)
+    var value: RouteTable { table.withLock { $0 } }
+    func set(_ fresh: RouteTable) { table.withLock { $0 = fresh } }
+}
+
+/// A model with replicas on made-up ports, called past the pipeline.
+struct DispatchUnderTest: Sendable {
+    let time = ManualTime(Installation.noon)
+    let backend = FakeBackend()
+    let deliveries: DeliveryDirectory
+    private let table = Table()
+
+    init(ports: [Int] = [1, 2, 3], delivery: DeliverySettings = .none) {
+        deliveries = DeliveryDirectory(defaults: DeliveryPolicy(), time: time, logger: Installation.logger)
+        route(to: ports, delivery: delivery)
+    }
+
+    var route: ModelRoute { table.value["iris"] ?? Installation.route(replicas: []) }
+
+    /// Swaps the route table.
+    func route(to ports: [Int], delivery: DeliverySettings = .none) {
+        let route = Installation.route(replicas: ports.map { Installation.replica($0) }, delivery: delivery)
+        let bound = deliveries.bind(RouteTable([route], source: .registry))
+        table.set(bound)
+    }
+
+    func predict() async -> Result<WorkerReading, Refusal> {
+        let eventLoop = MultiThreadedEventLoopGroup.singleton.any()
+        do throws(Refusal) {
+            let body = ByteBuffer(string: Installation.body)
+            let call = InferenceCall(
+                requestID: RequestID(high: 1, low: 2), receivedAt: time.now,
+                receivedNanoseconds: time.monotonicNanoseconds, credentials: .none, body: body, trace: nil)
+            return .success(
+                try await Dispatch(backend: backend, time: time).call(
+                    try PredictRequest(body), route: route, call: call, startedAt: time.monotonicNanoseconds,
+                    on: eventLoop))
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    func refusal() async -> Refusal? {
+        if case .failure(let refusal) = await predict() { refusal } else { nil }
+    }
+
+    func advance(milliseconds: Int64) {
+        time.advance(milliseconds: milliseconds)
+        deliveries.keep()
+    }
+
+    func reading(_ port: Int) -> ReplicaReading? { deliveries.readings.first { $0.replica.address.port == port } }
+
+    /// The one model's delivery.
+    var model: ModelDelivery? { (route.replicas.first?.runtime as? ReplicaState)?.model }
+
+    /// Waits until so many requests wait for a replica.
+    func waiting(_ count: Int) async throws {
+        let limit = ContinuousClock.now + .seconds(20)
+        while model?.waiting != count {
+            try #require(ContinuousClock.now < limit, "\(String(describing: model?.waiting)) wait")
+            try await Task.sleep(for: .milliseconds(1))
+        }
+    }
+}
+
+@Suite("Dispatch") struct DispatchTests {
+    @Test(
+        "a replica that fails costs no request, is left out after some failures, and one trial brings it back",
+        arguments: [
+            FakeBackend.Manner.fails(.unreachable(cause: "refused")), .fails(.badAnswer(cause: "reset")),
+            .answers(status: 500), .answers(status: 503), .fails(.timeout(cause: "slow")),
+        ])
+    func ejected(manner: FakeBackend.Manner) async throws {
+        let parts = DispatchUnderTest()
+        parts.backend.behave(1, manner)
+        for _ in 0..<60 { #expect(await parts.refusal() == nil) }
+        #expect(parts.reading(1)?.condition == .ejected && parts.reading(1)?.consecutiveFailures == 5)
+        #expect(parts.reading(1)?.ejectedUntil == parts.time.now.advanced(byMilliseconds: 5_000))
+        #expect(parts.backend.callCount(1) == 5)
+        parts.backend.behave(1, nil)
+        parts.advance(milliseconds: 4_999)
+        #expect(parts.reading(1)?.condition == .ejected)
+        parts.advance(milliseconds: 1)
+        #expect(parts.reading(1)?.condition == .trial)
+        #expect(await parts.refusal() == nil)
+        #expect(parts.backend.callCount(1) == 6 && parts.reading(1)?.condition == .healthy)
+        parts.advance(milliseconds: 100)
+        #expect(parts.reading(1)?.sharePercent == 10)
+        parts.advance(milliseconds: 4_900)
+        #expect(parts.reading(1)?.sharePercent == 50)
+        parts.advance(milliseconds: 5_000)
+        #expect(parts.reading(1)?.sharePercent == 100)
+        #expect(parts.deliveries.readings.allSatisfy { $0.outstanding == 0 })
+    }
+
+    @Test("a trial is one call, and its failure leaves the replica out for longer")
+    func trial() async throws {
+        let parts = DispatchUnderTest()
+        parts.backend.behave(1, .answers(status: 500))
+        for _ in 0..<40 { _ = await parts.predict() }
+        let before = parts.backend.callCount(1)
+        parts.advance(milliseconds: 5_000)
+        let gate = Gate()
+        parts.backend.behave(1, .waits(gate))
+        async let first = parts.predict()
+        await gate.arrivals(1)
+        for _ in 0..<20 { #expect(await parts.refusal() == nil) }
+        #expect(parts.backend.callCount(1) == before + 1, "only one may try")
+        gate.open()
+        _ = await first
+        #expect(parts.reading(1)?.condition == .healthy)
+    }
+
+    @Test("where all fail, at most half are left out, and somebody is always asked")
+    func allFail() async throws {
+        let parts = DispatchUnderTest()
+        for port in 1...3 { parts.backend.behave(port, .fails(.unreachable(cause: "refused"))) }
+        for _ in 0..<40 { #expect(await parts.refusal()?.code == .noHealthyWorker) }
+        #expect(parts.deliveries.readings.count { $0.condition == .ejected } == 1)
+        let one = DispatchUnderTest(ports: [1])
+        one.backend.behave(1, .answers(status: 500))
+        for _ in 0..<20 { #expect(await one.refusal()?.code == .badUpstream) }
+        #expect(one.backend.callCount(1) == 20 && one.reading(1)?.condition == .healthy)
+    }
+
+    @Test("an error is tried once more, and no third time")
+    func errors() async throws {
+        let parts = DispatchUnderTest()
+        for port in 1...3 { parts.backend.behave(port, .answers(status: 500)) }
+        #expect(await parts.refusal()?.code == .badUpstream)
+        #expect(parts.backend.calls.count == 2 && Set(parts.backend.calls.map(\.address.port)).count == 2)
+    }
+
+    @Test(
+        "what a worker says against the request is told, not repeated, and not held against the worker",
+        arguments: [
+            (400, FailureCode.validationFailed), (422, .validationFailed), (404, .modelNotFound),
+            (413, .requestTooLarge), (401, .badUpstream),
+        ])
+    func callersFault(status: Int, code: FailureCode) async throws {
+        let parts = DispatchUnderTest()
+        for port in 1...3 { parts.backend.behave(port, .answers(status: status)) }
+        for _ in 0..<10 { #expect(await parts.refusal()?.code == code) }
+        #expect(parts.backend.calls.count == 10)
+        #expect(parts.deliveries.readings.allSatisfy { $0.condition == .healthy && $0.consecutiveFailures == 0 })
+    }
+
+    @Test("a model that may not be repeated is sent again only where nothing was sent")
+    func notSafe() async throws {
+        let parts = DispatchUnderTest(delivery: DeliverySettings(isSafeToRepeat: false))
+        for port in 1...3 { parts.backend.behave(port, .fails(.badAnswer(cause: "reset"))) }
+        #expect(await parts.refusal()?.code == .badUpstream && parts.backend.calls.count == 1)
+        #expect(parts.backend.calls.allSatisfy { !$0.isSafeToRepeat })
+        for port in 1...3 { parts.backend.behave(port, .fails(.unreachable(cause: "refused"))) }
+        #expect(await parts.refusal()?.code == .noHealthyWorker)
+        #expect(parts.backend.calls.count == 4)
+    }
+
+    @Test("attempts end with the budget, and with the time")
+    func bounds() async throws {
+        let none = DispatchUnderTest(delivery: DeliverySettings(numbers: [.retryPercent: 0]))
+        for port in 1...3 { none.backend.behave(port, .fails(.unreachable(cause: "refused"))) }
+        _ = await none.predict()
+        #expect(none.backend.calls.count == 1)
+        let few = DispatchUnderTest(delivery: DeliverySettings(numbers: [.breakerFailures: 0, .breakerPercent: 0]))
+        for port in 1...3 { few.backend.behave(port, .fails(.unreachable(cause: "refused"))) }
+        for _ in 0..<100 { _ = await few.predict() }
+        #expect(few.backend.calls.count == 100 + Int(RetryBudget.floorSavings))
+        let slow = DispatchUnderTest(delivery: DeliverySettings(numbers: [.totalMilliseconds: 100]))
+        let gate = Gate()
+        for port in 1...3 { slow.backend.behave(port, .waits(gate)) }
+        async let late = slow.predict()
+        await gate.arrivals(1)
+        for port in 1...3 { slow.backend.behave(port, .answers(status: 500)) }
+        gate.open()
+        _ = await late
+        #expect(
+            slow.backend.calls.first?.totalMilliseconds == 100 && slow.backend.calls.first?.firstByteMilliseconds == 100
+        )
+    }
+
+    @Test("the second attempt has what is left of the time")
+    func timeLeft() async throws {
+        let parts = DispatchUnderTest(ports: [1, 2], delivery: DeliverySettings(numbers: [.totalMilliseconds: 1_000]))
+        let started = parts.time.monotonicNanoseconds
+        parts.time.advance(milliseconds: 300)
+        for port in 1...2 { parts.backend.behave(port, .fails(.badAnswer(cause: "reset"))) }
+        let body = ByteBuffer(string: Installation.body)
+        let call = InferenceCall(
+            requestID: RequestID(high: 1, low: 2), receivedAt: parts.time.now, receivedNanoseconds: started,
+            credentials: .none, body: body, trace: nil)
+        await #expect(throws: Refusal.self) {
+            try await Dispatch(backend: parts.backend, time: parts.time).call(
+                try PredictRequest(body), route: parts.route, call: call, startedAt: started,
+                on: MultiThreadedEventLoopGroup.singleton.any())
+        }
+        #expect(parts.backend.calls.map(\.totalMilliseconds) == [1_000, 700])
+    }
+
+    // MARK: the line
+
+    private static let narrow = DeliverySettings(numbers: [
+        .replicaConcurrency: 1, .queueDepth: 2, .queueWaitMilliseconds: 200,
+    ])
+
+    @Test("beyond the places there is a line, beyond the line a refusal, and a place that comes free goes to the first")
+    func line() async throws {
+        let parts = DispatchUnderTest(ports: [1], delivery: Self.narrow)
+        let gate = Gate()
+        parts.backend.behave(1, .waits(gate))
+        async let first = parts.predict()
+        await gate.arrivals(1)
+        async let second = parts.predict()
+        try await parts.waiting(1)
+        async let third = parts.predict()
+        try await parts.waiting(2)
+        let refusal = await parts.refusal()
+        #expect(refusal?.code == .overloaded && refusal?.retryAfterSeconds == 1)
+        #expect(parts.backend.callCount(1) == 1)
+        gate.open()
+        for result in await [first, second, third] { #expect((try? result.get()) != nil) }
+        #expect(parts.backend.callCount(1) == 3 && parts.backend.mostAtOnce(1) == 1)
+        #expect(parts.model?.waiting == 0 && parts.reading(1)?.outstanding == 0)
+    }
+
+    @Test("who has waited long enough is told so")
+    func waitedOut() async throws {
+        let parts = DispatchUnderTest(ports: [1], delivery: Self.narrow)
+        let gate = Gate()
+        parts.backend.behave(1, .waits(gate))
+        async let first = parts.predict()
+        await gate.arrivals(1)
+        async let second = parts.refusal()
+        try await parts.waiting(1)
+        parts.advance(milliseconds: 199)
+        #expect(parts.model?.waiting == 1)
+        parts.advance(milliseconds: 1)
+        #expect(await second?.code == .overloaded)
+        gate.open()
+        _ = await first
+        #expect(parts.reading(1)?.outstanding == 0)
+    }
+
+    @Test("whoever is gone leaves the line")
+    func cancelled() async throws {
+        let parts = DispatchUnderTest(ports: [1], delivery: Self.narrow)
+        let gate = Gate()
+        parts.backend.behave(1, .waits(gate))
+        async let first = parts.predict()
+        await gate.arrivals(1)
+        let gone = Task { await parts.predict() }
+        try await parts.waiting(1)
+        gone.cancel()
+        _ = await gone.value
+        #expect(parts.model?.waiting == 0)
+        gate.open()
+        _ = await first
+        #expect(parts.backend.callCount(1) == 1 && parts.reading(1)?.outstanding == 0)
+    }
+
+    @Test("requests that wait while the model's settings change are served or told in time")
+    func waitingWhileChanged() async throws {
+        let parts = DispatchUnderTest(ports: [1], delivery: Self.narrow)
+        let gate = Gate()
+        parts.backend.behave(1, .waits(gate))
+        async let first = parts.predict()
+        await gate.arrivals(1)
+        async let second = parts.refusal()
+        try await parts.waiting(1)
+        parts.route(to: [1])
+        parts.advance(milliseconds: 200)
+        #expect(await second?.code == .overloaded)
+        gate.open()
+        _ = await first
+    }
+
+    @Test("no replica has more calls than it may, however many come at once, and none is lost")
+    func concurrency() async throws {
+        let parts = DispatchUnderTest(
+            delivery: DeliverySettings(numbers: [
+                .replicaConcurrency: 4, .queueDepth: 1_000, .queueWaitMilliseconds: 60_000,
+            ]))
+        let answered = await withTaskGroup(of: Bool.self) { group in
+            for _ in 0..<400 { group.addTask { await parts.refusal() == nil } }
+            return await group.reduce(into: 0) { $0 += $1 ? 1 : 0 }
+        }
+        #expect(answered == 400 && parts.backend.calls.count == 400)
+        #expect((1...3).allSatisfy { parts.backend.mostAtOnce($0) <= 4 })
+        #expect(parts.model?.waiting == 0 && parts.deliveries.readings.allSatisfy { $0.outstanding == 0 })
+    }
+
+    // MARK: hedging
+
+    @Test("a second replica is asked after the delay, the first answer is taken, and the other call is given up")
+    func hedged() async throws {
+        let parts = DispatchUnderTest(ports: [1, 2], delivery: DeliverySettings(numbers: [.hedgeAfterMilliseconds: 1]))
+        parts.backend.behave(1, .hangs)
+        for _ in 0..<20 { #expect(await parts.refusal() == nil) }
+        #expect(parts.backend.callCount(2) == 20 && parts.backend.callCount(1) > 0)
+        #expect(parts.deliveries.readings.allSatisfy { $0.outstanding == 0 && $0.condition == .healthy })
+    }
+
+    @Test("a call that fails before the delay is tried elsewhere as ever")
+    func failsBeforeDelay() async throws {
+        let parts = DispatchUnderTest(
+            ports: [1, 2], delivery: DeliverySettings(numbers: [.hedgeAfterMilliseconds: 60_000]))
+        parts.backend.behave(1, .answers(status: 500))
+        for _ in 0..<10 { #expect(await parts.refusal() == nil) }
+    }
+
+    @Test("hedging takes from the budget")
+    func hedgeBudget() async throws {
+        let parts = DispatchUnderTest(
+            ports: [1, 2], delivery: DeliverySettings(numbers: [.hedgeAfterMilliseconds: 1, .retryPercent: 0]))
+        let gate = Gate()
+        for port in 1...2 { parts.backend.behave(port, .waits(gate)) }
+        async let only = parts.predict()
+        await gate.arrivals(1)
+        try await Task.sleep(for: .milliseconds(20))
+        gate.open()
+        #expect((try? await only.get()) != nil && parts.backend.calls.count == 1)
+    }
+
+    // MARK: tables
+
+    @Test("what is known of a replica survives a new table, and a newcomer starts slowly")
+    func swap() async throws {
+        let parts = DispatchUnderTest(ports: [1, 2])
+        parts.backend.behave(1, .answers(status: 500))
+        for _ in 0..<40 { _ = await parts.predict() }
+        #expect(parts.reading(1)?.condition == .ejected)
+        #expect(parts.reading(2)?.sharePercent == 100, "nobody is cold where all are new")
+        parts.route(to: [1, 2, 3])
+        #expect(parts.reading(1)?.condition == .ejected && parts.reading(3)?.sharePercent == 10)
+        parts.route(to: [2])
+        #expect(parts.deliveries.readings.count == 1)
+        parts.route(to: [1, 2], delivery: DeliverySettings(numbers: [.attempts: 2]))
+        #expect(parts.reading(1)?.condition == .healthy, "new settings begin anew")
+    }
+
+    @Test("requests go to replicas by weight and share", arguments: Balancing.allCases)
+    func shares(balancing: Balancing) async throws {
+        let parts = DispatchUnderTest(ports: [1, 2], delivery: DeliverySettings(balancing: balancing))
+        parts.route(to: [1, 2, 3], delivery: DeliverySettings(balancing: balancing))
+        for _ in 0..<420 { _ = await parts.predict() }
+        // Weights 10, 10 and 1.
+        #expect((150...250).contains(parts.backend.callCount(1)))
+        #expect((5...45).contains(parts.backend.callCount(3)))
+    }
+
+    // MARK: probes
+
+    final class Pages: Sendable, ProbeBackend {
+        private let statuses: Mutex<[Int: Int]>
+        private let list = Mutex<[String]>([])
+
+        init(_ statuses: [Int: Int]) { self.statuses = Mutex(statuses) }
+
+        var asked: [String] { list.withLock { $0 } }
+        func set(_ port: Int, _ status: Int?) { statuses.withLock { $0[port] = status } }
+
+        func probe(_ address: WorkerAddress, path: String, timeoutMilliseconds: Int64) async -> Int? {
+            list.withLock { $0.append("\(address.port)\(path)") }
+            return statuses.withLock { $0[address.port] }
+        }
+    }
+
+    @Test("a replica that does not answer probes gets no requests until it does, and all down is still asked")
+    func probes() async throws {
+        let parts = DispatchUnderTest(ports: [1, 2])
+        let pages = Pages([1: 200, 2: 404])
+        let prober = ReplicaProber(deliveries: parts.deliveries, backend: pages)
+        func round() async {
+            parts.advance(milliseconds: 6_001)
+            await prober.round()
+        }
+        await round()
+        #expect(pages.asked.sorted() == ["1/healthz", "2/healthz"])
+        await prober.round()
+        #expect(pages.asked.count == 2, "not due yet")
+        pages.set(1, nil)
+        await round()
+        #expect(parts.reading(1)?.condition == .healthy, "one probe can be lost")
+        await round()
+        #expect(parts.reading(1)?.condition == .down && parts.deliveries.strandedModels == [])
+        for _ in 0..<20 { _ = await parts.predict() }
+        #expect(parts.backend.callCount(1) == 0)
+        pages.set(2, 503)
+        await round()
+        await round()
+        #expect(parts.deliveries.strandedModels == ["iris"])
+        #expect(await parts.refusal() == nil, "the least bad one is tried")
+        pages.set(1, 200)
+        await round()
+        #expect(parts.reading(1)?.condition == .healthy && parts.deliveries.strandedModels == [])
+    }
+
+    @Test("a model can be without probes")
+    func noProbes() async throws {
+        let parts = DispatchUnderTest(delivery: DeliverySettings(numbers: [.probeIntervalMilliseconds: 0]))
+        parts.advance(milliseconds: 60_000)
+        #expect(parts.deliveries.dueProbes().isEmpty)
+    }
+}
