@@ -98,6 +98,9 @@ struct AdminRouter: Sendable {
         let quotas = QuotasEndpoint(administration: parts.administration)
         let models = ModelsEndpoint(administration: parts.administration)
         let routes = RoutesEndpoint(administration: parts.administration, isAllowed: parts.isAllowed)
+        let versions = ModelRoutingEndpoint(administration: parts.administration)
+        let aliases = AliasesEndpoint(administration: parts.administration)
+        let workers = WorkersEndpoint(administration: parts.administration, isAllowed: parts.isAllowed)
         let usage = UsageEndpoint(administration: parts.administration, prices: parts.prices, time: parts.time)
         let audit = AuditEndpoint(administration: parts.administration)
         switch operation {
@@ -118,6 +121,16 @@ struct AdminRouter: Sendable {
         case .deleteQuota: return quotas.delete
         case .listModels: return models.list
         case .createModel: return models.create
+        case .getModelRouting: return versions.get
+        case .changeModelRouting: return versions.change
+        case .setModelVersion: return versions.setVersion
+        case .listAliases: return aliases.list
+        case .setAlias: return aliases.set
+        case .deleteAlias: return aliases.delete
+        case .listWorkers: return workers.list
+        case .registerWorker: return workers.register
+        case .renewWorker: return workers.renew
+        case .removeWorker: return workers.remove
         case .listRoutes: return routes.list
         case .setRoute: return routes.set
         case .deleteRoute: return routes.delete

@@ -35,6 +35,8 @@ public struct GatewayServer: Sendable {
         public let records: any CustomerRecords
         public let health: any HealthSource
         public let time: any TimeSource
+        /// Its ``MirrorTraffic/run()`` is the caller's to run.
+        public var mirrors = MirrorTraffic()
         #if WEIR_FAULTS
             public var faults: any FaultPlan = NoFaults()
         #endif
@@ -101,14 +103,14 @@ public struct GatewayServer: Sendable {
             InferencePipeline(
                 keys: parts.keys, routes: parts.routes, prices: parts.prices, rates: parts.rates, quota: parts.quota,
                 claims: parts.claims, dispatch: dispatch, settler: parts.settler, estimates: estimates,
-                time: parts.time, logger: logger, faults: faults)
+                time: parts.time, logger: logger, mirrors: parts.mirrors, faults: faults)
         }
     #else
         private func makePipeline() -> InferencePipeline {
             InferencePipeline(
                 keys: parts.keys, routes: parts.routes, prices: parts.prices, rates: parts.rates, quota: parts.quota,
                 claims: parts.claims, dispatch: dispatch, settler: parts.settler, estimates: estimates,
-                time: parts.time, logger: logger)
+                time: parts.time, logger: logger, mirrors: parts.mirrors)
         }
     #endif
 

@@ -16,6 +16,8 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
         entry.path.replacing("{id}", with: FakeAdministration.tenantID.description)
             .replacing("{key_id}", with: FakeAdministration.keyID.description).replacing("{model}", with: "iris")
             .replacing("{quota_id}", with: FakeAdministration.quotaID.description)
+            .replacing("{worker_id}", with: FakeAdministration.workerID.description)
+            .replacing("{version}", with: "1.0.0").replacing("{alias}", with: "flowers")
     }
 
     var body: String? {
@@ -30,14 +32,18 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
         case .raiseQuota: #"{"amount": 5}"#
         case .createModel: #"{"name": "iris"}"#
         case .setRoute: #"{"replicas": [{"address": "127.0.0.1:9000", "protocol": "oip"}]}"#
+        case .changeModelRouting: #"{"default_version": "1.0.0"}"#
+        case .setModelVersion: #"{"state": "active"}"#
+        case .setAlias: #"{"model": "iris"}"#
+        case .registerWorker: #"{"model": "iris", "address": "127.0.0.1:9000", "protocol": "oip"}"#
         default: nil
         }
     }
 
     var status: Int {
         switch entry.operation {
-        case .createTenant, .createKey, .createTier, .createModel: 201
-        case .deleteRoute, .deleteQuota: 204
+        case .createTenant, .createKey, .createTier, .createModel, .registerWorker: 201
+        case .deleteRoute, .deleteQuota, .deleteAlias, .removeWorker: 204
         default: 200
         }
     }
@@ -80,7 +86,14 @@ struct RouteAccessTests {
     @Test(
         "scopes are as written down",
         arguments: [
-            ("operator", ["getMetrics", "listModels", "createModel", "listRoutes", "setRoute", "deleteRoute"]),
+            (
+                "operator",
+                [
+                    "getMetrics", "listModels", "createModel", "listRoutes", "setRoute", "deleteRoute",
+                    "getModelRouting", "changeModelRouting", "setModelVersion", "listAliases", "setAlias",
+                    "deleteAlias", "listWorkers", "registerWorker", "renewWorker", "removeWorker",
+                ]
+            ),
             ("pricing", ["listTiers", "createTier"]), ("read", ["getAllUsage", "getTenantUsage"]), ("predict", []),
             ("billing", []),
             ("admin", Set(AdminRouteCatalog.Operation.allCases.map(\.rawValue))),
@@ -158,7 +171,9 @@ struct RouteAccessTests {
 
     @Test("a change is made in the name of the key")
     func actor() async throws {
-        for sample in SampleRequest.all where !["GET"].contains(sample.entry.method) {
+        // A heartbeat changes nothing that anybody decided.
+        for sample in SampleRequest.all
+        where sample.entry.method != "GET" && sample.entry.operation != .renewWorker {
             let admin = AdminUnderTest()
             _ = try await sample.send(to: admin)
             #expect(admin.administration.last.actors == [.key(FakeAuthenticator.publicID)], "\(sample.entry.operation)")

@@ -145,12 +145,14 @@ struct Installation: Sendable {
         return key
     }
 
-    var pipeline: InferencePipeline {
+    var pipeline: InferencePipeline { pipeline(mirrors: MirrorTraffic()) }
+
+    func pipeline(mirrors: MirrorTraffic) -> InferencePipeline {
         InferencePipeline(
             keys: keys, routes: routes, prices: prices, rates: rates, quota: quota, claims: claims,
             dispatch: Dispatch(backend: backend, connectMilliseconds: 1_000, totalMilliseconds: 30_000),
             settler: settler, estimates: TokenEstimates(), time: time,
-            logger: Self.logger, faults: NoFaults())
+            logger: Self.logger, mirrors: mirrors, faults: NoFaults())
     }
 
     var parts: GatewayServer.Parts {

@@ -9,6 +9,7 @@ public enum Entity {
     public enum Lease {}
     public enum Gateway {}
     public enum Replica {}
+    public enum Worker {}
     public enum Subscription {}
     public enum Audit {}
 }
@@ -29,6 +30,8 @@ public typealias QuotaID = Identifier<Entity.Quota>
 public typealias LeaseID = Identifier<Entity.Lease>
 /// One run of one gateway process.
 public typealias GatewayID = Identifier<Entity.Gateway>
+/// A worker's stay in the table of routes, from its registration until it leaves or registers anew.
+public typealias WorkerID = Identifier<Entity.Worker>
 /// A tenant's stay in one tier version.
 public typealias SubscriptionID = Identifier<Entity.Subscription>
 /// An entry of the audit log.

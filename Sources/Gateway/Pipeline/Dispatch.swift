@@ -9,9 +9,9 @@ struct Dispatch: Sendable {
 
     /// - Throws: `no_healthy_worker`, `upstream_timeout` or `bad_upstream`; none of them is billed.
     func call(
-        _ request: PredictRequest, route: ModelRoute, call: InferenceCall, on eventLoop: any EventLoop
+        _ request: PredictRequest, route: ResolvedRoute, call: InferenceCall, on eventLoop: any EventLoop
     ) async throws(Refusal) -> WorkerReading {
-        let candidates = replicas(of: route, version: request.version)
+        let candidates = Self.drawn(route.candidates)
         guard !candidates.isEmpty else {
             throw Refusal(
                 .noHealthyWorker,
@@ -20,11 +20,13 @@ struct Dispatch: Sendable {
         }
         var unreachable = ""
         for replica in candidates.prefix(2) {
-            let body = WorkerDialect.body(request, requestID: call.requestID, for: replica.workerProtocol)
+            let body = WorkerDialect.body(
+                request, requestID: call.requestID, for: replica.workerProtocol, model: route.model,
+                version: Self.saidVersion(to: replica, by: request, on: route))
             let workerCall = WorkerCall(
                 address: replica.address,
                 path: WorkerDialect.path(
-                    replica.workerProtocol, model: route.profile.name, version: request.version ?? replica.version),
+                    replica.workerProtocol, model: route.model, version: route.version(for: replica) ?? ""),
                 body: body, requestID: call.requestID.publicText, traceParent: call.trace?.parent,
                 traceState: call.trace?.state,
                 connectMilliseconds: connectMilliseconds, totalMilliseconds: totalMilliseconds)
@@ -56,6 +58,13 @@ struct Dispatch: Sendable {
             retryAfterSeconds: 2, cause: unreachable)
     }
 
+    /// The same with a shorter deadline, where it is shorter.
+    func within(_ milliseconds: Int64) -> Dispatch {
+        Dispatch(
+            backend: backend, connectMilliseconds: min(connectMilliseconds, milliseconds),
+            totalMilliseconds: min(totalMilliseconds, milliseconds))
+    }
+
     private func read(_ answer: WorkerAnswer, from replica: Replica, isBatch: Bool) throws(BackendFailure)
         -> WorkerReading
     {
@@ -66,9 +75,16 @@ struct Dispatch: Sendable {
         return reading
     }
 
-    /// The replicas that serve the version, the first one drawn by weight, the rest as they come.
-    private func replicas(of route: ModelRoute, version: String?) -> [Replica] {
-        var candidates = route.replicas.filter { version == nil || $0.version.isEmpty || $0.version == version }
+    /// The version in the body. A request that names none goes on as it is where the model has one version alone.
+    private static func saidVersion(
+        to replica: Replica, by request: PredictRequest, on route: ResolvedRoute
+    ) -> String? {
+        route.namesVersion || request.version != nil ? route.version(for: replica) : nil
+    }
+
+    /// The first replica drawn by weight, the rest as they come.
+    private static func drawn(_ replicas: [Replica]) -> [Replica] {
+        var candidates = replicas
         guard candidates.count > 1 else { return candidates }
         // A table without any weight must not be able to end the process.
         var draw = Int.random(in: 0..<candidates.reduce(0) { $0 + max(1, $1.weight) })

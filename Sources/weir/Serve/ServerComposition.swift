@@ -49,6 +49,7 @@ enum ServerComposition {
                     logger: logger))
         }
         if settings.roles.contains(.gateway) {
+            services.append(MirrorService(mirrors: base.mirrors))
             services.append(try await gateway(settings: settings, base: base, eventLoops: eventLoops, logger: logger))
         }
         var configuration = ServiceGroupConfiguration(

@@ -18,6 +18,7 @@ struct ServerParts: Sendable {
     let quota: QuotaKeeper
     let claims: ClaimKeeper
     let settler: SettlementWriters
+    let mirrors = MirrorTraffic()
     let workers: WorkerClient
     let redis: RedisClient?
     let listener: PostgresListener
@@ -99,6 +100,7 @@ struct ServerParts: Sendable {
             backend: WorkerBackend(client: workers),
             settler: settler,
             records: records, health: health, time: time)
+        parts.mirrors = mirrors
         #if WEIR_FAULTS
             parts.faults = EnvironmentFaults(ProcessInfo.processInfo.environment)
         #endif
