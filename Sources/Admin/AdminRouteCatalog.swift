@@ -28,6 +28,16 @@ public enum AdminRouteCatalog {
         case setRoute
         case deleteRoute
         case listReplicas
+        case getModelRouting
+        case changeModelRouting
+        case setModelVersion
+        case listAliases
+        case setAlias
+        case deleteAlias
+        case listWorkers
+        case registerWorker
+        case renewWorker
+        case removeWorker
         case getAllUsage
         case getTenantUsage
         case listAudit
@@ -79,6 +89,16 @@ public enum AdminRouteCatalog {
         Entry(.setRoute, "PUT", "/admin/v1/routes/{model}", .operator),
         Entry(.deleteRoute, "DELETE", "/admin/v1/routes/{model}", .operator),
         Entry(.listReplicas, "GET", "/admin/v1/replicas", .operator),
+        Entry(.getModelRouting, "GET", "/admin/v1/models/{model}/routing", .operator),
+        Entry(.changeModelRouting, "PATCH", "/admin/v1/models/{model}/routing", .operator),
+        Entry(.setModelVersion, "PUT", "/admin/v1/models/{model}/versions/{version}", .operator),
+        Entry(.listAliases, "GET", "/admin/v1/aliases", .operator, paging),
+        Entry(.setAlias, "PUT", "/admin/v1/aliases/{alias}", .operator),
+        Entry(.deleteAlias, "DELETE", "/admin/v1/aliases/{alias}", .operator),
+        Entry(.listWorkers, "GET", "/admin/v1/workers", .operator, paging),
+        Entry(.registerWorker, "POST", "/admin/v1/workers", .operator),
+        Entry(.renewWorker, "POST", "/admin/v1/workers/{worker_id}/heartbeat", .operator),
+        Entry(.removeWorker, "DELETE", "/admin/v1/workers/{worker_id}", .operator),
         Entry(.getAllUsage, "GET", "/admin/v1/usage", .read, reporting),
         Entry(.getTenantUsage, "GET", "/admin/v1/tenants/{id}/usage", .read, reporting),
         Entry(.listAudit, "GET", "/admin/v1/audit", .admin, paging.union(["tenant_id", "action"])),

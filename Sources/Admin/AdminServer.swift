@@ -121,6 +121,9 @@ struct AdminRouter: Sendable {
         let quotas = QuotasEndpoint(administration: parts.administration)
         let models = ModelsEndpoint(administration: parts.administration)
         let routes = RoutesEndpoint(administration: parts.administration, isAllowed: parts.isAllowed)
+        let versions = ModelRoutingEndpoint(administration: parts.administration)
+        let aliases = AliasesEndpoint(administration: parts.administration)
+        let workers = WorkersEndpoint(administration: parts.administration, isAllowed: parts.isAllowed)
         let usage = UsageEndpoint(administration: parts.administration, prices: parts.prices, time: parts.time)
         let audit = AuditEndpoint(administration: parts.administration)
         switch operation {
@@ -144,6 +147,16 @@ struct AdminRouter: Sendable {
         case .createModel: return models.create
         case .setDelivery: return models.setDelivery
         case .listReplicas: return ReplicasEndpoint(readings: parts.replicas).list
+        case .getModelRouting: return versions.get
+        case .changeModelRouting: return versions.change
+        case .setModelVersion: return versions.setVersion
+        case .listAliases: return aliases.list
+        case .setAlias: return aliases.set
+        case .deleteAlias: return aliases.delete
+        case .listWorkers: return workers.list
+        case .registerWorker: return workers.register
+        case .renewWorker: return workers.renew
+        case .removeWorker: return workers.remove
         case .listRoutes: return routes.list
         case .setRoute: return routes.set
         case .deleteRoute: return routes.delete

@@ -37,6 +37,8 @@ public struct GatewayServer: Sendable {
         public let time: any TimeSource
         /// Somebody has to flush it.
         public var refusals = RefusalBuffer()
+        /// Its ``MirrorTraffic/run()`` is the caller's to run.
+        public var mirrors = MirrorTraffic()
         #if WEIR_FAULTS
             public var faults: any FaultPlan = NoFaults()
         #endif
@@ -115,14 +117,14 @@ public struct GatewayServer: Sendable {
             InferencePipeline(
                 keys: parts.keys, routes: parts.routes, prices: parts.prices, rates: parts.rates, quota: parts.quota,
                 claims: parts.claims, dispatch: dispatch, settler: parts.settler, estimates: estimates,
-                refusals: parts.refusals, time: parts.time, logger: logger, faults: faults)
+                refusals: parts.refusals, mirrors: parts.mirrors, time: parts.time, logger: logger, faults: faults)
         }
     #else
         private func makePipeline() -> InferencePipeline {
             InferencePipeline(
                 keys: parts.keys, routes: parts.routes, prices: parts.prices, rates: parts.rates, quota: parts.quota,
                 claims: parts.claims, dispatch: dispatch, settler: parts.settler, estimates: estimates,
-                refusals: parts.refusals, time: parts.time, logger: logger)
+                refusals: parts.refusals, mirrors: parts.mirrors, time: parts.time, logger: logger)
         }
     #endif
 

@@ -18,6 +18,10 @@ final class FakeAdministration: Administration {
         var page = "none"
         var usageQuery: TotalUsageQuery?
         var auditQuery: AuditQuery?
+        var routingChange: ModelRoutingChange?
+        var version: ModelVersion?
+        var alias: ModelAlias?
+        var worker: NewWorker?
         var usage: [TenantUsageRow] = []
         var timeZones = ["UTC"]
         var revoked: KeyReference?
@@ -221,6 +225,76 @@ final class FakeAdministration: Administration {
 
     func routes(_ page: PageRequest<String>) async throws(AdministrationFailure) -> Page<RouteRow> {
         try self.page("routes", page, RouteRow(model: "iris", replicas: [], updatedAt: Self.instant))
+    }
+
+    static let workerID = WorkerID(high: 0x0195_0000_0000_7000, low: 0x8000_0000_0000_000F)
+
+    private func routing(_ model: String) -> ModelRoutingRow {
+        ModelRoutingRow(
+            model: model, rules: RoutingRules(stickiness: .field("session_id")),
+            versions: [ModelVersion(name: "1.0.0", weight: 9_000), ModelVersion(name: "1.1.0", weight: 1_000)],
+            aliases: [ModelAlias(name: "flowers", model: model)])
+    }
+
+    func modelRouting(_ model: String) async throws(AdministrationFailure) -> ModelRoutingRow {
+        try note("modelRouting \(model)")
+        return routing(model)
+    }
+
+    func changeModelRouting(
+        _ model: String, _ change: ModelRoutingChange, by actor: AuditActor
+    ) async throws(AdministrationFailure) -> ModelRoutingRow {
+        try note("changeModelRouting \(model)", actor) { $0.routingChange = change }
+        return routing(model)
+    }
+
+    func setModelVersion(
+        _ model: String, _ version: ModelVersion, by actor: AuditActor
+    ) async throws(AdministrationFailure) -> ModelRoutingRow {
+        try note("setModelVersion \(model)", actor) { $0.version = version }
+        return routing(model)
+    }
+
+    func aliases(_ page: PageRequest<String>) async throws(AdministrationFailure) -> Page<ModelAlias> {
+        try self.page("aliases", page, ModelAlias(name: "flowers", model: "iris", version: "1.0.0"))
+    }
+
+    func setAlias(_ alias: ModelAlias, by actor: AuditActor) async throws(AdministrationFailure) -> ModelAlias {
+        try note("setAlias", actor) { $0.alias = alias }
+        return alias
+    }
+
+    func deleteAlias(_ name: String, by actor: AuditActor) async throws(AdministrationFailure) {
+        try note("deleteAlias \(name)", actor)
+    }
+
+    private static func workerRow(_ worker: NewWorker?) -> WorkerRow {
+        WorkerRow(
+            id: workerID, model: worker?.model ?? "iris",
+            replica: worker?.replica
+                ?? Replica(
+                    address: WorkerAddress(host: "127.0.0.1", port: 9_000), workerProtocol: .oip, weight: 1,
+                    version: ""),
+            lifetimeSeconds: worker?.lifetimeSeconds ?? 15, registeredAt: instant, expiresAt: instant,
+            isExpired: false)
+    }
+
+    func workers(_ page: PageRequest<WorkerID>) async throws(AdministrationFailure) -> Page<WorkerRow> {
+        try self.page("workers", page, Self.workerRow(nil))
+    }
+
+    func registerWorker(_ worker: NewWorker, by actor: AuditActor) async throws(AdministrationFailure) -> WorkerRow {
+        try note("registerWorker", actor) { $0.worker = worker }
+        return Self.workerRow(worker)
+    }
+
+    func renewWorker(_ id: WorkerID) async throws(AdministrationFailure) -> WorkerRow {
+        try note("renewWorker \(id)")
+        return Self.workerRow(nil)
+    }
+
+    func removeWorker(_ id: WorkerID, by actor: AuditActor) async throws(AdministrationFailure) {
+        try note("removeWorker \(id)", actor)
     }
 
     func usage(_ query: TotalUsageQuery) async throws(AdministrationFailure) -> [TenantUsageRow] {

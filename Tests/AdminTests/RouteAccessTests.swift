@@ -17,6 +17,8 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
         entry.path.replacing("{id}", with: FakeAdministration.tenantID.description)
             .replacing("{key_id}", with: FakeAdministration.keyID.description).replacing("{model}", with: "iris")
             .replacing("{quota_id}", with: FakeAdministration.quotaID.description)
+            .replacing("{worker_id}", with: FakeAdministration.workerID.description)
+            .replacing("{version}", with: "1.0.0").replacing("{alias}", with: "flowers")
     }
 
     var body: String? {
@@ -32,14 +34,18 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
         case .createModel: #"{"name": "iris"}"#
         case .setDelivery: #"{"attempts": 2}"#
         case .setRoute: #"{"replicas": [{"address": "127.0.0.1:9000", "protocol": "oip"}]}"#
+        case .changeModelRouting: #"{"default_version": "1.0.0"}"#
+        case .setModelVersion: #"{"state": "active"}"#
+        case .setAlias: #"{"model": "iris"}"#
+        case .registerWorker: #"{"model": "iris", "address": "127.0.0.1:9000", "protocol": "oip"}"#
         default: nil
         }
     }
 
     var status: Int {
         switch entry.operation {
-        case .createTenant, .createKey, .createTier, .createModel: 201
-        case .deleteRoute, .deleteQuota: 204
+        case .createTenant, .createKey, .createTier, .createModel, .registerWorker: 201
+        case .deleteRoute, .deleteQuota, .deleteAlias, .removeWorker: 204
         default: 200
         }
     }
@@ -86,7 +92,8 @@ struct RouteAccessTests {
                 "operator",
                 [
                     "getMetrics", "listModels", "createModel", "setDelivery", "listRoutes", "setRoute", "deleteRoute",
-                    "listReplicas",
+                    "listReplicas", "getModelRouting", "changeModelRouting", "setModelVersion", "listAliases", "setAlias",
+                    "deleteAlias", "listWorkers", "registerWorker", "renewWorker", "removeWorker",
                 ]
             ),
             ("pricing", ["listTiers", "createTier"]), ("read", ["getAllUsage", "getTenantUsage"]), ("predict", []),
@@ -166,7 +173,9 @@ struct RouteAccessTests {
 
     @Test("a change is made in the name of the key")
     func actor() async throws {
-        for sample in SampleRequest.all where !["GET"].contains(sample.entry.method) {
+        // A heartbeat changes nothing that anybody decided.
+        for sample in SampleRequest.all
+        where sample.entry.method != "GET" && sample.entry.operation != .renewWorker {
             let admin = AdminUnderTest()
             _ = try await sample.send(to: admin)
             #expect(admin.administration.last.actors == [.key(FakeAuthenticator.publicID)], "\(sample.entry.operation)")

@@ -148,11 +148,13 @@ struct Installation: Sendable {
         return key
     }
 
-    var pipeline: InferencePipeline {
+    var pipeline: InferencePipeline { pipeline(mirrors: MirrorTraffic()) }
+
+    func pipeline(mirrors: MirrorTraffic) -> InferencePipeline {
         InferencePipeline(
             keys: keys, routes: routes, prices: prices, rates: rates, quota: quota, claims: claims,
             dispatch: Dispatch(backend: backend, time: time),
-            settler: settler, estimates: TokenEstimates(), refusals: RefusalBuffer(), time: time,
+            settler: settler, estimates: TokenEstimates(), refusals: RefusalBuffer(), mirrors: mirrors, time: time,
             logger: Self.logger, faults: NoFaults())
     }
 

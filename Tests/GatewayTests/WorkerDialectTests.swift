@@ -25,7 +25,11 @@ import Testing
     func plainBody() throws {
         let text = #"{ "model":"iris", "features":[5.10,1e0] }"#
         let request = try PredictRequest(ByteBuffer(string: text))
-        #expect(String(buffer: WorkerDialect.body(request, requestID: Self.requestID, for: .predict)) == text)
+        #expect(
+            String(
+                buffer: WorkerDialect.body(
+                    request, requestID: Self.requestID, for: .predict, model: request.model, version: request.version))
+                == text)
     }
 
     @Test(
@@ -40,7 +44,9 @@ import Testing
         ] as [(String, String)])
     func tensor(text: String, expected: String) throws {
         let request = try PredictRequest(ByteBuffer(string: text))
-        let body = String(buffer: WorkerDialect.body(request, requestID: Self.requestID, for: .oip))
+        let body = String(
+            buffer: WorkerDialect.body(
+                request, requestID: Self.requestID, for: .oip, model: request.model, version: nil))
         #expect(body == #"{"id":"req_0195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0e","inputs":[{"name":"input0",\#(expected)}]}"#)
         _ = try JSONTape(ByteBuffer(string: body))
     }

@@ -216,7 +216,11 @@ struct AdministrationCatalogTests {
                 await RouteStore(pool: pool, redis: nil, isAllowed: { _ in true }, logger: AdministrationHarness.logger)
                     .load()
             }
-            #expect(snapshot.table["iris"] == ModelRoute(profile: model(), replicas: [replica(9_003, usesTLS: true)]))
+            #expect(
+                snapshot.table["iris"]
+                    == ModelRoute(
+                        profile: model(), replicas: [replica(9_003, usesTLS: true)],
+                        versions: [ModelVersion(name: "1")]))
         }
     }
 

@@ -173,6 +173,35 @@ struct RouteStoreTests {
         }
     }
 
+    @Test("an entry in Redis takes neither a version, nor a mirror, nor an alias")
+    func redisAndVersions() async throws {
+        let server = try await RedisServer.startPrivate()
+        try await StorageHarness.with { harness in
+            try await harness.run(Self.registry)
+            try await harness.run(
+                """
+                INSERT INTO model_versions (model_name, version, feature_count) VALUES ('iris', '1.0.0', 7), ('iris', '1.10.0', NULL);
+                UPDATE model_registry SET default_version = '1.0.0', sticky_by = 'user', mirror_version = '1.10.0', mirror_share = 10
+                    WHERE model_name = 'iris';
+                INSERT INTO model_aliases (alias, model_name, version) VALUES ('flowers', 'iris', NULL), ('old', 'iris', '1.0.0');
+                """)
+            try await withStore(harness, redis: server.url) { store, client in
+                let registered = try #require(await store.load().table["iris"])
+                #expect(registered.versions.map(\.name) == ["1.0.0", "1.10.0"])
+                for name in ["iris", "flowers"] {
+                    _ = try await client?.hset(RouteStore.redisHash, name, Array("127.0.0.1:7001".utf8))
+                }
+                let table = await store.load().table
+                let iris = try #require(table["iris"])
+                #expect(iris.replicas == [replica(7001)])
+                #expect(iris.versions == registered.versions && iris.rules == registered.rules)
+                #expect(iris.rules.mirror == MirrorRule(model: nil, version: "1.10.0", share: 10))
+                #expect(table["flowers"] == nil && table.realModel(of: "flowers") == "iris")
+                #expect(table.aliasList.map(\.name) == ["flowers", "old"])
+            }
+        }
+    }
+
     @Test("an empty list takes a model's replicas away")
     func emptyList() async throws {
         let server = try await RedisServer.startPrivate()

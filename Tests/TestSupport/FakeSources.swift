@@ -5,9 +5,10 @@ internal import Synchronization
 public final class FakeRouteSource: RouteSource {
     private let snapshot: Mutex<RouteSnapshot>
 
-    public init(_ routes: [ModelRoute], redis: DependencyState = .notConfigured) {
+    public init(_ routes: [ModelRoute], aliases: [ModelAlias] = [], redis: DependencyState = .notConfigured) {
         snapshot = Mutex(
-            RouteSnapshot(table: RouteTable(routes, source: .registry), redis: redis, isRegistryFresh: true))
+            RouteSnapshot(
+                table: RouteTable(routes, aliases: aliases, source: .registry), redis: redis, isRegistryFresh: true))
     }
 
     public func set(_ fresh: RouteSnapshot) { snapshot.withLock { $0 = fresh } }

@@ -100,12 +100,18 @@ class Worker:
     """A `weir worker` with a journal of what it was asked."""
 
     def __init__(
-        self, installation: "Installation", name: str, arguments: list[str] | None = None, journal: bool = True
+        self,
+        installation: "Installation",
+        name: str,
+        arguments: list[str] | None = None,
+        journal: bool = True,
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.installation = installation
         self.name = name
         self.arguments = arguments or []
         self.has_journal = journal
+        self.environment = environment
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.address}"
@@ -126,7 +132,7 @@ class Worker:
             ],
             self.installation.log_folder,
             self.name,
-            clean_environment(),
+            clean_environment(self.environment),
         )
         self.installation.processes.append(self.process)
         self.process.wait_ready(lambda: answers_ok(self.url, "/v2/health/ready"), f"{self.name} is ready", 30)

@@ -18,7 +18,7 @@ struct RoutesEndpoint: Sendable {
         let input = try await RequestBodyReader.object(call, fields: ["replicas"])
         var replicas: [Replica] = []
         for item in input.objects("replicas", count: 1...256, fields: ["address", "protocol", "weight", "version"]) {
-            let address = item.required("address", Self.address)
+            let address = item.required("address", .workerAddress)
             let workerProtocol = item.required("protocol", .oneOf(WorkerProtocol.allCases))
             let weight = item.optional("weight", .integer(1...1_000)) ?? 1
             let version = item.optional("version", .modelVersionOrNone) ?? ""
@@ -28,7 +28,7 @@ struct RoutesEndpoint: Sendable {
                     "address", "is outside the networks that workers may be in",
                     fix: "See the setting WEIR_WORKER_NETWORKS.")
             }
-            if replicas.contains(where: { $0.address == address }) {
+            if replicas.contains(where: { $0.address == address && $0.version == version }) {
                 item.note("address", "is there twice", fix: "Send it once, with a greater weight.")
             }
             replicas.append(
@@ -48,16 +48,6 @@ struct RoutesEndpoint: Sendable {
             throw Refusal(.notFound, "There is no such model.")
         }
         return name
-    }
-
-    private static var address: InputRule<WorkerAddress> {
-        InputRule(
-            expectation: "host:port or [v6]:port, perhaps behind http:// or https://, without a path",
-            fix: "Send an address such as 127.0.0.1:9000."
-        ) { value in
-            guard case .string(let text) = value else { return nil }
-            return WorkerAddress(text)
-        }
     }
 }
 
@@ -83,9 +73,14 @@ private struct RouteAnswer: Encodable {
         model = row.model
         replicas = row.replicas.map { replica in
             Item(
-                address: replica.address.usesTLS ? "https://\(replica.address)" : replica.address.description,
+                address: replica.address.shown,
                 protocol: replica.workerProtocol.rawValue, weight: replica.weight, version: replica.version)
         }
         updatedAt = row.updatedAt.description
     }
+}
+
+extension WorkerAddress {
+    /// The form of inputs; unlike the description it says whether TLS is used.
+    var shown: String { usesTLS ? "https://\(description)" : description }
 }

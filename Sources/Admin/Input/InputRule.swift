@@ -67,11 +67,11 @@ extension InputRule where Value == String {
     static var modelVersion: InputRule {
         InputRule(
             expectation: "a model's version",
-            fix: "Send letters, digits, dots, underscores, plus signs and hyphens, at most 64 of them."
+            fix: "Send letters, digits, dots, underscores, plus signs and hyphens, at most 64 of them, and not latest."
         ) { value in
-            guard case .string(let text) = value, text.utf8.count <= 64, ModelVersionName.isValid(text.utf8) else {
-                return nil
-            }
+            guard case .string(let text) = value, text.utf8.count <= 64, text != ModelVersionName.latest,
+                ModelVersionName.isValid(text.utf8)
+            else { return nil }
             return text
         }
     }
@@ -81,6 +81,13 @@ extension InputRule where Value == String {
         InputRule(expectation: "a model's version or empty", fix: modelVersion.fix) { value in
             if value == .string("") { return "" }
             return modelVersion.read(value)
+        }
+    }
+
+    /// As an alias or a mirror can name it.
+    static var modelVersionOrLatest: InputRule {
+        InputRule(expectation: "a model's version or latest", fix: modelVersion.fix) { value in
+            value == .string(ModelVersionName.latest) ? ModelVersionName.latest : modelVersion.read(value)
         }
     }
 
@@ -134,11 +141,35 @@ extension InputRule where Value == QuotaThresholds {
     }
 }
 
+extension InputRule where Value == WorkerAddress {
+    static var workerAddress: InputRule {
+        InputRule(
+            expectation: "host:port or [v6]:port, perhaps behind http:// or https://, without a path",
+            fix: "Send an address such as 127.0.0.1:9000."
+        ) { value in
+            guard case .string(let text) = value else { return nil }
+            return WorkerAddress(text)
+        }
+    }
+}
+
 extension InputRule where Value == Bool {
     static var boolean: InputRule {
         InputRule(expectation: "true or false", fix: "Send it without quotation marks.") { value in
             guard case .bool(let truth) = value else { return nil }
             return truth
+        }
+    }
+}
+
+extension InputRule where Value == Stickiness {
+    static var stickiness: InputRule {
+        InputRule(
+            expectation: "none, tenant, key, user, or the name of a field that requests have besides their own",
+            fix: "Send a word such as key, or a field such as session_id."
+        ) { value in
+            guard case .string(let text) = value else { return nil }
+            return Stickiness(text)
         }
     }
 }

@@ -10,6 +10,7 @@ public enum Entity {
     public enum QuotaEvent {}
     public enum Gateway {}
     public enum Replica {}
+    public enum Worker {}
     public enum Subscription {}
     public enum Audit {}
 }
@@ -32,6 +33,8 @@ public typealias LeaseID = Identifier<Entity.Lease>
 public typealias QuotaEventID = Identifier<Entity.QuotaEvent>
 /// One run of one gateway process.
 public typealias GatewayID = Identifier<Entity.Gateway>
+/// A worker's stay in the table of routes, from its registration until it leaves or registers anew.
+public typealias WorkerID = Identifier<Entity.Worker>
 /// A tenant's stay in one tier version.
 public typealias SubscriptionID = Identifier<Entity.Subscription>
 /// An entry of the audit log.

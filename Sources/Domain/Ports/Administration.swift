@@ -1,6 +1,6 @@
 /// Everything that the operator of an installation changes or lists. Each verb is one transaction; a change and its
 /// entry in the audit log are written together or not at all.
-public protocol Administration: QuotaAdministration {
+public protocol Administration: QuotaAdministration, RoutingAdministration {
     /// Makes a tenant and subscribes it to the published version of a tier, whose quotas become the tenant's.
     /// - Throws: `validation_failed` for an unknown tier.
     func createTenant(_ tenant: NewTenant, by actor: AuditActor) async throws(AdministrationFailure) -> TenantRow
@@ -34,7 +34,8 @@ public protocol Administration: QuotaAdministration {
     /// By code, each with its version in force.
     func tiers(_ page: PageRequest<String>) async throws(AdministrationFailure) -> Page<TierRow>
 
-    /// - Throws: `conflict` where the name is taken.
+    /// Registers a model, and its version as the first one.
+    /// - Throws: `conflict` where the name is taken, by a model or an alias.
     func registerModel(_ model: ModelProfile, by actor: AuditActor) async throws(AdministrationFailure) -> ModelProfile
     /// Says how a model's replicas are called; what is not given is the default of the gateways.
     /// - Throws: `not_found` for a model that is not registered.

@@ -132,21 +132,24 @@ public enum ModelVersionName {
         }
         return (1...128).contains(bytes.count) && !bytes.elementsEqual(".".utf8)
     }
+
+    /// In a request: the greatest version in service. No version can be called so.
+    public static let latest = "latest"
 }
 
 /// What the registry says about a model.
 public struct ModelProfile: Hashable, Sendable {
     public let name: String
-    public let version: String
+    public internal(set) var version: String
     /// Numbers that one input row has; `nil` leaves the check to the worker.
-    public let featureCount: Int?
+    public internal(set) var featureCount: Int?
     /// Tokens that a request counts where that is how it is counted, or where the worker reports none.
-    public let fixedTokensPerRequest: Int64
+    public internal(set) var fixedTokensPerRequest: Int64
     /// The most output tokens that a request can produce; part of the upper bound that is held.
-    public let maximumOutputTokens: Int64
-    public let tokenCounting: TokenCounting
+    public internal(set) var maximumOutputTokens: Int64
+    public internal(set) var tokenCounting: TokenCounting
     /// 1 to 1,000; for ``TokenCounting/payload``.
-    public let bytesPerToken: Int64
+    public internal(set) var bytesPerToken: Int64
     /// How its replicas are called.
     public let delivery: DeliverySettings
 
@@ -163,43 +166,4 @@ public struct ModelProfile: Hashable, Sendable {
         self.bytesPerToken = bytesPerToken
         self.delivery = delivery
     }
-}
-
-/// A model that can be called: its profile and the replicas that serve it.
-public struct ModelRoute: Hashable, Sendable {
-    public let profile: ModelProfile
-    public let replicas: [Replica]
-
-    public init(profile: ModelProfile, replicas: [Replica]) {
-        self.profile = profile
-        self.replicas = replicas
-    }
-}
-
-/// Every model and its replicas, frozen: built whole, swapped whole, only read by requests.
-public struct RouteTable: Sendable {
-    /// Where the replicas came from; shown by the health check.
-    public enum Source: String, Sendable {
-        case registry
-        case redis
-    }
-
-    private let routes: [String: ModelRoute]
-    public let source: Source
-
-    public init(_ routes: [ModelRoute], source: Source) {
-        self.routes = Dictionary(routes.map { ($0.profile.name, $0) }) { _, last in last }
-        self.source = source
-    }
-
-    public static let empty = RouteTable([], source: .registry)
-
-    public subscript(model: String) -> ModelRoute? { routes[model] }
-
-    /// The same table with each replica as `bind` gives it back.
-    public func bindingReplicas(_ bind: (ModelRoute) -> [Replica]) -> RouteTable {
-        RouteTable(routes.values.map { ModelRoute(profile: $0.profile, replicas: bind($0)) }, source: source)
-    }
-
-    public var models: [ModelRoute] { routes.values.sorted { $0.profile.name < $1.profile.name } }
 }

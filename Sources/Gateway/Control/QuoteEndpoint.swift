@@ -23,8 +23,8 @@ struct QuoteEndpoint: Sendable {
             throw Refusal(.unsupportedMediaType, "The body must be JSON. Send content-type: application/json.")
         }
         let body = try await request.body.collect(upTo: maximumBodyBytes)
-        let predict = try InferencePipeline.validate(body, for: caller)
-        let route = try InferencePipeline.route(of: predict, in: routes.current.table)
+        let predict = try InferencePipeline.validate(body, for: caller, routes: routes)
+        let route = try InferencePipeline.route(of: predict, for: caller, in: routes.current.table)
         let bound = InferencePipeline.tokenBound(predict, route.profile)
         let calendar = PeriodCalendar(timeZone: caller.timeZone) ?? .utc
         let now = time.now
@@ -43,7 +43,7 @@ struct QuoteEndpoint: Sendable {
         return try .json(
             QuoteAnswer(
                 request: predict, route: route, bound: bound,
-                expected: estimates.expectedTokens(of: predict.model, requestBytes: predict.byteCount),
+                expected: estimates.expectedTokens(of: route.model, requestBytes: predict.byteCount),
                 tier: caller.tierVersionID, sheet: sheet,
                 policies: policies))
     }
@@ -125,12 +125,12 @@ private struct QuoteAnswer: Encodable {
     }
 
     init(
-        request: PredictRequest, route: ModelRoute, bound: Int64, expected: Int64?, tier: TierVersionID,
+        request: PredictRequest, route: ResolvedRoute, bound: Int64, expected: Int64?, tier: TierVersionID,
         sheet: PriceSheet?,
         policies: [Policy]
     ) {
         model = request.model
-        version = request.version ?? route.profile.version
+        version = route.version
         rows = request.rows.count
         tokensAtMost = bound
         tokensExpected = expected.map { min($0, bound) }
@@ -138,9 +138,9 @@ private struct QuoteAnswer: Encodable {
         currency = sheet?.currency
         unitPrices = Dictionary(
             uniqueKeysWithValues: Meter.allCases.map {
-                ($0.rawValue, (sheet?.price(of: $0, model: request.model) ?? .free).description)
+                ($0.rawValue, (sheet?.price(of: $0, model: route.model) ?? .free).description)
             })
-        costMicrosAtMost = sheet.flatMap { Self.mostExpensive($0, bound: bound, model: request.model) }
+        costMicrosAtMost = sheet.flatMap { Self.mostExpensive($0, bound: bound, model: route.model) }
         admission =
             policies.contains { $0.room == .none } ? .none : policies.contains { $0.room == .held } ? .held : .free
         self.policies = policies

@@ -63,15 +63,18 @@ public final class DeliveryDirectory: Sendable {
     private func bind(_ replicas: [Replica], to model: ModelDelivery, isNew: Bool, at now: Int64)
         -> [ModelDelivery.Entry]
     {
-        let known = Dictionary(model.entries.map { ($0.state.address, $0.state) }) { first, _ in first }
+        let before = Dictionary(model.entries.map { ($0.state.address, $0.state) }) { first, _ in first }
+        var known = before
         return replicas.map { replica in
+            // Also of a worker that stands in the table with several versions: it is one process.
             if let state = known[replica.address] {
                 state.setWeight(replica.weight)
                 return ModelDelivery.Entry(replica: replica.bound(to: state), state: state)
             }
             let firstProbe = now + Int64.random(in: 0...min(model.policy.probe.intervalMilliseconds, 500))
             let state = ReplicaState(
-                of: replica, model: model, startsSlowly: !isNew && !known.isEmpty, at: now, firstProbeAt: firstProbe)
+                of: replica, model: model, startsSlowly: !isNew && !before.isEmpty, at: now, firstProbeAt: firstProbe)
+            known[replica.address] = state
             return ModelDelivery.Entry(replica: replica.bound(to: state), state: state)
         }
     }

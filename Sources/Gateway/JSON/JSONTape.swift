@@ -136,6 +136,24 @@ public struct JSONTape: Sendable {
     }
 
     /// Whether a key or string is exactly `text`.
+    func matches(_ value: Value, text: String) -> Bool {
+        let token = tokens[value.index]
+        if token.hasEscape { return string(value) == text }
+        return withBytes(of: value) { $0.elementsEqual(text.utf8) }
+    }
+
+    /// Lends the bytes of a value as they stand in the document; for strings without the quotes, escapes as they are.
+    func withBytes<Result>(of value: Value, _ body: (UnsafeRawBufferPointer) -> Result) -> Result {
+        let token = tokens[value.index]
+        return bytes.withUnsafeReadableBytes { pointer in
+            body(UnsafeRawBufferPointer(rebasing: pointer[Int(token.start)..<Int(token.end)]))
+        }
+    }
+
+    /// Whether a string is written with escapes.
+    func hasEscape(_ value: Value) -> Bool { tokens[value.index].hasEscape }
+
+    /// Whether a key or string is exactly `text`.
     func matches(_ value: Value, _ text: StaticString) -> Bool {
         let token = tokens[value.index]
         if token.hasEscape { return string(value) == text.description }

@@ -44,7 +44,7 @@ extension Dispatch {
 
     private func secondTurn(_ job: Job, beside turn: ReplicaTurn) -> ReplicaTurn? {
         guard job.model.policy.isSafeToRepeat,
-            let second = job.model.choose(among: job.candidates, excluding: [turn.state], mayForce: false)
+            let second = job.model.choose(among: job.route.candidates, excluding: [turn.state], mayForce: false)
         else { return nil }
         guard job.model.withdrawRetry() else {
             job.model.giveBack(second)

@@ -7,30 +7,31 @@ internal import NIOCore
 struct Dispatch: Sendable {
     let backend: any InferenceBackend
     let time: any TimeSource
+    /// Where this is shorter than the model's total deadline.
+    var limitMilliseconds = Int64.max
 
     /// - Parameter startedAt: monotonic nanoseconds; where the model's total deadline begins.
     /// - Throws: what the caller is told; none of it is billed.
     func call(
-        _ request: PredictRequest, route: ModelRoute, call: InferenceCall, startedAt: UInt64,
+        _ request: PredictRequest, route: ResolvedRoute, call: InferenceCall, startedAt: UInt64,
         on eventLoop: any EventLoop
     ) async throws(Refusal) -> WorkerReading {
-        let candidates = replicas(of: route, version: request.version)
-        guard let model = (candidates.first?.runtime as? ReplicaState)?.model else {
+        guard let model = (route.candidates.first?.runtime as? ReplicaState)?.model else {
             throw Refusal(
                 .noHealthyWorker,
                 "No worker serves the model \(route.profile.name) at the moment. Try again in a few seconds.",
                 retryAfterSeconds: 2)
         }
         let job = Job(
-            request: request, call: call, route: route, candidates: candidates, model: model, startedAt: startedAt,
+            request: request, call: call, route: route, model: model, startedAt: startedAt,
             eventLoop: eventLoop)
         let turn: ReplicaTurn
         do throws(ModelDelivery.Obstacle) {
-            turn = try await model.turn(among: candidates)
+            turn = try await model.turn(among: route.candidates)
         } catch {
             throw DeliveryRefusals.busy(error, model: model.name)
         }
-        if model.policy.hedgeAfterMilliseconds != nil, candidates.count > 1 {
+        if model.policy.hedgeAfterMilliseconds != nil, route.candidates.count > 1 {
             return try await elsewhere(job, after: await hedge(job, turn))
         }
         switch await attempt(job, turn) {
@@ -44,8 +45,7 @@ struct Dispatch: Sendable {
     struct Job: Sendable {
         let request: PredictRequest
         let call: InferenceCall
-        let route: ModelRoute
-        let candidates: [Replica]
+        let route: ResolvedRoute
         let model: ModelDelivery
         let startedAt: UInt64
         let eventLoop: any EventLoop
@@ -77,7 +77,7 @@ struct Dispatch: Sendable {
     /// Calls the replica whose turn it is and ends the turn.
     func attempt(_ job: Job, _ turn: ReplicaTurn, isFirst: Bool = true) async -> AttemptResult {
         let policy = job.model.policy
-        var leftMilliseconds = policy.totalMilliseconds
+        var leftMilliseconds = min(policy.totalMilliseconds, limitMilliseconds)
         var began = job.startedAt
         // The first turn begins with the stage, unless it had to be waited for.
         if !isFirst || turn.hasWaited {
@@ -95,7 +95,7 @@ struct Dispatch: Sendable {
             switch result {
             case .answered:
                 // What one replica takes compares with nothing.
-                if job.candidates.count > 1 {
+                if job.route.candidates.count > 1 {
                     turn.state.measured(microseconds: Int64((time.monotonicNanoseconds &- began) / 1_000))
                 }
                 job.model.end(turn, .good)
@@ -111,18 +111,31 @@ struct Dispatch: Sendable {
         }
     }
 
+    /// The same with a shorter deadline, where it is shorter.
+    func within(_ milliseconds: Int64) -> Dispatch {
+        Dispatch(backend: backend, time: time, limitMilliseconds: milliseconds)
+    }
+
     private func workerCall(_ job: Job, _ replica: Replica, leftMilliseconds: Int64) -> WorkerCall {
         let policy = job.model.policy
         return WorkerCall(
             address: replica.address,
             path: WorkerDialect.path(
-                replica.workerProtocol, model: job.route.profile.name,
-                version: job.request.version ?? replica.version),
-            body: WorkerDialect.body(job.request, requestID: job.call.requestID, for: replica.workerProtocol),
+                replica.workerProtocol, model: job.route.model, version: job.route.version(for: replica) ?? ""),
+            body: WorkerDialect.body(
+                job.request, requestID: job.call.requestID, for: replica.workerProtocol, model: job.route.model,
+                version: Self.saidVersion(to: replica, by: job.request, on: job.route)),
             requestID: job.call.requestID.publicText, traceParent: job.call.trace?.parent,
             traceState: job.call.trace?.state, connectMilliseconds: policy.connectMilliseconds,
             firstByteMilliseconds: policy.firstByteMilliseconds, totalMilliseconds: leftMilliseconds,
             isSafeToRepeat: policy.isSafeToRepeat)
+    }
+
+    /// The version in the body. A request that names none goes on as it is where the model has one version alone.
+    private static func saidVersion(
+        to replica: Replica, by request: PredictRequest, on route: ResolvedRoute
+    ) -> String? {
+        route.namesVersion || request.version != nil ? route.version(for: replica) : nil
     }
 
     private func read(_ answer: WorkerAnswer, from replica: Replica, isBatch: Bool) -> AttemptResult {
@@ -168,8 +181,8 @@ struct Dispatch: Sendable {
             attempts.earlier.append(failed.failure)
             let refusal = DeliveryRefusals.refusal(of: failed, model: job.model.name, policy: policy)
             let elapsed = Int64((time.monotonicNanoseconds &- job.startedAt) / 1_000_000)
-            guard rule.allowsAnother(after: attempts.earlier), elapsed < policy.totalMilliseconds,
-                let turn = job.model.choose(among: job.candidates, excluding: attempts.tried, mayForce: false)
+            guard rule.allowsAnother(after: attempts.earlier), elapsed < min(policy.totalMilliseconds, limitMilliseconds),
+                let turn = job.model.choose(among: job.route.candidates, excluding: attempts.tried, mayForce: false)
             else { throw refusal }
             guard job.model.withdrawRetry() else {
                 job.model.giveBack(turn)
@@ -178,11 +191,5 @@ struct Dispatch: Sendable {
             attempts.tried.append(turn.state)
             attempts.last = await attempt(job, turn, isFirst: false)
         }
-    }
-
-    /// The replicas that serve the version.
-    private func replicas(of route: ModelRoute, version: String?) -> [Replica] {
-        guard let version else { return route.replicas }
-        return route.replicas.filter { $0.version.isEmpty || $0.version == version }
     }
 }

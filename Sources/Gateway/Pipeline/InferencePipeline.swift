@@ -21,6 +21,7 @@ final class InferencePipeline: Sendable {
     let settler: any Settler
     let estimates: TokenEstimates
     let refusals: RefusalBuffer
+    let mirrors: MirrorTraffic
     let time: any TimeSource
     let logger: Logger
     #if WEIR_FAULTS
@@ -29,10 +30,11 @@ final class InferencePipeline: Sendable {
         init(
             keys: KeyCache, routes: RouteDirectory, prices: PriceBook, rates: RateKeeper, quota: QuotaKeeper,
             claims: ClaimKeeper, dispatch: Dispatch, settler: any Settler, estimates: TokenEstimates,
-            refusals: RefusalBuffer, time: any TimeSource, logger: Logger, faults: any FaultPlan
+            refusals: RefusalBuffer, mirrors: MirrorTraffic, time: any TimeSource, logger: Logger, faults: any FaultPlan
         ) {
             self.estimates = estimates
             self.refusals = refusals
+            self.mirrors = mirrors
             self.keys = keys
             self.routes = routes
             self.prices = prices
@@ -49,10 +51,11 @@ final class InferencePipeline: Sendable {
         init(
             keys: KeyCache, routes: RouteDirectory, prices: PriceBook, rates: RateKeeper, quota: QuotaKeeper,
             claims: ClaimKeeper, dispatch: Dispatch, settler: any Settler, estimates: TokenEstimates,
-            refusals: RefusalBuffer, time: any TimeSource, logger: Logger
+            refusals: RefusalBuffer, mirrors: MirrorTraffic, time: any TimeSource, logger: Logger
         ) {
             self.estimates = estimates
             self.refusals = refusals
+            self.mirrors = mirrors
             self.keys = keys
             self.routes = routes
             self.prices = prices
@@ -77,14 +80,14 @@ final class InferencePipeline: Sendable {
             let principal = try await authenticate(call)
             let authenticated = time.monotonicNanoseconds
             timings.authenticate = authenticated &- start
-            let request = try Self.validate(call.body, for: principal)
+            let request = try Self.validate(call.body, for: principal, routes: routes)
             if !call.idempotencyFields.isEmpty {
                 switch try await self.claim(call, request, principal) {
                 case .claimed(let made): claim = made
                 case .answered(let answer): return .replayed(answer, limits: quota.readings(for: principal))
                 }
             }
-            let route = try Self.route(of: request, in: routes.current.table)
+            let route = try Self.route(of: request, for: principal, in: routes.current.table)
             guard settler.isAccepting else { throw .storeAway(cause: "settlement is not accepting") }
             let routed = time.monotonicNanoseconds
             timings.route = routed &- authenticated
@@ -98,6 +101,11 @@ final class InferencePipeline: Sendable {
                 claim: claim)
             let prediction = try await finish(work, heldAt: held, timings: timings, on: loop)
             if let claim { claims.end(claim) }
+            if let mirror = route.mirror {
+                mirrors.offer(
+                    request, to: mirror.route, of: call, answer: prediction.prediction, at: time.now, by: dispatch,
+                    on: loop)
+            }
             return .answered(prediction)
         } catch {
             if let claim { await claims.giveUp(claim, after: error) }
@@ -112,14 +120,14 @@ final class InferencePipeline: Sendable {
         let call: InferenceCall
         let principal: Principal
         let request: PredictRequest
-        let route: ModelRoute
+        let route: ResolvedRoute
         let take: RateTake?
         let hold: Hold?
         let bound: Int64
         let claim: IdempotencyClaim?
 
         init(
-            call: InferenceCall, principal: Principal, request: PredictRequest, route: ModelRoute, take: RateTake?,
+            call: InferenceCall, principal: Principal, request: PredictRequest, route: ResolvedRoute, take: RateTake?,
             hold: Hold?, bound: Int64, claim: IdempotencyClaim?
         ) {
             self.call = call
@@ -145,21 +153,41 @@ final class InferencePipeline: Sendable {
     }
 
     /// Reads a body and checks what needs no route; also what a quote does.
-    static func validate(_ body: ByteBuffer, for principal: Principal) throws(Refusal) -> PredictRequest {
+    ///
+    /// A key that may call a model may call it by every name; one that may only use another name may use that one.
+    static func validate(
+        _ body: ByteBuffer, for principal: Principal, routes: RouteDirectory
+    ) throws(Refusal) -> PredictRequest {
         let request = try PredictRequest(body)
-        if let allowed = principal.allowedModels, !allowed.contains(request.model) {
+        if let allowed = principal.allowedModels, !allowed.contains(request.model),
+            !(routes.current.table.realModel(of: request.model).map(allowed.contains) ?? false)
+        {
             throw Refusal(
                 .modelNotAllowed, "The key may not call the model \(request.model). Use another key or model.")
         }
         return request
     }
 
-    static func route(of request: PredictRequest, in table: RouteTable) throws(Refusal) -> ModelRoute {
-        guard let route = table[request.model] else {
+    /// Finds the version and the replicas of a request; also what a quote does.
+    static func route(
+        of request: PredictRequest, for principal: Principal, in table: RouteTable
+    ) throws(Refusal) -> ResolvedRoute {
+        let route = table.resolve(
+            model: request.model, version: request.version,
+            stickiness: { rule, hash in request.tell(rule, of: principal, to: &hash) },
+            draw: { UInt64.random(in: .min ... .max) })
+        guard let route else {
+            guard let version = request.version, table.realModel(of: request.model) != nil else {
+                throw Refusal(
+                    .modelNotFound,
+                    "There is no model of the name \(request.model). GET / names the API; ask the operator for models."
+                )
+            }
             throw Refusal(
                 .modelNotFound,
-                "There is no model of the name \(request.model). GET / names the API; ask the operator for models.")
+                "The model \(request.model) has no version \(version). Leave version out for the one in service.")
         }
+        try request.check(extra: route.stickyField)
         try request.check(against: route.profile)
         return route
     }
@@ -254,7 +282,7 @@ final class InferencePipeline: Sendable {
         return Prediction(
             requestID: work.call.requestID, model: work.request.model, version: version, prediction: reading.prediction,
             probabilities: reading.probabilities, usage: usage,
-            cost: sheet?.amount(requests: 1, usage: usage, model: work.request.model).rounded,
+            cost: sheet?.amount(requests: 1, usage: usage, model: work.route.model).rounded,
             currency: sheet?.currency ?? "",
             priceVersion: sheet?.versionText ?? "", limits: limits(of: work),
             degradations: degradations(snapshot, work), timings: timings)
@@ -281,13 +309,13 @@ final class InferencePipeline: Sendable {
                 rows: Int64(work.request.rows.count), requestBytes: work.request.byteCount,
                 answerBytes: Int64(reading.prediction.readableBytes + (reading.probabilities?.readableBytes ?? 0))))
         let (usage, wasClamped) = counted.clamped(toTokens: work.bound)
-        estimates.observe(usage, of: work.request.model, requestBytes: work.request.byteCount)
+        estimates.observe(usage, of: work.route.model, requestBytes: work.request.byteCount)
         if wasClamped {
             Self.clamped.increment()
             logger.error(
                 "a worker reported more usage than can be",
                 metadata: [
-                    "model": "\(work.request.model)", "request_id": "\(work.call.requestID.publicText)",
+                    "model": "\(work.route.model)", "request_id": "\(work.call.requestID.publicText)",
                     "bound": "\(work.bound)",
                 ])
         }
@@ -383,7 +411,7 @@ final class InferencePipeline: Sendable {
         let retention = work.principal.retention
         return Settlement(
             requestID: work.call.requestID, tenantID: work.principal.tenantID, userID: work.principal.userID,
-            keyID: work.principal.keyID, model: work.request.model, modelVersion: version,
+            keyID: work.principal.keyID, model: work.route.model, modelVersion: version,
             outcome: failure == nil ? .completed : .failed, httpStatus: Int16(failure?.httpStatus ?? 200),
             errorCode: failure?.rawValue, createdAt: work.call.receivedAt,
             completedAt: max(completedAt, work.call.receivedAt),

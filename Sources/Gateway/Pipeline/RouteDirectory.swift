@@ -10,6 +10,7 @@ public final class RouteDirectory: Sendable {
     public let deliveries: DeliveryDirectory
     private let logger: Logger
     private let snapshot = Mutex(RouteSnapshot(table: .empty, redis: .notConfigured, isRegistryFresh: false))
+    private let readings = Mutex((begun: 0, taken: 0))
     private let models = Gauge(label: "weir_routed_models")
 
     public init(source: any RouteSource, deliveries: DeliveryDirectory, logger: Logger) {
@@ -22,7 +23,18 @@ public final class RouteDirectory: Sendable {
 
     /// Reads the sources again; called at least twice a second and on every notification.
     public func refresh() async {
+        let number = readings.withLock { readings in
+            readings.begun += 1
+            return readings.begun
+        }
         let loaded = await source.load()
+        // A reading that began earlier and ended later must not bring back what has changed since.
+        let isNewest = readings.withLock { readings in
+            guard number > readings.taken else { return false }
+            readings.taken = number
+            return true
+        }
+        guard isNewest else { return }
         let fresh = RouteSnapshot(
             table: deliveries.bind(loaded.table), redis: loaded.redis, isRegistryFresh: loaded.isRegistryFresh)
         let previous = snapshot.withLock { current in

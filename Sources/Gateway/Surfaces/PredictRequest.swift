@@ -15,6 +15,8 @@ struct PredictRequest: Sendable {
     /// One row for `features`, all rows for `inputs`.
     let rows: [JSONTape.Value]
     let isBatch: Bool
+    /// One field besides those of every request, by which a model may divide its requests. Whether it may be there is the model's to say.
+    let extra: (key: JSONTape.Value, value: JSONTape.Value)?
 
     private static let forbidden: [StaticString] = ["api_base", "base_url", "url", "callback", "headers"]
 
@@ -36,6 +38,7 @@ struct PredictRequest: Sendable {
             throw Refusal(.invalidJSON, "The body must be a JSON object with model and features.")
         }
         let members = try Members(tape)
+        extra = members.extra
         guard let modelValue = members.model, let model = tape.string(modelValue) else {
             throw .invalid("/model", "must be the name of a model", fix: "Send \"model\": \"<name>\".")
         }
@@ -75,6 +78,17 @@ struct PredictRequest: Sendable {
             throw .invalid("/inputs", "cannot be sent together with features", fix: "Send one of them.")
         }
         try checkRows()
+    }
+
+    /// Checks that a field beyond those of every request is the one by which the model divides its requests.
+    func check(extra field: String?) throws(Refusal) {
+        guard let extra else { return }
+        guard let field, tape.matches(extra.key, text: field) else { throw Self.unknown(extra.key, in: tape) }
+        guard tape.kind(extra.value) == .string || tape.int64(extra.value) != nil else {
+            throw .invalid(
+                "/\(field)", "must be a string or a whole number of 64 bits",
+                fix: "Send what your requests have in common, or leave it out.")
+        }
     }
 
     /// Checks the row width that the model's profile declares.
@@ -124,10 +138,11 @@ struct PredictRequest: Sendable {
         var version: JSONTape.Value?
         var features: JSONTape.Value?
         var inputs: JSONTape.Value?
+        var extra: (key: JSONTape.Value, value: JSONTape.Value)?
 
         init(_ tape: JSONTape) throws(Refusal) {
             var forbidden: StaticString?
-            var unknown: JSONTape.Value?
+            var unknown = 0
             tape.forEachMember(of: tape.root) { key, value in
                 if tape.matches(key, "model") {
                     model = value
@@ -139,8 +154,9 @@ struct PredictRequest: Sendable {
                     inputs = value
                 } else if let name = PredictRequest.forbidden.first(where: { tape.matches(key, $0) }) {
                     forbidden = name
-                } else if unknown == nil {
-                    unknown = key
+                } else {
+                    if unknown == 0 { extra = (key, value) }
+                    unknown += 1
                 }
             }
             if let forbidden {
@@ -149,13 +165,15 @@ struct PredictRequest: Sendable {
                     "The field \(forbidden) is not accepted: where a model is served is the operator's to say. Leave it out."
                 )
             }
-            if let unknown {
-                // The name is the caller's own text, cut so that an answer cannot be made large with it.
-                let name = String((tape.string(unknown) ?? "").unicodeScalars.prefix(64).map { Character($0) })
-                throw .invalid(
-                    "/\(name)", "is not a field of this request", fix: "Send model, version, and features or inputs.")
-            }
+            if unknown > 1, let extra { throw PredictRequest.unknown(extra.key, in: tape) }
         }
+    }
+
+    private static func unknown(_ key: JSONTape.Value, in tape: JSONTape) -> Refusal {
+        // The name is the caller's own text, cut so that an answer cannot be made large with it.
+        let name = String((tape.string(key) ?? "").unicodeScalars.prefix(64).map { Character($0) })
+        return .invalid(
+            "/\(name)", "is not a field of this request", fix: "Send model, version, and features or inputs.")
     }
 }
 

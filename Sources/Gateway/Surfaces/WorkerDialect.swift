@@ -22,13 +22,39 @@ enum WorkerDialect {
         }
     }
 
-    static func body(_ request: PredictRequest, requestID: RequestID, for workerProtocol: WorkerProtocol) -> ByteBuffer
-    {
+    /// - Parameters:
+    ///   - model: what the worker calls the model; the request may name it otherwise.
+    ///   - version: what the worker is told; `nil` leaves it to the worker.
+    static func body(
+        _ request: PredictRequest, requestID: RequestID, for workerProtocol: WorkerProtocol, model: String,
+        version: String?
+    ) -> ByteBuffer {
         switch workerProtocol {
-        // Checked field by field, so the caller's own bytes can go on as they are.
-        case .predict: request.tape.bytes
+        case .predict:
+            // Checked field by field, so the caller's own bytes can go on as they are where they say the same.
+            request.extra == nil && request.version == version && request.model == model
+                ? request.tape.bytes : predictBody(request, model: model, version: version)
         case .oip: inferBody(request, requestID: requestID)
         }
+    }
+
+    /// `{"model","version"?,"features"|"inputs"}`. The names need no escapes: their form is checked wherever they come from.
+    private static func predictBody(_ request: PredictRequest, model: String, version: String?) -> ByteBuffer {
+        var body = ByteBuffer()
+        body.reserveCapacity(request.tape.bytes.readableBytes + model.utf8.count + 64)
+        body.writeStaticString("{\"model\":\"")
+        body.writeString(model)
+        if let version {
+            body.writeStaticString("\",\"version\":\"")
+            body.writeString(version)
+        }
+        body.writeStaticString(request.isBatch ? "\",\"inputs\":[" : "\",\"features\":")
+        for (index, row) in request.rows.enumerated() {
+            if index > 0 { body.writeStaticString(",") }
+            body.writeImmutableBuffer(request.tape.slice(row))
+        }
+        body.writeStaticString(request.isBatch ? "]}" : "}")
+        return body
     }
 
     /// `{"id","inputs":[{"name":"input0","shape":[rows,columns],"datatype":"FP64","data":[…]}]}`, numbers as the caller wrote them.

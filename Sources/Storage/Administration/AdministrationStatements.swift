@@ -20,6 +20,12 @@ public enum AdministrationStatements {
             ListModels.self, InsertModel.self, SetDelivery.self, LockModel.self, DescribeModel.self,
             ListRoutes.self, FindRoute.self, DeleteReplicas.self, InsertReplicas.self, DescribeRoute.self,
             InsertTierRateLimits.self, DeleteSubscriptionRateLimits.self, InsertSubscriptionRateLimits.self,
+            LockModelNames.self, FindModelRouting.self, UpdateModelRouting.self, SetWeights.self,
+            UpsertModelVersion.self, IsVersionInUse.self, DescribeModelRouting.self,
+            ListAliases.self, FindAlias.self, FindModelName.self, UpsertAlias.self, DeleteAlias.self,
+            DescribeAlias.self,
+            ListWorkers.self, UpsertWorker.self, RenewWorker.self, DeleteWorker.self, RemoveExpiredWorkers.self,
+            DescribeWorker.self,
             DeleteKeyRateLimits.self, InsertKeyRateLimits.self, LockKey.self,
             ReadTotalUsage.self, ListTimeZones.self,
         ]

@@ -167,8 +167,16 @@ struct AdministrationTransaction {
     // MARK: Models and routes
 
     func registerModel(_ model: ModelProfile) async throws -> ModelProfile {
+        _ = try await connection.execute(LockModelNames())
+        guard try await connection.execute(FindAlias(name: model.name)).isEmpty else {
+            throw Refusal(.conflict, "There is an alias \(model.name). Delete it first, or take another name.")
+        }
         guard try await connection.affectedRows(by: InsertModel(model: model)) == 1 else {
             throw Refusal(.conflict, "There is a model \(model.name) already.")
+        }
+        if !model.version.isEmpty {
+            _ = try await connection.execute(
+                UpsertModelVersion(model: model.name, version: ModelVersion(name: model.version)))
         }
         let after = try await connection.execute(DescribeModel(name: model.name)).first
         try await audit("model.register", "model", model.name, before: nil, after: after)

@@ -40,8 +40,8 @@ struct ListRoutes: PostgresStatement {
             UNION ALL
             (SELECT model_name FROM known WHERE model_name < $2::text ORDER BY model_name DESC LIMIT $3)
         )
-        SELECT model_name, array_agg(r.address ORDER BY r.address), array_agg(r.protocol ORDER BY r.address),
-            array_agg(r.weight ORDER BY r.address), array_agg(r.version ORDER BY r.address), max(r.created_at)
+        SELECT model_name, array_agg(r.address ORDER BY r.address, r.version), array_agg(r.protocol ORDER BY r.address, r.version),
+            array_agg(r.weight ORDER BY r.address, r.version), array_agg(r.version ORDER BY r.address, r.version), max(r.created_at)
         FROM page JOIN routes r USING (model_name)
         GROUP BY model_name
         ORDER BY model_name
@@ -62,8 +62,8 @@ struct ListRoutes: PostgresStatement {
 
 struct FindRoute: PostgresStatement {
     static let sql = """
-        SELECT model_name, array_agg(address ORDER BY address), array_agg(protocol ORDER BY address),
-            array_agg(weight ORDER BY address), array_agg(version ORDER BY address), max(created_at)
+        SELECT model_name, array_agg(address ORDER BY address, version), array_agg(protocol ORDER BY address, version),
+            array_agg(weight ORDER BY address, version), array_agg(version ORDER BY address, version), max(created_at)
         FROM routes WHERE model_name = $1
         GROUP BY model_name
         """
@@ -110,7 +110,7 @@ struct InsertReplicas: PostgresStatement {
 struct DescribeRoute: PostgresStatement {
     static let sql = """
         SELECT jsonb_build_object('replicas', jsonb_agg(jsonb_build_object('address', address, 'protocol', protocol, 'weight', weight,
-            'version', version) ORDER BY address))
+            'version', version) ORDER BY address, version))
         FROM routes WHERE model_name = $1
         HAVING count(*) > 0
         """

@@ -7,7 +7,9 @@ internal import Synchronization
 
 /// Reads the route table: the registry in PostgreSQL, and over it the hash `model_routes` in Redis, which an operator may set by hand.
 ///
-/// A model's entry in Redis replaces its registered replicas. Where a source is away, what it said last is used.
+/// A model's entry in Redis replaces its registered replicas, those that registered themselves included, and nothing else of the model. Where a
+/// source is away, what it said last is used. Redis is not trusted: an entry cannot name an address outside the operator's networks, nor
+/// take a registered name for something else.
 public final class RouteStore: RouteSource {
     public static let redisHash = "model_routes"
 
@@ -18,7 +20,7 @@ public final class RouteStore: RouteSource {
     private let last = Mutex<Last>(Last())
 
     private struct Last {
-        var registry: [ModelRoute] = []
+        var registry: [ReadRegistry.Entry] = []
         var redis: [String: [Replica]] = [:]
     }
 
@@ -38,29 +40,36 @@ public final class RouteStore: RouteSource {
         let registry = await readRegistry()
         let (entries, state) = await readRedis()
         var routes: [String: ModelRoute] = [:]
-        for route in registry.routes { routes[route.profile.name] = route }
+        for entry in registry.entries { routes[entry.route.profile.name] = entry.route }
+        let aliases = registry.entries.flatMap(\.aliases)
+        let taken = Set(aliases.map(\.name))
         for (name, replicas) in entries {
-            let profile = routes[name]?.profile ?? ModelProfile.unregistered(name)
-            routes[name] = ModelRoute(profile: profile, replicas: replicas)
+            guard !taken.contains(name) else {
+                logger.warning("a route in redis has the name of an alias", metadata: ["model": "\(name)"])
+                continue
+            }
+            let registered = routes[name]
+            routes[name] = ModelRoute(
+                profile: registered?.profile ?? .unregistered(name), replicas: replicas,
+                versions: registered?.versions ?? [], rules: registered?.rules ?? RoutingRules())
         }
         return RouteSnapshot(
-            table: RouteTable(Array(routes.values), source: entries.isEmpty ? .registry : .redis), redis: state,
-            isRegistryFresh: registry.isFresh)
+            table: RouteTable(
+                Array(routes.values), aliases: aliases, source: entries.isEmpty ? .registry : .redis),
+            redis: state, isRegistryFresh: registry.isFresh)
     }
 
-    private func readRegistry() async -> (routes: [ModelRoute], isFresh: Bool) {
+    private func readRegistry() async -> (entries: [ReadRegistry.Entry], isFresh: Bool) {
         do throws(PostgresError) {
-            let rows = try await pool.execute(ReadRegistry())
-            var routes: [String: ModelRoute] = [:]
-            for row in rows {
-                let replicas =
-                    (routes[row.profile.name]?.replicas ?? [])
-                    + (row.replica.flatMap { isAllowed($0.address) ? $0 : nil }.map { [$0] } ?? [])
-                routes[row.profile.name] = ModelRoute(profile: row.profile, replicas: replicas)
+            let entries = try await pool.execute(ReadRegistry()).map { entry in
+                ReadRegistry.Entry(
+                    route: ModelRoute(
+                        profile: entry.route.profile, replicas: entry.route.replicas.filter { isAllowed($0.address) },
+                        versions: entry.route.versions, rules: entry.route.rules),
+                    aliases: entry.aliases)
             }
-            let list = Array(routes.values)
-            last.withLock { $0.registry = list }
-            return (list, true)
+            last.withLock { $0.registry = entries }
+            return (entries, true)
         } catch {
             logger.warning("the registry cannot be read", metadata: ["cause": "\(error)"])
             return (last.withLock { $0.registry }, false)
@@ -136,48 +145,7 @@ enum RouteEntry {
     }
 
     private static func isVersion(_ text: String) -> Bool {
-        text.isEmpty || text.utf8.count <= 64 && ModelVersionName.isValid(text.utf8)
-    }
-}
-
-struct ReadRegistry: PostgresStatement {
-    struct Entry: Sendable {
-        let profile: ModelProfile
-        let replica: Replica?
-    }
-
-    static let sql = """
-        SELECT m.model_name, m.version, m.feature_count, m.fixed_tokens_per_request, m.maximum_output_tokens,
-            m.token_counting, m.bytes_per_token, r.address, r.protocol, r.weight, r.version,
-            m.delivery_balancing, m.delivery_safe_to_repeat, m.delivery_probe_path, m.delivery_replica_concurrency,
-            m.delivery_queue_depth, m.delivery_queue_wait_ms, m.delivery_connect_ms, m.delivery_first_byte_ms,
-            m.delivery_total_ms, m.delivery_attempts, m.delivery_hedge_after_ms, m.delivery_retry_percent,
-            m.delivery_breaker_failures, m.delivery_breaker_percent, m.delivery_breaker_open_ms,
-            m.delivery_slow_start_ms, m.delivery_probe_interval_ms, m.delivery_probe_timeout_ms
-        FROM model_registry m LEFT JOIN routes r ON r.model_name = m.model_name
-        WHERE m.is_active
-        ORDER BY m.model_name, r.address
-        """
-    static let columns: [PostgresType] =
-        [.text, .text, .int4, .int8, .int8, .text, .int4, .text, .text, .int4, .text] + DeliveryColumns.types
-
-    static func row(from row: inout PostgresRow) throws(PostgresError) -> Entry {
-        let (name, modelVersion) = (try row.text(), try row.text())
-        let featureCount = try row.optionalInt32().map(Int.init)
-        let (fixedTokens, outputTokens) = (try row.int64(), try row.int64())
-        let counting = TokenCounting(rawValue: try row.text()) ?? .worker
-        let bytesPerToken = Int64(try row.int32())
-        let address = try row.optionalText().flatMap { WorkerAddress($0) }
-        let workerProtocol = try row.optionalText().flatMap { WorkerProtocol(rawValue: $0) } ?? .predict
-        let weight = try row.optionalInt32() ?? 1
-        let version = try row.optionalText() ?? ""
-        return Entry(
-            profile: ModelProfile(
-                name: name, version: modelVersion, featureCount: featureCount, fixedTokensPerRequest: fixedTokens,
-                maximumOutputTokens: outputTokens, tokenCounting: counting, bytesPerToken: bytesPerToken,
-                delivery: try DeliveryColumns.read(from: &row)),
-            replica: address.map {
-                Replica(address: $0, workerProtocol: workerProtocol, weight: Int(weight), version: version)
-            })
+        text.isEmpty
+            || text.utf8.count <= 64 && text != ModelVersionName.latest && ModelVersionName.isValid(text.utf8)
     }
 }

@@ -23,6 +23,12 @@ struct AdminClient: Sendable {
 
     /// - Throws: ``CommandFailure`` where nobody answers or the answer is an error.
     func send(_ call: AdminRequest) async throws(CommandFailure) -> AdminAnswer {
+        try await answer(to: call).checked()
+    }
+
+    /// The answer whatever its status is.
+    /// - Throws: ``CommandFailure`` where nobody answers in time.
+    func answer(to call: AdminRequest, withinSeconds seconds: Int64 = 30) async throws(CommandFailure) -> AdminAnswer {
         var request = HTTPClientRequest(url: baseURL + call.target)
         request.method = .init(rawValue: call.method.rawValue)
         request.headers.add(name: "authorization", value: "Bearer \(key)")
@@ -32,17 +38,15 @@ struct AdminClient: Sendable {
             request.headers.add(name: "content-type", value: "application/json")
             request.body = .bytes(ByteBuffer(bytes: body))
         }
-        let answer: AdminAnswer
         do {
-            let response = try await CommandHTTP.client.execute(request, timeout: .seconds(30))
+            let response = try await CommandHTTP.client.execute(request, timeout: .seconds(seconds))
             let body = try await response.body.collect(upTo: Self.answerLimit)
-            answer = AdminAnswer(status: Int(response.status.code), body: Data(body.readableBytesView))
+            return AdminAnswer(status: Int(response.status.code), body: Data(body.readableBytesView))
         } catch {
             throw CommandFailure(
                 "cannot reach the admin API at \(baseURL) (\(Self.reason(error))): is `weir serve` or `weir dev` running there? "
                     + "WEIR_ADMIN_URL says where to look", status: .unavailable)
         }
-        return try answer.checked()
     }
 
     private static func reason(_ error: any Error) -> String {

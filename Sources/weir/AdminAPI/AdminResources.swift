@@ -183,6 +183,48 @@ struct AdminReplicaStates: Decodable, Sendable {
     let data: [AdminReplicaState]
 }
 
+struct AdminModelRouting: Decodable, Sendable {
+    struct Version: Decodable, Sendable {
+        let version: String
+        let state: String
+        let weight: Int?
+        let featureCount: Int?
+        let tokenCounting: String?
+    }
+
+    struct Mirror: Decodable, Sendable {
+        let model: String?
+        let version: String?
+        let share: Int
+    }
+
+    let model: String
+    let defaultVersion: String?
+    let stickyBy: String
+    let mirror: Mirror?
+    let versions: [Version]
+    let aliases: [AdminAlias]
+}
+
+struct AdminAlias: Decodable, Sendable {
+    let alias: String
+    let model: String
+    let version: String?
+}
+
+struct AdminWorker: Decodable, Sendable {
+    let id: String
+    let model: String
+    let version: String
+    let address: String
+    let `protocol`: String
+    let weight: Int
+    let ttlSeconds: Int
+    let heartbeatSeconds: Int
+    let state: String
+    let expiresAt: String
+}
+
 struct AdminReplica: Codable, Sendable, Equatable {
     let address: String
     let `protocol`: String

@@ -4,14 +4,22 @@ import Domain
 struct ModelsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "models",
-        abstract: "List and register models.",
+        abstract: "List and register models, their versions and aliases, and divide their requests.",
         discussion: """
             Examples:
               weir models list
-              weir models create churn --version 3 --features 12
+              weir models create churn --version 1.0.0 --features 12
+              weir models version churn 1.1.0
+              weir models split churn 1.0.0=9000 1.1.0=1000 --sticky-by key
+              weir models set churn --default-version 1.1.0
+              weir models mirror churn --version 1.1.0 --share 500
+              weir models alias flowers churn
               weir models delivery churn attempts=2 balancing=least_latency total_ms=2000
             """,
-        subcommands: [List.self, Create.self, ModelDeliveryCommand.self])
+        subcommands: [
+            List.self, Create.self, Show.self, Version.self, Split.self, Set.self, Mirror.self, Aliases.self,
+            Alias.self, Unalias.self, ModelDeliveryCommand.self,
+        ])
 
     static func table(_ models: [AdminModel]) -> String {
         var table = TextTable(["name", "version", "features", "counting", "tokens per request", "most output tokens"])

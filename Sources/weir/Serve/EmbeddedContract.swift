@@ -1201,14 +1201,17 @@ components:
     PredictRequest:
       type: object
       description: One input row in `features`, or several in `inputs`; exactly one of the two. Keys may not occur
-        twice.
+        twice. A model whose requests are divided among versions may take one more field, which the operator names, with
+        a string or an integer; requests with the same value there get the same version.
       required: [model]
       additionalProperties: false
       properties:
         model: { $ref: '#/components/schemas/ModelName' }
         version:
           type: string
-          description: The version to ask. By default the one that the route serves.
+          description: >-
+            The version to ask, or `latest` for the greatest one in service by Semantic Versioning. By default the one
+            that the operator has chosen.
           minLength: 1
           maxLength: 128
         features: { $ref: '#/components/schemas/Row' }

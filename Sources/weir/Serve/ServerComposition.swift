@@ -57,6 +57,7 @@ enum ServerComposition {
                     prober: ReplicaProber(
                         deliveries: base.routes.deliveries,
                         backend: WorkerProbeBackend(client: base.workers, eventLoops: eventLoops))))
+            services.append(MirrorService(mirrors: base.mirrors))
             services.append(try await gateway(settings: settings, base: base, eventLoops: eventLoops, logger: logger))
         }
         var configuration = ServiceGroupConfiguration(

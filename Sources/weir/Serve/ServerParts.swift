@@ -20,6 +20,7 @@ struct ServerParts: Sendable {
     let refusals = RefusalBuffer()
     let refusalStore: any RefusalStore
     let settler: SettlementWriters
+    let mirrors = MirrorTraffic()
     let workers: WorkerClient
     let redis: RedisClient?
     let listener: PostgresListener
@@ -111,6 +112,7 @@ struct ServerParts: Sendable {
             settler: settler,
             records: records, health: health, time: time)
         parts.refusals = refusals
+        parts.mirrors = mirrors
         #if WEIR_FAULTS
             parts.faults = EnvironmentFaults(ProcessInfo.processInfo.environment)
         #endif

@@ -131,6 +131,15 @@ struct DeliveryService: Service {
     }
 }
 
+/// Sends copies of requests while the process serves; those under way at its end are given up.
+struct MirrorService: Service {
+    let mirrors: MirrorTraffic
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown { await mirrors.run() }
+    }
+}
+
 /// Ends the settlement writers once nothing in front of them is serving any more.
 struct SettlementService: Service {
     let settler: SettlementWriters

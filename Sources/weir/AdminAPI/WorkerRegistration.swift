@@ -1,0 +1,103 @@
+import Logging
+
+/// Keeps a worker's models in the table of routes: registers them, says that they are there, and takes them away at the end.
+///
+/// The worker serves whatever becomes of this. What fails is tried again, ever more seldom.
+struct WorkerRegistration: Sendable {
+    /// One model as the admin API takes it.
+    struct Entry: Encodable, Sendable {
+        let model: String
+        let version: String
+        let address: String
+        let `protocol`: String
+        let weight: Int
+        let ttlSeconds: Int
+    }
+
+    let client: AdminClient
+    let entries: [Entry]
+    let logger: Logger
+
+    /// Runs until `stop` returns, and says then that the worker leaves.
+    func run(until stop: @Sendable () async -> Void) async {
+        let ids = await withTaskGroup(of: String?.self) { group in
+            for entry in entries { group.addTask { await keep(entry) } }
+            await stop()
+            group.cancelAll()
+            var ids: [String] = []
+            for await id in group { if let id { ids.append(id) } }
+            return ids
+        }
+        for id in ids { await leave(id) }
+    }
+
+    /// - Returns: the id that the model had at the end; `nil` where it was not registered.
+    private func keep(_ entry: Entry) async -> String? {
+        var id: String?
+        var backoff = RetryBackoff()
+        while !Task.isCancelled {
+            var pauseMilliseconds: Int64
+            do {
+                if let known = id {
+                    id = try await renew(known, entry)
+                    // Its place is another's, or it was taken away: it registers anew at once.
+                    pauseMilliseconds = id == nil ? 0 : Int64(max(1, entry.ttlSeconds / 3)) * 1_000
+                } else {
+                    let worker = try await register(entry)
+                    id = worker.id
+                    logger.notice(
+                        "registered",
+                        metadata: ["model": "\(entry.model)", "version": "\(entry.version)", "worker": "\(worker.id)"])
+                    pauseMilliseconds = Int64(worker.heartbeatSeconds) * 1_000
+                }
+                backoff.succeeded()
+            } catch {
+                var random = SystemRandomNumberGenerator()
+                pauseMilliseconds = backoff.failed(using: &random)
+                logger.warning(
+                    "the worker could not be registered; trying again",
+                    metadata: ["model": "\(entry.model)", "cause": "\(error)", "in_ms": "\(pauseMilliseconds)"])
+            }
+            try? await Task.sleep(nanoseconds: UInt64(pauseMilliseconds) * 1_000_000)
+        }
+        return id
+    }
+
+    private func register(_ entry: Entry) async throws -> AdminWorker {
+        let call = try AdminRequest(.post, ["workers"], body: entry)
+        return try await client.answer(to: call, withinSeconds: 5).checked().decoded(AdminWorker.self)
+    }
+
+    private func renew(_ id: String, _ entry: Entry) async throws -> String? {
+        let call = try AdminRequest(.post, ["workers", id, "heartbeat"])
+        let answer = try await client.answer(to: call, withinSeconds: Int64(max(1, entry.ttlSeconds / 3)))
+        if answer.status == 404 { return nil }
+        _ = try answer.checked()
+        return id
+    }
+
+    private func leave(_ id: String) async {
+        do {
+            _ = try await client.answer(to: AdminRequest(.delete, ["workers", id]), withinSeconds: 5)
+        } catch {
+            logger.warning("the worker could not say that it leaves", metadata: ["cause": "\(error)"])
+        }
+    }
+}
+
+/// How long to wait after failures: doubles from a quarter of a second to ten, each time a random part of it, so that many workers do not
+/// come back at once.
+struct RetryBackoff: Sendable {
+    private static let firstMilliseconds: Int64 = 250
+    private static let lastMilliseconds: Int64 = 10_000
+    private var failures = 0
+
+    mutating func succeeded() { failures = 0 }
+
+    /// Milliseconds, between half and all of the present step.
+    mutating func failed(using random: inout some RandomNumberGenerator) -> Int64 {
+        let step = min(Self.firstMilliseconds << Int64(min(failures, 10)), Self.lastMilliseconds)
+        failures += 1
+        return Int64.random(in: step / 2...step, using: &random)
+    }
+}
