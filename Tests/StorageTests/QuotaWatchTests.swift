@@ -159,7 +159,7 @@ struct QuotaWatchTests {
                 id: Seed.tokensA, unit: .tokens, frequency: .month, amount: 1_000,
                 mode: try #require(QuotaMode(rawValue: mode)))
             let lease = Seed.request([(quota, 5_000, 5_000)])
-            guard case .granted(let grants) = try await leases.acquire(lease) else {
+            guard case .granted(let grants, _) = try await leases.acquire(lease) else {
                 Issue.record("refused")
                 return
             }

@@ -1,4 +1,5 @@
 internal import Domain
+internal import HTTPListener
 internal import Hummingbird
 
 /// `/admin/v1/models/{model}/routing` and its versions: which version a request gets, and where copies go.

@@ -1,4 +1,5 @@
 internal import Domain
+internal import HTTPListener
 internal import Hummingbird
 
 /// `/admin/v1/workers`: workers that say by themselves that they are there.

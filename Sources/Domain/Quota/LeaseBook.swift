@@ -123,7 +123,8 @@ public struct LeaseBook: Sendable {
         let end = lease.slices.reduce(UInt64.max) { min($0, clock.nanoseconds(of: $1.period.end)) }
         for index in entries.indices { entries[index].isDraining = true }
         entries.append(
-            Entry(lease, under: terms, clock: clock, endsAtNanoseconds: end, monotonicNanoseconds: monotonicNanoseconds))
+            Entry(lease, under: terms, clock: clock, endsAtNanoseconds: end, monotonicNanoseconds: monotonicNanoseconds)
+        )
     }
 
     /// The database granted more in a lease. One that the book has forgotten meanwhile stays forgotten: its end closes it.
