@@ -62,6 +62,23 @@ struct ContractTests {
         #expect(Set(described.keys) == Set(registered.keys))
     }
 
+    @Test("every setting of delivery is described with its bounds, as an input and as an answer")
+    func delivery() throws {
+        let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../openapi/weir-admin.yaml")
+        let text = try String(contentsOf: file, encoding: .utf8)
+        for number in DeliverySettings.Number.allCases {
+            for type in ["integer", "[integer, 'null']"] {
+                let lines = [
+                    "        \(number.rawValue):", "          type: \(type)", "          format: int64",
+                    "          minimum: \(number.range.lowerBound)", "          maximum: \(number.range.upperBound)",
+                    "",
+                ]
+                #expect(text.contains(lines.joined(separator: "\n")), "\(number.rawValue) as \(type)")
+            }
+        }
+        for word in Balancing.allCases { #expect(text.contains(word.rawValue)) }
+    }
+
     @Test("every operation is registered once")
     func once() {
         let operations = AdminRouteCatalog.routes.map(\.operation)

@@ -23,8 +23,8 @@ public struct DeliveryPolicy: Hashable, Sendable {
     /// Calls under way at one replica, for one gateway. Far above what a worker does at once, so that it is met only where a worker has
     /// stopped; whoever knows his worker sets less.
     public var replicaConcurrency: Int64 = 256
-    /// Requests that wait while every replica has that many.
-    public var queueDepth: Int64 = 256
+    /// Requests that wait while every replica has that many. Enough for a thousand connections that each wait for an answer.
+    public var queueDepth: Int64 = 1_024
     /// Short: who waits longer is better off being told, and a queue that is never empty only adds time.
     public var queueWaitMilliseconds: Int64 = 500
     public var connectMilliseconds: Int64 = 1_000
