@@ -71,47 +71,58 @@ public struct RouteTable: Sendable {
         case redis
     }
 
-    private let routes: [String: ModelRoute]
-    private let routed: [String: RoutedModel]
-    private let aliases: [String: ModelAlias]
+    /// One reference, because every request copies the table.
+    private final class Contents: Sendable {
+        let routes: [String: ModelRoute]
+        let routed: [String: RoutedModel]
+        let aliases: [String: ModelAlias]
+
+        init(routes: [String: ModelRoute], routed: [String: RoutedModel], aliases: [String: ModelAlias]) {
+            self.routes = routes
+            self.routed = routed
+            self.aliases = aliases
+        }
+    }
+
+    private let contents: Contents
     public let source: Source
 
     /// - Parameter aliases: those that shadow a model, or that name none, are left out.
     public init(_ routes: [ModelRoute], aliases: [ModelAlias] = [], source: Source) {
         let routes = Dictionary(routes.map { ($0.profile.name, $0) }) { _, last in last }
-        self.routes = routes
         self.source = source
         let plain = routes.mapValues { RoutedModel($0, mirror: nil) }
-        routed = routes.reduce(into: plain) { routed, entry in
+        let routed = routes.reduce(into: plain) { routed, entry in
             guard let rule = entry.value.rules.mirror else { return }
             let target = plain[rule.model ?? entry.key]?.mirrored(rule.version)
             routed[entry.key] = RoutedModel(
                 entry.value, mirror: target.map { MirrorTarget(route: $0, share: rule.share) })
         }
-        self.aliases = Dictionary(
-            aliases.filter { routes[$0.name] == nil && routes[$0.model] != nil }.map { ($0.name, $0) }
-        ) { _, last in last }
+        let usable = aliases.filter { routes[$0.name] == nil && routes[$0.model] != nil }
+        contents = Contents(
+            routes: routes, routed: routed,
+            aliases: Dictionary(usable.map { ($0.name, $0) }) { _, last in last })
     }
 
     public static let empty = RouteTable([], source: .registry)
 
-    public subscript(model: String) -> ModelRoute? { routes[model] }
+    public subscript(model: String) -> ModelRoute? { contents.routes[model] }
 
     /// The same table with each replica as `bind` gives it back.
     public func bindingReplicas(_ bind: (ModelRoute) -> [Replica]) -> RouteTable {
         RouteTable(
-            routes.values.map { route in
+            contents.routes.values.map { route in
                 ModelRoute(
                     profile: route.profile, replicas: bind(route), versions: route.versions, rules: route.rules)
-            }, aliases: Array(aliases.values), source: source)
+            }, aliases: aliasList, source: source)
     }
 
-    public var models: [ModelRoute] { routes.values.sorted { $0.profile.name < $1.profile.name } }
-    public var aliasList: [ModelAlias] { aliases.values.sorted { $0.name < $1.name } }
+    public var models: [ModelRoute] { contents.routes.values.sorted { $0.profile.name < $1.profile.name } }
+    public var aliasList: [ModelAlias] { contents.aliases.values.sorted { $0.name < $1.name } }
 
     /// The model behind a name; `nil` where there is none.
     public func realModel(of name: String) -> String? {
-        routes[name] == nil ? aliases[name]?.model : name
+        contents.routes[name] == nil ? contents.aliases[name]?.model : name
     }
 
     /// Chooses version and replicas for one request. Pure: what is drawn by chance comes from `draw`.
@@ -126,9 +137,9 @@ public struct RouteTable: Sendable {
     ) -> ResolvedRoute? {
         var version = version
         let found: RoutedModel
-        if let own = routed[name] {
+        if let own = contents.routed[name] {
             found = own
-        } else if let alias = aliases[name], let target = routed[alias.model] {
+        } else if let alias = contents.aliases[name], let target = contents.routed[alias.model] {
             found = target
             if let fixed = alias.version {
                 guard version == nil || version == ModelVersionName.latest || version == fixed else { return nil }
