@@ -107,9 +107,12 @@ public enum AdminRouteCatalog {
     /// The methods that exist for a path, for `Allow`.
     static func methods(for path: String) -> [String] {
         let parts = path.split(separator: "/", omittingEmptySubsequences: true)
-        return routes.filter { entry in
+        let matching = routes.filter { entry in
             let pattern = entry.path.split(separator: "/", omittingEmptySubsequences: true)
             return pattern.count == parts.count && zip(pattern, parts).allSatisfy { $0 == $1 || $0.hasPrefix("{") }
-        }.map(\.method)
+        }
+        // A word is taken as itself before it is taken as somebody's id, as the router does.
+        let literal = matching.filter { $0.path == path }
+        return (literal.isEmpty ? matching : literal).map(\.method)
     }
 }

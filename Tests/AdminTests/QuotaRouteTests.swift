@@ -75,6 +75,8 @@ struct QuotaRouteTests {
             #""policy":"tokens-month""#,
         ] { #expect(answer.text.contains(part), "\(part)") }
         #expect(try await admin.send("GET", "/admin/v1/quotas/events").status == 200)
+        #expect(AdminRouteCatalog.methods(for: "/admin/v1/quotas/events") == ["GET"])
+        #expect(AdminRouteCatalog.methods(for: "/admin/v1/quotas/x") == ["DELETE"])
         #expect(try await admin.send("GET", "/admin/v1/quotas/events?tenant=x").status == 422)
         #expect(try await admin.send("GET", "/admin/v1/quotas/events?after=x").status == 422)
     }

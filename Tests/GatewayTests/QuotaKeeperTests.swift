@@ -141,7 +141,7 @@ import Testing
     func linearUpkeep() async throws {
         let time = ManualTime(Installation.noon)
         let parts = await Installation(time: time)
-        let count = 20_000
+        let count = 5_000
         for number in 1...count {
             let quota = Quota(
                 id: QuotaID(high: 2, low: UInt64(number)), unit: .requests, frequency: .month, amount: 10, mode: .hard)

@@ -202,7 +202,7 @@ def test_a_refused_request_is_explained_on_any_gateway_and_to_its_tenant_alone(
     stage: tuple[Installation, list[Gateway]],
 ) -> None:
     installation, gateways = stage
-    tenant, stranger = limited(installation, "hard", 1), limited(installation, "hard", 1)
+    tenant, stranger = limited(installation, "hard", 1), limited(installation, "hard", 1_000)
     assert_served(predict(gateways[0].public_url, tenant.key))
     refused = predict(gateways[1].public_url, tenant.key)
     numbers = assert_problem(refused, 429, "quota_exceeded")["quota"]
@@ -234,7 +234,7 @@ def test_a_refused_request_is_explained_on_any_gateway_and_to_its_tenant_alone(
         ).fetchall()
         # A gateway's seconds do not begin with those of the wall clock, so two of them can meet in one.
         assert max(row[0] for row in spans) <= 20
-        assert database.execute("SELECT count(*) FROM requests WHERE tenant_id = %s", [stranger.id]).fetchone()[0] <= 1
+        assert database.execute("SELECT count(*) FROM requests WHERE tenant_id = %s", [stranger.id]).fetchone()[0] < 60
         kept = database.execute(
             "SELECT code FROM refusals WHERE request_id = %s", [bare(answers[0].request_id)]
         ).fetchone()
