@@ -22,6 +22,9 @@ final class InferencePipeline: Sendable {
     let estimates: TokenEstimates
     let time: any TimeSource
     let logger: Logger
+    #if WEIR_UNMETERED_BASELINE
+        private let unmetered = UnmeteredCaller()
+    #endif
     #if WEIR_FAULTS
         let faults: any FaultPlan
 
@@ -86,8 +89,12 @@ final class InferencePipeline: Sendable {
             let routed = time.monotonicNanoseconds
             timings.route = routed &- authenticated
             let bound = Self.tokenBound(request, route.profile)
-            let take = try await rates.take(tokens: bound, for: principal)
-            let hold = try await hold(bound, principal, take, call, on: loop)
+            #if WEIR_UNMETERED_BASELINE
+                let (take, hold): (RateTake?, Hold?) = (nil, nil)
+            #else
+                let take = try await rates.take(tokens: bound, for: principal)
+                let hold = try await hold(bound, principal, take, call, on: loop)
+            #endif
             let held = time.monotonicNanoseconds
             timings.quota = held &- routed
             pass(.held)
@@ -118,11 +125,17 @@ final class InferencePipeline: Sendable {
     // MARK: authenticate, validate, claim
 
     private func authenticate(_ call: InferenceCall) async throws(Refusal) -> Principal {
+        #if WEIR_UNMETERED_BASELINE
+            if let known = unmetered.principal { return known }
+        #endif
         let principal = try await keys.customer(for: call.credentials)
         guard principal.scopes.contains(.predict) else {
             throw Refusal(.insufficientScope, "The key may not call models. Use a key with the scope predict.")
         }
         pass(.authenticated)
+        #if WEIR_UNMETERED_BASELINE
+            unmetered.remember(principal)
+        #endif
         return principal
     }
 
@@ -229,8 +242,12 @@ final class InferencePipeline: Sendable {
     }
 
     private func limits(of work: HeldRequest) -> [LimitReading] {
-        let readings = quota.readings(for: work.principal)
-        return work.take == nil ? readings : rates.readings(for: work.principal) + readings
+        #if WEIR_UNMETERED_BASELINE
+            return []
+        #else
+            let readings = quota.readings(for: work.principal)
+            return work.take == nil ? readings : rates.readings(for: work.principal) + readings
+        #endif
     }
 
     private func degradations(_ snapshot: RouteSnapshot, _ work: HeldRequest) -> [String] {
