@@ -17,6 +17,7 @@ struct Weir: AsyncParsableCommand {
             configuration.
             """,
         version: version,
+        subcommands: benchmarks,
         groupedSubcommands: [
             CommandGroup(
                 name: "Running",
@@ -30,6 +31,12 @@ struct Weir: AsyncParsableCommand {
                     ReplicasCommand.self, ModelsCommand.self, WorkersCommand.self, UsageCommand.self,
                 ]),
         ])
+
+    #if WEIR_UNMETERED_BASELINE
+        private static let benchmarks: [any ParsableCommand.Type] = [AdmissionCommand.self]
+    #else
+        private static let benchmarks: [any ParsableCommand.Type] = []
+    #endif
 
     static func main() async {
         let status = await execute(Array(CommandLine.arguments.dropFirst()))

@@ -46,6 +46,36 @@ import Testing
         #expect(parts.quota.readings(for: Installation.principal()).map(\.remaining).max() == 999_980)
     }
 
+    @Test("a thousand requests on a warm lease ask nobody but the worker and the settler", arguments: [false, true])
+    func warmLease(isRateLimited: Bool) async throws {
+        let limit = RateLimit(amount: RateLimit.amountLimit)
+        let scope = ScopeLimits(requests: limit, tokens: limit, concurrency: limit)
+        let time = ManualTime(Installation.noon)
+        let shared = SharedLimits(time: time)
+        let parts = await Installation(
+            time: time,
+            principal: Installation.principal(
+                quotas: [Installation.quota(.requests, 1 << 40)],
+                rateLimits: isRateLimited ? RateLimits(tenant: scope, key: scope) : nil),
+            rates: isRateLimited ? shared.gateway(1) : nil)
+        // What is asked for doubles each time; after so many the next question is thousands of requests away.
+        for _ in 0..<4_300 { _ = try await run(parts) }
+        // Time stands still, so nothing runs out meanwhile.
+        let before = (
+            leases: parts.ledger.requests.count, keys: parts.directory.finds.count, exchanges: shared.exchanges,
+            claims: parts.idempotency.calls, settled: parts.settler.settlements.count,
+            renewed: parts.ledger.renewed.count
+        )
+        #expect(before.keys == 1 && before.claims == 0)
+        for _ in 0..<1_000 { #expect(prediction(try await run(parts)) != nil) }
+        #expect(parts.ledger.requests.count == before.leases, "quota was asked for")
+        #expect(parts.ledger.renewed.count == before.renewed && parts.ledger.closed.isEmpty)
+        #expect(parts.directory.finds.count == before.keys, "a key was looked up")
+        #expect(shared.exchanges == before.exchanges, "a rate limit was asked for")
+        #expect(parts.idempotency.calls == before.claims)
+        #expect(parts.settler.settlements.count == before.settled + 1_000)
+    }
+
     @Test("where quota refuses, what was taken of the limits is given back")
     func quotaRefuses() async throws {
         let quota = Installation.quota(.tokens, 10)

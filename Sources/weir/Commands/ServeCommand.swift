@@ -1,5 +1,6 @@
 import ArgumentParser
 import CoreMetrics
+import Foundation
 import Logging
 
 struct ServeCommand: AsyncParsableCommand {
@@ -83,6 +84,9 @@ struct ServeCommand: AsyncParsableCommand {
     /// comes of it.
     @inline(never)
     private func prepare() throws -> Prepared {
+        #if WEIR_UNMETERED_BASELINE
+            try UnmeteredBaseline.confirm(ProcessInfo.processInfo.environment)
+        #endif
         let settings = try settingsOptions.load(ownFlags, required: Settings.requiredToServe)
         let metrics = PrometheusRegistry()
         Observability.bootstrap(level: settings.logLevel, metrics: settings.metricsEnabled ? metrics : nil)
