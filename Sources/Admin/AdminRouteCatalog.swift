@@ -22,6 +22,9 @@ public enum AdminRouteCatalog {
         case deleteQuota
         case listModels
         case createModel
+        case setModelCache
+        case getCacheStatistics
+        case clearCache
         case listRoutes
         case setRoute
         case deleteRoute
@@ -70,6 +73,9 @@ public enum AdminRouteCatalog {
         Entry(.deleteQuota, "DELETE", "/admin/v1/quotas/{quota_id}", .admin),
         Entry(.listModels, "GET", "/admin/v1/models", .operator, paging),
         Entry(.createModel, "POST", "/admin/v1/models", .operator),
+        Entry(.setModelCache, "PUT", "/admin/v1/models/{model}/cache", .operator),
+        Entry(.getCacheStatistics, "GET", "/admin/v1/cache/stats", .operator, ["tenant_id", "model"]),
+        Entry(.clearCache, "POST", "/admin/v1/cache/clear", .operator),
         Entry(.listRoutes, "GET", "/admin/v1/routes", .operator, paging),
         Entry(.setRoute, "PUT", "/admin/v1/routes/{model}", .operator),
         Entry(.deleteRoute, "DELETE", "/admin/v1/routes/{model}", .operator),

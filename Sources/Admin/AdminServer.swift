@@ -99,6 +99,7 @@ struct AdminRouter: Sendable {
         let models = ModelsEndpoint(administration: parts.administration)
         let routes = RoutesEndpoint(administration: parts.administration, isAllowed: parts.isAllowed)
         let usage = UsageEndpoint(administration: parts.administration, prices: parts.prices, time: parts.time)
+        let cache = CacheEndpoint(administration: parts.administration)
         let audit = AuditEndpoint(administration: parts.administration)
         switch operation {
         case .getMetrics: return parts.metrics.map { MetricsEndpoint(text: $0).get }
@@ -118,6 +119,9 @@ struct AdminRouter: Sendable {
         case .deleteQuota: return quotas.delete
         case .listModels: return models.list
         case .createModel: return models.create
+        case .setModelCache: return cache.setPolicy
+        case .getCacheStatistics: return cache.statistics
+        case .clearCache: return cache.clear
         case .listRoutes: return routes.list
         case .setRoute: return routes.set
         case .deleteRoute: return routes.delete

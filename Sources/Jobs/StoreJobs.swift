@@ -6,7 +6,10 @@ public import ServiceLifecycle
 /// The jobs that keep the store in order. Any number of processes may run them at once: each step is one transaction that excludes itself.
 public enum StoreJobs {
     public static func all(_ store: any Housekeeping, logger: Logger) -> [any Service] {
-        [rollUp(store, logger), reaper(store, logger), partitions(store, logger), idempotencyKeys(store, logger)]
+        [
+            rollUp(store, logger), reaper(store, logger), partitions(store, logger), idempotencyKeys(store, logger),
+            predictions(store, logger),
+        ]
     }
 
     /// Usage follows from the ledger within about a second.
@@ -49,6 +52,18 @@ public enum StoreJobs {
             if hasStrayRows { logger.error("rows lie in a default partition: a month's partition was missing") }
             let made = try await store.ensurePartitions()
             if made > 0 { logger.notice("partitions were made", metadata: ["count": "\(made)"]) }
+        }
+    }
+
+    /// Forgets cached predictions that have ended.
+    private static func predictions(_ store: any Housekeeping, _ logger: Logger) -> Recurring {
+        let removed = Counter(label: "weir_cached_predictions_removed_total")
+        return Recurring("cached_predictions", everyMilliseconds: 60_000, logger: logger) {
+            for _ in 0..<100 {
+                let count = try await store.removeExpiredPredictions(limit: 1_000)
+                removed.increment(by: Int64(count))
+                guard count == 1_000 else { return }
+            }
         }
     }
 

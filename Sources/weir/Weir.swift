@@ -27,7 +27,7 @@ struct Weir: AsyncParsableCommand {
                 name: "Administration",
                 subcommands: [
                     TenantsCommand.self, KeysCommand.self, TiersCommand.self, QuotasCommand.self, RoutesCommand.self,
-                    ModelsCommand.self, UsageCommand.self,
+                    ModelsCommand.self, CacheCommand.self, UsageCommand.self,
                 ]),
         ])
 

@@ -29,6 +29,8 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
         case .setQuota: #"{"unit": "tokens", "frequency": "month", "amount": 5}"#
         case .raiseQuota: #"{"amount": 5}"#
         case .createModel: #"{"name": "iris"}"#
+        case .setModelCache: #"{"enabled": true}"#
+        case .clearCache: #"{"model": "iris"}"#
         case .setRoute: #"{"replicas": [{"address": "127.0.0.1:9000", "protocol": "oip"}]}"#
         default: nil
         }
@@ -80,7 +82,13 @@ struct RouteAccessTests {
     @Test(
         "scopes are as written down",
         arguments: [
-            ("operator", ["getMetrics", "listModels", "createModel", "listRoutes", "setRoute", "deleteRoute"]),
+            (
+                "operator",
+                [
+                    "getMetrics", "listModels", "createModel", "listRoutes", "setRoute", "deleteRoute", "setModelCache",
+                    "getCacheStatistics", "clearCache",
+                ]
+            ),
             ("pricing", ["listTiers", "createTier"]), ("read", ["getAllUsage", "getTenantUsage"]), ("predict", []),
             ("billing", []),
             ("admin", Set(AdminRouteCatalog.Operation.allCases.map(\.rawValue))),

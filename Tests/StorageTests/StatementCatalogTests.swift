@@ -8,13 +8,19 @@ struct StatementCatalogTests {
     /// Whose statement it is; those of the administration are the rest.
     private static func role(of statement: any PostgresStatement.Type) -> String {
         let roles: [(String, [any PostgresStatement.Type])] = [
-            ("weir_directory", [ReadGeneration.self, FindKeys.self, ReadRegistry.self, ReadPrices.self]),
+            (
+                "weir_directory",
+                [
+                    ReadGeneration.self, FindKeys.self, ReadRegistry.self, ReadPrices.self, ReadCacheClearings.self,
+                ]
+            ),
             (
                 "weir_writer",
                 [
                     TakeLease.self, RenewLeases.self, ReturnSlices.self, CloseLeases.self, HoldGatewayLock.self,
                     HoldGatewayLockAlone.self, SettleBatch.self, SettleClaimedBatch.self, ClaimKey.self,
-                    RenewClaims.self, ReleaseClaim.self,
+                    RenewClaims.self, ReleaseClaim.self, FindCachedPrediction.self, KeepCachedPredictions.self,
+                    NoteCacheAccesses.self, AddCacheStatistics.self,
                 ]
             ),
             (
@@ -29,7 +35,7 @@ struct StatementCatalogTests {
                 "weir_jobs",
                 [
                     RollUpUsage.self, ClaimOverdueLease.self, ReapLease.self, EnsurePartitions.self, FindStrayRows.self,
-                    RemoveExpiredKeys.self,
+                    RemoveExpiredKeys.self, RemoveExpiredPredictions.self,
                 ]
             ),
         ]

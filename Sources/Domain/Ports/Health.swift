@@ -5,17 +5,20 @@ public struct HealthReport: Sendable {
     public let isSettlementAccepting: Bool
     /// Where rate limits are enforced: over all gateways, or by each on its own, by configuration or because Redis is away.
     public let rateLimits: DependencyState
+    /// Where predictions are cached: over all gateways, or by each on its own.
+    public let cache: DependencyState
     /// Every model of the route table, and whether it has a replica.
     public let models: [String: Bool]
 
     public init(
         postgres: DependencyState, redis: DependencyState, isSettlementAccepting: Bool,
-        rateLimits: DependencyState = .notConfigured, models: [String: Bool]
+        rateLimits: DependencyState = .notConfigured, cache: DependencyState = .notConfigured, models: [String: Bool]
     ) {
         self.postgres = postgres
         self.redis = redis
         self.isSettlementAccepting = isSettlementAccepting
         self.rateLimits = rateLimits
+        self.cache = cache
         self.models = models
     }
 
@@ -29,6 +32,7 @@ public struct HealthReport: Sendable {
         if !isSettlementAccepting { names.append("settlement") }
         if redis == .unavailable { names.append("redis") }
         if rateLimits == .unavailable { names.append("rate_limits") }
+        if cache == .unavailable { names.append("cache") }
         return names
     }
 }

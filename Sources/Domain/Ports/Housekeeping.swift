@@ -14,6 +14,9 @@ public protocol Housekeeping: Sendable {
     /// Removes idempotency keys whose answers have been kept long enough.
     /// - Returns: keys removed, at most `limit`.
     func removeExpiredKeys(limit: Int) async throws(StoreUnavailable) -> Int
+    /// Removes cached predictions whose end has come.
+    /// - Returns: predictions removed, at most `limit`.
+    func removeExpiredPredictions(limit: Int) async throws(StoreUnavailable) -> Int
 }
 
 /// What became of a lease that was overdue.

@@ -123,10 +123,11 @@ public struct ModelProfile: Hashable, Sendable {
     public let tokenCounting: TokenCounting
     /// 1 to 1,000; for ``TokenCounting/payload``.
     public let bytesPerToken: Int64
+    public let cache: CachePolicy
 
     public init(
         name: String, version: String, featureCount: Int?, fixedTokensPerRequest: Int64, maximumOutputTokens: Int64,
-        tokenCounting: TokenCounting = .worker, bytesPerToken: Int64 = 4
+        tokenCounting: TokenCounting = .worker, bytesPerToken: Int64 = 4, cache: CachePolicy = .off
     ) {
         self.name = name
         self.version = version
@@ -135,6 +136,7 @@ public struct ModelProfile: Hashable, Sendable {
         self.maximumOutputTokens = maximumOutputTokens
         self.tokenCounting = tokenCounting
         self.bytesPerToken = bytesPerToken
+        self.cache = cache
     }
 }
 

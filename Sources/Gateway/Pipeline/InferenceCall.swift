@@ -11,6 +11,8 @@ struct InferenceCall: Sendable {
     let trace: TraceContext?
     /// The values of the header `Idempotency-Key`; nearly always none.
     var idempotencyFields: [String] = []
+    /// What the head says about the cache; nearly always nothing.
+    var cacheFields: [CacheField] = []
 }
 
 /// What the caller presented to say who it is.
@@ -74,6 +76,8 @@ struct Prediction: Sendable {
     let limits: [LimitReading]
     let degradations: [String]
     let timings: StageTimings
+    /// `nil` where the model has no cache.
+    var cache: CacheStatus?
 }
 
 /// One policy's numbers for the headers that show limits.

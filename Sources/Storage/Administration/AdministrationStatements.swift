@@ -22,6 +22,7 @@ public enum AdministrationStatements {
             InsertTierRateLimits.self, DeleteSubscriptionRateLimits.self, InsertSubscriptionRateLimits.self,
             DeleteKeyRateLimits.self, InsertKeyRateLimits.self, LockKey.self,
             ReadTotalUsage.self, ListTimeZones.self,
+            FindModel.self, SetCachePolicy.self, ClearPredictionCache.self, ReadCacheStatistics.self,
         ]
     }
 }

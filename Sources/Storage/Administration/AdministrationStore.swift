@@ -131,7 +131,7 @@ public struct AdministrationStore: Administration {
         }
     }
 
-    private func read<S: PostgresStatement>(
+    func read<S: PostgresStatement>(
         _ statement: S, from other: PostgresPool? = nil
     ) async throws(AdministrationFailure) -> [S.Row] {
         do throws(PostgresError) {

@@ -59,7 +59,7 @@ struct AdministrationTransaction {
         _ = try await connection.execute(InsertSubscriptionRateLimits(tenantID: tenantID, limits: limits))
     }
 
-    private func tenant(_ id: TenantID) async throws -> TenantRow {
+    func tenant(_ id: TenantID) async throws -> TenantRow {
         guard let row = try await connection.execute(FindTenant(id: id)).first else { throw Refusal.noSuchTenant }
         return row
     }
@@ -169,6 +169,9 @@ struct AdministrationTransaction {
     func registerModel(_ model: ModelProfile) async throws -> ModelProfile {
         guard try await connection.affectedRows(by: InsertModel(model: model)) == 1 else {
             throw Refusal(.conflict, "There is a model \(model.name) already.")
+        }
+        if model.cache != .off {
+            _ = try await connection.execute(SetCachePolicy(model: model.name, policy: model.cache))
         }
         let after = try await connection.execute(DescribeModel(name: model.name)).first
         try await audit("model.register", "model", model.name, before: nil, after: after)

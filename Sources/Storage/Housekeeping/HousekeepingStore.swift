@@ -33,6 +33,10 @@ public struct HousekeepingStore: Housekeeping {
         Int(try await first(RemoveExpiredKeys(limit: Int32(clamping: limit))) ?? 0)
     }
 
+    public func removeExpiredPredictions(limit: Int) async throws(StoreUnavailable) -> Int {
+        Int(try await first(RemoveExpiredPredictions(limit: Int32(clamping: limit))) ?? 0)
+    }
+
     private func first<S: PostgresStatement>(_ statement: S) async throws(StoreUnavailable) -> S.Row? {
         do throws(PostgresError) {
             return try await pool.execute(statement).first
@@ -103,5 +107,7 @@ public enum StatementCatalog {
         EnsurePartitions.self,
         FindStrayRows.self, InspectServer.self, InspectSchema.self, ClaimKey.self, RenewClaims.self, ReleaseClaim.self,
         SettleClaimedBatch.self, RemoveExpiredKeys.self,
+        FindCachedPrediction.self, KeepCachedPredictions.self, NoteCacheAccesses.self, AddCacheStatistics.self,
+        ReadCacheClearings.self, RemoveExpiredPredictions.self,
     ]
 }

@@ -148,22 +148,33 @@ struct ReadRegistry: PostgresStatement {
 
     static let sql = """
         SELECT m.model_name, m.version, m.feature_count, m.fixed_tokens_per_request, m.maximum_output_tokens,
-            m.token_counting, m.bytes_per_token, r.address, r.protocol, r.weight, r.version
+            m.token_counting, m.bytes_per_token, r.address, r.protocol, r.weight, r.version,
+            m.cache_enabled, m.cache_ttl_seconds, m.cache_maximum_ttl_seconds, m.cache_sameness, m.cache_levels, m.cache_generations
         FROM model_registry m LEFT JOIN routes r ON r.model_name = m.model_name
         WHERE m.is_active
         ORDER BY m.model_name, r.address
         """
-    static let columns: [PostgresType] = [.text, .text, .int4, .int8, .int8, .text, .int4, .text, .text, .int4, .text]
+    static let columns: [PostgresType] =
+        [
+            .text, .text, .int4, .int8, .int8, .text, .int4, .text, .text, .int4, .text,
+        ] + CachePolicy.columns
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Entry {
-        let profile = ModelProfile(
-            name: try row.text(), version: try row.text(), featureCount: try row.optionalInt32().map(Int.init),
-            fixedTokensPerRequest: try row.int64(), maximumOutputTokens: try row.int64(),
-            tokenCounting: TokenCounting(rawValue: try row.text()) ?? .worker, bytesPerToken: Int64(try row.int32()))
+        let name = try row.text()
+        let registered = try row.text()
+        let featureCount = try row.optionalInt32().map(Int.init)
+        let fixedTokens = try row.int64()
+        let outputTokens = try row.int64()
+        let counting = TokenCounting(rawValue: try row.text()) ?? .worker
+        let bytesPerToken = Int64(try row.int32())
         let address = try row.optionalText().flatMap { WorkerAddress($0) }
         let workerProtocol = try row.optionalText().flatMap { WorkerProtocol(rawValue: $0) } ?? .predict
         let weight = try row.optionalInt32() ?? 1
         let version = try row.optionalText() ?? ""
+        let profile = ModelProfile(
+            name: name, version: registered, featureCount: featureCount, fixedTokensPerRequest: fixedTokens,
+            maximumOutputTokens: outputTokens, tokenCounting: counting, bytesPerToken: bytesPerToken,
+            cache: try CachePolicy(from: &row))
         return Entry(
             profile: profile,
             replica: address.map {

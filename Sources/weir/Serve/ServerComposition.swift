@@ -29,7 +29,8 @@ enum ServerComposition {
         services.append(base.listener)
         services.append(
             ControlRefresh(
-                keys: base.keys, routes: base.routes, watch: base.watch, events: base.listener.events, logger: logger))
+                keys: base.keys, routes: base.routes, cache: base.cache, watch: base.watch,
+                events: base.listener.events, logger: logger))
         if settings.roles.contains(.jobs) {
             services += StoreJobs.all(HousekeepingStore(pool: pools.jobs), logger: logger)
         }
@@ -42,6 +43,7 @@ enum ServerComposition {
             ClaimService(claims: base.claims, everyMilliseconds: Int64(settings.leaseSeconds) * 250))
         services.append(
             RateService(rates: base.rates, everyMilliseconds: Int64(settings.rateLeaseMilliseconds) / 4))
+        services.append(CacheService(cache: base.cache))
         if settings.roles.contains(.admin) {
             services.append(
                 AdminComposition.make(

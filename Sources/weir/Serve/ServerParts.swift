@@ -17,6 +17,7 @@ struct ServerParts: Sendable {
     let rates: RateKeeper
     let quota: QuotaKeeper
     let claims: ClaimKeeper
+    let cache: PredictionCache
     let settler: SettlementWriters
     let workers: WorkerClient
     let redis: RedisClient?
@@ -63,6 +64,7 @@ struct ServerParts: Sendable {
         claims = ClaimKeeper(
             store: ClaimStore(pool: pools.claims, gatewayID: gatewayID, claimMilliseconds: leaseMilliseconds),
             logger: logger)
+        cache = Self.cache(settings, redis: redis, pools: pools, time: time, logger: logger)
         rates = Self.rates(settings, redis: redis, gatewayID: gatewayID, time: time, logger: logger)
 
         settler = try SettlementWriters(settings: settings, gatewayID: gatewayID, time: time, logger: logger)
@@ -75,7 +77,25 @@ struct ServerParts: Sendable {
         records = CustomerStore(pool: pools.reader)
         watch = DatabaseWatch(time: time)
         health = ProcessHealth(
-            watch: watch, settler: settler, routes: routes, rates: rates, isRedisConfigured: redis != nil)
+            watch: watch, settler: settler, routes: routes, rates: rates, cache: cache, isRedisConfigured: redis != nil)
+    }
+
+    private static func cache(
+        _ settings: Settings, redis: RedisClient?, pools: DatabasePools, time: any TimeSource, logger: Logger
+    ) -> PredictionCache {
+        var configuration = PredictionCache.Configuration()
+        configuration.capacityBytes = settings.cacheBytes
+        configuration.standardTTLSeconds = Int64(settings.cacheDefaultSeconds)
+        configuration.maximumTTLSeconds = Int64(settings.cacheMaximumSeconds)
+        configuration.waitMilliseconds = Int64(settings.inferenceTimeoutMilliseconds)
+        return PredictionCache(
+            configuration: configuration, pepper: settings.keyPepper ?? [],
+            shared: redis.map {
+                RedisPredictionCache(
+                    redis: $0, patienceMilliseconds: Int64(settings.cacheRedisTimeoutMilliseconds), time: time,
+                    logger: logger)
+            },
+            store: PredictionCacheTable(pool: pools.claims, directory: pools.directory), time: time, logger: logger)
     }
 
     private static func rates(
@@ -95,7 +115,7 @@ struct ServerParts: Sendable {
 
     var gatewayParts: GatewayServer.Parts {
         var parts = GatewayServer.Parts(
-            keys: keys, routes: routes, prices: prices, rates: rates, quota: quota, claims: claims,
+            keys: keys, routes: routes, prices: prices, rates: rates, quota: quota, claims: claims, cache: cache,
             backend: WorkerBackend(client: workers),
             settler: settler,
             records: records, health: health, time: time)
@@ -115,6 +135,7 @@ struct ServerParts: Sendable {
             }
         }
         await routes.refresh()
+        await cache.refresh()
         logger.notice("routes read", metadata: ["models": "\(routes.current.table.models.count)"])
     }
 }

@@ -21,6 +21,8 @@ struct Settings: Sendable {
     let rateLeaseMilliseconds: Int
     let cacheDefaultSeconds: Int
     let cacheMaximumSeconds: Int
+    let cacheBytes: Int
+    let cacheRedisTimeoutMilliseconds: Int
     let inferenceTimeoutMilliseconds: Int
     let metricsEnabled: Bool
     let host: String
@@ -80,6 +82,8 @@ struct Settings: Sendable {
         rateLeaseMilliseconds = reader.number("WEIR_RATE_LEASE_MS")
         cacheDefaultSeconds = reader.cacheDefaultSeconds
         cacheMaximumSeconds = reader.number("CACHE_MAX_TTL")
+        cacheBytes = reader.number("WEIR_CACHE_BYTES")
+        cacheRedisTimeoutMilliseconds = reader.number("WEIR_CACHE_REDIS_TIMEOUT_MS")
         inferenceTimeoutMilliseconds = reader.number("INFERENCE_TIMEOUT_SECONDS")
         metricsEnabled = reader.values["ENABLE_METRICS"] == .boolean(true)
         host = reader.text("WEIR_HOST") ?? ""

@@ -1,0 +1,29 @@
+internal import Domain
+
+/// A line of a request's head that says something about the cache, before anything is believed.
+enum CacheField: Sendable, Equatable {
+    /// `Cache-Control`
+    case control(String)
+    /// `x-weir-cache`
+    case use(String)
+    /// `x-weir-cache-ttl`
+    case ttl(String)
+    /// `x-weir-cache-key`
+    case label(String)
+}
+
+extension CacheInstruction {
+    /// - Throws: `bad_request`.
+    init(_ fields: [CacheField]) throws(Refusal) {
+        var (control, modes, ttl, labels): ([String], [String], [String], [String]) = ([], [], [], [])
+        for field in fields {
+            switch field {
+            case .control(let text): control.append(text)
+            case .use(let text): modes.append(text)
+            case .ttl(let text): ttl.append(text)
+            case .label(let text): labels.append(text)
+            }
+        }
+        try self.init(control: control, use: modes, ttl: ttl, label: labels)
+    }
+}
