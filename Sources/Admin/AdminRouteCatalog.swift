@@ -24,6 +24,9 @@ public enum AdminRouteCatalog {
         case listModels
         case createModel
         case setDelivery
+        case setModelCache
+        case getCacheStatistics
+        case clearCache
         case listRoutes
         case setRoute
         case deleteRoute
@@ -85,6 +88,9 @@ public enum AdminRouteCatalog {
         Entry(.listModels, "GET", "/admin/v1/models", .operator, paging),
         Entry(.createModel, "POST", "/admin/v1/models", .operator),
         Entry(.setDelivery, "PUT", "/admin/v1/models/{model}/delivery", .operator),
+        Entry(.setModelCache, "PUT", "/admin/v1/models/{model}/cache", .operator),
+        Entry(.getCacheStatistics, "GET", "/admin/v1/cache/stats", .operator, ["tenant_id", "model"]),
+        Entry(.clearCache, "POST", "/admin/v1/cache/clear", .operator),
         Entry(.listRoutes, "GET", "/admin/v1/routes", .operator, paging),
         Entry(.setRoute, "PUT", "/admin/v1/routes/{model}", .operator),
         Entry(.deleteRoute, "DELETE", "/admin/v1/routes/{model}", .operator),

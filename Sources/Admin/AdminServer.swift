@@ -125,6 +125,7 @@ struct AdminRouter: Sendable {
         let aliases = AliasesEndpoint(administration: parts.administration)
         let workers = WorkersEndpoint(administration: parts.administration, isAllowed: parts.isAllowed)
         let usage = UsageEndpoint(administration: parts.administration, prices: parts.prices, time: parts.time)
+        let cache = CacheEndpoint(administration: parts.administration)
         let audit = AuditEndpoint(administration: parts.administration)
         switch operation {
         case .getMetrics: return parts.metrics.map { MetricsEndpoint(text: $0).get }
@@ -157,6 +158,9 @@ struct AdminRouter: Sendable {
         case .registerWorker: return workers.register
         case .renewWorker: return workers.renew
         case .removeWorker: return workers.remove
+        case .setModelCache: return cache.setPolicy
+        case .getCacheStatistics: return cache.statistics
+        case .clearCache: return cache.clear
         case .listRoutes: return routes.list
         case .setRoute: return routes.set
         case .deleteRoute: return routes.delete

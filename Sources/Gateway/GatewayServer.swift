@@ -30,6 +30,7 @@ public struct GatewayServer: Sendable {
         public let rates: RateKeeper
         public let quota: QuotaKeeper
         public let claims: ClaimKeeper
+        public let cache: PredictionCache
         public let backend: any InferenceBackend
         public let settler: any Settler
         public let records: any CustomerRecords
@@ -45,8 +46,7 @@ public struct GatewayServer: Sendable {
 
         public init(
             keys: KeyCache, routes: RouteDirectory, prices: PriceBook, rates: RateKeeper, quota: QuotaKeeper,
-            claims: ClaimKeeper,
-            backend: any InferenceBackend,
+            claims: ClaimKeeper, cache: PredictionCache, backend: any InferenceBackend,
             settler: any Settler, records: any CustomerRecords, health: any HealthSource, time: any TimeSource
         ) {
             self.keys = keys
@@ -55,6 +55,7 @@ public struct GatewayServer: Sendable {
             self.rates = rates
             self.quota = quota
             self.claims = claims
+            self.cache = cache
             self.backend = backend
             self.settler = settler
             self.records = records
@@ -116,15 +117,16 @@ public struct GatewayServer: Sendable {
         private func makePipeline(faults: any FaultPlan) -> InferencePipeline {
             InferencePipeline(
                 keys: parts.keys, routes: parts.routes, prices: parts.prices, rates: parts.rates, quota: parts.quota,
-                claims: parts.claims, dispatch: dispatch, settler: parts.settler, estimates: estimates,
-                refusals: parts.refusals, mirrors: parts.mirrors, time: parts.time, logger: logger, faults: faults)
+                claims: parts.claims, cache: parts.cache, dispatch: dispatch, settler: parts.settler,
+                estimates: estimates, refusals: parts.refusals, mirrors: parts.mirrors, time: parts.time, logger: logger,
+                faults: faults)
         }
     #else
         private func makePipeline() -> InferencePipeline {
             InferencePipeline(
                 keys: parts.keys, routes: parts.routes, prices: parts.prices, rates: parts.rates, quota: parts.quota,
-                claims: parts.claims, dispatch: dispatch, settler: parts.settler, estimates: estimates,
-                refusals: parts.refusals, mirrors: parts.mirrors, time: parts.time, logger: logger)
+                claims: parts.claims, cache: parts.cache, dispatch: dispatch, settler: parts.settler,
+                estimates: estimates, refusals: parts.refusals, mirrors: parts.mirrors, time: parts.time, logger: logger)
         }
     #endif
 

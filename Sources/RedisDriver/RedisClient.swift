@@ -92,6 +92,9 @@ public final class RedisClient: Sendable {
         return promise.futureResult
     }
 
+    /// For whoever is on none.
+    var homeLoop: any EventLoop { slots[0].eventLoop }
+
     private func slot(on eventLoop: (any EventLoop)?) -> Slot {
         let own = eventLoop.flatMap { slotsByLoop[ObjectIdentifier($0)] } ?? slots
         guard own.count > 1 else { return own[0] }

@@ -19,7 +19,7 @@ struct ContractTests {
             "Limit": "limit", "After": "after", "Before": "before", "UsageLimit": "limit", "Start": "start",
             "End": "end",
             "Groups": "group_by", "AllGroups": "group_by", "TenantFilter": "tenant_id", "EventTenant": "tenant",
-            "ActionFilter": "action",
+            "ActionFilter": "action", "ModelFilter": "model",
         ]
         var operations: [String: Operation] = [:]
         var path = ""

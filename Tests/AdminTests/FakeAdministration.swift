@@ -29,6 +29,9 @@ final class FakeAdministration: Administration {
         var hasMore = false
         var count = 1
         var hasTier = true
+        var cachePolicy: CachePolicy?
+        var clearing: NewCacheClearing?
+        var statisticsQuery: CacheStatisticsQuery?
     }
 
     let state = Mutex(State())
@@ -221,6 +224,32 @@ final class FakeAdministration: Administration {
 
     func deleteRoute(_ model: String, by actor: AuditActor) async throws(AdministrationFailure) {
         try note("deleteRoute \(model)", actor)
+    }
+
+    func setCachePolicy(_ model: String, _ policy: CachePolicy, by actor: AuditActor)
+        async throws(AdministrationFailure) -> ModelProfile
+    {
+        try note("setCachePolicy \(model)", actor) { $0.cachePolicy = policy }
+        return ModelProfile(
+            name: model, version: "1", featureCount: 4, fixedTokensPerRequest: 1, maximumOutputTokens: 64, cache: policy
+        )
+    }
+
+    func clearCache(_ clearing: NewCacheClearing, by actor: AuditActor) async throws(AdministrationFailure) -> Int64 {
+        try note("clearCache", actor) { $0.clearing = clearing }
+        return 7
+    }
+
+    func cacheStatistics(_ query: CacheStatisticsQuery) async throws(AdministrationFailure) -> [CacheStatisticsReport] {
+        try note("cacheStatistics") { $0.statisticsQuery = query }
+        var tally = CacheTally()
+        tally.memoryHits = 5
+        tally.redisHits = 2
+        return [
+            CacheStatisticsReport(
+                row: CacheStatisticsRow(tenantID: Self.tenantID, model: "iris", tally: tally), tableEntries: 1,
+                tableAccesses: 3)
+        ]
     }
 
     func routes(_ page: PageRequest<String>) async throws(AdministrationFailure) -> Page<RouteRow> {

@@ -33,6 +33,8 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
         case .raiseQuota: #"{"amount": 5}"#
         case .createModel: #"{"name": "iris"}"#
         case .setDelivery: #"{"attempts": 2}"#
+        case .setModelCache: #"{"enabled": true}"#
+        case .clearCache: #"{"model": "iris"}"#
         case .setRoute: #"{"replicas": [{"address": "127.0.0.1:9000", "protocol": "oip"}]}"#
         case .changeModelRouting: #"{"default_version": "1.0.0"}"#
         case .setModelVersion: #"{"state": "active"}"#
@@ -94,6 +96,7 @@ struct RouteAccessTests {
                     "getMetrics", "listModels", "createModel", "setDelivery", "listRoutes", "setRoute", "deleteRoute",
                     "listReplicas", "getModelRouting", "changeModelRouting", "setModelVersion", "listAliases", "setAlias",
                     "deleteAlias", "listWorkers", "registerWorker", "renewWorker", "removeWorker",
+                    "setModelCache", "getCacheStatistics", "clearCache",
                 ]
             ),
             ("pricing", ["listTiers", "createTier"]), ("read", ["getAllUsage", "getTenantUsage"]), ("predict", []),

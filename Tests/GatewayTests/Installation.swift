@@ -21,6 +21,8 @@ struct Installation: Sendable {
     let ledger: FakeQuotaLedger
     let idempotency: FakeIdempotencyStore
     let claims: ClaimKeeper
+    let cacheStore = FakeCacheStore()
+    let cache: PredictionCache
     let settler: FakeSettler
     let backend: FakeBackend
     let priceSource: FakePriceSource
@@ -59,12 +61,12 @@ struct Installation: Sendable {
 
     static func route(
         replicas: [Replica] = [replica()], features: Int? = 4, fixed: Int64 = 10, output: Int64 = 50,
-        counting: TokenCounting = .worker, delivery: DeliverySettings = .none
+        counting: TokenCounting = .worker, delivery: DeliverySettings = .none, cache: CachePolicy = .off
     ) -> ModelRoute {
         ModelRoute(
             profile: ModelProfile(
                 name: "iris", version: "1", featureCount: features, fixedTokensPerRequest: fixed,
-                maximumOutputTokens: output, tokenCounting: counting, delivery: delivery),
+                maximumOutputTokens: output, tokenCounting: counting, delivery: delivery, cache: cache),
             replicas: replicas)
     }
 
@@ -81,7 +83,8 @@ struct Installation: Sendable {
         redis: DependencyState = .notConfigured,
         ledger: FakeQuotaLedger = FakeQuotaLedger(), backend: FakeBackend = FakeBackend(),
         records: FakeCustomerRecords = FakeCustomerRecords(),
-        waitingLimit: Int = 10_000, rates sharedRates: (any RateLimiter)? = nil
+        waitingLimit: Int = 10_000, rates sharedRates: (any RateLimiter)? = nil,
+        sharedCache: (any SharedPredictionCache)? = nil, cacheHitTokenPercent: Int64 = 100
     ) async {
         self.time = time
         self.ledger = ledger
@@ -91,8 +94,12 @@ struct Installation: Sendable {
         idempotency = FakeIdempotencyStore(time: time)
         claims = ClaimKeeper(store: idempotency, logger: Self.logger)
         settler = FakeSettler(keys: idempotency)
+        cache = PredictionCache(
+            configuration: .init(), pepper: Self.pepper, shared: sharedCache, store: cacheStore, time: time,
+            logger: Self.logger)
         let sheet = PriceSheet(
             tierVersionID: Self.tier, tierCode: "pro", version: 1, currency: "EUR",
+            cacheHitTokenPercent: cacheHitTokenPercent,
             prices: [
                 .init(meter: .request, model: "*", unitPrice: UnitPrice(picos: 1_000_000_000)),
                 .init(meter: .inputToken, model: "*", unitPrice: UnitPrice(picos: 10_000_000)),
@@ -114,6 +121,7 @@ struct Installation: Sendable {
         key = APIKey(environment: .live, using: &random)
         directory.put(Self.record(key, .customer(principal, .active)))
         await routes.refresh()
+        await cache.refresh()
     }
 
     static func rates(_ shared: (any RateLimiter)?, time: any TimeSource, gateway: UInt64 = 0xE) -> RateKeeper {
@@ -153,14 +161,15 @@ struct Installation: Sendable {
     func pipeline(mirrors: MirrorTraffic) -> InferencePipeline {
         InferencePipeline(
             keys: keys, routes: routes, prices: prices, rates: rates, quota: quota, claims: claims,
-            dispatch: Dispatch(backend: backend, time: time),
+            cache: cache, dispatch: Dispatch(backend: backend, time: time),
             settler: settler, estimates: TokenEstimates(), refusals: RefusalBuffer(), mirrors: mirrors, time: time,
             logger: Self.logger, faults: NoFaults())
     }
 
     var parts: GatewayServer.Parts {
         .init(
-            keys: keys, routes: routes, prices: prices, rates: rates, quota: quota, claims: claims, backend: backend,
+            keys: keys, routes: routes, prices: prices, rates: rates, quota: quota, claims: claims, cache: cache,
+            backend: backend,
             settler: settler,
             records: records, health: health, time: time)
     }

@@ -39,6 +39,22 @@ import Testing
         }
     }
 
+    @Test("what is said about the cache is taken as the parser takes it") func cache() throws {
+        let fields = [
+            "cache-control: no-cache", "X-Weir-Cache: only", "x-weir-cache-ttl: 5", "Cache-Control: max-age=1",
+            "x-weir-cache-key: a",
+        ]
+        let taken = try #require(plain(request(Self.usual + fields))).cacheFields
+        #expect(taken == [.control("no-cache"), .use("only"), .ttl("5"), .control("max-age=1"), .label("a")])
+        var headers = HTTPHeaders()
+        for field in fields {
+            let parts = field.split(separator: ":", maxSplits: 1)
+            headers.add(name: String(parts[0]), value: parts[1].trimmingPrefix(" ").description)
+        }
+        #expect(RequestFields(headers).cacheFields == taken)
+        #expect(try #require(plain(request(Self.usual))).cacheFields.isEmpty)
+    }
+
     @Test("a request without a key is taken as such") func keyless() throws {
         #expect(try #require(plain(request(Self.usual.filter { !$0.hasPrefix("A") }))).credentials == .none)
     }

@@ -207,6 +207,8 @@ private final class FakeStore: Housekeeping {
         return 0
     }
 
+    func removeExpiredPredictions(limit: Int) async throws(StoreUnavailable) -> Int { 0 }
+
     func removeExpiredKeys(limit: Int) async throws(StoreUnavailable) -> Int {
         defer {
             time.advance(milliseconds: 100)

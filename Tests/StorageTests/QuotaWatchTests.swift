@@ -170,7 +170,7 @@ struct QuotaWatchTests {
             try await spend(harness, 1, on: lease)
             try await #expect(look(harness, store).isEmpty)
             try await #expect(leases.renew([lease.leaseID]).exceeded == [lease.leaseID: [Seed.tokensA]])
-            guard case .granted(let more) = try await leases.acquire(Seed.request([(quota, 10, 10)])) else {
+            guard case .granted(let more, _) = try await leases.acquire(Seed.request([(quota, 10, 10)])) else {
                 Issue.record("refused")
                 return
             }

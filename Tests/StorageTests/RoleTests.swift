@@ -36,6 +36,7 @@ struct RoleTests {
             "control_generation": "S", "api_keys": "S", "quotas": "S", "quota_raises": "S", "model_registry": "S",
             "routes": "S", "tier_rate_limits": "S", "subscription_rate_limits": "S", "key_rate_limits": "S",
             "model_versions": "S", "model_aliases": "S", "workers": "S",
+            "cache_clearings": "S",
         ],
         "weir_reader": [
             "tenants": "S", "users": "S", "subscriptions": "S", "tiers": "S", "tier_versions": "S", "tier_prices": "S",

@@ -8,13 +8,20 @@ struct StatementCatalogTests {
     /// Whose statement it is; those of the administration are the rest.
     private static func role(of statement: any PostgresStatement.Type) -> String {
         let roles: [(String, [any PostgresStatement.Type])] = [
-            ("weir_directory", [ReadGeneration.self, FindKeys.self, ReadRegistry.self, ReadPrices.self]),
+            (
+                "weir_directory",
+                [
+                    ReadGeneration.self, FindKeys.self, ReadRegistry.self, ReadPrices.self, ReadCacheClearings.self,
+                ]
+            ),
             (
                 "weir_writer",
                 [
                     TakeLease.self, RenewLeases.self, ReturnSlices.self, CloseLeases.self, HoldGatewayLock.self,
                     HoldGatewayLockAlone.self, SettleBatch.self, SettleClaimedBatch.self, ClaimKey.self,
                     RenewClaims.self, ReleaseClaim.self, InsertRefusals.self,
+                    RenewClaims.self, ReleaseClaim.self, FindCachedPrediction.self, KeepCachedPredictions.self,
+                    NoteCacheAccesses.self, AddCacheStatistics.self,
                 ]
             ),
             (
@@ -31,6 +38,7 @@ struct StatementCatalogTests {
                     RollUpUsage.self, ClaimOverdueLease.self, ReapLease.self, EnsurePartitions.self, FindStrayRows.self,
                     RemoveExpiredKeys.self, LookAtQuotas.self, InsertQuotaEvents.self, NoteExceededUse.self,
                     RemoveClosedLeases.self, RemoveRefusals.self,
+                    RemoveExpiredPredictions.self,
                 ]
             ),
         ]

@@ -18,7 +18,7 @@ struct ModelsEndpoint: Sendable {
             call,
             fields: [
                 "name", "version", "feature_count", "fixed_tokens_per_request", "maximum_output_tokens",
-                "token_counting", "bytes_per_token",
+                "token_counting", "bytes_per_token", "cache",
             ])
         let name = input.required("name", .modelName)
         let version = input.optional("version", .modelVersion) ?? ""
@@ -27,13 +27,17 @@ struct ModelsEndpoint: Sendable {
         let outputTokens = input.optional("maximum_output_tokens", .integer(0...Self.tokenLimit)) ?? 64
         let counting = input.optional("token_counting", .oneOf(TokenCounting.allCases)) ?? .worker
         let bytesPerToken = input.optional("bytes_per_token", .integer(1...1_000)) ?? 4
+        let cache =
+            input.has("cache")
+            ? input.object("cache", fields: CachePolicyInput.fields).flatMap(CachePolicyInput.read) ?? .off : .off
         try input.problems.check()
         guard let name else { throw input.problems.refusal }
         let model = try await administration.registerModel(
             ModelProfile(
                 name: name, version: version, featureCount: featureCount.map { Int($0) },
                 fixedTokensPerRequest: fixedTokens,
-                maximumOutputTokens: outputTokens, tokenCounting: counting, bytesPerToken: bytesPerToken),
+                maximumOutputTokens: outputTokens, tokenCounting: counting, bytesPerToken: bytesPerToken,
+                cache: cache),
             by: call.actor)
         return try .json(ModelAnswer(model), status: .created)
     }
@@ -52,7 +56,7 @@ extension ModelsEndpoint {
     }
 }
 
-private struct ModelAnswer: Encodable {
+struct ModelAnswer: Encodable {
     let name: String
     let version: String
     @Present var featureCount: Int?
@@ -61,9 +65,10 @@ private struct ModelAnswer: Encodable {
     let tokenCounting: String
     let bytesPerToken: Int64
     let delivery: DeliveryAnswer
+    let cache: CachePolicyAnswer
 
     enum CodingKeys: String, CodingKey {
-        case name, version, delivery
+        case name, version, delivery, cache
         case featureCount = "feature_count"
         case fixedTokensPerRequest = "fixed_tokens_per_request"
         case maximumOutputTokens = "maximum_output_tokens"
@@ -80,5 +85,6 @@ private struct ModelAnswer: Encodable {
         tokenCounting = model.tokenCounting.rawValue
         bytesPerToken = model.bytesPerToken
         delivery = DeliveryAnswer(settings: model.delivery)
+        cache = CachePolicyAnswer(model.cache)
     }
 }

@@ -16,9 +16,11 @@ struct TiersEndpoint: Sendable {
         let code = input.required("code", .tierCode)
         let name = input.required("name", .name)
         let version = input.object(
-            "version", fields: ["currency", "base_fee_micros", "prices", "quotas", "rate_limits"])
+            "version",
+            fields: ["currency", "base_fee_micros", "prices", "quotas", "rate_limits", "cache_hit_token_percent"])
         let currency = version?.required("currency", .currency)
         let baseFee = version?.optional("base_fee_micros", .integer(0...Int64.max)) ?? 0
+        let hitPercent = version?.optional("cache_hit_token_percent", .integer(0...100)) ?? 100
         let prices = version.map(Self.prices) ?? []
         let quotas = version.map(Self.quotas) ?? []
         let rateLimits = version?.rateLimits(.tier) ?? []
@@ -27,7 +29,7 @@ struct TiersEndpoint: Sendable {
         let row = try await administration.createTier(
             NewTier(
                 code: code, name: name, currency: currency, baseFee: Micros(baseFee), prices: prices, quotas: quotas,
-                rateLimits: rateLimits),
+                rateLimits: rateLimits, cacheHitTokenPercent: hitPercent),
             by: call.actor)
         return try .json(TierAnswer(row), status: .created)
     }
@@ -81,6 +83,7 @@ private struct TierAnswer: Encodable {
         let state: String
         let currency: String
         let baseFeeMicros: Int64
+        let cacheHitTokenPercent: Int64
         let prices: [Price]
         let quotas: [Rule]
         let rateLimits: [RateLimitAnswer]
@@ -89,6 +92,7 @@ private struct TierAnswer: Encodable {
         enum CodingKeys: String, CodingKey {
             case id, number, state, currency, prices, quotas
             case baseFeeMicros = "base_fee_micros"
+            case cacheHitTokenPercent = "cache_hit_token_percent"
             case rateLimits = "rate_limits"
             case createdAt = "created_at"
         }
@@ -136,6 +140,7 @@ private struct TierAnswer: Encodable {
         version = Version(
             id: row.version.id.priceVersion, number: row.version.number, state: row.version.state.rawValue,
             currency: row.version.currency, baseFeeMicros: row.version.baseFee.value,
+            cacheHitTokenPercent: row.version.cacheHitTokenPercent,
             prices: row.version.prices.map {
                 Price(meter: $0.meter.rawValue, model: $0.model, unitPrice: $0.unitPrice.description)
             },

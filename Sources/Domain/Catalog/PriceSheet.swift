@@ -30,6 +30,8 @@ public struct PriceSheet: Sendable {
     public let version: Int32
     /// ISO 4217.
     public let currency: String
+    /// What a hit of the cache is charged of the tokens of its answer, 0 to 100.
+    public let cacheHitTokenPercent: Int64
     /// By model, without `*`.
     private let rates: [String: Rates]
     private let anyModelRates: Rates
@@ -61,7 +63,11 @@ public struct PriceSheet: Sendable {
         }
     }
 
-    public init(tierVersionID: TierVersionID, tierCode: String, version: Int32, currency: String, prices: [Price]) {
+    public init(
+        tierVersionID: TierVersionID, tierCode: String, version: Int32, currency: String,
+        cacheHitTokenPercent: Int64 = 100, prices: [Price]
+    ) {
+        self.cacheHitTokenPercent = cacheHitTokenPercent
         self.tierVersionID = tierVersionID
         versionText = tierVersionID.priceVersionText
         self.tierCode = tierCode

@@ -38,6 +38,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
     case storageUnavailable = "storage_unavailable"
     case overloaded
     case upstreamTimeout = "upstream_timeout"
+    case notCached = "not_cached"
 
     /// The HTTP status on the native surface.
     public var httpStatus: Int {
@@ -59,7 +60,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .internalError: 500
         case .badUpstream: 502
         case .noHealthyWorker, .meteringUnavailable, .storageUnavailable, .overloaded: 503
-        case .upstreamTimeout: 504
+        case .upstreamTimeout, .notCached: 504
         case .httpVersionNotSupported: 505
         }
     }
@@ -103,6 +104,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .storageUnavailable: "The database cannot be reached at the moment"
         case .overloaded: "Too much is waiting"
         case .upstreamTimeout: "The model's worker did not answer in time"
+        case .notCached: "The answer is not in the cache"
         }
     }
 

@@ -35,6 +35,8 @@ public final class Settlement: Sendable {
     public let result: [UInt8]?
     /// The answer to keep under the caller's key, for a billed request that has one. A settlement whose claim is no longer its own is refused.
     public let answer: ClaimedAnswer?
+    /// The usage that the answer had when a worker gave it, for one that came from the cache; `usage` is what is charged for it.
+    public let servedUsage: Usage?
 
     public init(
         requestID: RequestID, tenantID: TenantID, userID: UserID?, keyID: KeyID, model: String, modelVersion: String,
@@ -42,7 +44,7 @@ public final class Settlement: Sendable {
         processingMicroseconds: Int64, estimatedTokens: Int64, usage: Usage, tierVersionID: TierVersionID,
         leaseID: LeaseID?,
         prompt: [UInt8]?, promptDigest: [UInt8]?,
-        result: [UInt8]?, answer: ClaimedAnswer? = nil
+        result: [UInt8]?, answer: ClaimedAnswer? = nil, servedUsage: Usage? = nil
     ) {
         self.requestID = requestID
         self.tenantID = tenantID
@@ -64,6 +66,7 @@ public final class Settlement: Sendable {
         self.promptDigest = promptDigest
         self.result = result
         self.answer = answer
+        self.servedUsage = servedUsage
     }
 
     /// What the customer sent and got, as far as it is kept with it; the rest of a settlement is small.

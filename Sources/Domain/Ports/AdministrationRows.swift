@@ -206,6 +206,8 @@ public struct NewTier: Hashable, Sendable {
     public let currency: String
     /// Per month.
     public let baseFee: Micros
+    /// What a hit of the cache is charged of the tokens of its answer, 0 to 100.
+    public let cacheHitTokenPercent: Int64
     /// At most one for each meter and model.
     public let prices: [PriceSheet.Price]
     /// At most one for each unit and frequency.
@@ -215,8 +217,9 @@ public struct NewTier: Hashable, Sendable {
 
     public init(
         code: String, name: String, currency: String, baseFee: Micros, prices: [PriceSheet.Price], quotas: [QuotaRule],
-        rateLimits: [RateLimitRule] = []
+        rateLimits: [RateLimitRule] = [], cacheHitTokenPercent: Int64 = 100
     ) {
+        self.cacheHitTokenPercent = cacheHitTokenPercent
         self.rateLimits = rateLimits
         self.code = code
         self.name = name
@@ -246,13 +249,17 @@ public struct TierRow: Hashable, Sendable {
         public let prices: [PriceSheet.Price]
         public let quotas: [QuotaRule]
         public let rateLimits: [RateLimitRule]
+        /// What a hit of the cache is charged of the tokens of its answer, 0 to 100.
+        public let cacheHitTokenPercent: Int64
         public let createdAt: Timestamp
 
         public init(
             id: TierVersionID, number: Int32, state: State, currency: String, baseFee: Micros,
             prices: [PriceSheet.Price],
-            quotas: [QuotaRule], rateLimits: [RateLimitRule] = [], createdAt: Timestamp
+            quotas: [QuotaRule], rateLimits: [RateLimitRule] = [], cacheHitTokenPercent: Int64 = 100,
+            createdAt: Timestamp
         ) {
+            self.cacheHitTokenPercent = cacheHitTokenPercent
             self.rateLimits = rateLimits
             self.id = id
             self.number = number

@@ -25,6 +25,9 @@ public protocol Housekeeping: Sendable {
     /// Removes the records of refusals that are more than `keepHours` old.
     /// - Returns: records removed, at most `limit`.
     func removeRefusals(keepHours: Int, limit: Int) async throws(StoreUnavailable) -> Int
+    /// Removes cached predictions whose end has come.
+    /// - Returns: predictions removed, at most `limit`.
+    func removeExpiredPredictions(limit: Int) async throws(StoreUnavailable) -> Int
 }
 
 /// What became of a lease that was overdue.

@@ -152,10 +152,12 @@ public struct ModelProfile: Hashable, Sendable {
     public internal(set) var bytesPerToken: Int64
     /// How its replicas are called.
     public let delivery: DeliverySettings
+    public let cache: CachePolicy
 
     public init(
         name: String, version: String, featureCount: Int?, fixedTokensPerRequest: Int64, maximumOutputTokens: Int64,
-        tokenCounting: TokenCounting = .worker, bytesPerToken: Int64 = 4, delivery: DeliverySettings = .none
+        tokenCounting: TokenCounting = .worker, bytesPerToken: Int64 = 4, delivery: DeliverySettings = .none,
+        cache: CachePolicy = .off
     ) {
         self.name = name
         self.version = version
@@ -165,5 +167,6 @@ public struct ModelProfile: Hashable, Sendable {
         self.tokenCounting = tokenCounting
         self.bytesPerToken = bytesPerToken
         self.delivery = delivery
+        self.cache = cache
     }
 }

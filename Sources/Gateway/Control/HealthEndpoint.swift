@@ -32,6 +32,7 @@ struct HealthEndpoint: Sendable {
             checks: [
                 "postgres": Self.okOr(report.postgres), "redis": Self.okOr(report.redis),
                 "rate_limits": Self.whereLimitsHold(report.rateLimits),
+                "cache": Self.whereLimitsHold(report.cache),
                 "settlement": report.isSettlementAccepting ? "ok" : "unavailable",
                 "routes": report.models.values.contains(true) ? "ok" : "unavailable",
             ])
@@ -53,7 +54,7 @@ struct HealthEndpoint: Sendable {
         }
     }
 
-    /// `in_process` says that each gateway enforces rate limits on its own, `ok` that they hold over all.
+    /// `in_process` says that each gateway enforces rate limits, or caches, on its own; `ok` that it is done over all.
     private static func whereLimitsHold(_ state: DependencyState) -> String {
         state == .available ? "ok" : "in_process"
     }

@@ -19,7 +19,9 @@ enum AnswerBody {
             body.writeStaticString(",\"probabilities\":")
             body.writeImmutableBuffer(probabilities)
         }
-        body.writeStaticString(",\"cached\":false,\"usage\":{\"input_tokens\":")
+        body.writeStaticString(
+            answer.cache?.isServedFromCache == true
+                ? ",\"cached\":true,\"usage\":{\"input_tokens\":" : ",\"cached\":false,\"usage\":{\"input_tokens\":")
         body.writeDecimal(answer.usage.inputTokens)
         body.writeStaticString(",\"cached_input_tokens\":")
         body.writeDecimal(answer.usage.cachedInputTokens)

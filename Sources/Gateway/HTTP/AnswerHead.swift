@@ -22,6 +22,7 @@ enum AnswerHead {
     ) {
         if let clientID { buffer.writeClientRequestID(clientID) }
         writeFacts(answer, to: &buffer)
+        if let cache = answer.cache { write(cache, to: &buffer) }
         for name in answer.degradations {
             buffer.writeStaticString("\r\nx-weir-degraded: ")
             buffer.writeString(name)
@@ -52,6 +53,24 @@ enum AnswerHead {
             buffer.writeDecimal(cost.value)
             buffer.writeStaticString("; currency=")
             buffer.writeString(answer.currency)
+        }
+    }
+
+    /// `Cache-Status` (RFC 9211) and, for an answer that was kept, `Age` (RFC 9111, section 5.1).
+    private static func write(_ cache: CacheStatus, to buffer: inout ByteBuffer) {
+        switch cache {
+        case .hit(let ttlSeconds, let ageSeconds):
+            buffer.writeStaticString("\r\nCache-Status: weir; hit; ttl=")
+            buffer.writeDecimal(ttlSeconds)
+            buffer.writeStaticString("\r\nAge: ")
+            buffer.writeDecimal(ageSeconds)
+        case .collapsed(let ttlSeconds):
+            buffer.writeStaticString("\r\nCache-Status: weir; fwd=uri-miss; collapsed; ttl=")
+            buffer.writeDecimal(ttlSeconds)
+        case .forwarded(let reason, let isStored):
+            buffer.writeStaticString("\r\nCache-Status: weir; fwd=")
+            buffer.writeString(reason.rawValue)
+            if isStored { buffer.writeStaticString("; stored") }
         }
     }
 

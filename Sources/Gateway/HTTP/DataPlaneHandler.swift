@@ -142,7 +142,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         state = .running
         run(
             request.body, credentials: request.credentials, trace: request.trace, clientID: request.clientID,
-            keepsAlive: true, context: ownContext)
+            cacheFields: request.cacheFields, keepsAlive: true, context: ownContext)
         return true
     }
 
@@ -163,7 +163,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
                 body, credentials: fields.credentials,
                 trace: fields.traceParent.flatMap { TraceContext(parent: $0, state: fields.traceState) },
                 clientID: fields.requestID.flatMap { ClientRequestID($0) }, idempotencyFields: fields.idempotencyKeys,
-                keepsAlive: keepsAlive, context: context)
+                cacheFields: fields.cacheFields, keepsAlive: keepsAlive, context: context)
         case (.passing, _):
             if case .end = part { state = .passing(requestEnded: true) }
             hasPassedParts = true
@@ -211,12 +211,13 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     private func run(
         _ body: ByteBuffer, credentials: Credentials, trace: TraceContext?, clientID: ClientRequestID?,
-        idempotencyFields: [String] = [], keepsAlive: Bool, context: ChannelHandlerContext
+        idempotencyFields: [String] = [], cacheFields: [CacheField], keepsAlive: Bool, context: ChannelHandlerContext
     ) {
         let now = time.now
         let call = InferenceCall(
             requestID: loop.makeRequestID(at: now), receivedAt: now, receivedNanoseconds: time.monotonicNanoseconds,
-            credentials: credentials, body: body, trace: trace, idempotencyFields: idempotencyFields)
+            credentials: credentials, body: body, trace: trace, idempotencyFields: idempotencyFields,
+            cacheFields: cacheFields)
         loop.runners.run(
             ReadyRequest(call: call, clientID: clientID, keepsAlive: keepsAlive, handler: self, context: context),
             through: pipeline, on: loop)

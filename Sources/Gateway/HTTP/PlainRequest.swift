@@ -12,6 +12,7 @@ struct PlainRequest {
     let credentials: Credentials
     let trace: TraceContext?
     let clientID: ClientRequestID?
+    let cacheFields: [CacheField]
     let body: ByteBuffer
 
     /// Larger ones gain nothing.
@@ -28,6 +29,7 @@ struct PlainRequest {
         credentials = reader.key.map { .one($0) } ?? .none
         trace = reader.traceParent.flatMap { TraceContext(parent: $0, state: reader.traceState) }
         clientID = reader.requestID.flatMap { ClientRequestID($0) }
+        cacheFields = reader.cacheFields
         self.body = body
     }
 
@@ -36,6 +38,7 @@ struct PlainRequest {
         var traceParent: String?
         var traceState: String?
         var requestID: String?
+        var cacheFields: [CacheField] = []
         private var hasHost = false
         private var hasType = false
         private var bodyLength: Int?
@@ -103,6 +106,10 @@ struct PlainRequest {
             case 10 where Bytes.equal(name, "tracestate") && traceState == nil: traceState = Self.text(value)
             case 11 where Bytes.equal(name, "traceparent") && traceParent == nil: traceParent = Self.text(value)
             case 12 where Bytes.equal(name, "x-request-id") && requestID == nil: requestID = Self.text(value)
+            case 12 where Bytes.equal(name, "x-weir-cache"): cacheFields.append(.use(Self.text(value)))
+            case 13 where Bytes.equal(name, "cache-control"): cacheFields.append(.control(Self.text(value)))
+            case 16 where Bytes.equal(name, "x-weir-cache-ttl"): cacheFields.append(.ttl(Self.text(value)))
+            case 16 where Bytes.equal(name, "x-weir-cache-key"): cacheFields.append(.label(Self.text(value)))
             case 12 where Bytes.equal(name, "content-type"):
                 guard !hasType, Bytes.equal(value, "application/json") else { return false }
                 hasType = true

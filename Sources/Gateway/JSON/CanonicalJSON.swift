@@ -7,14 +7,18 @@ extension JSONTape {
     /// number beyond 53 bits must not be rounded on the way.
     ///
     /// Libraries that do not keep the order of members send the same request in another order when they repeat it.
-    func writeCanonical(to buffer: inout ByteBuffer) { writeCanonical(root, to: &buffer) }
+    /// - Parameter without: members of the outermost object that are left out.
+    func writeCanonical(to buffer: inout ByteBuffer, without: Set<String> = []) {
+        writeCanonical(root, to: &buffer, without: without)
+    }
 
     /// As deep as the document, whose depth is bounded.
-    private func writeCanonical(_ value: Value, to buffer: inout ByteBuffer) {
+    private func writeCanonical(_ value: Value, to buffer: inout ByteBuffer, without: Set<String> = []) {
         switch kind(value) {
         case .object:
             var members: [(name: String, value: Value)] = []
             forEachMember(of: value) { key, member in members.append((string(key) ?? "", member)) }
+            if !without.isEmpty { members.removeAll { without.contains($0.name) } }
             members.sort { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
             buffer.writeStaticString("{")
             for (index, member) in members.enumerated() {

@@ -1,4 +1,5 @@
 internal import Domain
+internal import HTTPListener
 internal import NIOCore
 
 /// A request as HTTP gave it, before anything is believed.
@@ -11,6 +12,8 @@ struct InferenceCall: Sendable {
     let trace: TraceContext?
     /// The values of the header `Idempotency-Key`; nearly always none.
     var idempotencyFields: [String] = []
+    /// What the head says about the cache; nearly always nothing.
+    var cacheFields: [CacheField] = []
 }
 
 /// What the caller presented to say who it is.
@@ -74,6 +77,10 @@ struct Prediction: Sendable {
     let limits: [LimitReading]
     let degradations: [String]
     let timings: StageTimings
+    /// `nil` where the model has no cache.
+    var cache: CacheStatus?
+    /// Whether no worker was asked for it.
+    var isCached: Bool { cache?.isServedFromCache ?? false }
 }
 
 /// One policy's numbers for the headers that show limits.

@@ -6,7 +6,8 @@ internal import NIOCore
 
 /// The life of a metered request, stage by stage. Every surface decodes into this and encodes out of it; none has a way around a stage.
 ///
-///     authenticate -> validate -> claim the idempotency key, if there is one -> rate limit -> hold -> route -> dispatch -> settle -> answer
+///     authenticate -> validate -> claim the idempotency key, if there is one -> rate limit -> hold -> route -> cache -> dispatch -> settle
+///         -> answer
 ///
 /// Runs on the event loop of its connection and leaves it only where a lease, a key or the commit is awaited. A request that was held is
 /// settled or voided on every path, and a key that was claimed is answered or given up.
@@ -17,6 +18,7 @@ final class InferencePipeline: Sendable {
     let rates: RateKeeper
     let quota: QuotaKeeper
     let claims: ClaimKeeper
+    let cache: PredictionCache
     let dispatch: Dispatch
     let settler: any Settler
     let estimates: TokenEstimates
@@ -32,12 +34,14 @@ final class InferencePipeline: Sendable {
 
         init(
             keys: KeyCache, routes: RouteDirectory, prices: PriceBook, rates: RateKeeper, quota: QuotaKeeper,
-            claims: ClaimKeeper, dispatch: Dispatch, settler: any Settler, estimates: TokenEstimates,
+            claims: ClaimKeeper, cache: PredictionCache, dispatch: Dispatch, settler: any Settler,
+            estimates: TokenEstimates,
             refusals: RefusalBuffer, mirrors: MirrorTraffic, time: any TimeSource, logger: Logger, faults: any FaultPlan
         ) {
             self.estimates = estimates
             self.refusals = refusals
             self.mirrors = mirrors
+            self.cache = cache
             self.keys = keys
             self.routes = routes
             self.prices = prices
@@ -53,12 +57,14 @@ final class InferencePipeline: Sendable {
     #else
         init(
             keys: KeyCache, routes: RouteDirectory, prices: PriceBook, rates: RateKeeper, quota: QuotaKeeper,
-            claims: ClaimKeeper, dispatch: Dispatch, settler: any Settler, estimates: TokenEstimates,
+            claims: ClaimKeeper, cache: PredictionCache, dispatch: Dispatch, settler: any Settler,
+            estimates: TokenEstimates,
             refusals: RefusalBuffer, mirrors: MirrorTraffic, time: any TimeSource, logger: Logger
         ) {
             self.estimates = estimates
             self.refusals = refusals
             self.mirrors = mirrors
+            self.cache = cache
             self.keys = keys
             self.routes = routes
             self.prices = prices
@@ -84,6 +90,8 @@ final class InferencePipeline: Sendable {
             let authenticated = time.monotonicNanoseconds
             timings.authenticate = authenticated &- start
             let request = try Self.validate(call.body, for: principal, routes: routes)
+            // What is wrong with them costs no quota.
+            if !call.cacheFields.isEmpty { _ = try CacheInstruction(call.cacheFields) }
             if !call.idempotencyFields.isEmpty {
                 switch try await self.claim(call, request, principal) {
                 case .claimed(let made): claim = made
@@ -104,11 +112,12 @@ final class InferencePipeline: Sendable {
             timings.quota = held &- routed
             pass(.held)
             let work = HeldRequest(
-                call: call, principal: principal, request: request, route: route, take: take, hold: hold, bound: bound,
-                claim: claim)
-            let prediction = try await finish(work, heldAt: held, timings: timings, on: loop)
+                call: call, principal: principal, request: request, route: route, take: take, hold: hold,
+                heldAtNanoseconds: held, bound: bound, claim: claim)
+            let prediction = try await finish(work, timings: timings, on: loop)
             if let claim { claims.end(claim) }
-            if let mirror = route.mirror {
+            // A kept answer says nothing of a worker that another one could be compared with.
+            if let mirror = route.mirror, !prediction.isCached {
                 mirrors.offer(
                     request, to: mirror.route, of: call, answer: prediction.prediction, at: time.now, by: dispatch,
                     on: loop)
@@ -123,19 +132,21 @@ final class InferencePipeline: Sendable {
     /// A request whose quota is held; from here on it is settled or voided.
     ///
     /// A class, because every stage takes it: to copy its parts into each stage's frame would cost more than to allocate it.
-    private final class HeldRequest: Sendable {
+    final class HeldRequest: Sendable {
         let call: InferenceCall
         let principal: Principal
         let request: PredictRequest
         let route: ResolvedRoute
         let take: RateTake?
         let hold: Hold?
+        /// By the monotonic clock: when it was admitted.
+        let heldAtNanoseconds: UInt64
         let bound: Int64
         let claim: IdempotencyClaim?
 
         init(
             call: InferenceCall, principal: Principal, request: PredictRequest, route: ResolvedRoute, take: RateTake?,
-            hold: Hold?, bound: Int64, claim: IdempotencyClaim?
+            hold: Hold?, heldAtNanoseconds: UInt64, bound: Int64, claim: IdempotencyClaim?
         ) {
             self.call = call
             self.principal = principal
@@ -143,6 +154,7 @@ final class InferencePipeline: Sendable {
             self.route = route
             self.take = take
             self.hold = hold
+            self.heldAtNanoseconds = heldAtNanoseconds
             self.bound = bound
             self.claim = claim
         }
@@ -244,43 +256,46 @@ final class InferencePipeline: Sendable {
     // MARK: dispatch, settle, answer
 
     private func finish(
-        _ work: HeldRequest, heldAt: UInt64, timings: StageTimings, on loop: LoopContext
+        _ work: HeldRequest, timings: StageTimings, on loop: LoopContext
     ) async throws(Refusal) -> Prediction {
         var usedTokens: Int64 = 0
         defer { if let take = work.take { rates.settle(take, usedTokens: usedTokens, for: work.principal) } }
         var timings = timings
-        let reading: WorkerReading
+        let served: Served
         do throws(Refusal) {
-            pass(.workerCalled)
-            reading = try await dispatch.call(
-                work.request, route: work.route, call: work.call, startedAt: heldAt, on: loop.eventLoop)
-            pass(.workerAnswered)
+            served = try await serve(work, on: loop)
         } catch {
             if let hold = work.hold { quota.void(hold, of: work.principal.tenantID) }
-            await recordFailure(error, of: work, on: loop)
+            // Nothing was asked of a worker, and the caller wanted it so.
+            if error.code != .notCached { await recordFailure(error, of: work, on: loop) }
             throw error
         }
         let answered = time.monotonicNanoseconds
-        timings.upstream = answered &- heldAt
-        let usage = meter(reading, work)
-        usedTokens = usage.totalTokens
-        let version =
-            reading.version.flatMap { (1...128).contains($0.utf8.count) ? $0 : nil } ?? work.route.profile.version
+        timings.upstream = answered &- work.heldAtNanoseconds
+        usedTokens = served.usage.totalTokens
         var sheet: PriceSheet?
         var answer: ClaimedAnswer?
         if let claim = work.claim {
             // What is kept has to be whole before it is written.
             sheet = await self.sheet(of: work)
             answer = Self.answer(
-                prediction(work, reading, usage: usage, version: version, sheet: sheet, timings: timings), of: claim)
+                prediction(work, served, sheet: sheet, timings: timings), of: claim)
         }
-        try await settle(work, usage: usage, version: version, reading: reading, answer: answer, on: loop)
+        try await settle(work, served, answer: answer, on: loop)
         timings.settle = time.monotonicNanoseconds &- answered
         if work.claim == nil {
             sheet = prices.known(work.principal.tierVersionID)
             if sheet == nil { sheet = await self.sheet(of: work) }
         }
-        return prediction(work, reading, usage: usage, version: version, sheet: sheet, timings: timings)
+        return prediction(work, served, sheet: sheet, timings: timings)
+    }
+
+    func askWorker(_ work: HeldRequest, on loop: LoopContext) async throws(Refusal) -> WorkerReading {
+        pass(.workerCalled)
+        let reading = try await dispatch.call(
+            work.request, route: work.route, call: work.call, startedAt: work.heldAtNanoseconds, on: loop.eventLoop)
+        pass(.workerAnswered)
+        return reading
     }
 
     private func sheet(of work: HeldRequest) async -> PriceSheet? {
@@ -288,17 +303,16 @@ final class InferencePipeline: Sendable {
     }
 
     private func prediction(
-        _ work: HeldRequest, _ reading: WorkerReading, usage: Usage, version: String, sheet: PriceSheet?,
-        timings: StageTimings
+        _ work: HeldRequest, _ served: Served, sheet: PriceSheet?, timings: StageTimings
     ) -> Prediction {
         let snapshot = routes.current
         return Prediction(
-            requestID: work.call.requestID, model: work.request.model, version: version, prediction: reading.prediction,
-            probabilities: reading.probabilities, usage: usage,
-            cost: sheet?.amount(requests: 1, usage: usage, model: work.route.model).rounded,
+            requestID: work.call.requestID, model: work.request.model, version: served.version,
+            prediction: served.reading.prediction, probabilities: served.reading.probabilities, usage: served.usage,
+            cost: sheet?.amount(requests: 1, usage: served.usage, model: work.route.model).rounded,
             currency: sheet?.currency ?? "",
             priceVersion: sheet?.versionText ?? "", limits: limits(of: work),
-            degradations: degradations(snapshot, work), timings: timings)
+            degradations: degradations(snapshot, work), timings: timings, cache: served.status)
     }
 
     private func limits(of work: HeldRequest) -> [LimitReading] {
@@ -311,12 +325,15 @@ final class InferencePipeline: Sendable {
     }
 
     private func degradations(_ snapshot: RouteSnapshot, _ work: HeldRequest) -> [String] {
-        let names = snapshot.redis == .unavailable ? ["redis"] : []
-        return work.take != nil && rates.isDegraded ? names + ["rate_limits"] : names
+        var names = snapshot.redis == .unavailable ? ["redis"] : []
+        if work.take != nil, rates.isDegraded { names.append("rate_limits") }
+        let policy = work.route.profile.cache
+        if policy.isOn, policy.levels.redis, cache.isDegraded { names.append("cache") }
+        return names
     }
 
     /// Counts the usage as the model's profile says, and never takes more than was held.
-    private func meter(_ reading: WorkerReading, _ work: HeldRequest) -> Usage {
+    func meter(_ reading: WorkerReading, _ work: HeldRequest) -> Usage {
         let profile = work.route.profile
         let counted = profile.usage(
             of: MeteredExchange(
@@ -343,15 +360,16 @@ final class InferencePipeline: Sendable {
     ///
     /// A lease that was lost meanwhile is asked for anew once: the work is done, and if quota is still there, it can be charged.
     private func settle(
-        _ work: HeldRequest, usage: Usage, version: String, reading: WorkerReading, answer: ClaimedAnswer?,
-        on loop: LoopContext
+        _ work: HeldRequest, _ served: Served, answer: ClaimedAnswer?, on loop: LoopContext
     ) async throws(Refusal) {
+        let usage = served.usage
         var hold = work.hold
         var attempt = 0
         while true {
             attempt += 1
             let record = settlement(
-                of: work, hold: hold, usage: usage, version: version, reading: reading, failure: nil, answer: answer)
+                of: work, hold: hold, usage: usage, version: served.version, served: served, failure: nil,
+                answer: answer)
             switch await submit(record, on: loop) {
             case .committed:
                 if let hold { quota.settle(hold, usedTokens: usage.totalTokens, of: work.principal.tenantID) }
@@ -398,7 +416,7 @@ final class InferencePipeline: Sendable {
             let failure: FailureCode? = refusal.code
         #endif
         let record = settlement(
-            of: work, hold: nil, usage: .none, version: work.route.profile.version, reading: nil, failure: failure)
+            of: work, hold: nil, usage: .none, version: work.route.profile.version, served: nil, failure: failure)
         let result = await submit(record, on: loop)
         if result != .committed {
             logger.warning(
@@ -420,8 +438,7 @@ final class InferencePipeline: Sendable {
     }
 
     private func settlement(
-        of work: HeldRequest, hold: Hold?, usage: Usage, version: String, reading: WorkerReading?,
-        failure: FailureCode?,
+        of work: HeldRequest, hold: Hold?, usage: Usage, version: String, served: Served?, failure: FailureCode?,
         answer: ClaimedAnswer? = nil
     ) -> Settlement {
         let completedAt = time.now
@@ -438,7 +455,8 @@ final class InferencePipeline: Sendable {
             prompt: retention == .full ? Array(work.call.body.readableBytesView) : nil,
             promptDigest: retention == .hashed
                 ? Array(SHA256.hash(data: Array(work.call.body.readableBytesView))) : nil,
-            result: retention == .full ? reading.map { AnswerBody.result($0) } : nil, answer: answer)
+            result: retention == .full ? served.map { AnswerBody.result($0.reading) } : nil, answer: answer,
+            servedUsage: served?.servedUsage)
     }
 
     @inline(__always)

@@ -23,6 +23,8 @@ public struct RequestFields: Sendable {
     public private(set) var apiKeys: [String] = []
     /// The values of `idempotency-key`; more than one is an error for the route that heeds it.
     public private(set) var idempotencyKeys: [String] = []
+    /// What the request says about the cache; nearly always nothing.
+    public private(set) var cacheFields: [CacheField] = []
 
     public init(_ headers: HTTPHeaders) {
         for (name, value) in headers { take(name, value) }
@@ -44,12 +46,16 @@ public struct RequestFields: Sendable {
         case 11 where Self.matches(name, "traceparent"): traceParent = traceParent ?? value
         case 12 where Self.matches(name, "content-type"): contentType = contentType ?? value
         case 12 where Self.matches(name, "x-request-id"): requestID = requestID ?? value
+        case 12 where Self.matches(name, "x-weir-cache"): cacheFields.append(.use(value))
+        case 13 where Self.matches(name, "cache-control"): cacheFields.append(.control(value))
         case 13 where Self.matches(name, "authorization"):
             authorizationCount += 1
             authorization = authorization ?? value
         case 14 where Self.matches(name, "content-length"): contentLength = contentLength ?? value
         case 15 where Self.matches(name, "idempotency-key"): idempotencyKeys.append(value)
         case 16 where Self.matches(name, "content-encoding"): contentEncoding = contentEncoding ?? value
+        case 16 where Self.matches(name, "x-weir-cache-ttl"): cacheFields.append(.ttl(value))
+        case 16 where Self.matches(name, "x-weir-cache-key"): cacheFields.append(.label(value))
         case 17 where Self.matches(name, "transfer-encoding"):
             transferEncodingCount += 1
             transferEncoding = transferEncoding ?? value

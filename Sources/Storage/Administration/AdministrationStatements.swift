@@ -28,6 +28,7 @@ public enum AdministrationStatements {
             DescribeWorker.self,
             DeleteKeyRateLimits.self, InsertKeyRateLimits.self, LockKey.self,
             ReadTotalUsage.self, ListTimeZones.self,
+            FindModel.self, SetCachePolicy.self, ClearPredictionCache.self, ReadCacheStatistics.self,
         ]
     }
 }

@@ -59,7 +59,7 @@ struct AdministrationTransaction {
         _ = try await connection.execute(InsertSubscriptionRateLimits(tenantID: tenantID, limits: limits))
     }
 
-    private func tenant(_ id: TenantID) async throws -> TenantRow {
+    func tenant(_ id: TenantID) async throws -> TenantRow {
         guard let row = try await connection.execute(FindTenant(id: id)).first else { throw Refusal.noSuchTenant }
         return row
     }
@@ -177,6 +177,9 @@ struct AdministrationTransaction {
         if !model.version.isEmpty {
             _ = try await connection.execute(
                 UpsertModelVersion(model: model.name, version: ModelVersion(name: model.version)))
+        }
+        if model.cache != .off {
+            _ = try await connection.execute(SetCachePolicy(model: model.name, policy: model.cache))
         }
         let after = try await connection.execute(DescribeModel(name: model.name)).first
         try await audit("model.register", "model", model.name, before: nil, after: after)

@@ -14,7 +14,7 @@ public struct PriceStore: PriceSource {
             guard let first = rows.first else { return nil }
             return PriceSheet(
                 tierVersionID: id, tierCode: first.tierCode, version: first.version, currency: first.currency,
-                prices: rows.compactMap(\.price))
+                cacheHitTokenPercent: Int64(first.cacheHitTokenPercent), prices: rows.compactMap(\.price))
         } catch {
             throw StoreUnavailable(error)
         }
@@ -26,16 +26,17 @@ struct ReadPrices: PostgresStatement {
         let tierCode: String
         let version: Int32
         let currency: String
+        let cacheHitTokenPercent: Int16
         let price: PriceSheet.Price?
     }
 
     static let sql = """
-        SELECT v.tier_code, v.version, v.currency, p.meter, p.model, p.unit_price::text
+        SELECT v.tier_code, v.version, v.currency, v.cache_hit_token_percent, p.meter, p.model, p.unit_price::text
         FROM tier_versions v LEFT JOIN tier_prices p ON p.tier_version_id = v.tier_version_id
         WHERE v.tier_version_id = $1 AND v.state <> 'draft'
         """
     static let parameters: [PostgresType] = [.uuid]
-    static let columns: [PostgresType] = [.text, .int4, .text, .text, .text, .text]
+    static let columns: [PostgresType] = [.text, .int4, .text, .int2, .text, .text, .text]
 
     let id: TierVersionID
 
@@ -45,18 +46,21 @@ struct ReadPrices: PostgresStatement {
         let tierCode = try row.text()
         let version = try row.int32()
         let currency = try row.text()
+        let cacheHitTokenPercent = try row.int16()
         let meter = try row.optionalText()
         let model = try row.optionalText()
         let price = try row.optionalText()
         guard let meter, let model, let price else {
-            return Entry(tierCode: tierCode, version: version, currency: currency, price: nil)
+            return Entry(
+                tierCode: tierCode, version: version, currency: currency, cacheHitTokenPercent: cacheHitTokenPercent,
+                price: nil)
         }
         // A price that this build cannot read must not turn into a free one.
         guard let known = Meter(rawValue: meter), let unitPrice = UnitPrice(decimal: price) else {
-            throw row.failure(5, "is no unit price that this build can read")
+            throw row.failure(6, "is no unit price that this build can read")
         }
         return Entry(
-            tierCode: tierCode, version: version, currency: currency,
+            tierCode: tierCode, version: version, currency: currency, cacheHitTokenPercent: cacheHitTokenPercent,
             price: PriceSheet.Price(meter: known, model: model, unitPrice: unitPrice))
     }
 }

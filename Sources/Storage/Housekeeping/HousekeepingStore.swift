@@ -78,6 +78,10 @@ public struct HousekeepingStore: Housekeeping {
             try await first(RemoveRefusals(keepHours: Int32(clamping: keepHours), limit: Int32(clamping: limit))) ?? 0)
     }
 
+    public func removeExpiredPredictions(limit: Int) async throws(StoreUnavailable) -> Int {
+        Int(try await first(RemoveExpiredPredictions(limit: Int32(clamping: limit))) ?? 0)
+    }
+
     private func first<S: PostgresStatement>(_ statement: S) async throws(StoreUnavailable) -> S.Row? {
         do throws(PostgresError) {
             return try await pool.execute(statement).first
@@ -149,5 +153,8 @@ public enum StatementCatalog {
         FindStrayRows.self, InspectServer.self, InspectSchema.self, ClaimKey.self, RenewClaims.self, ReleaseClaim.self,
         SettleClaimedBatch.self, RemoveExpiredKeys.self, LookAtQuotas.self, InsertQuotaEvents.self,
         NoteExceededUse.self, RemoveClosedLeases.self, InsertRefusals.self, ReadRefusal.self, RemoveRefusals.self,
+        SettleClaimedBatch.self, RemoveExpiredKeys.self,
+        FindCachedPrediction.self, KeepCachedPredictions.self, NoteCacheAccesses.self, AddCacheStatistics.self,
+        ReadCacheClearings.self, RemoveExpiredPredictions.self,
     ]
 }

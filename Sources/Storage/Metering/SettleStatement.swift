@@ -30,11 +30,11 @@ struct HoldGatewayLockAlone: PostgresStatement {
 /// are parameters.
 enum SettleText {
     static let parameters =
-        "$2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23"
+        "$2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25"
     static let columns = """
         request_id, tenant_id, user_id, key_id, model, model_version, is_completed, http_status, error_code, created_at,
                     completed_at, processing_us, estimated_tokens, input_tokens, cached_input_tokens, output_tokens, token_source,
-                    tier_version_id, lease_id, prompt, prompt_sha256, result
+                    tier_version_id, lease_id, prompt, prompt_sha256, result, served_input_tokens, served_output_tokens
         """
 
     /// From `batch`: the rows whose lease is lost, as `refused`.
@@ -62,22 +62,24 @@ enum SettleText {
         ), recorded AS (
             INSERT INTO requests (request_id, tenant_id, user_id, key_id, gateway_id, model, model_version, status, http_status,
                 error_code, created_at, completed_at, processing_us, estimated_tokens, input_tokens, output_tokens, tier_version_id,
-                prompt, prompt_sha256, result_id)
+                prompt, prompt_sha256, result_id, cached)
             SELECT request_id, tenant_id, user_id, key_id, $1, model, model_version,
                 CASE WHEN is_completed THEN 'completed' ELSE 'failed' END, http_status, error_code, created_at, completed_at,
                 processing_us, estimated_tokens, input_tokens, output_tokens, tier_version_id, prompt, prompt_sha256,
-                CASE WHEN result IS NOT NULL THEN request_id END
+                CASE WHEN result IS NOT NULL THEN request_id END, is_completed AND token_source = 'cache'
             FROM accepted
             ON CONFLICT (request_id) DO NOTHING
         ), posted AS (
             INSERT INTO ledger (entry_id, tenant_id, user_id, key_id, request_id, kind, model, model_version, tier_version_id, lease_id,
-                requests, input_tokens, cached_input_tokens, output_tokens, token_source, occurred_at)
+                requests, input_tokens, cached_input_tokens, output_tokens, token_source, occurred_at, served_input_tokens,
+                served_output_tokens)
             SELECT request_id, tenant_id, user_id, key_id, request_id, 'usage', model, model_version, tier_version_id, lease_id,
                 1, input_tokens, cached_input_tokens, output_tokens, token_source,
                 CASE WHEN created_at BETWEEN
                         statement_timestamp() - processing_us * interval '1 microsecond' - interval '2 minutes'
                         AND statement_timestamp() + interval '2 seconds'
-                    THEN created_at ELSE statement_timestamp() END
+                    THEN created_at ELSE statement_timestamp() END,
+                coalesce(served_input_tokens, 0), coalesce(served_output_tokens, 0)
             FROM accepted WHERE is_completed
             ON CONFLICT (entry_id) DO NOTHING
         )
@@ -103,7 +105,7 @@ struct SettleBatch: PostgresStatement {
         .textArray,
         .timestamptzArray, .timestamptzArray, .int8Array, .int8Array, .int8Array, .int8Array, .int8Array, .textArray,
         .uuidArray,
-        .uuidArray, .textArray, .byteaArray, .textArray,
+        .uuidArray, .textArray, .byteaArray, .textArray, .int8Array, .int8Array,
     ]
     static let columns: [PostgresType] = [.uuid]
 
@@ -152,6 +154,13 @@ func bindSettleBatch(_ batch: ArraySlice<Settlement>, gatewayID: GatewayID, to b
     column(.bytea, &binds) { $0.append($1.promptDigest) }
     column(.text, &binds) { array, settlement in
         if let result = settlement.result { array.appendText(result) } else { array.appendNull() }
+    }
+    // Where nobody was answered from the cache they are empty, and `unnest` fills them with NULL.
+    let served = batch.contains { $0.servedUsage != nil } ? batch : []
+    for count in [\Usage.inputTokens, \Usage.outputTokens] {
+        binds.appendArray(of: .int8, count: served.count) { array in
+            for settlement in served { array.append(settlement.servedUsage?[keyPath: count]) }
+        }
     }
 }
 

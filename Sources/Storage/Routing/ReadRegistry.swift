@@ -10,13 +10,7 @@ struct ReadRegistry: PostgresStatement {
     }
 
     static let sql = """
-        SELECT m.model_name, m.version, m.feature_count, m.fixed_tokens_per_request, m.maximum_output_tokens,
-            m.token_counting, m.bytes_per_token,
-            m.delivery_balancing, m.delivery_safe_to_repeat, m.delivery_probe_path, m.delivery_replica_concurrency,
-            m.delivery_queue_depth, m.delivery_queue_wait_ms, m.delivery_connect_ms, m.delivery_first_byte_ms,
-            m.delivery_total_ms, m.delivery_attempts, m.delivery_hedge_after_ms, m.delivery_retry_percent,
-            m.delivery_breaker_failures, m.delivery_breaker_percent, m.delivery_breaker_open_ms,
-            m.delivery_slow_start_ms, m.delivery_probe_interval_ms, m.delivery_probe_timeout_ms,
+        SELECT \(ModelColumns.names),
             r.addresses, r.protocols, r.weights, r.versions,
             \(RoutingPart.columns)
         FROM model_registry m
@@ -39,15 +33,10 @@ struct ReadRegistry: PostgresStatement {
         ORDER BY m.model_name
         """
     static let columns: [PostgresType] =
-        [.text, .text, .int4, .int8, .int8, .text, .int4] + DeliveryColumns.types
-        + [.textArray, .textArray, .int4Array, .textArray] + RoutingPart.types
+        ModelColumns.types + [.textArray, .textArray, .int4Array, .textArray] + RoutingPart.types
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Entry {
-        let profile = ModelProfile(
-            name: try row.text(), version: try row.text(), featureCount: try row.optionalInt32().map(Int.init),
-            fixedTokensPerRequest: try row.int64(), maximumOutputTokens: try row.int64(),
-            tokenCounting: TokenCounting(rawValue: try row.text()) ?? .worker, bytesPerToken: Int64(try row.int32()),
-            delivery: try DeliveryColumns.read(from: &row))
+        let profile = try ModelColumns.read(from: &row)
         let replicas = try replicas(&row)
         let routing = try RoutingPart.read(&row, of: profile.name)
         return Entry(

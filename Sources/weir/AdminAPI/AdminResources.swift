@@ -123,6 +123,8 @@ struct AdminTier: Decodable, Sendable {
     struct Version: Decodable, Sendable {
         let number: Int
         let currency: String
+        /// `nil` from a server that has no cache.
+        let cacheHitTokenPercent: Int64?
         let prices: [AdminPrice]
         let quotas: [AdminQuota]
         /// `nil` from a server that knows no rate limits.
@@ -144,6 +146,8 @@ struct AdminModel: Codable, Sendable {
     let bytesPerToken: Int64
     /// `nil` from a server that does not say.
     let delivery: AdminDelivery?
+    /// `nil` from a server that has no cache.
+    let cache: AdminCachePolicy?
 }
 
 /// How a model's replicas are called: what is set, by name.
@@ -223,6 +227,42 @@ struct AdminWorker: Decodable, Sendable {
     let heartbeatSeconds: Int
     let state: String
     let expiresAt: String
+}
+
+struct AdminCachePolicy: Codable, Sendable {
+    let enabled: Bool
+    let ttlSeconds: Int64?
+    let maximumTtlSeconds: Int64?
+    let sameness: String
+    let levels: [String]
+    let generations: String
+
+    /// On one line.
+    var text: String {
+        guard enabled else { return "off" }
+        let ttl = ttlSeconds.map { " \($0)s" } ?? ""
+        return levels.joined(separator: "+") + ttl + " by " + sameness
+    }
+}
+
+struct AdminCacheStatistics: Decodable, Sendable {
+    struct Row: Decodable, Sendable {
+        let tenantId: String
+        let model: String
+        let hits: Int64
+        let collapsed: Int64
+        let misses: Int64
+        let stores: Int64
+        let storedBytes: Int64
+        let evictions: Int64
+        let tableEntries: Int64
+    }
+
+    let data: [Row]
+}
+
+struct AdminCacheClearing: Decodable, Sendable {
+    let clearing: Int64
 }
 
 struct AdminReplica: Codable, Sendable, Equatable {

@@ -22,11 +22,13 @@ struct ModelsCommand: AsyncParsableCommand {
         ])
 
     static func table(_ models: [AdminModel]) -> String {
-        var table = TextTable(["name", "version", "features", "counting", "tokens per request", "most output tokens"])
+        var table = TextTable([
+            "name", "version", "features", "counting", "tokens per request", "most output tokens", "cache",
+        ])
         for model in models {
             table.add([
                 model.name, model.version, model.featureCount.map(String.init), model.tokenCounting,
-                String(model.fixedTokensPerRequest), String(model.maximumOutputTokens),
+                String(model.fixedTokensPerRequest), String(model.maximumOutputTokens), model.cache?.text,
             ])
         }
         return table.text

@@ -47,6 +47,8 @@ struct TiersCommand: AsyncParsableCommand {
         @Argument(help: "The tier's code, as in standard.") var code: String
         @Option(help: "Its name for people; the code where it is left out.") var name: String?
         @Option(help: "ISO 4217.") var currency = "USD"
+        @Option(help: "What an answer from the cache is charged of its tokens, in percent; 100 where it is left out.")
+        var cacheHitTokenPercent: Int64?
         @Option(
             name: .customLong("price"), parsing: .singleValue,
             help: ArgumentHelp(
@@ -65,6 +67,7 @@ struct TiersCommand: AsyncParsableCommand {
         struct Body: Encodable {
             struct Version: Encodable {
                 let currency: String
+                let cacheHitTokenPercent: Int64?
                 let prices: [AdminPrice]
                 let quotas: [AdminQuota]
                 let rateLimits: [AdminRateLimit]
@@ -76,6 +79,9 @@ struct TiersCommand: AsyncParsableCommand {
         }
 
         func validate() throws {
+            guard (0...100).contains(cacheHitTokenPercent ?? 100) else {
+                throw ValidationError("--cache-hit-token-percent is from 0 to 100")
+            }
             _ = try body()
         }
 
@@ -84,7 +90,8 @@ struct TiersCommand: AsyncParsableCommand {
             Body(
                 code: code, name: name ?? code,
                 version: Body.Version(
-                    currency: currency, prices: try prices.map(TierWords.price),
+                    currency: currency, cacheHitTokenPercent: cacheHitTokenPercent,
+                    prices: try prices.map(TierWords.price),
                     quotas: try quotas.map(TierWords.quota),
                     rateLimits: try limits.parsed()
                 ))

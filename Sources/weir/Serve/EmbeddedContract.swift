@@ -210,6 +210,10 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/CacheControl' }
+        - { $ref: '#/components/parameters/CacheUse' }
+        - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
         content:
@@ -245,6 +249,8 @@ paths:
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
+            Cache-Status: { $ref: '#/components/headers/CacheStatus' }
+            Age: { $ref: '#/components/headers/Age' }
             Cache-Control: { $ref: '#/components/headers/NoStore' }
           content:
             application/json:
@@ -287,6 +293,10 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/CacheControl' }
+        - { $ref: '#/components/parameters/CacheUse' }
+        - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
         content:
@@ -322,6 +332,8 @@ paths:
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
+            Cache-Status: { $ref: '#/components/headers/CacheStatus' }
+            Age: { $ref: '#/components/headers/Age' }
             Cache-Control: { $ref: '#/components/headers/NoStore' }
           content:
             application/json:
@@ -709,6 +721,34 @@ components:
         An id of yours, echoed as `x-client-request-id` if it is at most 128 characters of `A-Za-z0-9._-`. The request's
         own id is always made here.
       schema: { type: string }
+    CacheControl:
+      name: Cache-Control
+      in: header
+      description: >-
+        What is wanted of the cache, for a model that has one (RFC 9111). `no-cache` asks the model and keeps its answer,
+        `no-store` asks it and keeps nothing, `max-age` wants no older answer, `only-if-cached` wants no answer but a kept
+        one, or 504.
+      schema: { type: string }
+      example: max-age=60
+    CacheUse:
+      name: x-weir-cache
+      in: header
+      description: >-
+        The same in one word, and the last word where both are sent. `use` is the default, `bypass` asks the model and keeps
+        nothing, `refresh` asks it and keeps its answer, `only` wants a kept answer or 504.
+      schema: { type: string, enum: [use, bypass, refresh, only] }
+    CacheTTL:
+      name: x-weir-cache-ttl
+      in: header
+      description: How many seconds the answer is kept; more than the model's maximum is that.
+      schema: { type: integer, minimum: 1, maximum: 31536000 }
+    CacheLabel:
+      name: x-weir-cache-key
+      in: header
+      description: >-
+        Your name for what is asked. Answers under different names are kept apart, and the operator can have those of a
+        name or of a pattern such as `user123_*` forgotten.
+      schema: { type: string, pattern: '^[A-Za-z0-9._:-]{1,128}$' }
     IdempotencyKey:
       name: Idempotency-Key
       in: header
@@ -825,9 +865,20 @@ components:
     Degraded:
       description: >-
         What the gateway does without at the moment, one field for each: `redis`; `rate_limits` where the limits of this
-        request are enforced by each gateway on its own. Left out when nothing is missing.
+        request are enforced by each gateway on its own; `cache` where each gateway caches this model's answers on its own.
+        Left out when nothing is missing.
       schema: { type: string }
       example: redis
+    CacheStatus:
+      description: >-
+        How the cache took part (RFC 9211); left out for a model that has none. `weir; hit; ttl=271` is a kept answer,
+        `weir; fwd=uri-miss; collapsed` the answer to the same question of another request at the same time, anything else
+        the model's own.
+      schema: { type: string }
+      example: weir; hit; ttl=271
+    Age:
+      description: Seconds since the model gave the answer, for a kept one.
+      schema: { type: integer, minimum: 0 }
     IdempotentReplayed:
       description: >-
         `true` when this is the answer of an earlier request with the same `Idempotency-Key`: its status, its body byte
@@ -1082,7 +1133,9 @@ components:
         application/problem+json:
           schema: { $ref: '#/components/schemas/Problem' }
     UpstreamTimeout:
-      description: '`upstream_timeout`: the worker did not answer in time. Nothing was charged.'
+      description: >-
+        `upstream_timeout`: the worker did not answer in time. `not_cached`: the request wants a kept answer and there is
+        none. Nothing was charged.
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
       content:

@@ -25,6 +25,7 @@ struct ProcessHealth: HealthSource {
     let settler: any Settler
     let routes: RouteDirectory
     let rates: RateKeeper
+    let cache: PredictionCache
     let isRedisConfigured: Bool
 
     func report() async -> HealthReport {
@@ -34,6 +35,7 @@ struct ProcessHealth: HealthSource {
             postgres: watch.state, redis: isRedisConfigured ? snapshot.redis : .notConfigured,
             isSettlementAccepting: settler.isAccepting,
             rateLimits: !isRedisConfigured ? .notConfigured : rates.isDegraded ? .unavailable : .available,
+            cache: isRedisConfigured ? cache.sharing : .notConfigured,
             models: Dictionary(
                 uniqueKeysWithValues: snapshot.table.models.map {
                     ($0.profile.name, !$0.replicas.isEmpty && !stranded.contains($0.profile.name))

@@ -29,7 +29,8 @@ enum ServerComposition {
         services.append(base.listener)
         services.append(
             ControlRefresh(
-                keys: base.keys, routes: base.routes, watch: base.watch, events: base.listener.events, logger: logger))
+                keys: base.keys, routes: base.routes, cache: base.cache, watch: base.watch,
+                events: base.listener.events, logger: logger))
         if settings.roles.contains(.jobs) {
             services += StoreJobs.all(
                 HousekeepingStore(pool: pools.jobs), keepHours: settings.explainHours, time: base.time, logger: logger)
@@ -44,6 +45,7 @@ enum ServerComposition {
         services.append(
             RateService(rates: base.rates, everyMilliseconds: Int64(settings.rateLeaseMilliseconds) / 4))
         services.append(RefusalService(refusals: base.refusals, store: base.refusalStore, logger: logger))
+        services.append(CacheService(cache: base.cache))
         if settings.roles.contains(.admin) {
             services.append(
                 AdminComposition.make(

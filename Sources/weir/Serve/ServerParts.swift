@@ -19,6 +19,7 @@ struct ServerParts: Sendable {
     let claims: ClaimKeeper
     let refusals = RefusalBuffer()
     let refusalStore: any RefusalStore
+    let cache: PredictionCache
     let settler: SettlementWriters
     let mirrors = MirrorTraffic()
     let workers: WorkerClient
@@ -68,6 +69,7 @@ struct ServerParts: Sendable {
             store: ClaimStore(pool: pools.claims, gatewayID: gatewayID, claimMilliseconds: leaseMilliseconds),
             logger: logger)
         refusalStore = RefusalTable(pool: pools.writer)
+        cache = Self.cache(settings, redis: redis, pools: pools, time: time, logger: logger)
         rates = Self.rates(settings, redis: redis, gatewayID: gatewayID, time: time, logger: logger)
 
         settler = try SettlementWriters(settings: settings, gatewayID: gatewayID, time: time, logger: logger)
@@ -80,7 +82,25 @@ struct ServerParts: Sendable {
         records = CustomerStore(pool: pools.reader)
         watch = DatabaseWatch(time: time)
         health = ProcessHealth(
-            watch: watch, settler: settler, routes: routes, rates: rates, isRedisConfigured: redis != nil)
+            watch: watch, settler: settler, routes: routes, rates: rates, cache: cache, isRedisConfigured: redis != nil)
+    }
+
+    private static func cache(
+        _ settings: Settings, redis: RedisClient?, pools: DatabasePools, time: any TimeSource, logger: Logger
+    ) -> PredictionCache {
+        var configuration = PredictionCache.Configuration()
+        configuration.capacityBytes = settings.cacheBytes
+        configuration.standardTTLSeconds = Int64(settings.cacheDefaultSeconds)
+        configuration.maximumTTLSeconds = Int64(settings.cacheMaximumSeconds)
+        configuration.waitMilliseconds = Int64(settings.inferenceTimeoutMilliseconds)
+        return PredictionCache(
+            configuration: configuration, pepper: settings.keyPepper ?? [],
+            shared: redis.map {
+                RedisPredictionCache(
+                    redis: $0, patienceMilliseconds: Int64(settings.cacheRedisTimeoutMilliseconds), time: time,
+                    logger: logger)
+            },
+            store: PredictionCacheTable(pool: pools.claims, directory: pools.directory), time: time, logger: logger)
     }
 
     private static func deliveries(_ settings: Settings, time: any TimeSource, logger: Logger) -> DeliveryDirectory {
@@ -107,7 +127,7 @@ struct ServerParts: Sendable {
 
     var gatewayParts: GatewayServer.Parts {
         var parts = GatewayServer.Parts(
-            keys: keys, routes: routes, prices: prices, rates: rates, quota: quota, claims: claims,
+            keys: keys, routes: routes, prices: prices, rates: rates, quota: quota, claims: claims, cache: cache,
             backend: WorkerBackend(client: workers),
             settler: settler,
             records: records, health: health, time: time)
@@ -129,6 +149,7 @@ struct ServerParts: Sendable {
             }
         }
         await routes.refresh()
+        await cache.refresh()
         logger.notice("routes read", metadata: ["models": "\(routes.current.table.models.count)"])
     }
 }

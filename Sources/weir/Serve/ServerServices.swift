@@ -10,6 +10,7 @@ import Storage
 struct ControlRefresh: Service {
     let keys: KeyCache
     let routes: RouteDirectory
+    let cache: PredictionCache
     let watch: DatabaseWatch
     let events: AsyncStream<PostgresListener.Event>
     let logger: Logger
@@ -37,6 +38,7 @@ struct ControlRefresh: Service {
         } catch {
             logger.debug("keys could not be refreshed", metadata: ["cause": "\(error.cause)"])
         }
+        await cache.refresh()
         await routes.refresh()
     }
 }
@@ -70,6 +72,22 @@ struct ClaimService: Service {
                 try? await Task.sleep(nanoseconds: UInt64(max(everyMilliseconds, 50)) * 1_000_000)
             }
         }
+    }
+}
+
+/// Writes down what the cache counted, and keeps the claims of its leaders.
+struct CacheService: Service {
+    let cache: PredictionCache
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                await cache.renewClaims()
+                await cache.flush()
+                try? await Task.sleep(nanoseconds: 1_000_000_000)
+            }
+        }
+        await cache.flush()
     }
 }
 

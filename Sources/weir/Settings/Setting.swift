@@ -89,6 +89,13 @@ enum SettingsCatalog {
         Setting(
             "CACHE_TTL_SECONDS", .integer(0...31_536_000),
             "Another name for `CACHE_DEFAULT_TTL`; if both are given they must agree."),
+        Setting(
+            "WEIR_CACHE_BYTES", .integer(0...1_099_511_627_776), default: "67108864",
+            "Memory of a process for cached predictions; 0 leaves Redis and the table alone to cache."),
+        Setting(
+            "WEIR_CACHE_REDIS_TIMEOUT_MS", .integer(1...200), default: "20",
+            "Milliseconds that a request waits for Redis to say whether an answer is cached; what comes later is a miss."
+        ),
     ]
 
     private static let serving: [Setting] = [

@@ -22,6 +22,8 @@ struct Settings: Sendable {
     let explainHours: Int
     let cacheDefaultSeconds: Int
     let cacheMaximumSeconds: Int
+    let cacheBytes: Int
+    let cacheRedisTimeoutMilliseconds: Int
     let inferenceTimeoutMilliseconds: Int
     let metricsEnabled: Bool
     let host: String
@@ -86,6 +88,8 @@ struct Settings: Sendable {
         explainHours = reader.number("WEIR_EXPLAIN_HOURS")
         cacheDefaultSeconds = reader.cacheDefaultSeconds
         cacheMaximumSeconds = reader.number("CACHE_MAX_TTL")
+        cacheBytes = reader.number("WEIR_CACHE_BYTES")
+        cacheRedisTimeoutMilliseconds = reader.number("WEIR_CACHE_REDIS_TIMEOUT_MS")
         inferenceTimeoutMilliseconds = reader.number("INFERENCE_TIMEOUT_SECONDS")
         metricsEnabled = reader.values["ENABLE_METRICS"] == .boolean(true)
         host = reader.text("WEIR_HOST") ?? ""

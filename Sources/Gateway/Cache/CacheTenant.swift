@@ -1,0 +1,68 @@
+internal import Domain
+internal import Synchronization
+
+/// What the cache keeps of one tenant: its secret, its questions under way, its counts. Nothing of it is another's.
+final class CacheTenant: Sendable {
+    let id: TenantID
+    let secret: CacheSecret
+    let flights = Mutex(CacheFlights())
+    private let models = Mutex<[String: CacheAccount]>([:])
+
+    init(id: TenantID, secret: CacheSecret) {
+        self.id = id
+        self.secret = secret
+    }
+
+    func account(of model: String) -> CacheAccount {
+        models.withLock { models in
+            if let known = models[model] { return known }
+            let account = CacheAccount(tenantID: id, model: model)
+            models[model] = account
+            return account
+        }
+    }
+
+    var accounts: [CacheAccount] { models.withLock { Array($0.values) } }
+}
+
+/// What the cache did for one model of one tenant since it was last written down.
+final class CacheAccount: Sendable {
+    let tenantID: TenantID
+    let model: String
+    /// Apart from the others: many loops count here, and none waits for another.
+    private let memoryHits = Atomic<Int64>(0)
+    private let rest = Mutex(CacheTally())
+
+    init(tenantID: TenantID, model: String) {
+        self.tenantID = tenantID
+        self.model = model
+    }
+
+    func countMemoryHit() { memoryHits.wrappingAdd(1, ordering: .relaxed) }
+
+    func count(_ change: (inout CacheTally) -> Void) { rest.withLock { change(&$0) } }
+
+    /// What was counted since the last call.
+    func take() -> CacheTally {
+        var tally = rest.withLock { tally in
+            defer { tally = CacheTally() }
+            return tally
+        }
+        tally.memoryHits += memoryHits.exchange(0, ordering: .relaxed)
+        return tally
+    }
+
+    /// Counts once more what could not be written down.
+    func putBack(_ tally: CacheTally) {
+        memoryHits.wrappingAdd(tally.memoryHits, ordering: .relaxed)
+        rest.withLock { rest in
+            rest.redisHits += tally.redisHits
+            rest.tableHits += tally.tableHits
+            rest.collapsed += tally.collapsed
+            rest.misses += tally.misses
+            rest.stores += tally.stores
+            rest.storedBytes += tally.storedBytes
+            rest.evictions += tally.evictions
+        }
+    }
+}

@@ -1,0 +1,113 @@
+internal import Domain
+internal import Logging
+internal import Metrics
+internal import Synchronization
+
+/// What a gateway does for its cache beside the requests.
+extension PredictionCache {
+    private static let rowBatch = 100
+
+    /// Learns what was cleared; called when the database says that something changed, twice a second in any case, and once before anything
+    /// is served.
+    public func refresh() async {
+        let known = newestClearing.load(ordering: .acquiring)
+        do throws(StoreUnavailable) {
+            guard let fresh = try await store.clearings(after: known) else { return }
+            let read = CacheClearings(fresh)
+            clearings.withLock { current in
+                // Of two readings at the same time the older one may come last.
+                guard read.newest >= current.newest else { return }
+                current = read
+                newestClearing.store(read.newest, ordering: .releasing)
+            }
+        } catch {
+            logger.debug("what was cleared of the cache cannot be read", metadata: ["cause": "\(error.cause)"])
+        }
+    }
+
+    /// Keeps the claims of requests under way; called several times in a claim's life.
+    public func renewClaims() async {
+        let open = claims.withLock { Array($0) }
+        await shared?.renew(open)
+    }
+
+    /// Writes down what waits: rows, readings of rows, counts.
+    public func flush() async {
+        let (rows, accesses) = pending.withLock { pending in
+            let taken = (pending.rows, Array(pending.accesses.values))
+            pending = Pending()
+            return taken
+        }
+        do throws(StoreUnavailable) {
+            for start in stride(from: 0, to: rows.count, by: Self.rowBatch) {
+                try await store.write(Array(rows[start..<min(start + Self.rowBatch, rows.count)]))
+            }
+            if !accesses.isEmpty { try await store.touch(accesses) }
+        } catch {
+            // What is not kept is a miss later; holding it on would fill the memory while the database is away.
+            droppedRows.increment(by: rows.count)
+            logger.debug("cached predictions could not be kept", metadata: ["cause": "\(error.cause)"])
+        }
+        await flushStatistics()
+    }
+
+    private func flushStatistics() async {
+        var counted: [(account: CacheAccount, tally: CacheTally)] = []
+        for tenant in allTenants {
+            for account in tenant.accounts {
+                let tally = account.take()
+                if !tally.isZero { counted.append((account, tally)) }
+            }
+        }
+        var (bytes, entries) = (0, 0)
+        for shard in shards {
+            shard.store.withLock {
+                bytes += $0.bytes
+                entries += $0.count
+            }
+        }
+        CacheMetrics.record(bytes: bytes, entries: entries, isAway: isDegraded)
+        guard !counted.isEmpty else { return }
+        do throws(StoreUnavailable) {
+            try await store.add(
+                counted.map {
+                    CacheStatisticsRow(tenantID: $0.account.tenantID, model: $0.account.model, tally: $0.tally)
+                })
+            CacheMetrics.count(counted.map(\.tally))
+        } catch {
+            for item in counted { item.account.putBack(item.tally) }
+        }
+    }
+}
+
+/// Counted for the process as a whole: names of models and tenants are no labels.
+enum CacheMetrics {
+    private static let memory = Counter(label: "weir_cache_requests_total", dimensions: [("result", "memory_hit")])
+    private static let redis = Counter(label: "weir_cache_requests_total", dimensions: [("result", "redis_hit")])
+    private static let table = Counter(label: "weir_cache_requests_total", dimensions: [("result", "table_hit")])
+    private static let collapsed = Counter(label: "weir_cache_requests_total", dimensions: [("result", "collapsed")])
+    private static let miss = Counter(label: "weir_cache_requests_total", dimensions: [("result", "miss")])
+    private static let stores = Counter(label: "weir_cache_stores_total")
+    private static let evictions = Counter(label: "weir_cache_evictions_total")
+    private static let bytes = Gauge(label: "weir_cache_bytes")
+    private static let entries = Gauge(label: "weir_cache_entries")
+    private static let away = Gauge(label: "weir_cache_redis_away")
+
+    static func count(_ tallies: [CacheTally]) {
+        for tally in tallies {
+            memory.increment(by: tally.memoryHits)
+            redis.increment(by: tally.redisHits)
+            table.increment(by: tally.tableHits)
+            collapsed.increment(by: tally.collapsed)
+            miss.increment(by: tally.misses)
+            stores.increment(by: tally.stores)
+            evictions.increment(by: tally.evictions)
+        }
+    }
+
+    static func record(bytes byteCount: Int, entries entryCount: Int, isAway: Bool) {
+        bytes.record(byteCount)
+        entries.record(entryCount)
+        away.record(isAway ? 1 : 0)
+    }
+}

@@ -1,0 +1,118 @@
+internal import Domain
+internal import NIOCore
+
+/// The stage between hold and dispatch: a question that was answered lately is answered again, and one that is being asked is waited for.
+extension InferencePipeline {
+    /// An answer and what is charged for it.
+    struct Served: Sendable {
+        let reading: WorkerReading
+        /// What is charged.
+        let usage: Usage
+        let version: String
+        /// The usage of the worker's own answer, where the cache gave it.
+        var servedUsage: Usage?
+        var status: CacheStatus?
+    }
+
+    /// Calls the worker, by way of the cache where the model or the request has to do with one.
+    func serve(_ work: HeldRequest, on loop: LoopContext) async throws(Refusal) -> Served {
+        guard work.route.profile.cache.isOn || !work.call.cacheFields.isEmpty else {
+            return try await serveByWorker(work, on: loop)
+        }
+        return try await serveByCache(work, on: loop)
+    }
+
+    private func serveByWorker(_ work: HeldRequest, on loop: LoopContext, _ status: CacheStatus? = nil)
+        async throws(Refusal) -> Served
+    {
+        let reading = try await askWorker(work, on: loop)
+        return Served(
+            reading: reading, usage: meter(reading, work), version: Self.version(of: reading, work), status: status)
+    }
+
+    /// The version that the worker names, or the registered one.
+    private static func version(of reading: WorkerReading, _ work: HeldRequest) -> String {
+        reading.version.flatMap { (1...128).contains($0.utf8.count) ? $0 : nil } ?? work.route.profile.version
+    }
+
+    private func serveByCache(_ work: HeldRequest, on loop: LoopContext) async throws(Refusal) -> Served {
+        let instruction = work.call.cacheFields.isEmpty ? .standard : try CacheInstruction(work.call.cacheFields)
+        guard work.route.profile.cache.isOn else {
+            if instruction.use == .only { throw .notCached }
+            return try await serveByWorker(work, on: loop)
+        }
+        guard instruction.use != .bypass, cache.knowsClearings,
+            let version = work.route.servedVersion
+        else {
+            if instruction.use == .only { throw .notCached }
+            return try await serveByWorker(work, on: loop, .forwarded(.bypass, isStored: false))
+        }
+        let question = cache.question(work.request, version, instruction, work)
+        if instruction.use != .refresh, let entry = cache.find(question) {
+            question.account.countMemoryHit()
+            if question.policy.levels.table { cache.noteAccess(question) }
+            return try await charge(entry, PredictionCache.status(entry, question), work)
+        }
+        switch try await cache.open(question) {
+        case .hit(let entry, let status): return try await charge(entry, status, work)
+        case .alone:
+            question.account.count { $0.misses += 1 }
+            return try await serveByWorker(work, on: loop, .forwarded(.uriMiss, isStored: false))
+        case .leads(let lead): return try await askWorker(leading: lead, work, on: loop)
+        }
+    }
+
+    private func askWorker(
+        leading lead: PredictionCache.Lead, _ work: HeldRequest, on loop: LoopContext
+    ) async throws(Refusal) -> Served {
+        lead.question.account.count { $0.misses += 1 }
+        let served: Served
+        do throws(Refusal) {
+            served = try await serveByWorker(work, on: loop)
+        } catch {
+            cache.fail(lead, error)
+            throw error
+        }
+        // Whoever waits is answered as soon as the answer is there; each settles for itself.
+        let isStored = cache.close(lead, reading: served.reading, usage: served.usage, version: served.version)
+        return Served(
+            reading: served.reading, usage: served.usage, version: served.version,
+            status: .forwarded(lead.reason, isStored: isStored))
+    }
+
+    /// What the tier says that a hit costs; never more than was held.
+    private func charge(_ entry: CachedPrediction, _ status: CacheStatus, _ work: HeldRequest) async throws(Refusal)
+        -> Served
+    {
+        let percent: Int64
+        do throws(StoreUnavailable) {
+            guard let sheet = try await prices.sheet(work.principal.tierVersionID) else {
+                throw StoreUnavailable(cause: "no price sheet")
+            }
+            percent = sheet.cacheHitTokenPercent
+        } catch {
+            throw .storeAway(cause: error.cause)
+        }
+        let (usage, _) = entry.usage.chargedForHit(percent: percent).clamped(toTokens: work.bound)
+        return Served(
+            reading: entry.reading, usage: usage, version: entry.version, servedUsage: entry.usage, status: status)
+    }
+}
+
+extension PredictionCache {
+    /// What a request asks the cache.
+    fileprivate func question(
+        _ request: PredictRequest, _ version: String, _ instruction: CacheInstruction,
+        _ work: InferencePipeline.HeldRequest
+    ) -> CacheQuestion {
+        let tenant = tenant(work.principal.tenantID)
+        let policy = work.route.profile.cache
+        return CacheQuestion(
+            tenant: tenant, account: tenant.account(of: work.route.model),
+            key: tenant.secret.key(
+                of: request, model: work.route.model, version: version, policy: policy, label: instruction.label,
+                stickyField: work.route.stickyField),
+            version: version, policy: policy, instruction: instruction, at: work.call.receivedAt,
+            atNanoseconds: work.call.receivedNanoseconds)
+    }
+}

@@ -1,0 +1,346 @@
+import Domain
+import HTTPListener
+import NIOCore
+import NIOPosix
+import TestSupport
+import Testing
+
+@testable import Gateway
+
+/// Runs requests with what they say about the cache.
+private func run(
+    _ parts: Installation, _ fields: [CacheField] = [], body: String = Installation.body, key: APIKey? = nil
+) async throws -> InferenceOutcome {
+    let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
+    let loop = try await eventLoop.submit { LoopContext(eventLoop: eventLoop) }.get()
+    let id = try await eventLoop.submit { loop.makeRequestID(at: parts.time.now) }.get()
+    let call = InferenceCall(
+        requestID: id, receivedAt: parts.time.now, receivedNanoseconds: parts.time.monotonicNanoseconds,
+        credentials: .one((key ?? parts.key).text), body: ByteBuffer(string: body), trace: nil, cacheFields: fields)
+    let pipeline = parts.pipeline
+    return await Task(executorPreference: loop.executor) { await pipeline.run(call, on: loop) }.value
+}
+
+private func refusal(_ outcome: InferenceOutcome) -> Refusal? {
+    if case .refused(let refusal, _) = outcome { refusal } else { nil }
+}
+
+private func prediction(_ outcome: InferenceOutcome) -> Prediction? {
+    if case .answered(let prediction) = outcome { prediction } else { nil }
+}
+
+private func installation(
+    _ policy: CachePolicy = CachePolicy(isOn: true), backend: FakeBackend = FakeBackend(),
+    shared: (any SharedPredictionCache)? = nil, percent: Int64 = 100, time: ManualTime = ManualTime(Installation.noon)
+) async -> Installation {
+    await Installation(
+        time: time, route: Installation.route(cache: policy), backend: backend, sharedCache: shared,
+        cacheHitTokenPercent: percent)
+}
+
+@Suite("Cached predictions") struct CacheTests {
+    @Test("the second request is answered without a worker, metered, and says so")
+    func hits() async throws {
+        let time = ManualTime(Installation.noon)
+        let parts = await installation(percent: 50, time: time)
+        let first = try #require(prediction(try await run(parts)))
+        #expect(first.cache == .forwarded(.uriMiss, isStored: true))
+        time.advance(milliseconds: 29_000)
+        let second = try #require(prediction(try await run(parts)))
+        #expect(second.cache == .hit(ttlSeconds: 271, ageSeconds: 29))
+        #expect(parts.backend.calls.count == 1)
+        #expect(second.prediction == first.prediction && second.probabilities == first.probabilities)
+        #expect(second.usage == Usage(inputTokens: 3, outputTokens: 1, source: .cache))
+        #expect(second.cost == Micros(1_000 + 30 + 20), "a request is a request, of the tokens it is half")
+        let rows = parts.settler.settlements
+        #expect(rows.count == 2 && rows.map(\.isBilled) == [true, true])
+        #expect(rows[0].servedUsage == nil && rows[1].servedUsage == first.usage && rows[1].usage == second.usage)
+        #expect(parts.quota.readings(for: Installation.principal()).map(\.remaining).sorted() == [998, 999_986])
+        var body = ByteBuffer()
+        AnswerBody.write(second, to: &body)
+        #expect(String(buffer: body).contains(#""cached":true"#))
+    }
+
+    @Test("a model without a cache has none, and says nothing about one")
+    func off() async throws {
+        let parts = await Installation()
+        #expect(prediction(try await run(parts))?.cache == nil)
+        #expect(prediction(try await run(parts, [.use("refresh")]))?.cache == nil)
+        #expect(refusal(try await run(parts, [.control("only-if-cached")]))?.code == .notCached)
+        #expect(parts.backend.calls.count == 2)
+    }
+
+    @Test("an entry ends, and a request may ask for an earlier end")
+    func expires() async throws {
+        let time = ManualTime(Installation.noon)
+        let parts = await installation(CachePolicy(isOn: true, ttlSeconds: 60), time: time)
+        _ = try await run(parts, [.ttl("2")])
+        time.advance(milliseconds: 1_999)
+        #expect(prediction(try await run(parts))?.cache == .hit(ttlSeconds: 0, ageSeconds: 1))
+        time.advance(milliseconds: 1)
+        #expect(prediction(try await run(parts))?.cache == .forwarded(.uriMiss, isStored: true))
+        #expect(parts.backend.calls.count == 2)
+    }
+
+    @Test("the same numbers are the same question, another answer's shape is not")
+    func sameness() async throws {
+        let parts = await installation()
+        _ = try await run(parts)
+        for body in [
+            #"{ "features": [5.10, 35e-1, 1.4e0, 0.2000], "model": "iris" }"#,
+            #"{"model":"iris","version":"1","features":[5.1,3.5,1.4,0.2]}"#,
+        ] { #expect(prediction(try await run(parts, body: body))?.cache?.isServedFromCache == true, "\(body)") }
+        for body in [
+            #"{"model":"iris","inputs":[[5.1,3.5,1.4,0.2]]}"#, #"{"model":"iris","features":[5.1,3.5,1.4,0.3]}"#,
+            #"{"model":"iris","features":[5.1,3.5,1.4,-0.2]}"#,
+        ] { #expect(prediction(try await run(parts, body: body))?.cache?.isServedFromCache == false, "\(body)") }
+    }
+
+    @Test("by the canonical body, numbers are the same only if they are written so")
+    func canonical() async throws {
+        let parts = await installation(CachePolicy(isOn: true, sameness: .canonicalJSON))
+        _ = try await run(parts)
+        let reordered = #"{"features": [5.1, 3.5, 1.4, 0.2], "model": "iris"}"#
+        #expect(prediction(try await run(parts, body: reordered))?.cache?.isServedFromCache == true)
+        let rewritten = #"{"model":"iris","features":[5.10,3.5,1.4,0.2]}"#
+        #expect(prediction(try await run(parts, body: rewritten))?.cache?.isServedFromCache == false)
+    }
+
+    @Test("a request says what it wants of the cache")
+    func instructions() async throws {
+        let time = ManualTime(Installation.noon)
+        let parts = await installation(time: time)
+        #expect(refusal(try await run(parts, [.use("only")]))?.code == .notCached)
+        #expect(parts.settler.settlements.isEmpty)
+        #expect(parts.quota.readings(for: Installation.principal()).map(\.remaining).sorted() == [1_000, 1_000_000])
+        #expect(prediction(try await run(parts, [.control("no-store")]))?.cache == .forwarded(.bypass, isStored: false))
+        _ = try await run(parts)
+        #expect(parts.backend.calls.count == 2)
+        #expect(prediction(try await run(parts, [.use("only")]))?.cache?.isServedFromCache == true)
+        time.advance(milliseconds: 10_000)
+        #expect(prediction(try await run(parts, [.control("max-age=10")]))?.cache?.isServedFromCache == true)
+        let refreshed = prediction(try await run(parts, [.control("no-cache")]))
+        #expect(refreshed?.cache == .forwarded(.request, isStored: true) && parts.backend.calls.count == 3)
+        #expect(prediction(try await run(parts))?.cache == .hit(ttlSeconds: 300, ageSeconds: 0), "it was kept anew")
+        time.advance(milliseconds: 11_000)
+        #expect(prediction(try await run(parts, [.control("max-age=10")]))?.cache?.isServedFromCache == false)
+        let wrong = refusal(try await run(parts, [.use("perhaps")]))
+        #expect(wrong?.code == .badRequest && wrong?.errors.first?.location == "x-weir-cache")
+    }
+
+    @Test("names keep entries apart, and clearing reaches them")
+    func labels() async throws {
+        let parts = await installation()
+        _ = try await run(parts, [.label("user1_a")])
+        _ = try await run(parts, [.label("user2_a")])
+        _ = try await run(parts)
+        #expect(parts.backend.calls.count == 3)
+        parts.cacheStore.clear(
+            CacheClearing(sequence: 1, tenantID: Installation.tenant, model: nil, pattern: "user1_*"))
+        await parts.cache.refresh()
+        #expect(prediction(try await run(parts, [.label("user2_a")]))?.cache?.isServedFromCache == true)
+        #expect(prediction(try await run(parts, [.label("user1_a")]))?.cache?.isServedFromCache == false)
+        #expect(prediction(try await run(parts, [.label("user1_a")]))?.cache?.isServedFromCache == true)
+        parts.cacheStore.clear(CacheClearing(sequence: 2, tenantID: nil, model: "iris", pattern: nil))
+        await parts.cache.refresh()
+        #expect(prediction(try await run(parts))?.cache?.isServedFromCache == false)
+    }
+
+    @Test("two tenants share nothing: no answer, no count")
+    func tenants() async throws {
+        let parts = await installation(shared: FakeSharedCache())
+        let other = TenantID(high: 0, low: 0xF)
+        let key = parts.addKey(Installation.principal(tenant: other))
+        _ = try await run(parts)
+        _ = try await run(parts)
+        let stranger = try #require(prediction(try await run(parts, key: key)))
+        #expect(stranger.cache == .forwarded(.uriMiss, isStored: true) && parts.backend.calls.count == 2)
+        await parts.cache.flush()
+        let rows = Dictionary(uniqueKeysWithValues: parts.cacheStore.statistics.map { ($0.tenantID, $0.tally) })
+        #expect(rows[Installation.tenant]?.memoryHits == 1 && rows[Installation.tenant]?.misses == 1)
+        #expect(rows[other]?.memoryHits == 0 && rows[other]?.misses == 1 && rows[other]?.stores == 1)
+    }
+
+    @Test("an answer of another version than the registered one is nobody else's")
+    func versions() async throws {
+        let backend = FakeBackend()
+        backend.answer(#"{"prediction":"setosa","version":"2","usage":{"input_tokens":7,"output_tokens":3}}"#)
+        let parts = await installation(backend: backend)
+        #expect(prediction(try await run(parts))?.cache == .forwarded(.uriMiss, isStored: false))
+        #expect(prediction(try await run(parts))?.cache == .forwarded(.uriMiss, isStored: true))
+    }
+}
+
+@Suite("Questions that are asked at once") struct CacheFlightTests {
+    /// Starts requests and returns when one is at the worker and the others wait.
+    private func start(_ parts: Installation, _ count: Int) async throws -> [Task<InferenceOutcome, any Error>] {
+        let first = Task { try await run(parts) }
+        await parts.backend.gate.arrivals(1)
+        var tasks = [first]
+        for _ in 1..<count { tasks.append(Task { try await run(parts) }) }
+        // Those who wait come nowhere that could be watched; their holds are taken before.
+        while (parts.quota.readings(for: Installation.principal()).map(\.remaining).min() ?? 0) > 1_000 - Int64(count) {
+            await Task.yield()
+        }
+        return tasks
+    }
+
+    @Test("one asks the worker, the others get its answer, and all pay")
+    func one() async throws {
+        let backend = FakeBackend(gate: Gate())
+        let parts = await installation(backend: backend, percent: 0)
+        let tasks = try await start(parts, 20)
+        backend.gate.open()
+        var collapsed = 0
+        for task in tasks {
+            let answer = try #require(prediction(try await task.value))
+            #expect(String(buffer: answer.prediction) == #""setosa""#)
+            if answer.cache?.isServedFromCache == true { collapsed += 1 }
+        }
+        #expect(backend.calls.count == 1 && collapsed == 19)
+        #expect(parts.settler.settlements.filter(\.isBilled).count == 20)
+        #expect(parts.settler.settlements.filter { $0.servedUsage != nil }.count == 19)
+    }
+
+    @Test("if the leader fails, one of the others tries; a second failure is everybody's")
+    func leaderFails() async throws {
+        let backend = FakeBackend(gate: Gate())
+        backend.fail(.badAnswer(cause: "x"))
+        let parts = await installation(backend: backend)
+        let tasks = try await start(parts, 10)
+        backend.gate.open()
+        let outcomes = try await tasks.asyncMap { try await $0.value }
+        #expect(outcomes.compactMap { refusal($0)?.code } == [.badUpstream])
+        #expect(outcomes.compactMap { prediction($0) }.count == 9 && backend.calls.count == 2)
+
+        let worse = FakeBackend(gate: Gate())
+        worse.fail(.badAnswer(cause: "x"), .badAnswer(cause: "y"))
+        let others = await installation(backend: worse)
+        let failing = try await start(others, 10)
+        worse.gate.open()
+        let refused = try await failing.asyncMap { refusal(try await $0.value)?.code }
+        #expect(refused.allSatisfy { $0 == .badUpstream } && worse.calls.count <= 10)
+        #expect(others.settler.settlements.allSatisfy { !$0.isBilled })
+        #expect(prediction(try await run(others)) != nil, "a failure is not kept")
+    }
+}
+
+@Suite("Levels of the cache") struct CacheLevelTests {
+    @Test("what one gateway learnt, another knows by Redis")
+    func shares() async throws {
+        let shared = FakeSharedCache()
+        let (one, two) = (await installation(shared: shared), await installation(shared: shared))
+        _ = try await run(one)
+        #expect(prediction(try await run(two))?.cache?.isServedFromCache == true && two.backend.calls.isEmpty)
+        #expect(prediction(try await run(two))?.cache?.isServedFromCache == true)
+        #expect(shared.claimCount == 0)
+        await two.cache.flush()
+        #expect(two.cacheStore.statistics.first?.tally.redisHits == 1)
+        #expect(two.cacheStore.statistics.first?.tally.memoryHits == 1)
+    }
+
+    @Test("a byte that was changed makes a miss, and so do another's bytes")
+    func integrity() async throws {
+        let shared = FakeSharedCache()
+        let one = await installation(shared: shared)
+        _ = try await run(one)
+        let (key, bytes) = try #require(shared.values.first)
+        for index in stride(from: 0, to: bytes.count, by: 7) {
+            var changed = bytes
+            changed[index] ^= 1
+            shared.values = [key: changed]
+            let two = await installation(shared: shared)
+            #expect(prediction(try await run(two))?.cache?.isServedFromCache == false, "byte \(index)")
+        }
+        let secret = CacheSecret(pepper: Installation.pepper, tenantID: Installation.tenant)
+        #expect(CacheFrame.decode(bytes, key: key, secret: secret) != nil)
+        #expect(CacheFrame.decode(bytes, key: CacheKey(1, 2, 3, 4), secret: secret) == nil)
+        let other = CacheSecret(pepper: Installation.pepper, tenantID: TenantID(high: 0, low: 1))
+        #expect(CacheFrame.decode(bytes, key: key, secret: other) == nil)
+        for length in 0..<40 {
+            #expect(CacheFrame.decode(Array(bytes.prefix(length)), key: key, secret: secret) == nil)
+        }
+    }
+
+    @Test("without Redis everything is served, and the answer says so")
+    func away() async throws {
+        let shared = FakeSharedCache()
+        shared.isAway = true
+        let parts = await installation(shared: shared)
+        let first = try #require(prediction(try await run(parts)))
+        #expect(first.cache == .forwarded(.uriMiss, isStored: true) && first.degradations == ["cache"])
+        #expect(prediction(try await run(parts))?.cache?.isServedFromCache == true)
+    }
+
+    @Test("over two gateways one asks the worker")
+    func flight() async throws {
+        let shared = FakeSharedCache()
+        let backend = FakeBackend(gate: Gate())
+        let (one, two) = (await installation(backend: backend, shared: shared), await installation(shared: shared))
+        let first = Task { try await run(one) }
+        await backend.gate.arrivals(1)
+        let second = Task { try await run(two) }
+        while two.quota.readings(for: Installation.principal()).isEmpty { await Task.yield() }
+        backend.gate.open()
+        #expect(prediction(try await first.value)?.cache?.isServedFromCache == false)
+        #expect(prediction(try await second.value)?.cache?.isServedFromCache == true)
+        #expect(two.backend.calls.isEmpty && shared.claimCount == 0)
+    }
+
+    @Test("the table outlives the process, where the policy has it")
+    func table() async throws {
+        let policy = CachePolicy(isOn: true, levels: .init(redis: false, table: true))
+        let one = await installation(policy)
+        _ = try await run(one)
+        await one.cache.flush()
+        #expect(one.cacheStore.rows.count == 1 && one.cacheStore.rows.first?.model == "iris")
+        let two = await installation(policy)
+        try await two.cacheStore.write(one.cacheStore.rows)
+        #expect(prediction(try await run(two))?.cache?.isServedFromCache == true && two.backend.calls.isEmpty)
+        _ = try await run(two)
+        await two.cache.flush()
+        #expect(two.cacheStore.accesses.map(\.count) == [2])
+        let off = await installation()
+        try await off.cacheStore.write(one.cacheStore.rows)
+        #expect(prediction(try await run(off))?.cache?.isServedFromCache == false)
+    }
+
+    @Test("before it is known what was cleared, nothing is cached")
+    func unknownClearings() async throws {
+        let store = FakeCacheStore()
+        store.isAway = true
+        let cache = PredictionCache(
+            configuration: .init(), pepper: Installation.pepper, shared: nil, store: store,
+            time: ManualTime(Installation.noon), logger: Installation.logger)
+        await cache.refresh()
+        #expect(!cache.knowsClearings)
+        store.isAway = false
+        await cache.refresh()
+        #expect(cache.knowsClearings)
+    }
+}
+
+@Suite("Forms of numbers") struct DecimalFormTests {
+    @Test(
+        "equal numbers have one form",
+        arguments: [
+            (["1", "1.0", "1e0", "10e-1", "0.1E+1", "1.000"], "1"), (["100", "1e2", "1.0E2", "0.01e4"], "1e2"),
+            (["0.5", "5e-1", "0.50", "50e-2"], "5e-1"), (["-12.30", "-1.23e1"], "-123e-1"), (["0", "0.0", "0e9"], "0"),
+            (["-0", "-0.0"], "-0"), (["9007199254740993"], "9007199254740993"), (["105", "1.05e2"], "105"),
+        ])
+    func forms(texts: [String], expected: String) {
+        for text in texts {
+            var buffer = ByteBuffer()
+            ByteBuffer(string: text).withUnsafeReadableBytes { buffer.writeDecimalForm($0[...]) }
+            #expect(String(buffer: buffer) == expected, "\(text)")
+        }
+    }
+}
+
+extension Array where Element: Sendable {
+    fileprivate func asyncMap<Result>(_ transform: (Element) async throws -> Result) async rethrows -> [Result] {
+        var results: [Result] = []
+        for element in self { results.append(try await transform(element)) }
+        return results
+    }
+}
