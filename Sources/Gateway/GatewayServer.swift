@@ -118,7 +118,8 @@ public struct GatewayServer: Sendable {
             InferencePipeline(
                 keys: parts.keys, routes: parts.routes, prices: parts.prices, rates: parts.rates, quota: parts.quota,
                 claims: parts.claims, cache: parts.cache, dispatch: dispatch, settler: parts.settler,
-                estimates: estimates, refusals: parts.refusals, mirrors: parts.mirrors, time: parts.time, logger: logger,
+                estimates: estimates, refusals: parts.refusals, mirrors: parts.mirrors, time: parts.time,
+                logger: logger,
                 faults: faults)
         }
     #else
@@ -126,7 +127,8 @@ public struct GatewayServer: Sendable {
             InferencePipeline(
                 keys: parts.keys, routes: parts.routes, prices: parts.prices, rates: parts.rates, quota: parts.quota,
                 claims: parts.claims, cache: parts.cache, dispatch: dispatch, settler: parts.settler,
-                estimates: estimates, refusals: parts.refusals, mirrors: parts.mirrors, time: parts.time, logger: logger)
+                estimates: estimates, refusals: parts.refusals, mirrors: parts.mirrors, time: parts.time, logger: logger
+            )
         }
     #endif
 

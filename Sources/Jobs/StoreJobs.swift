@@ -24,7 +24,9 @@ public enum StoreJobs {
                 limit throws(StoreUnavailable) in
                 try await store.removeRefusals(keepHours: keepHours, limit: limit)
             },
-            removal("cached_predictions", "weir_cached_predictions_removed_total", everyMilliseconds: 60_000, time, logger) {
+            removal(
+                "cached_predictions", "weir_cached_predictions_removed_total", everyMilliseconds: 60_000, time, logger
+            ) {
                 limit throws(StoreUnavailable) in
                 try await store.removeExpiredPredictions(limit: limit)
             },

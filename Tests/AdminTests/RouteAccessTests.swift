@@ -94,7 +94,8 @@ struct RouteAccessTests {
                 "operator",
                 [
                     "getMetrics", "listModels", "createModel", "setDelivery", "listRoutes", "setRoute", "deleteRoute",
-                    "listReplicas", "getModelRouting", "changeModelRouting", "setModelVersion", "listAliases", "setAlias",
+                    "listReplicas", "getModelRouting", "changeModelRouting", "setModelVersion", "listAliases",
+                    "setAlias",
                     "deleteAlias", "listWorkers", "registerWorker", "renewWorker", "removeWorker",
                     "setModelCache", "getCacheStatistics", "clearCache",
                 ]

@@ -52,7 +52,7 @@ import Testing
     @Test("an empty book holds nothing")
     func empty() {
         var book = LeaseBook()
-        #expect(book.take(tokens: 0, under: Self.terms, at: Self.now, monotonicNanoseconds: 0) == .needsLease)
+        #expect(book.take(tokens: 0, under: Self.terms, monotonicNanoseconds: 0) == .needsLease)
         #expect(book.isEmpty && book.inFlight == 0 && left(book).isEmpty)
         #expect(book.drain().isEmpty)
     }
@@ -136,7 +136,8 @@ import Testing
             var book = LeaseBook()
             let terms = QuotaTerms(
                 quotas: [Self.quota(.requests, mode: mode), Self.quota(.tokens, mode: mode)], timeZone: "UTC")
-            book.add(Self.lease(1, requests: 2, tokens: 10, mode: mode), under: terms, at: Self.now, monotonicNanoseconds: 0)
+            book.add(
+                Self.lease(1, requests: 2, tokens: 10, mode: mode), under: terms, at: Self.now, monotonicNanoseconds: 0)
             #expect(take(&book, 9, under: terms) != nil)
             #expect(take(&book, 9, under: terms) == nil)
             let request = try #require(ask(&book, 9, under: terms))
@@ -169,11 +170,13 @@ import Testing
     func exceededElsewhere() {
         var book = LeaseBook()
         let id = LeaseID(high: 0, low: 1)
-        book.add(Self.lease(1, requests: 5, tokens: 5, mode: .soft), under: Self.terms, at: Self.now, monotonicNanoseconds: 0)
-        for exceeded in [[], [Self.quota(.tokens).id], []] as [Set<QuotaID>] {
-            let renewal = LeaseRenewal(open: [id], scarce: [], exceeded: [id: exceeded])
+        book.add(
+            Self.lease(1, requests: 5, tokens: 5, mode: .soft), under: Self.terms, at: Self.now, monotonicNanoseconds: 0
+        )
+        for quotas in [[], [Self.quota(.tokens).id], []] as [Set<QuotaID>] {
+            let renewal = LeaseRenewal(open: [id], scarce: [], exceeded: [id: quotas])
             #expect(book.renewed([id], as: renewal, untilNanoseconds: 1).isEmpty)
-            #expect(exceeded(book) == [false, !exceeded.isEmpty])
+            #expect(exceeded(book) == [false, !quotas.isEmpty])
         }
         #expect(
             book.renewed([id], as: LeaseRenewal(open: [id], scarce: [id]), untilNanoseconds: 1).map(\.amount) == [5, 5])

@@ -26,7 +26,9 @@ struct DispatchUnderTest: Sendable {
         route(to: ports, delivery: delivery)
     }
 
-    var route: ModelRoute { table.value["iris"] ?? Installation.route(replicas: []) }
+    var route: ResolvedRoute? {
+        table.value.resolve(model: "iris", version: nil, stickiness: { _, _ in false }, draw: { 0 })
+    }
 
     /// Swaps the route table.
     func route(to ports: [Int], delivery: DeliverySettings = .none) {
@@ -37,6 +39,7 @@ struct DispatchUnderTest: Sendable {
 
     func predict() async -> Result<WorkerReading, Refusal> {
         let eventLoop = MultiThreadedEventLoopGroup.singleton.any()
+        guard let route else { return .failure(Refusal(.modelNotFound, "There is no route.")) }
         do throws(Refusal) {
             let body = ByteBuffer(string: Installation.body)
             let call = InferenceCall(
@@ -63,7 +66,7 @@ struct DispatchUnderTest: Sendable {
     func reading(_ port: Int) -> ReplicaReading? { deliveries.readings.first { $0.replica.address.port == port } }
 
     /// The one model's delivery.
-    var model: ModelDelivery? { (route.replicas.first?.runtime as? ReplicaState)?.model }
+    var model: ModelDelivery? { (route?.candidates.first?.runtime as? ReplicaState)?.model }
 
     /// Waits until so many requests wait for a replica.
     func waiting(_ count: Int) async throws {
@@ -197,13 +200,14 @@ struct DispatchUnderTest: Sendable {
         let started = parts.time.monotonicNanoseconds
         parts.time.advance(milliseconds: 300)
         for port in 1...2 { parts.backend.behave(port, .fails(.badAnswer(cause: "reset"))) }
+        let route = try #require(parts.route)
         let body = ByteBuffer(string: Installation.body)
         let call = InferenceCall(
             requestID: RequestID(high: 1, low: 2), receivedAt: parts.time.now, receivedNanoseconds: started,
             credentials: .none, body: body, trace: nil)
         await #expect(throws: Refusal.self) {
             try await Dispatch(backend: parts.backend, time: parts.time).call(
-                try PredictRequest(body), route: parts.route, call: call, startedAt: started,
+                try PredictRequest(body), route: route, call: call, startedAt: started,
                 on: MultiThreadedEventLoopGroup.singleton.any())
         }
         #expect(parts.backend.calls.map(\.totalMilliseconds) == [1_000, 700])

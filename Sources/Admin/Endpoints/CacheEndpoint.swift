@@ -203,12 +203,3 @@ extension InputRule where Value == TenantID {
         }
     }
 }
-
-extension InputRule where Value == Bool {
-    fileprivate static var boolean: InputRule {
-        InputRule(expectation: "true or false", fix: "Send one of them, without quotes.") { value in
-            guard case .bool(let isTrue) = value else { return nil }
-            return isTrue
-        }
-    }
-}

@@ -1,3 +1,4 @@
+internal import HTTPListener
 internal import NIOCore
 
 extension ByteBuffer {

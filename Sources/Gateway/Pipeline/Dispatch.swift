@@ -181,7 +181,8 @@ struct Dispatch: Sendable {
             attempts.earlier.append(failed.failure)
             let refusal = DeliveryRefusals.refusal(of: failed, model: job.model.name, policy: policy)
             let elapsed = Int64((time.monotonicNanoseconds &- job.startedAt) / 1_000_000)
-            guard rule.allowsAnother(after: attempts.earlier), elapsed < min(policy.totalMilliseconds, limitMilliseconds),
+            guard rule.allowsAnother(after: attempts.earlier),
+                elapsed < min(policy.totalMilliseconds, limitMilliseconds),
                 let turn = job.model.choose(among: job.route.candidates, excluding: attempts.tried, mayForce: false)
             else { throw refusal }
             guard job.model.withdrawRetry() else {
