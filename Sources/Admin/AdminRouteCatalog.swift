@@ -22,11 +22,13 @@ public enum AdminRouteCatalog {
         case deleteQuota
         case listModels
         case createModel
+        case getModelUsage
         case listRoutes
         case setRoute
         case deleteRoute
         case getAllUsage
         case getTenantUsage
+        case rebuildUsage
         case listAudit
     }
 
@@ -70,11 +72,13 @@ public enum AdminRouteCatalog {
         Entry(.deleteQuota, "DELETE", "/admin/v1/quotas/{quota_id}", .admin),
         Entry(.listModels, "GET", "/admin/v1/models", .operator, paging),
         Entry(.createModel, "POST", "/admin/v1/models", .operator),
+        Entry(.getModelUsage, "GET", "/admin/v1/models/{model}/usage", .operator, ["from", "to"]),
         Entry(.listRoutes, "GET", "/admin/v1/routes", .operator, paging),
         Entry(.setRoute, "PUT", "/admin/v1/routes/{model}", .operator),
         Entry(.deleteRoute, "DELETE", "/admin/v1/routes/{model}", .operator),
         Entry(.getAllUsage, "GET", "/admin/v1/usage", .read, reporting),
         Entry(.getTenantUsage, "GET", "/admin/v1/tenants/{id}/usage", .read, reporting),
+        Entry(.rebuildUsage, "POST", "/admin/v1/usage/rebuild", .admin),
         Entry(.listAudit, "GET", "/admin/v1/audit", .admin, paging.union(["tenant_id", "action"])),
     ]
 

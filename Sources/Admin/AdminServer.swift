@@ -16,6 +16,9 @@ public struct AdminServer: Sendable {
         public var headTimeoutMilliseconds: Int64 = 10_000
         public var bodyTimeoutMilliseconds: Int64 = 30_000
         public var idleTimeoutMilliseconds: Int64 = 75_000
+        /// What the figure of desired replicas follows from.
+        public var demand = ReplicaDemand(
+            concurrency: 1, targetPercent: 70, minimumReplicas: 1, maximumReplicas: 100)
         public init() {}
     }
 
@@ -66,7 +69,9 @@ public struct AdminServer: Sendable {
         let rules = RequestRules(maximumBodyBytes: configuration.maximumBodyBytes)
         let time = parts.time
         return Application(
-            responder: AdminRouter(parts: parts, maximumBodyBytes: configuration.maximumBodyBytes).makeResponder(),
+            responder: AdminRouter(
+                parts: parts, maximumBodyBytes: configuration.maximumBodyBytes, demand: configuration.demand
+            ).makeResponder(),
             server: HTTPServerBuilder { responder in
                 GuardedChannel(responder: responder) { _ in
                     let guardian = ConnectionGuard(
@@ -85,6 +90,7 @@ public struct AdminServer: Sendable {
 struct AdminRouter: Sendable {
     let parts: AdminServer.Parts
     let maximumBodyBytes: Int
+    let demand: ReplicaDemand
 
     static let problems = ProblemStyle(instance: .uuid) { AdminMetrics.refused($0) }
 
@@ -119,6 +125,8 @@ struct AdminRouter: Sendable {
         let models = ModelsEndpoint(administration: parts.administration)
         let routes = RoutesEndpoint(administration: parts.administration, isAllowed: parts.isAllowed)
         let usage = UsageEndpoint(administration: parts.administration, prices: parts.prices, time: parts.time)
+        let modelUsage = ModelUsageEndpoint(
+            administration: parts.administration, demand: demand, time: parts.time)
         let audit = AuditEndpoint(administration: parts.administration)
         switch operation {
         case .getMetrics: return parts.metrics.map { MetricsEndpoint(text: $0).get }
@@ -138,11 +146,13 @@ struct AdminRouter: Sendable {
         case .deleteQuota: return quotas.delete
         case .listModels: return models.list
         case .createModel: return models.create
+        case .getModelUsage: return modelUsage.get
         case .listRoutes: return routes.list
         case .setRoute: return routes.set
         case .deleteRoute: return routes.delete
         case .getAllUsage: return usage.all
         case .getTenantUsage: return usage.ofTenant
+        case .rebuildUsage: return modelUsage.rebuild
         case .listAudit: return audit.list
         }
     }

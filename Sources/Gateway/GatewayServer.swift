@@ -36,6 +36,8 @@ public struct GatewayServer: Sendable {
         public let records: any CustomerRecords
         public let health: any HealthSource
         public let time: any TimeSource
+        /// Looks at the queues of the server that is made of this.
+        public var queues: QueueWatch?
         #if WEIR_FAULTS
             public var faults: any FaultPlan = NoFaults()
         #endif
@@ -79,6 +81,7 @@ public struct GatewayServer: Sendable {
         -> some ApplicationProtocol
     {
         let loops = try await LoopContexts(group: eventLoops)
+        parts.queues?.watch(loops.all)
         #if WEIR_FAULTS
             let pipeline = makePipeline(faults: parts.faults)
         #else

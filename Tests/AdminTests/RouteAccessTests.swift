@@ -30,6 +30,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
         case .setQuota: #"{"unit": "tokens", "frequency": "month", "amount": 5}"#
         case .raiseQuota: #"{"amount": 5}"#
         case .createModel: #"{"name": "iris"}"#
+        case .rebuildUsage: #"{"from": "2026-03-01T00:00:00Z", "to": "2026-03-02T00:00:00Z"}"#
         case .setRoute: #"{"replicas": [{"address": "127.0.0.1:9000", "protocol": "oip"}]}"#
         default: nil
         }
@@ -81,7 +82,7 @@ struct RouteAccessTests {
     @Test(
         "scopes are as written down",
         arguments: [
-            ("operator", ["getMetrics", "listModels", "createModel", "listRoutes", "setRoute", "deleteRoute"]),
+            ("operator", ["getMetrics", "listModels", "createModel", "getModelUsage", "listRoutes", "setRoute", "deleteRoute"]),
             ("pricing", ["listTiers", "createTier"]), ("read", ["getAllUsage", "getTenantUsage"]), ("predict", []),
             ("billing", []),
             ("admin", Set(AdminRouteCatalog.Operation.allCases.map(\.rawValue))),

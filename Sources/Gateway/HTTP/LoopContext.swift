@@ -16,6 +16,7 @@ final class LoopContext: CompletionLane {
         var body = ByteBuffer()
         var answer = ByteBuffer()
         var flushes: [ChannelHandlerContext] = []
+        var work = WorkUnderWay()
     }
 
     /// Must be made on `eventLoop`.
@@ -30,6 +31,15 @@ final class LoopContext: CompletionLane {
     func makeRequestID(at now: Timestamp) -> RequestID {
         RequestID(at: now, using: &state.value.random)
     }
+
+    /// A request of the model begins to wait for a worker.
+    func enter(_ model: String) -> Int? { state.value.work.enter(model) }
+
+    /// It has its answer, or will have none.
+    func leave(_ slot: Int?) { state.value.work.leave(slot) }
+
+    /// See ``WorkUnderWay``. On the loop only, as all of this.
+    var underWay: [(model: String, count: Int)] { state.value.work.counts }
 
     /// Composes an answer from its body and what stands before it, in memory that the last answer of this loop has left.
     ///

@@ -13,5 +13,7 @@ struct LoopContexts: Sendable {
         self.byLoop = byLoop
     }
 
+    var all: [LoopContext] { Array(byLoop.values) }
+
     subscript(eventLoop: any EventLoop) -> LoopContext? { byLoop[ObjectIdentifier(eventLoop)] }
 }

@@ -185,11 +185,14 @@ final class InferencePipeline: Sendable {
         defer { if let take = work.take { rates.settle(take, usedTokens: usedTokens, for: work.principal) } }
         var timings = timings
         let reading: WorkerReading
+        let slot = loop.enter(work.route.profile.name)
         do throws(Refusal) {
             pass(.workerCalled)
             reading = try await dispatch.call(work.request, route: work.route, call: work.call, on: loop.eventLoop)
             pass(.workerAnswered)
+            loop.leave(slot)
         } catch {
+            loop.leave(slot)
             if let hold = work.hold { quota.void(hold, of: work.principal.tenantID) }
             await recordFailure(error, of: work, on: loop)
             throw error

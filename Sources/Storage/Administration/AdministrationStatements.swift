@@ -21,7 +21,7 @@ public enum AdministrationStatements {
             ListRoutes.self, FindRoute.self, DeleteReplicas.self, InsertReplicas.self, DescribeRoute.self,
             InsertTierRateLimits.self, DeleteSubscriptionRateLimits.self, InsertSubscriptionRateLimits.self,
             DeleteKeyRateLimits.self, InsertKeyRateLimits.self, LockKey.self,
-            ReadTotalUsage.self, ListTimeZones.self,
+            ReadTotalUsage.self, ListTimeZones.self, ReadModelUsage.self, RebuildUsage.self,
         ]
     }
 }

@@ -33,6 +33,15 @@ public struct HousekeepingStore: Housekeeping {
         Int(try await first(RemoveExpiredKeys(limit: Int32(clamping: limit))) ?? 0)
     }
 
+    public func busyMicroseconds(since start: Timestamp) async throws(StoreUnavailable) -> [String: Int64] {
+        do throws(PostgresError) {
+            let rows = try await pool.execute(ReadBusyTimes(start: start))
+            return Dictionary(rows.map { ($0.model, $0.busyMicroseconds) }) { _, last in last }
+        } catch {
+            throw StoreUnavailable(error)
+        }
+    }
+
     private func first<S: PostgresStatement>(_ statement: S) async throws(StoreUnavailable) -> S.Row? {
         do throws(PostgresError) {
             return try await pool.execute(statement).first
@@ -102,6 +111,6 @@ public enum StatementCatalog {
         ReapLease.self,
         EnsurePartitions.self,
         FindStrayRows.self, InspectServer.self, InspectSchema.self, ClaimKey.self, RenewClaims.self, ReleaseClaim.self,
-        SettleClaimedBatch.self, RemoveExpiredKeys.self,
+        SettleClaimedBatch.self, RemoveExpiredKeys.self, ReadBusyTimes.self, NoteQueueDepths.self,
     ]
 }

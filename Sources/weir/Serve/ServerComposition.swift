@@ -31,7 +31,12 @@ enum ServerComposition {
             ControlRefresh(
                 keys: base.keys, routes: base.routes, watch: base.watch, events: base.listener.events, logger: logger))
         if settings.roles.contains(.jobs) {
-            services += StoreJobs.all(HousekeepingStore(pool: pools.jobs), logger: logger)
+            let store = HousekeepingStore(pool: pools.jobs)
+            services += StoreJobs.all(store, logger: logger)
+            services.append(
+                ReplicaDemandJob.make(store, demand: settings.replicaDemand, time: base.time, logger: logger) {
+                    base.routes.current.table.models.map(\.profile.name)
+                })
         }
         services.append(
             SettlementService(settler: base.settler, graceMilliseconds: Int64(settings.graceSeconds) * 1_000))
@@ -49,6 +54,7 @@ enum ServerComposition {
                     logger: logger))
         }
         if settings.roles.contains(.gateway) {
+            services.append(QueueService(queues: base.queues, logger: logger))
             services.append(try await gateway(settings: settings, base: base, eventLoops: eventLoops, logger: logger))
         }
         var configuration = ServiceGroupConfiguration(

@@ -18,6 +18,7 @@ struct ServerParts: Sendable {
     let quota: QuotaKeeper
     let claims: ClaimKeeper
     let settler: SettlementWriters
+    let queues: QueueWatch
     let workers: WorkerClient
     let redis: RedisClient?
     let listener: PostgresListener
@@ -65,6 +66,7 @@ struct ServerParts: Sendable {
             logger: logger)
         rates = Self.rates(settings, redis: redis, gatewayID: gatewayID, time: time, logger: logger)
 
+        queues = QueueWatch(journal: QueueDepthStore(pool: pools.writer), time: time)
         settler = try SettlementWriters(settings: settings, gatewayID: gatewayID, time: time, logger: logger)
         var clientConfiguration = WorkerClient.Configuration()
         clientConfiguration.addressPolicy = policy
@@ -99,6 +101,7 @@ struct ServerParts: Sendable {
             backend: WorkerBackend(client: workers),
             settler: settler,
             records: records, health: health, time: time)
+        parts.queues = queues
         #if WEIR_FAULTS
             parts.faults = EnvironmentFaults(ProcessInfo.processInfo.environment)
         #endif
