@@ -13,7 +13,9 @@ struct ModelUsageRouteTests {
             queueDepth: 5)
     }
 
-    @Test("a bucket is shown with all that scaling needs, and the figure follows from the last whole one and the running one")
+    @Test(
+        "a bucket is shown with all that scaling needs, and the figure follows from the last whole one and the running one"
+    )
     func answer() async throws {
         let admin = AdminUnderTest()
         // Now is 12:00, on an edge: 900 seconds are over and none of the running bucket.

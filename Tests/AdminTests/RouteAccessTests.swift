@@ -82,7 +82,10 @@ struct RouteAccessTests {
     @Test(
         "scopes are as written down",
         arguments: [
-            ("operator", ["getMetrics", "listModels", "createModel", "getModelUsage", "listRoutes", "setRoute", "deleteRoute"]),
+            (
+                "operator",
+                ["getMetrics", "listModels", "createModel", "getModelUsage", "listRoutes", "setRoute", "deleteRoute"]
+            ),
             ("pricing", ["listTiers", "createTier"]), ("read", ["getAllUsage", "getTenantUsage"]), ("predict", []),
             ("billing", []),
             ("admin", Set(AdminRouteCatalog.Operation.allCases.map(\.rawValue))),

@@ -35,7 +35,9 @@ struct ModelUsageTests {
         }
     }
 
-    @Test("buckets are what ledger and requests say, after many commits and roll-ups at once, and rebuilding changes nothing")
+    @Test(
+        "buckets are what ledger and requests say, after many commits and roll-ups at once, and rebuilding changes nothing"
+    )
     func exact() async throws {
         try await StorageHarness.with { harness in
             _ = try await harness.settle(batch(120))

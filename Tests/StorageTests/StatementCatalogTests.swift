@@ -14,7 +14,7 @@ struct StatementCatalogTests {
                 [
                     TakeLease.self, RenewLeases.self, ReturnSlices.self, CloseLeases.self, HoldGatewayLock.self,
                     HoldGatewayLockAlone.self, SettleBatch.self, SettleClaimedBatch.self, ClaimKey.self,
-                    RenewClaims.self, ReleaseClaim.self,
+                    RenewClaims.self, ReleaseClaim.self, NoteQueueDepths.self,
                 ]
             ),
             (
@@ -29,7 +29,7 @@ struct StatementCatalogTests {
                 "weir_jobs",
                 [
                     RollUpUsage.self, ClaimOverdueLease.self, ReapLease.self, EnsurePartitions.self, FindStrayRows.self,
-                    RemoveExpiredKeys.self,
+                    RemoveExpiredKeys.self, ReadBusyTimes.self,
                 ]
             ),
         ]

@@ -1,6 +1,7 @@
 """Usage of models: exact on two gateways of which one is killed in the middle, and the same after it was rebuilt."""
 
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 from deadline import wait_until
 from installation import Installation
@@ -23,7 +24,7 @@ def instant(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def test_buckets_are_exact_and_rebuilding_changes_nothing() -> None:
+def test_buckets_are_exact_and_rebuilding_changes_nothing(tmp_path: Path) -> None:
     with Installation() as installation, installation.worker("failing", "--allow-faults") as failing:
         make_model(installation, "fault-500", feature_count=None)
         route(installation, "fault-500", failing.address)
@@ -31,8 +32,8 @@ def test_buckets_are_exact_and_rebuilding_changes_nothing() -> None:
         first, second = installation.gateway("first").start(), installation.gateway("second").start()
         mix = (Share("iris", 3), Share("fault-500", 1))
         with (
-            Load(first.port, tenant.key, ClientRecord(), 16, mix),
-            Load(second.port, tenant.key, ClientRecord(), 16, mix) as survivor,
+            Load(first.port, tenant.key, ClientRecord(tmp_path / "first"), 16, mix),
+            Load(second.port, tenant.key, ClientRecord(tmp_path / "second"), 16, mix) as survivor,
         ):
             with installation.database() as database:
                 wait_until(
