@@ -27,6 +27,7 @@ public enum AdminRouteCatalog {
         case setModelCache
         case getCacheStatistics
         case clearCache
+        case getModelUsage
         case listRoutes
         case setRoute
         case deleteRoute
@@ -43,6 +44,7 @@ public enum AdminRouteCatalog {
         case removeWorker
         case getAllUsage
         case getTenantUsage
+        case rebuildUsage
         case listAudit
     }
 
@@ -91,6 +93,7 @@ public enum AdminRouteCatalog {
         Entry(.setModelCache, "PUT", "/admin/v1/models/{model}/cache", .operator),
         Entry(.getCacheStatistics, "GET", "/admin/v1/cache/stats", .operator, ["tenant_id", "model"]),
         Entry(.clearCache, "POST", "/admin/v1/cache/clear", .operator),
+        Entry(.getModelUsage, "GET", "/admin/v1/models/{model}/usage", .operator, ["from", "to"]),
         Entry(.listRoutes, "GET", "/admin/v1/routes", .operator, paging),
         Entry(.setRoute, "PUT", "/admin/v1/routes/{model}", .operator),
         Entry(.deleteRoute, "DELETE", "/admin/v1/routes/{model}", .operator),
@@ -107,6 +110,7 @@ public enum AdminRouteCatalog {
         Entry(.removeWorker, "DELETE", "/admin/v1/workers/{worker_id}", .operator),
         Entry(.getAllUsage, "GET", "/admin/v1/usage", .read, reporting),
         Entry(.getTenantUsage, "GET", "/admin/v1/tenants/{id}/usage", .read, reporting),
+        Entry(.rebuildUsage, "POST", "/admin/v1/usage/rebuild", .admin),
         Entry(.listAudit, "GET", "/admin/v1/audit", .admin, paging.union(["tenant_id", "action"])),
     ]
 

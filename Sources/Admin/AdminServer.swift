@@ -16,6 +16,9 @@ public struct AdminServer: Sendable {
         public var headTimeoutMilliseconds: Int64 = 10_000
         public var bodyTimeoutMilliseconds: Int64 = 30_000
         public var idleTimeoutMilliseconds: Int64 = 75_000
+        /// What the figure of desired replicas follows from.
+        public var demand = ReplicaDemand(
+            concurrency: 1, targetPercent: 70, minimumReplicas: 1, maximumReplicas: 100)
         public init() {}
     }
 
@@ -69,7 +72,9 @@ public struct AdminServer: Sendable {
         let rules = RequestRules(maximumBodyBytes: configuration.maximumBodyBytes)
         let time = parts.time
         return Application(
-            responder: AdminRouter(parts: parts, maximumBodyBytes: configuration.maximumBodyBytes).makeResponder(),
+            responder: AdminRouter(
+                parts: parts, maximumBodyBytes: configuration.maximumBodyBytes, demand: configuration.demand
+            ).makeResponder(),
             server: HTTPServerBuilder { responder in
                 GuardedChannel(responder: responder) { _ in
                     let guardian = ConnectionGuard(
@@ -88,6 +93,7 @@ public struct AdminServer: Sendable {
 struct AdminRouter: Sendable {
     let parts: AdminServer.Parts
     let maximumBodyBytes: Int
+    let demand: ReplicaDemand
 
     static let problems = ProblemStyle(instance: .uuid) { AdminMetrics.refused($0) }
 
@@ -126,6 +132,8 @@ struct AdminRouter: Sendable {
         let workers = WorkersEndpoint(administration: parts.administration, isAllowed: parts.isAllowed)
         let usage = UsageEndpoint(administration: parts.administration, prices: parts.prices, time: parts.time)
         let cache = CacheEndpoint(administration: parts.administration)
+        let modelUsage = ModelUsageEndpoint(
+            administration: parts.administration, demand: demand, time: parts.time)
         let audit = AuditEndpoint(administration: parts.administration)
         switch operation {
         case .getMetrics: return parts.metrics.map { MetricsEndpoint(text: $0).get }
@@ -161,11 +169,13 @@ struct AdminRouter: Sendable {
         case .setModelCache: return cache.setPolicy
         case .getCacheStatistics: return cache.statistics
         case .clearCache: return cache.clear
+        case .getModelUsage: return modelUsage.get
         case .listRoutes: return routes.list
         case .setRoute: return routes.set
         case .deleteRoute: return routes.delete
         case .getAllUsage: return usage.all
         case .getTenantUsage: return usage.ofTenant
+        case .rebuildUsage: return modelUsage.rebuild
         case .listAudit: return audit.list
         }
     }

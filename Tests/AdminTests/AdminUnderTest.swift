@@ -32,12 +32,20 @@ struct AdminUnderTest: Sendable {
         if body != nil, let contentType { headers[.contentType] = contentType }
         let sent = headers
         let verb = try #require(HTTPRequest.Method(method))
-        return try await Application(responder: AdminRouter(parts: parts, maximumBodyBytes: 262_144).makeResponder())
+        return try await Application(responder: AdminRouter.underTest(parts).makeResponder())
             .test(.router) { client in
                 let response = try await client.executeRequest(
                     uri: path, method: verb, headers: sent, body: body.map { ByteBuffer(string: $0) })
                 return Answer(response)
             }
+    }
+}
+
+extension AdminRouter {
+    static func underTest(_ parts: AdminServer.Parts) -> AdminRouter {
+        AdminRouter(
+            parts: parts, maximumBodyBytes: 262_144,
+            demand: ReplicaDemand(concurrency: 2, targetPercent: 50, minimumReplicas: 0, maximumReplicas: 9))
     }
 }
 

@@ -17,7 +17,7 @@ struct ContractTests {
         let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../openapi/weir-admin.yaml")
         let names = [
             "Limit": "limit", "After": "after", "Before": "before", "UsageLimit": "limit", "Start": "start",
-            "End": "end",
+            "End": "end", "From": "from", "To": "to",
             "Groups": "group_by", "AllGroups": "group_by", "TenantFilter": "tenant_id", "EventTenant": "tenant",
             "ActionFilter": "action", "ModelFilter": "model",
         ]

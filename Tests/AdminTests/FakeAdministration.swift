@@ -23,6 +23,8 @@ final class FakeAdministration: Administration {
         var alias: ModelAlias?
         var worker: NewWorker?
         var usage: [TenantUsageRow] = []
+        var modelUsage: [ModelUsageBucket] = []
+        var ranges: [Range<Timestamp>] = []
         var timeZones = ["UTC"]
         var revoked: KeyReference?
         var keyChange: KeyChange?
@@ -329,6 +331,20 @@ final class FakeAdministration: Administration {
     func usage(_ query: TotalUsageQuery) async throws(AdministrationFailure) -> [TenantUsageRow] {
         try note("usage") { $0.usageQuery = query }
         return last.usage
+    }
+
+    func modelUsage(
+        _ model: String, from start: Timestamp, to end: Timestamp
+    ) async throws(AdministrationFailure) -> [ModelUsageBucket] {
+        try note("modelUsage \(model)") { $0.ranges.append(start..<end) }
+        return last.modelUsage.filter { (start..<end).contains($0.start) }
+    }
+
+    func rebuildUsage(
+        from start: Timestamp, to end: Timestamp, by actor: AuditActor
+    ) async throws(AdministrationFailure) -> Int64 {
+        try note("rebuildUsage", actor) { $0.ranges.append(start..<end) }
+        return 7
     }
 
     func timeZones() async throws(AdministrationFailure) -> [String] {

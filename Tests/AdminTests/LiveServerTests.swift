@@ -13,7 +13,7 @@ struct LiveServerTests {
     ) async throws -> Value {
         // The framework's own threads, which live as long as the process.
         let defaults = Application(
-            responder: AdminRouter(parts: admin.parts, maximumBodyBytes: 262_144).makeResponder())
+            responder: AdminRouter.underTest(admin.parts).makeResponder())
         let server = AdminServer(
             configuration: AdminServer.Configuration(), parts: admin.parts, eventLoops: defaults.eventLoopGroup,
             logger: defaults.logger)

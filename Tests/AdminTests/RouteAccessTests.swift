@@ -35,6 +35,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
         case .setDelivery: #"{"attempts": 2}"#
         case .setModelCache: #"{"enabled": true}"#
         case .clearCache: #"{"model": "iris"}"#
+        case .rebuildUsage: #"{"from": "2026-03-01T00:00:00Z", "to": "2026-03-02T00:00:00Z"}"#
         case .setRoute: #"{"replicas": [{"address": "127.0.0.1:9000", "protocol": "oip"}]}"#
         case .changeModelRouting: #"{"default_version": "1.0.0"}"#
         case .setModelVersion: #"{"state": "active"}"#
@@ -93,7 +94,7 @@ struct RouteAccessTests {
             (
                 "operator",
                 [
-                    "getMetrics", "listModels", "createModel", "setDelivery", "listRoutes", "setRoute", "deleteRoute",
+                    "getMetrics", "listModels", "createModel", "getModelUsage", "setDelivery", "listRoutes", "setRoute", "deleteRoute",
                     "listReplicas", "getModelRouting", "changeModelRouting", "setModelVersion", "listAliases",
                     "setAlias",
                     "deleteAlias", "listWorkers", "registerWorker", "renewWorker", "removeWorker",

@@ -221,6 +221,8 @@ private final class FakeStore: Housekeeping {
         }
     }
 
+    func busyMicroseconds(since start: Timestamp) async throws(StoreUnavailable) -> [String: Int64] { [:] }
+
     func hasStrayRows() async throws(StoreUnavailable) -> Bool {
         _ = strayChecks.next()
         return hasStray

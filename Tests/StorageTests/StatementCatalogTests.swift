@@ -19,9 +19,8 @@ struct StatementCatalogTests {
                 [
                     TakeLease.self, RenewLeases.self, ReturnSlices.self, CloseLeases.self, HoldGatewayLock.self,
                     HoldGatewayLockAlone.self, SettleBatch.self, SettleClaimedBatch.self, ClaimKey.self,
-                    RenewClaims.self, ReleaseClaim.self, InsertRefusals.self,
-                    RenewClaims.self, ReleaseClaim.self, FindCachedPrediction.self, KeepCachedPredictions.self,
-                    NoteCacheAccesses.self, AddCacheStatistics.self,
+                    RenewClaims.self, ReleaseClaim.self, InsertRefusals.self, FindCachedPrediction.self,
+                    KeepCachedPredictions.self, NoteCacheAccesses.self, AddCacheStatistics.self, NoteQueueDepths.self,
                 ]
             ),
             (
@@ -37,8 +36,7 @@ struct StatementCatalogTests {
                 [
                     RollUpUsage.self, ClaimOverdueLease.self, ReapLease.self, EnsurePartitions.self, FindStrayRows.self,
                     RemoveExpiredKeys.self, LookAtQuotas.self, InsertQuotaEvents.self, NoteExceededUse.self,
-                    RemoveClosedLeases.self, RemoveRefusals.self,
-                    RemoveExpiredPredictions.self,
+                    RemoveClosedLeases.self, RemoveRefusals.self, RemoveExpiredPredictions.self, ReadBusyTimes.self,
                 ]
             ),
         ]

@@ -14,7 +14,7 @@ struct RoutesEndpoint: Sendable {
     }
 
     func set(_ call: AdminCall) async throws -> Response {
-        let model = try Self.model(call)
+        let model = try call.modelName()
         let input = try await RequestBodyReader.object(call, fields: ["replicas"])
         var replicas: [Replica] = []
         for item in input.objects("replicas", count: 1...256, fields: ["address", "protocol", "weight", "version"]) {
@@ -39,7 +39,7 @@ struct RoutesEndpoint: Sendable {
     }
 
     func delete(_ call: AdminCall) async throws -> Response {
-        try await administration.deleteRoute(try Self.model(call), by: call.actor)
+        try await administration.deleteRoute(try call.modelName(), by: call.actor)
         return Response(status: .noContent)
     }
 

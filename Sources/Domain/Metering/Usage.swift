@@ -48,4 +48,9 @@ extension Timestamp {
     /// Whether a range of usage may begin or end here. Usage is summed by quarters of an hour, on one of which every time zone's midnight
     /// falls; a range that cuts a quarter in two could only guess.
     public var isUsageEdge: Bool { microsecondsSince1970 % 900_000_000 == 0 }
+
+    /// The start of the quarter of an hour in which this is, for instants from 1970 on.
+    public var usageBucketStart: Timestamp {
+        Timestamp(microsecondsSince1970: microsecondsSince1970 - microsecondsSince1970 % 900_000_000)
+    }
 }

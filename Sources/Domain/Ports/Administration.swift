@@ -1,6 +1,8 @@
 /// Everything that the operator of an installation changes or lists. Each verb is one transaction; a change and its
 /// entry in the audit log are written together or not at all.
-public protocol Administration: QuotaAdministration, RoutingAdministration, CacheAdministration {
+public protocol Administration: QuotaAdministration, RoutingAdministration, CacheAdministration,
+    ModelUsageAdministration
+{
     /// Makes a tenant and subscribes it to the published version of a tier, whose quotas become the tenant's.
     /// - Throws: `validation_failed` for an unknown tier.
     func createTenant(_ tenant: NewTenant, by actor: AuditActor) async throws(AdministrationFailure) -> TenantRow

@@ -11,6 +11,9 @@ public protocol Housekeeping: Sendable {
     func ensurePartitions() async throws(StoreUnavailable) -> Int
     /// Whether rows lie in a default partition, which means that a month was missing.
     func hasStrayRows() async throws(StoreUnavailable) -> Bool
+    /// What the requests of each model kept busy in the buckets from an instant on.
+    /// - Returns: microseconds by model; models without requests are left out.
+    func busyMicroseconds(since start: Timestamp) async throws(StoreUnavailable) -> [String: Int64]
     /// Removes idempotency keys whose answers have been kept long enough.
     /// - Returns: keys removed, at most `limit`.
     func removeExpiredKeys(limit: Int) async throws(StoreUnavailable) -> Int

@@ -160,6 +160,9 @@ public final class DeliveryDirectory: Sendable {
         }.sorted { ($0.model, "\($0.replica.address)") < ($1.model, "\($1.replica.address)") }
     }
 
+    /// How many requests of each model wait for a replica or are with one, at this instant.
+    public var depths: [String: Int64] { Dictionary(models.map { ($0.name, $0.depth) }) { $0 + $1 } }
+
     /// Models that have replicas, none of which is healthy, by name.
     public var strandedModels: [String] { models.filter(\.isStranded).map(\.name).sorted() }
 }

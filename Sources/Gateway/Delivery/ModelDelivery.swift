@@ -60,6 +60,12 @@ final class ModelDelivery: Sendable {
     var nowMilliseconds: Int64 { Int64(time.monotonicNanoseconds / 1_000_000) }
     var entries: [Entry] { roster.withLock { $0 } }
     var waiting: Int { waitingCount.load(ordering: .relaxed) }
+    /// Requests that wait for a replica or are with one. A process that serves several versions is asked once.
+    var depth: Int64 {
+        var states: [ReplicaState] = []
+        for entry in entries where !states.contains(where: { $0 === entry.state }) { states.append(entry.state) }
+        return Int64(waiting) + states.reduce(0) { $0 + $1.outstanding }
+    }
     var isStranded: Bool {
         let entries = entries
         return !entries.isEmpty && !entries.contains { $0.state.condition.isAvailable }

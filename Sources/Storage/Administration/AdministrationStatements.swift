@@ -29,6 +29,7 @@ public enum AdministrationStatements {
             DeleteKeyRateLimits.self, InsertKeyRateLimits.self, LockKey.self,
             ReadTotalUsage.self, ListTimeZones.self,
             FindModel.self, SetCachePolicy.self, ClearPredictionCache.self, ReadCacheStatistics.self,
+            ReadModelUsage.self, RebuildUsage.self,
         ]
     }
 }

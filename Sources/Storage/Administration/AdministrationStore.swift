@@ -4,7 +4,7 @@ public import PostgresDriver
 /// The operator's changes and lists. Changes run as the role `weir_admin`, reports over usage as `weir_reports`.
 public struct AdministrationStore: Administration {
     private let pool: PostgresPool
-    private let reports: PostgresPool
+    let reports: PostgresPool
     private let digest: KeyDigest
     private let time: any TimeSource
 

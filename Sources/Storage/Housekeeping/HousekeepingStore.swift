@@ -33,6 +33,15 @@ public struct HousekeepingStore: Housekeeping {
         Int(try await first(RemoveExpiredKeys(limit: Int32(clamping: limit))) ?? 0)
     }
 
+    public func busyMicroseconds(since start: Timestamp) async throws(StoreUnavailable) -> [String: Int64] {
+        do throws(PostgresError) {
+            let rows = try await pool.execute(ReadBusyTimes(start: start))
+            return Dictionary(rows.map { ($0.model, $0.busyMicroseconds) }) { _, last in last }
+        } catch {
+            throw StoreUnavailable(error)
+        }
+    }
+
     public func lookAtQuotas() async throws(StoreUnavailable) -> [QuotaStanding] {
         do throws(PostgresError) {
             return try await pool.execute(
@@ -153,8 +162,7 @@ public enum StatementCatalog {
         FindStrayRows.self, InspectServer.self, InspectSchema.self, ClaimKey.self, RenewClaims.self, ReleaseClaim.self,
         SettleClaimedBatch.self, RemoveExpiredKeys.self, LookAtQuotas.self, InsertQuotaEvents.self,
         NoteExceededUse.self, RemoveClosedLeases.self, InsertRefusals.self, ReadRefusal.self, RemoveRefusals.self,
-        SettleClaimedBatch.self, RemoveExpiredKeys.self,
         FindCachedPrediction.self, KeepCachedPredictions.self, NoteCacheAccesses.self, AddCacheStatistics.self,
-        ReadCacheClearings.self, RemoveExpiredPredictions.self,
+        ReadCacheClearings.self, RemoveExpiredPredictions.self, ReadBusyTimes.self, NoteQueueDepths.self,
     ]
 }

@@ -303,6 +303,28 @@ struct AdminUsageReport: Decodable, Sendable {
     let hasMore: Bool
 }
 
+struct AdminModelUsage: Decodable, Sendable {
+    struct Bucket: Decodable, Sendable {
+        let start: String
+        let requests: Int64
+        let tokens: Int64
+        let errors: Int64
+        let cacheHits: Int64
+        let busyMs: Int64
+        let queueDepth: Int64
+    }
+
+    let model: String
+    let desiredReplicas: Int64
+    let data: [Bucket]
+}
+
+struct AdminRebuild: Decodable, Sendable {
+    let from: String
+    let to: String
+    let buckets: Int64
+}
+
 /// Micro-units as a plain decimal with six places.
 enum MicrosText {
     static func decimal(_ micros: Int64) -> String {

@@ -15,10 +15,11 @@ struct ModelsCommand: AsyncParsableCommand {
               weir models mirror churn --version 1.1.0 --share 500
               weir models alias flowers churn
               weir models delivery churn attempts=2 balancing=least_latency total_ms=2000
+              weir models usage iris --from 2026-03-01T00:00:00Z --to 2026-03-02T00:00:00Z
             """,
         subcommands: [
             List.self, Create.self, Show.self, Version.self, Split.self, Set.self, Mirror.self, Aliases.self,
-            Alias.self, Unalias.self, ModelDeliveryCommand.self,
+            Alias.self, Unalias.self, ModelDeliveryCommand.self, Usage.self,
         ])
 
     static func table(_ models: [AdminModel]) -> String {
@@ -85,6 +86,42 @@ struct ModelsCommand: AsyncParsableCommand {
             try await admin.send(AdminRequest(.post, ["models"], body: model)) {
                 ModelsCommand.table([try $0.decoded(AdminModel.self)])
             }
+        }
+    }
+
+    struct Usage: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Show what a model was used for, by quarters of an hour, and how many replicas it needs.",
+            discussion:
+                "Times are RFC 3339 with an offset, on quarters of an hour; the start counts, the end does not. Without them it is the last day."
+        )
+        @Argument(help: "The model's name.") var name: String
+        @Option(help: "The first instant.") var from: String?
+        @Option(help: "The first instant that no longer counts.") var to: String?
+        @OptionGroup var admin: AdminOptions
+
+        func validate() throws {
+            guard ModelName.isValid(name.utf8) else { throw ValidationError("\(name) is no name for a model") }
+        }
+
+        func run() async throws {
+            let query = [("from", from), ("to", to)]
+            try await admin.send(AdminRequest(.get, ["models", name, "usage"], query: query)) { answer in
+                Self.text(try answer.decoded(AdminModelUsage.self))
+            }
+        }
+
+        static func text(_ usage: AdminModelUsage) -> String {
+            var table = TextTable(["start", "requests", "tokens", "errors", "cache hits", "busy ms", "queue"])
+            for bucket in usage.data {
+                table.add(
+                    [bucket.start]
+                        + [
+                            bucket.requests, bucket.tokens, bucket.errors, bucket.cacheHits, bucket.busyMs,
+                            bucket.queueDepth,
+                        ].map(String.init))
+            }
+            return "\(SafeText.line(usage.model)) needs \(usage.desiredReplicas) replicas now\n\(table.text)"
         }
     }
 

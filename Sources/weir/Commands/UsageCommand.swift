@@ -8,8 +8,26 @@ struct UsageCommand: AsyncParsableCommand {
             Examples:
               weir usage report --group-by tenant,model
               weir usage report --tenant 0195a3bf-30c4-7a52-bb10-6d7e8f901a2b --group-by day --start 2026-03-01T00:00:00+01:00
+              weir usage rebuild --from 2026-03-01T00:00:00Z --to 2026-04-01T00:00:00Z
             """,
-        subcommands: [Report.self])
+        subcommands: [Report.self, Rebuild.self])
+
+    struct Rebuild: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Compute the sums of a range of time anew from the ledger and the requests.",
+            discussion: "Times are RFC 3339 with an offset, on quarters of an hour. The numbers must not change.")
+        @Option(help: "The first instant.") var from: String
+        @Option(help: "The first instant that is left alone.") var to: String
+        @OptionGroup var admin: AdminOptions
+
+        func run() async throws {
+            let body = ["from": from, "to": to]
+            try await admin.send(AdminRequest(.post, ["usage", "rebuild"], body: body)) { answer in
+                let rebuilt = try answer.decoded(AdminRebuild.self)
+                return "\(rebuilt.buckets) buckets from \(SafeText.line(rebuilt.from)) to \(SafeText.line(rebuilt.to))"
+            }
+        }
+    }
 
     struct Report: AsyncParsableCommand {
         static let configuration = CommandConfiguration(

@@ -20,6 +20,7 @@ enum AdminComposition {
         configuration.headTimeoutMilliseconds = Int64(settings.adminHeadTimeoutMilliseconds)
         configuration.bodyTimeoutMilliseconds = Int64(settings.adminBodyTimeoutMilliseconds)
         configuration.idleTimeoutMilliseconds = Int64(settings.adminIdleTimeoutMilliseconds)
+        configuration.demand = settings.replicaDemand
         let administration = AdministrationStore(
             pool: pools.admin, reports: pools.reports, pepper: settings.keyPepper ?? [], time: parts.time)
         var renderMetrics: (@Sendable () -> String)?

@@ -32,8 +32,12 @@ enum ServerComposition {
                 keys: base.keys, routes: base.routes, cache: base.cache, watch: base.watch,
                 events: base.listener.events, logger: logger))
         if settings.roles.contains(.jobs) {
-            services += StoreJobs.all(
-                HousekeepingStore(pool: pools.jobs), keepHours: settings.explainHours, time: base.time, logger: logger)
+            let store = HousekeepingStore(pool: pools.jobs)
+            services += StoreJobs.all(store, keepHours: settings.explainHours, time: base.time, logger: logger)
+            services.append(
+                ReplicaDemandJob.make(store, demand: settings.replicaDemand, time: base.time, logger: logger) {
+                    base.routes.current.table.models.map(\.profile.name)
+                })
         }
         services.append(
             SettlementService(settler: base.settler, graceMilliseconds: Int64(settings.graceSeconds) * 1_000))
@@ -60,6 +64,7 @@ enum ServerComposition {
                         deliveries: base.routes.deliveries,
                         backend: WorkerProbeBackend(client: base.workers, eventLoops: eventLoops))))
             services.append(MirrorService(mirrors: base.mirrors))
+            services.append(QueueService(queues: base.queues, logger: logger))
             services.append(try await gateway(settings: settings, base: base, eventLoops: eventLoops, logger: logger))
         }
         var configuration = ServiceGroupConfiguration(

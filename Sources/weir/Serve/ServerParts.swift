@@ -22,6 +22,7 @@ struct ServerParts: Sendable {
     let cache: PredictionCache
     let settler: SettlementWriters
     let mirrors = MirrorTraffic()
+    let queues: QueueWatch
     let workers: WorkerClient
     let redis: RedisClient?
     let listener: PostgresListener
@@ -72,6 +73,9 @@ struct ServerParts: Sendable {
         cache = Self.cache(settings, redis: redis, pools: pools, time: time, logger: logger)
         rates = Self.rates(settings, redis: redis, gatewayID: gatewayID, time: time, logger: logger)
 
+        queues = QueueWatch(journal: QueueDepthStore(pool: pools.writer), time: time) { [routes] in
+            routes.deliveries.depths
+        }
         settler = try SettlementWriters(settings: settings, gatewayID: gatewayID, time: time, logger: logger)
         var clientConfiguration = WorkerClient.Configuration()
         clientConfiguration.addressPolicy = policy

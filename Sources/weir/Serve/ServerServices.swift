@@ -168,3 +168,27 @@ struct SettlementService: Service {
         await settler.shutdown(graceMilliseconds: graceMilliseconds)
     }
 }
+
+/// Looks at the gateway's queues once a second.
+struct QueueService: Service {
+    let queues: QueueWatch
+    let logger: Logger
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                await noting { () throws(StoreUnavailable) in try await queues.look() }
+                try? await Task.sleep(nanoseconds: 1_000_000_000)
+            }
+        }
+        await noting { () throws(StoreUnavailable) in try await queues.drain() }
+    }
+
+    private func noting(_ work: () async throws(StoreUnavailable) -> Void) async {
+        do throws(StoreUnavailable) {
+            try await work()
+        } catch {
+            logger.warning("queue depths could not be noted", metadata: ["cause": "\(error.cause)"])
+        }
+    }
+}

@@ -157,6 +157,17 @@ enum SettingsCatalog {
             "WEIR_GRACE_SECONDS", .integer(0...3_600), default: "30",
             "Seconds that requests in flight get to finish when the process is told to stop."),
         Setting(
+            "WEIR_REPLICA_CONCURRENCY", .integer(1...100_000), default: "1",
+            "Requests that one replica of a model serves at once, for the figure of desired replicas."),
+        Setting(
+            "WEIR_REPLICA_TARGET_PERCENT", .integer(1...100), default: "70",
+            "How much of a replica is to be used, for the figure of desired replicas."),
+        Setting(
+            "WEIR_REPLICA_MIN", .integer(0...100_000), default: "1",
+            "The least figure of desired replicas; 0 lets a model without requests have none."),
+        Setting(
+            "WEIR_REPLICA_MAX", .integer(0...100_000), default: "100", "The greatest figure of desired replicas."),
+        Setting(
             "WEIR_CONFIG", .path, "A file of `NAME=value` lines; the environment and flags take precedence over it."),
     ]
 

@@ -1,3 +1,4 @@
+import Domain
 import InferenceClient
 import Logging
 import NIOCore
@@ -50,6 +51,7 @@ struct Settings: Sendable {
     /// The same, as the client of workers takes it.
     let workerAddresses: WorkerAddressPolicy
     let graceSeconds: Int
+    let replicaDemand: ReplicaDemand
     /// Without a slash at the end.
     let adminURL: String
     /// Secret.
@@ -114,6 +116,11 @@ struct Settings: Sendable {
         workerNetworks = networks
         workerAddresses = WorkerAddressPolicy(allowing: networks) ?? .standard
         graceSeconds = reader.number("WEIR_GRACE_SECONDS")
+        replicaDemand = ReplicaDemand(
+            concurrency: Int64(reader.number("WEIR_REPLICA_CONCURRENCY")),
+            targetPercent: Int64(reader.number("WEIR_REPLICA_TARGET_PERCENT")),
+            minimumReplicas: Int64(reader.number("WEIR_REPLICA_MIN")),
+            maximumReplicas: Int64(reader.number("WEIR_REPLICA_MAX")))
         adminURL = reader.text("WEIR_ADMIN_URL") ?? ""
         adminKey = reader.text("WEIR_ADMIN_KEY")
         warnings = reader.warnings
@@ -176,6 +183,9 @@ extension SettingsReader {
         let maximum = number("CACHE_MAX_TTL")
         if maximum > 0, cacheDefaultSeconds > maximum {
             complain("CACHE_DEFAULT_TTL is \(cacheDefaultSeconds), more than CACHE_MAX_TTL, which is \(maximum)")
+        }
+        if number("WEIR_REPLICA_MIN") > number("WEIR_REPLICA_MAX") {
+            complain("WEIR_REPLICA_MIN is \(number("WEIR_REPLICA_MIN")), more than WEIR_REPLICA_MAX")
         }
         let port = number("WEIR_PORT")
         if let host = text("WEIR_HOST"), host == text("WEIR_ADMIN_HOST"), port != 0, port == number("WEIR_ADMIN_PORT"),
