@@ -40,11 +40,17 @@ def binary() -> str:
     return str(path)
 
 
-def short_folder() -> Path:
+# In memory where there is room: the clusters of the tests make and remove thousands of files, which some file systems take
+# most of the machine for. What a killed process has written is there in both.
+MEMORY, MEMORY_BYTES = Path("/dev/shm"), 8 << 30
+
+
+def short_folder(*, on_disk: bool = False) -> Path:
     """A folder for one installation: short, because a Unix socket's path has at most 107 bytes; entered by the user of
     PostgreSQL.
     """
-    folder = Path(tempfile.mkdtemp(prefix="weir-", dir="/tmp"))
+    in_memory = not on_disk and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES
+    folder = Path(tempfile.mkdtemp(prefix="weir-", dir=MEMORY if in_memory else "/tmp"))
     folder.chmod(0o755)
     return folder
 
