@@ -187,11 +187,11 @@ struct ControlPlane: Sendable {
             "/api/v1/requests/{id}/explain",
             use: ExplanationEndpoint(records: parts.records, prices: parts.prices).get)
         let any = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: nil))
-        any.get("/api/v1/quota", use: QuotaEndpoint(records: parts.records, rates: parts.rates, time: parts.time).get)
+        any.get("/api/v1/quota", use: QuotaEndpoint(records: parts.records, rates: parts.rates, quota: parts.quota).get)
         any.post(
             "/api/v1/quote",
             use: QuoteEndpoint(
-                records: parts.records, routes: parts.routes, prices: parts.prices, time: parts.time,
+                records: parts.records, routes: parts.routes, prices: parts.prices, quota: parts.quota,
                 maximumBodyBytes: maximumBodyBytes, estimates: estimates
             ).post)
         let billing = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: .billing))

@@ -45,6 +45,17 @@ import Testing
         book.remaining(monotonicNanoseconds: 0)?.slices.map(\.remaining) ?? []
     }
 
+    @Test("what goes back of one lease and quota is named once")
+    func summedReturns() {
+        func part(_ lease: UInt64, _ quota: UInt64, _ amount: Int64) -> LeaseReturn {
+            LeaseReturn(leaseID: LeaseID(high: 0, low: lease), quotaID: QuotaID(high: 0, low: quota), amount: amount)
+        }
+        #expect(
+            [part(1, 1, 5), part(2, 1, 1), part(1, 1, 7), part(1, 2, 3)].summed
+                == [part(1, 1, 12), part(2, 1, 1), part(1, 2, 3)])
+        #expect([LeaseReturn]().summed.isEmpty)
+    }
+
     private func exceeded(_ book: LeaseBook) -> [Bool] {
         book.remaining(monotonicNanoseconds: 0)?.slices.map(\.isExceeded) ?? []
     }

@@ -491,6 +491,20 @@ import Testing
         #expect(ledger.periods.isSubset(of: Set(months)))
     }
 
+    @Test("a lease whose periods are no longer the database's is given up when it has to grow")
+    func databaseSteps() async throws {
+        let time = ManualTime(Installation.noon)
+        let parts = await Installation(time: time)
+        parts.ledger.databaseTime = time.now
+        parts.ledger.limitSlices(to: 1)
+        let principal = Installation.principal(quotas: [Installation.quota(.requests, 100, frequency: .hour)])
+        #expect(try await hold(parts, 1, principal) != nil)
+        parts.ledger.databaseTime = time.now.advanced(byMilliseconds: 3_600_000)
+        #expect(try await hold(parts, 1, principal) != nil)
+        #expect(parts.ledger.requests.last?.wants.first?.period.id == "2026-03-15T13Z")
+        #expect(parts.ledger.requests.last?.isNew == true)
+    }
+
     @Test("an account that is unused makes room for another key's")
     func reusedAccounts() async throws {
         let parts = await Installation()

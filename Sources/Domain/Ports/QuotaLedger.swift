@@ -51,6 +51,24 @@ public struct LeaseReturn: Hashable, Sendable {
     }
 }
 
+extension Sequence<LeaseReturn> {
+    /// One return for each lease and quota. The database takes a list in which none is named twice.
+    public var summed: [LeaseReturn] {
+        struct Key: Hashable {
+            let leaseID: LeaseID
+            let quotaID: QuotaID
+        }
+        var amounts: [Key: Int64] = [:]
+        var order: [Key] = []
+        for part in self {
+            let key = Key(leaseID: part.leaseID, quotaID: part.quotaID)
+            if amounts[key] == nil { order.append(key) }
+            amounts[key, default: 0] += part.amount
+        }
+        return order.map { LeaseReturn(leaseID: $0.leaseID, quotaID: $0.quotaID, amount: amounts[$0] ?? 0) }
+    }
+}
+
 /// What the database answered.
 public enum LeaseAnswer: Sendable {
     /// One slice of a grant, and what of its quota nobody holds after it.

@@ -6,13 +6,13 @@ internal import Hummingbird
 struct QuotaEndpoint: Sendable {
     let records: any CustomerRecords
     let rates: RateKeeper
-    let time: any TimeSource
+    let quota: QuotaKeeper
 
     func get(_ request: Request, _ context: ControlContext) async throws -> Response {
         let caller = try context.caller
         _ = try QueryParameters(request, allowed: [])
         let calendar = PeriodCalendar(timeZone: caller.timeZone) ?? .utc
-        let now = time.now
+        let now = quota.now(of: caller.tenantID)
         let periods = caller.quotas.map { ($0, calendar.period(containing: now, of: $0)) }
         let states = try await records.quotaStates(tenantID: caller.tenantID, periods: periods.map { ($0.0.id, $0.1) })
         let lines = periods.map { quota, period in

@@ -9,7 +9,7 @@ struct QuoteEndpoint: Sendable {
     let records: any CustomerRecords
     let routes: RouteDirectory
     let prices: PriceBook
-    let time: any TimeSource
+    let quota: QuotaKeeper
     let maximumBodyBytes: Int
     let estimates: TokenEstimates
 
@@ -27,7 +27,7 @@ struct QuoteEndpoint: Sendable {
         let route = try InferencePipeline.route(of: predict, for: caller, in: routes.current.table)
         let bound = InferencePipeline.tokenBound(predict, route.profile)
         let calendar = PeriodCalendar(timeZone: caller.timeZone) ?? .utc
-        let now = time.now
+        let now = quota.now(of: caller.tenantID)
         let periods = caller.quotas.map { ($0, calendar.period(containing: now, of: $0)) }
         let states =
             periods.isEmpty

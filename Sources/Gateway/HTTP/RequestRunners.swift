@@ -18,6 +18,8 @@ final class RequestRunners: Sendable {
     private struct State {
         /// Tasks that have nothing to do.
         var idle: [UnsafeContinuation<NIOLoopBound<ReadyRequest>?, Never>] = []
+        /// Requests whose task has been started and not run yet.
+        var arriving = CircularBuffer<NIOLoopBound<ReadyRequest>>()
         var isOver = false
     }
 
@@ -36,25 +38,26 @@ final class RequestRunners: Sendable {
     func run(_ request: ReadyRequest, through pipeline: InferencePipeline, on loop: LoopContext) {
         let request = NIOLoopBound(request, eventLoop: eventLoop)
         if let runner = state.value.idle.popLast() { return runner.resume(returning: request) }
-        // The one place that starts a task for requests; every wait inside a request is bounded, and `end()` ends what waits for one.
+        state.value.arriving.append(request)
+        // The one place that starts a task for requests; every wait inside a request is bounded, and `end()` ends what waits for one. It
+        // captures no request: what a task captures lives as long as the task.
         Task(executorPreference: loop.executor) {
-            var next: NIOLoopBound<ReadyRequest>? = request
-            while let request = next {
-                await Self.serve(request, through: pipeline, on: loop)
-                next = await self.next()
-            }
+            while await self.serveNext(through: pipeline, on: loop) {}
         }
     }
 
-    private static func serve(
-        _ request: NIOLoopBound<ReadyRequest>, through pipeline: InferencePipeline, on loop: LoopContext
-    ) async {
+    /// The request and its body are gone when this returns, so that a task that waits holds none.
+    private func serveNext(through pipeline: InferencePipeline, on loop: LoopContext) async -> Bool {
+        guard let request = await next() else { return false }
         let outcome = await pipeline.run(request.value.call, on: loop)
         request.value.handler.answer(outcome, to: request.value)
+        return true
     }
 
+    /// - Returns: `nil` for a task that is not needed.
     private func next() async -> NIOLoopBound<ReadyRequest>? {
-        await withUnsafeContinuation { continuation in
+        if let arrived = state.value.arriving.popFirst() { return arrived }
+        return await withUnsafeContinuation { continuation in
             if state.value.isOver || state.value.idle.count >= Self.idleLimit {
                 continuation.resume(returning: nil)
             } else {

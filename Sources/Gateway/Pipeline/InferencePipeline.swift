@@ -187,10 +187,13 @@ final class InferencePipeline: Sendable {
         if let allowed = principal.allowedModels, !allowed.contains(request.model),
             !(routes.current.table.realModel(of: request.model).map(allowed.contains) ?? false)
         {
-            throw Refusal(
-                .modelNotAllowed, "The key may not call the model \(request.model). Use another key or model.")
+            throw notAllowed(request.model)
         }
         return request
+    }
+
+    private static func notAllowed(_ model: String) -> Refusal {
+        Refusal(.modelNotAllowed, "The key may not call the model \(model). Use another key or model.")
     }
 
     /// Finds the version and the replicas of a request; also what a quote does.
@@ -211,6 +214,10 @@ final class InferencePipeline: Sendable {
             throw Refusal(
                 .modelNotFound,
                 "The model \(request.model) has no version \(version). Leave version out for the one in service.")
+        }
+        // Once more, of the very model that will be called: an alias may have moved since the body was read.
+        if let allowed = principal.allowedModels, !allowed.contains(request.model), !allowed.contains(route.model) {
+            throw notAllowed(request.model)
         }
         try request.check(extra: route.stickyField)
         try request.check(against: route.profile)

@@ -196,7 +196,7 @@ public final class QuotaKeeper: Sendable {
                     if !gathered.isEmpty { try await ledger.giveBack(gathered) }
                     return nil
                 }
-                request.returns += gathered
+                if !gathered.isEmpty { request.returns = (request.returns + gathered).summed }
                 offered = request.returns
                 gathered = []
                 switch try await ledger.acquire(request) {
@@ -217,7 +217,11 @@ public final class QuotaKeeper: Sendable {
                     gathered = request.returns
                     watchClock(databaseTime, sentAt: sentAt)
                     let monotonic = time.monotonicNanoseconds
-                    tenant.state.withLock { $0.correct(to: databaseTime, monotonicNanoseconds: monotonic) }
+                    tenant.state.withLock { state in
+                        state.correct(to: databaseTime, monotonicNanoseconds: monotonic)
+                        // Its periods are not now: the next attempt asks for a new one.
+                        if !request.isNew { state[place].book.retire(request.leaseID) }
+                    }
                 }
             } catch {
                 // Whether the lease has grown is not known.
@@ -237,7 +241,9 @@ public final class QuotaKeeper: Sendable {
         return last ?? .storeAway(cause: "no lease in \(Self.askLimit) attempts")
     }
 
-    /// The time by which periods are found.
+    /// The time by which a tenant's periods are found: the database's, as far as this gateway knows it.
+    func now(of tenantID: TenantID) -> Timestamp { now(of: tenantQuota(tenantID)) }
+
     private func now(of tenant: TenantQuota) -> Timestamp {
         let (wall, monotonic) = (time.now, time.monotonicNanoseconds)
         return tenant.state.withLock { $0.now(wallClock: wall, monotonicNanoseconds: monotonic) }

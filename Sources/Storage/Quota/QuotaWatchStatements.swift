@@ -40,10 +40,14 @@ struct LookAtQuotas: PostgresStatement {
 }
 
 /// Writes events; gives those that were not there, with their time.
+///
+/// In the order of the keys: the reference to the period locks its row, as leases do in this order.
 struct InsertQuotaEvents: PostgresStatement {
     static let sql = """
         INSERT INTO quota_events (event_id, quota_id, tenant_id, period_start, period_end, threshold_percent, mode, used, amount, allowed)
-        SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        SELECT e.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS e (event_id, quota_id, tenant_id, period_start, period_end,
+            threshold_percent, mode, used, amount, allowed)
+        ORDER BY e.quota_id, e.period_start, e.threshold_percent
         ON CONFLICT (quota_id, period_start, threshold_percent) DO NOTHING
         RETURNING event_id, crossed_at
         """

@@ -1231,11 +1231,11 @@ components:
           uniqueItems: true
           items:
             anyOf:
-              - { type: string, enum: [postgres, redis, rate_limits, settlement, routes] }
+              - { type: string, enum: [postgres, redis, rate_limits, cache, settlement, routes] }
               - { type: string, pattern: '^model:[a-z0-9]' }
         checks:
           type: object
-          required: [postgres, redis, rate_limits, settlement, routes]
+          required: [postgres, redis, rate_limits, cache, settlement, routes]
           properties:
             postgres: { $ref: '#/components/schemas/CheckResult' }
             redis: { $ref: '#/components/schemas/CheckResult' }
@@ -1243,6 +1243,10 @@ components:
               description: >-
                 Whether rate limits hold over all gateways, or each gateway enforces them on its own: where there is no
                 Redis, or while it is away.
+              type: string
+              enum: [ok, in_process]
+            cache:
+              description: Whether cached predictions are shared by all gateways, or each gateway has its own.
               type: string
               enum: [ok, in_process]
             settlement: { $ref: '#/components/schemas/CheckResult' }
