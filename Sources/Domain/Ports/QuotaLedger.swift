@@ -51,21 +51,19 @@ public struct LeaseReturn: Hashable, Sendable {
     }
 }
 
-extension Sequence<LeaseReturn> {
+extension [LeaseReturn] {
     /// One return for each lease and quota. The database takes a list in which none is named twice.
     public var summed: [LeaseReturn] {
-        struct Key: Hashable {
-            let leaseID: LeaseID
-            let quotaID: QuotaID
-        }
-        var amounts: [Key: Int64] = [:]
-        var order: [Key] = []
+        var sums: [LeaseReturn] = []
         for part in self {
-            let key = Key(leaseID: part.leaseID, quotaID: part.quotaID)
-            if amounts[key] == nil { order.append(key) }
-            amounts[key, default: 0] += part.amount
+            if let place = sums.firstIndex(where: { $0.leaseID == part.leaseID && $0.quotaID == part.quotaID }) {
+                sums[place] = LeaseReturn(
+                    leaseID: part.leaseID, quotaID: part.quotaID, amount: sums[place].amount + part.amount)
+            } else {
+                sums.append(part)
+            }
         }
-        return order.map { LeaseReturn(leaseID: $0.leaseID, quotaID: $0.quotaID, amount: amounts[$0] ?? 0) }
+        return sums
     }
 }
 
