@@ -26,18 +26,28 @@ struct DispatchUnderTest: Sendable {
         route(to: ports, delivery: delivery)
     }
 
-    var route: ResolvedRoute? {
-        table.value.resolve(model: "iris", version: nil, stickiness: { _, _ in false }, draw: { 0 })
+    var route: ResolvedRoute? { route(version: nil) }
+
+    func route(version: String?) -> ResolvedRoute? {
+        table.value.resolve(model: "iris", version: version, stickiness: { _, _ in false }, draw: { 0 })
     }
 
     /// Swaps the route table.
     func route(to ports: [Int], delivery: DeliverySettings = .none) {
-        let route = Installation.route(replicas: ports.map { Installation.replica($0) }, delivery: delivery)
+        route(to: ports.map { Installation.replica($0) }, delivery: delivery)
+    }
+
+    func route(to replicas: [Replica], delivery: DeliverySettings = .none) {
+        let route = Installation.route(replicas: replicas, delivery: delivery)
         let bound = deliveries.bind(RouteTable([route], source: .registry))
         table.set(bound)
     }
 
-    func predict() async -> Result<WorkerReading, Refusal> {
+    func predict(version: String? = nil) async -> Result<WorkerReading, Refusal> {
+        await predict(on: route(version: version))
+    }
+
+    func predict(on route: ResolvedRoute?) async -> Result<WorkerReading, Refusal> {
         let eventLoop = MultiThreadedEventLoopGroup.singleton.any()
         guard let route else { return .failure(Refusal(.modelNotFound, "There is no route.")) }
         do throws(Refusal) {
@@ -54,8 +64,8 @@ struct DispatchUnderTest: Sendable {
         }
     }
 
-    func refusal() async -> Refusal? {
-        if case .failure(let refusal) = await predict() { refusal } else { nil }
+    func refusal(version: String? = nil) async -> Refusal? {
+        if case .failure(let refusal) = await predict(version: version) { refusal } else { nil }
     }
 
     func advance(milliseconds: Int64) {
@@ -237,6 +247,37 @@ struct DispatchUnderTest: Sendable {
         for result in await [first, second, third] { #expect((try? result.get()) != nil) }
         #expect(parts.backend.callCount(1) == 3 && parts.backend.mostAtOnce(1) == 1)
         #expect(parts.model?.waiting == 0 && parts.reading(1)?.outstanding == 0)
+    }
+
+    @Test("a version whose replicas are full keeps nobody from another one, be its line full or not")
+    func linesOfVersions() async throws {
+        let parts = DispatchUnderTest(ports: [])
+        parts.route(
+            to: [Installation.replica(1, version: "1.0.0"), Installation.replica(2, version: "2.0.0")],
+            delivery: Self.narrow)
+        let gate = Gate()
+        parts.backend.behave(1, .waits(gate))
+        async let first = parts.predict(version: "1.0.0")
+        await gate.arrivals(1)
+        async let second = parts.predict(version: "1.0.0")
+        try await parts.waiting(1)
+        #expect(await parts.refusal(version: "2.0.0") == nil)
+        async let third = parts.predict(version: "1.0.0")
+        try await parts.waiting(2)
+        #expect(await parts.refusal(version: "1.0.0")?.code == .overloaded)
+        let other = Gate()
+        parts.backend.behave(2, .waits(other))
+        async let fourth = parts.predict(version: "2.0.0")
+        await other.arrivals(1)
+        async let fifth = parts.predict(version: "2.0.0")
+        try await parts.waiting(3)
+        // The place that comes free is of no use to those who came first.
+        other.open()
+        for result in await [fourth, fifth] { #expect((try? result.get()) != nil) }
+        #expect(parts.model?.waiting == 2)
+        gate.open()
+        for result in await [first, second, third] { #expect((try? result.get()) != nil) }
+        #expect(parts.model?.waiting == 0 && parts.backend.mostAtOnce(1) == 1)
     }
 
     @Test("who has waited long enough is told so")

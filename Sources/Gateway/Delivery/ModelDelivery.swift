@@ -16,11 +16,24 @@ final class ModelDelivery: Sendable {
     /// One request that waits. Its fields change under the line's lock.
     private final class Waiter: @unchecked Sendable {
         let candidates: [Replica]
+        let set: CandidateSet
         var deadlineMilliseconds: Int64 = 0
         var continuation: CheckedContinuation<Result<ReplicaTurn, Obstacle>, Never>?
         var isCancelled = false
 
-        init(_ candidates: [Replica]) { self.candidates = candidates }
+        init(_ candidates: [Replica]) {
+            self.candidates = candidates
+            set = CandidateSet(candidates)
+        }
+    }
+
+    /// The replicas that may serve a request, whatever their order. Who has the same ones waits in the same line.
+    private struct CandidateSet: Hashable {
+        private let states: [ObjectIdentifier]
+
+        init(_ candidates: [Replica]) {
+            states = candidates.compactMap { $0.runtime.map { ObjectIdentifier($0) } }.sorted()
+        }
     }
 
     /// A replica of the present table and what is known of it.
@@ -35,7 +48,7 @@ final class ModelDelivery: Sendable {
     private let time: any TimeSource
     private let logger: Logger
     private let roster = Mutex<[Entry]>([])
-    private let line: Mutex<WaitingLine<Waiter>>
+    private let line: Mutex<WaitingLine<CandidateSet, Waiter>>
     /// Read before every call, so that nobody overtakes those who wait.
     private let waitingCount = Atomic(0)
     private let budget: Mutex<RetryBudget>
@@ -87,12 +100,18 @@ final class ModelDelivery: Sendable {
     ///
     /// - Throws: ``Obstacle``; then nothing is held.
     func turn(among candidates: [Replica]) async throws(Obstacle) -> ReplicaTurn {
-        if waitingCount.load(ordering: .sequentiallyConsistent) == 0,
+        if waitingCount.load(ordering: .sequentiallyConsistent) == 0 {
+            if let turn = choose(among: candidates, excluding: [], mayForce: true) { return turn }
+            return try await wait(Waiter(candidates)).get()
+        }
+        let waiter = Waiter(candidates)
+        // Those who wait for other replicas, as of another version, are not overtaken.
+        if line.withLock({ $0.isEmpty(for: waiter.set) }),
             let turn = choose(among: candidates, excluding: [], mayForce: true)
         {
             return turn
         }
-        return try await wait(Waiter(candidates)).get()
+        return try await wait(waiter).get()
     }
 
     /// A place at once, or `nil`.
@@ -176,7 +195,7 @@ final class ModelDelivery: Sendable {
             if waiter.isCancelled { return .cancelled }
             waiter.deadlineMilliseconds = nowMilliseconds + policy.queueWaitMilliseconds
             waiter.continuation = continuation
-            guard line.enter(waiter) else { return .lineIsFull }
+            guard line.enter(waiter, for: waiter.set) else { return .lineIsFull }
             waitingCount.wrappingAdd(1, ordering: .sequentiallyConsistent)
             return nil
         }
@@ -191,7 +210,7 @@ final class ModelDelivery: Sendable {
     private func cancel(_ waiter: Waiter) {
         let continuation = line.withLock { line in
             waiter.isCancelled = true
-            if line.leave(waiter) {
+            if line.leave(waiter, for: waiter.set) {
                 waitingCount.wrappingSubtract(1, ordering: .sequentiallyConsistent)
             } else {
                 return nil as CheckedContinuation<Result<ReplicaTurn, Obstacle>, Never>?
@@ -201,7 +220,7 @@ final class ModelDelivery: Sendable {
         continuation?.resume(returning: .failure(.cancelled))
     }
 
-    /// Gives a free place to whoever has waited longest.
+    /// Gives a free place to whoever has waited longest for it.
     /// - Returns: whether there was one of each.
     @discardableResult
     private func serveNext() -> Bool {
