@@ -148,6 +148,35 @@ struct DispatchUnderTest: Sendable {
         #expect(one.backend.callCount(1) == 20 && one.reading(1)?.condition == .healthy)
     }
 
+    @Test("what another version's replicas are like does not keep a failing one from being left out")
+    func deadCanary() async throws {
+        let parts = DispatchUnderTest(ports: [])
+        parts.route(
+            to: [(1, "1.0.0"), (2, "1.0.0"), (3, "2.0.0")].map { Installation.replica($0.0, version: $0.1) })
+        parts.backend.behave(3, .fails(.unreachable(cause: "refused")))
+        for _ in 0..<10 { _ = await parts.predict(version: "2.0.0") }
+        #expect(parts.reading(3)?.condition == .healthy, "nobody else has its version")
+        let prober = ReplicaProber(deliveries: parts.deliveries, backend: Pages([1: 200, 2: 200]))
+        for _ in 0..<2 {
+            parts.advance(milliseconds: 6_001)
+            await prober.round()
+        }
+        #expect(parts.reading(3)?.condition == .down)
+        parts.backend.behave(1, .answers(status: 500))
+        for _ in 0..<40 { #expect(await parts.refusal(version: "1.0.0") == nil) }
+        #expect(parts.reading(1)?.condition == .ejected && parts.backend.callCount(1) == 5)
+    }
+
+    @Test("a worker under two versions is one replica, and the only one is not left out")
+    func oneProcess() async throws {
+        let parts = DispatchUnderTest(ports: [])
+        parts.route(to: [Installation.replica(1, version: "1.0.0"), Installation.replica(1, version: "2.0.0")])
+        parts.backend.behave(1, .answers(status: 500))
+        for _ in 0..<10 { _ = await parts.predict(version: "1.0.0") }
+        #expect(parts.deliveries.readings.allSatisfy { $0.condition == .healthy })
+        #expect(parts.backend.callCount(1) == 10)
+    }
+
     @Test("an error is tried once more, and no third time")
     func errors() async throws {
         let parts = DispatchUnderTest()

@@ -159,13 +159,26 @@ final class ModelDelivery: Sendable {
             // Under one lock with the count of those that are left out, or two failures at once could each take the last place.
             case .replicasFault:
                 roster.withLock { entries in
-                    let unavailable = entries.count { !$0.state.condition.isAvailable }
-                    let mayEject = EjectionRule.mayEject(unavailable: unavailable, of: entries.count)
+                    let mayEject = Self.mayEject(turn.replica, of: entries)
                     return turn.state.end(.failed(mayEject: mayEject), isTrial: turn.isTrial, at: nowMilliseconds)
                 }
             }
         if let transition { note(transition, of: turn.state) }
         serveNext()
+    }
+
+    /// Whether enough are left of those that could take over: processes, not rows of the table, and only of the replica's own version. One
+    /// that names no version serves all.
+    private static func mayEject(_ replica: Replica, of entries: [Entry]) -> Bool {
+        var states: [ReplicaState] = []
+        for entry in entries {
+            let version = entry.replica.version
+            guard version == replica.version || version.isEmpty || replica.version.isEmpty,
+                !states.contains(where: { $0 === entry.state })
+            else { continue }
+            states.append(entry.state)
+        }
+        return EjectionRule.mayEject(unavailable: states.count { !$0.condition.isAvailable }, of: states.count)
     }
 
     func giveBack(_ turn: ReplicaTurn) {
