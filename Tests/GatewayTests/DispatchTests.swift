@@ -434,6 +434,23 @@ struct DispatchUnderTest: Sendable {
         #expect((5...45).contains(parts.backend.callCount(3)))
     }
 
+    @Test("a worker under two versions has a weight in each")
+    func weightsOfVersions() async throws {
+        let parts = DispatchUnderTest(ports: [])
+        func replica(_ port: Int, _ version: String, _ weight: Int) -> Replica {
+            Replica(
+                address: WorkerAddress(host: "127.0.0.1", port: port), workerProtocol: .predict, weight: weight,
+                version: version)
+        }
+        parts.route(
+            to: [replica(1, "1.0.0", 100), replica(2, "1.0.0", 1), replica(1, "2.0.0", 1), replica(2, "2.0.0", 100)],
+            delivery: DeliverySettings(balancing: .weighted))
+        for _ in 0..<100 { _ = await parts.predict(version: "1.0.0") }
+        #expect(parts.backend.callCount(1) >= 85)
+        for _ in 0..<100 { _ = await parts.predict(version: "2.0.0") }
+        #expect(parts.backend.callCount(2) >= 85)
+    }
+
     // MARK: probes
 
     final class Pages: Sendable, ProbeBackend {

@@ -68,12 +68,12 @@ public final class DeliveryDirectory: Sendable {
         return replicas.map { replica in
             // Also of a worker that stands in the table with several versions: it is one process.
             if let state = known[replica.address] {
-                state.setWeight(replica.weight)
                 return ModelDelivery.Entry(replica: replica.bound(to: state), state: state)
             }
             let firstProbe = now + Int64.random(in: 0...min(model.policy.probe.intervalMilliseconds, 500))
             let state = ReplicaState(
-                of: replica, model: model, startsSlowly: !isNew && !before.isEmpty, at: now, firstProbeAt: firstProbe)
+                at: replica.address, model: model, startsSlowly: !isNew && !before.isEmpty, at: now,
+                firstProbeAt: firstProbe)
             known[replica.address] = state
             return ModelDelivery.Entry(replica: replica.bound(to: state), state: state)
         }

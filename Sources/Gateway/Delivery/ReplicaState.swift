@@ -59,16 +59,14 @@ final class ReplicaState: ReplicaRuntime {
     private let published = Atomic<Condition>(.clear)
     private let latency = Atomic<Int64>(0)
     private let share = Atomic<Int64>(SlowStart.whole)
-    private let baseWeight: Atomic<Int64>
     private let health: Mutex<Health>
 
     /// - Parameters:
     ///   - startsSlowly: false where there was nobody before it who could have borne the load.
     ///   - now: milliseconds of the monotonic clock.
-    init(of replica: Replica, model: ModelDelivery, startsSlowly: Bool, at now: Int64, firstProbeAt: Int64) {
+    init(at address: WorkerAddress, model: ModelDelivery, startsSlowly: Bool, at now: Int64, firstProbeAt: Int64) {
         self.model = model
-        address = replica.address
-        baseWeight = Atomic(Int64(max(1, replica.weight)))
+        self.address = address
         let slowStart = model.policy.slowStartMilliseconds
         health = Mutex(
             Health(
@@ -83,11 +81,12 @@ final class ReplicaState: ReplicaRuntime {
     var condition: Condition { published.load(ordering: .relaxed) }
     var outstanding: Int64 { Int64(calls.load(ordering: .relaxed) & Self.outstandingMask) }
     var latencyMicroseconds: Int64 { latency.load(ordering: .relaxed) }
-    /// In thousandths.
-    var weight: Int64 { baseWeight.load(ordering: .relaxed) * share.load(ordering: .relaxed) }
+    /// In thousandths. The weight is the row's of the table: a process that serves several versions may have one for each.
+    func weight(of replica: Replica) -> Int64 { Int64(max(1, replica.weight)) * share.load(ordering: .relaxed) }
 
-    var load: ReplicaLoad {
-        ReplicaLoad(weight: weight, outstanding: outstanding, latencyMicroseconds: latencyMicroseconds)
+    func load(of replica: Replica) -> ReplicaLoad {
+        ReplicaLoad(
+            weight: weight(of: replica), outstanding: outstanding, latencyMicroseconds: latencyMicroseconds)
     }
 
     // MARK: calls
@@ -203,8 +202,6 @@ final class ReplicaState: ReplicaRuntime {
             return (new, transition)
         }
     }
-
-    func setWeight(_ weight: Int) { baseWeight.store(Int64(max(1, weight)), ordering: .relaxed) }
 
     // MARK: probes
 
