@@ -68,6 +68,18 @@ struct DispatchUnderTest: Sendable {
         if case .failure(let refusal) = await predict(version: version) { refusal } else { nil }
     }
 
+    /// Sends what a mirror would.
+    func copy(limitMilliseconds: Int64 = 5_000) async -> Dispatch.AttemptResult? {
+        let body = ByteBuffer(string: Installation.body)
+        guard let route, let request = try? PredictRequest(body) else { return nil }
+        let call = InferenceCall(
+            requestID: RequestID(high: 1, low: 2), receivedAt: time.now,
+            receivedNanoseconds: time.monotonicNanoseconds, credentials: .none, body: body, trace: nil)
+        return await Dispatch(backend: backend, time: time).copy(
+            request, route: route, call: call, limitMilliseconds: limitMilliseconds,
+            on: MultiThreadedEventLoopGroup.singleton.any())
+    }
+
     func advance(milliseconds: Int64) {
         time.advance(milliseconds: milliseconds)
         deliveries.keep()
@@ -250,6 +262,72 @@ struct DispatchUnderTest: Sendable {
                 on: MultiThreadedEventLoopGroup.singleton.any())
         }
         #expect(parts.backend.calls.map(\.totalMilliseconds) == [1_000, 700])
+    }
+
+    @Test("silence in the time that is left over is not held against a replica, silence in all of it is")
+    func cutShort() async throws {
+        let parts = DispatchUnderTest(ports: [1, 2], delivery: DeliverySettings(numbers: [.totalMilliseconds: 1_000]))
+        let (first, second) = (Gate(), Gate())
+        // Whichever replica is drawn first, each lets some time pass and then says that it was too long.
+        for port in 1...2 { parts.backend.behave(port, .stalls(first, .timeout(cause: "slow"))) }
+        async let call = parts.predict()
+        await first.arrivals(1)
+        for port in 1...2 { parts.backend.behave(port, .stalls(second, .timeout(cause: "slow"))) }
+        parts.time.advance(milliseconds: 300)
+        first.open()
+        await second.arrivals(1)
+        parts.time.advance(milliseconds: 700)
+        second.open()
+        _ = await call
+        let ports = parts.backend.calls.map(\.address.port)
+        try #require(ports.count == 2)
+        #expect(parts.reading(ports[0])?.consecutiveFailures == 1, "a deadline of the model's own was over")
+        #expect(parts.reading(ports[1])?.consecutiveFailures == 0)
+        #expect(parts.deliveries.readings.allSatisfy { $0.outstanding == 0 })
+    }
+
+    // MARK: copies
+
+    @Test("a copy finds no fault with a replica that may take longer, and a real failure is one")
+    func copyIsSilent() async throws {
+        let parts = DispatchUnderTest(ports: [1])
+        for _ in 0..<10 {
+            let gate = Gate()
+            parts.backend.behave(1, .stalls(gate, .timeout(cause: "slow")))
+            async let copy = parts.copy(limitMilliseconds: 5_000)
+            await gate.arrivals(1)
+            parts.time.advance(milliseconds: 5_000)
+            gate.open()
+            if case .failed(let failed)? = await copy { #expect(failed.failure == .silent) } else { Issue.record() }
+        }
+        #expect(parts.backend.calls.allSatisfy { $0.totalMilliseconds == 5_000 })
+        #expect(parts.reading(1)?.consecutiveFailures == 0 && parts.reading(1)?.outstanding == 0)
+        parts.backend.behave(1, .fails(.unreachable(cause: "refused")))
+        _ = await parts.copy(limitMilliseconds: 5_000)
+        #expect(parts.reading(1)?.consecutiveFailures == 1)
+    }
+
+    @Test("a copy is no trial, is not repeated, and is dropped where no place is free")
+    func copyCostsNothing() async throws {
+        let parts = DispatchUnderTest(ports: [1, 2], delivery: Self.narrow)
+        parts.backend.behave(1, .answers(status: 500))
+        for _ in 0..<40 { _ = await parts.predict() }
+        parts.advance(milliseconds: 5_000)
+        #expect(parts.reading(1)?.condition == .trial)
+        let before = parts.backend.callCount(1)
+        for _ in 0..<20 { #expect(await parts.copy() != nil) }
+        #expect(parts.backend.callCount(1) == before && parts.reading(1)?.condition == .trial)
+        parts.backend.behave(2, .answers(status: 500))
+        let calls = parts.backend.calls.count
+        _ = await parts.copy()
+        #expect(parts.backend.calls.count == calls + 1)
+        let gate = Gate()
+        parts.backend.behave(2, .waits(gate))
+        async let first = parts.copy()
+        await gate.arrivals(1)
+        #expect(await parts.copy() == nil && parts.model?.waiting == 0)
+        gate.open()
+        #expect(await first != nil)
     }
 
     // MARK: the line

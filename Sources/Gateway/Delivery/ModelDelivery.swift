@@ -114,24 +114,33 @@ final class ModelDelivery: Sendable {
         return try await wait(waiter).get()
     }
 
+    /// A place at a candidate that is well, at once and where nobody waits; or `nil`.
+    func turnForCopy(among candidates: [Replica]) -> ReplicaTurn? {
+        guard waitingCount.load(ordering: .sequentiallyConsistent) == 0 else { return nil }
+        return choose(among: candidates, excluding: [], mayForce: false, mayTry: false)
+    }
+
     /// A place at once, or `nil`.
     ///
     /// - Parameters:
     ///   - tried: replicas that have failed the request already.
     ///   - mayForce: where no candidate is well, the least bad one is taken: refusing outright would fail for certain.
-    func choose(among candidates: [Replica], excluding tried: [ReplicaState], mayForce: Bool) -> ReplicaTurn? {
+    ///   - mayTry: whether it may be the call that shows if a replica is well again.
+    func choose(
+        among candidates: [Replica], excluding tried: [ReplicaState], mayForce: Bool, mayTry: Bool = true
+    ) -> ReplicaTurn? {
         if candidates.count == 1, let only = candidates.first {
             guard let state = only.runtime as? ReplicaState, !tried.contains(where: { $0 === state }) else {
                 return nil
             }
-            if state.condition == .trial, state.takeTrial() {
+            if mayTry, state.condition == .trial, state.takeTrial() {
                 return ReplicaTurn(replica: only, state: state, isTrial: true)
             }
             guard mayForce || state.condition.isAvailable, state.take() else { return nil }
             return ReplicaTurn(replica: only, state: state, isTrial: false)
         }
         return ReplicaChoice(candidates, excluding: tried, balancing: policy.balancing, draw: draw())
-            .taken(mayForce: mayForce)
+            .taken(mayForce: mayForce, mayTry: mayTry)
     }
 
     /// SplitMix64 over a shared counter: cheap, and the same for all loops.

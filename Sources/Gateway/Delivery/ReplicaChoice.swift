@@ -16,11 +16,11 @@ struct ReplicaChoice {
     }
 
     /// Takes a place: a trial that is due, else the one that balancing prefers, else any that is well and has room, else the least bad.
-    func taken(mayForce: Bool) -> ReplicaTurn? {
+    func taken(mayForce: Bool, mayTry: Bool) -> ReplicaTurn? {
         var total: Int64 = 0
         for replica in candidates {
             guard let state = usable(replica) else { continue }
-            if state.condition == .trial, state.takeTrial() {
+            if mayTry, state.condition == .trial, state.takeTrial() {
                 return ReplicaTurn(replica: replica, state: state, isTrial: true)
             }
             if state.condition.isAvailable { total += state.weight(of: replica) }
