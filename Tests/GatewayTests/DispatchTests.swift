@@ -457,11 +457,58 @@ struct DispatchUnderTest: Sendable {
 
     @Test("a second replica is asked after the delay, the first answer is taken, and the other call is given up")
     func hedged() async throws {
-        let parts = DispatchUnderTest(ports: [1, 2], delivery: DeliverySettings(numbers: [.hedgeAfterMilliseconds: 1]))
+        let parts = DispatchUnderTest(
+            ports: [1, 2], delivery: DeliverySettings(numbers: [.hedgeAfterMilliseconds: 20]))
         parts.backend.behave(1, .hangs)
-        for _ in 0..<20 { #expect(await parts.refusal() == nil) }
-        #expect(parts.backend.callCount(2) == 20 && parts.backend.callCount(1) > 0)
-        #expect(parts.deliveries.readings.allSatisfy { $0.outstanding == 0 && $0.condition == .healthy })
+        for _ in 0..<60 { #expect(await parts.refusal() == nil) }
+        #expect(parts.backend.callCount(2) == 60)
+        #expect(parts.deliveries.readings.allSatisfy { $0.outstanding == 0 })
+        // Two overtakings may be chance; five more are five failures in a row.
+        #expect(parts.reading(1)?.condition == .ejected && parts.backend.callCount(1) >= 7)
+        parts.advance(milliseconds: 5_000)
+        let calls = parts.backend.callCount(1)
+        while parts.backend.callCount(1) == calls { #expect(await parts.refusal() == nil) }
+        #expect(parts.reading(1)?.condition == .ejected, "a trial that is overtaken has failed")
+        #expect(parts.reading(2)?.condition == .healthy)
+        parts.backend.behave(1, nil)
+        parts.advance(milliseconds: 10_000)
+        #expect(await parts.refusal() == nil)
+        #expect(parts.reading(1)?.condition == .healthy && parts.reading(1)?.consecutiveFailures == 0)
+    }
+
+    @Test("a replica that answers now and then is not left out for being overtaken")
+    func overtakenNowAndThen() async throws {
+        let parts = DispatchUnderTest(ports: [1, 2])
+        let replica = try #require(parts.route?.candidates.first)
+        let model = try #require(parts.model)
+        for end in [ModelDelivery.CallEnd.overtaken, .overtaken, .good, .overtaken, .neutral, .overtaken, .good] {
+            let turn = try #require(model.choose(among: [replica], excluding: [], mayForce: true))
+            model.end(turn, end)
+            #expect(parts.reading(replica.address.port)?.consecutiveFailures == 0)
+        }
+        for failures in [0, 0, 1, 2] {
+            let turn = try #require(model.choose(among: [replica], excluding: [], mayForce: true))
+            model.end(turn, .overtaken)
+            #expect(parts.reading(replica.address.port)?.consecutiveFailures == Int64(failures))
+        }
+    }
+
+    @Test("a call that was given up is no success")
+    func neutral() async throws {
+        let parts = DispatchUnderTest(
+            ports: [1, 2], delivery: DeliverySettings(numbers: [.breakerFailures: 0, .retryPercent: 0]))
+        let replica = try #require(parts.route?.candidates.first)
+        let model = try #require(parts.model)
+        for _ in 0..<100 {
+            let turn = try #require(model.choose(among: [replica], excluding: [], mayForce: true))
+            model.end(turn, .neutral)
+        }
+        parts.advance(milliseconds: 50)
+        for _ in 0..<20 {
+            let turn = try #require(model.choose(among: [replica], excluding: [], mayForce: true))
+            model.end(turn, .replicasFault)
+        }
+        #expect(parts.reading(replica.address.port)?.condition == .ejected, "all calls that say anything have failed")
     }
 
     @Test("a call that fails before the delay is tried elsewhere as ever")

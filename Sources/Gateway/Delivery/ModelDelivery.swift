@@ -156,6 +156,8 @@ final class ModelDelivery: Sendable {
     enum CallEnd {
         case good
         case replicasFault
+        /// Given up because a second replica had answered.
+        case overtaken
         /// Says nothing about the replica.
         case neutral
     }
@@ -166,10 +168,12 @@ final class ModelDelivery: Sendable {
             case .good: turn.state.end(.good, isTrial: turn.isTrial, at: nowMilliseconds)
             case .neutral: turn.state.end(.neutral, isTrial: turn.isTrial, at: nowMilliseconds)
             // Under one lock with the count of those that are left out, or two failures at once could each take the last place.
-            case .replicasFault:
+            case .replicasFault, .overtaken:
                 roster.withLock { entries in
                     let mayEject = Self.mayEject(turn.replica, of: entries)
-                    return turn.state.end(.failed(mayEject: mayEject), isTrial: turn.isTrial, at: nowMilliseconds)
+                    return turn.state.end(
+                        end == .overtaken ? .overtaken(mayEject: mayEject) : .failed(mayEject: mayEject),
+                        isTrial: turn.isTrial, at: nowMilliseconds)
                 }
             }
         if let transition { note(transition, of: turn.state) }

@@ -93,7 +93,11 @@ struct Dispatch: Sendable {
     // MARK: one attempt
 
     /// Calls the replica whose turn it is and ends the turn.
-    func attempt(_ job: Job, _ turn: ReplicaTurn, isFirst: Bool = true) async -> AttemptResult {
+    ///
+    /// - Parameter race: where a second replica may be asked meanwhile.
+    func attempt(
+        _ job: Job, _ turn: ReplicaTurn, isFirst: Bool = true, race: HedgeRace? = nil
+    ) async -> AttemptResult {
         var leftMilliseconds = job.totalMilliseconds
         var began = job.startedAt
         // The first turn begins with the stage, unless it had to be waited for.
@@ -126,7 +130,8 @@ struct Dispatch: Sendable {
             let isFault =
                 failed.failure.isReplicasFault
                 && !wasCutShort(failed.failure, job, began: began, leftMilliseconds: leftMilliseconds)
-            job.model.end(turn, isFault ? .replicasFault : .neutral)
+            let isOvertaken = failed.failure == .cancelled && race?.isOvertaken ?? false
+            job.model.end(turn, isFault ? .replicasFault : isOvertaken ? .overtaken : .neutral)
             return .failed(failed)
         }
     }
