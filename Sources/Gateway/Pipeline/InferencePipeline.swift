@@ -290,10 +290,13 @@ final class InferencePipeline: Sendable {
         return prediction(work, served, sheet: sheet, timings: timings)
     }
 
-    func askWorker(_ work: HeldRequest, on loop: LoopContext) async throws(Refusal) -> WorkerReading {
+    /// - Parameter startedAt: monotonic nanoseconds; where the model's deadlines begin.
+    func askWorker(
+        _ work: HeldRequest, startedAt: UInt64, on loop: LoopContext
+    ) async throws(Refusal) -> WorkerReading {
         pass(.workerCalled)
         let reading = try await dispatch.call(
-            work.request, route: work.route, call: work.call, startedAt: work.heldAtNanoseconds, on: loop.eventLoop)
+            work.request, route: work.route, call: work.call, startedAt: startedAt, on: loop.eventLoop)
         pass(.workerAnswered)
         return reading
     }
