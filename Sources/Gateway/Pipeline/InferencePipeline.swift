@@ -202,11 +202,16 @@ final class InferencePipeline: Sendable {
             stickiness: { rule, hash in request.tell(rule, of: principal, to: &hash) },
             draw: { UInt64.random(in: .min ... .max) })
         guard let route else {
-            guard let version = request.version, table.realModel(of: request.model) != nil else {
+            guard table.realModel(of: request.model) != nil else {
                 throw Refusal(
                     .modelNotFound,
                     "There is no model of the name \(request.model). GET / names the API; ask the operator for models."
                 )
+            }
+            guard let version = request.version else {
+                throw Refusal(
+                    .modelNotFound,
+                    "The model \(request.model) has no version in service any more. Ask the operator for another one.")
             }
             throw Refusal(
                 .modelNotFound,
