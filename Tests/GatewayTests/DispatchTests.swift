@@ -438,6 +438,30 @@ struct DispatchUnderTest: Sendable {
         _ = await first
     }
 
+    @Test("a request that comes to wait after the model's settings changed is told in time")
+    func waitingAfterChange() async throws {
+        let parts = DispatchUnderTest(ports: [1], delivery: Self.narrow)
+        let old = try #require(parts.route)
+        let model = try #require(parts.model)
+        let gate = Gate()
+        parts.backend.behave(1, .waits(gate))
+        async let first = parts.predict()
+        await gate.arrivals(1)
+        parts.route(to: [1])
+        parts.advance(milliseconds: 1_000)
+        async let second = parts.predict(on: old)
+        let limit = ContinuousClock.now + .seconds(20)
+        while model.waiting == 0 {
+            try #require(ContinuousClock.now < limit)
+            try await Task.sleep(for: .milliseconds(1))
+        }
+        parts.advance(milliseconds: 200)
+        try #require(model.waiting == 0)
+        if case .failure(let refusal) = await second { #expect(refusal.code == .overloaded) } else { Issue.record() }
+        gate.open()
+        _ = await first
+    }
+
     @Test("no replica has more calls than it may, however many come at once, and none is lost")
     func concurrency() async throws {
         let parts = DispatchUnderTest(
