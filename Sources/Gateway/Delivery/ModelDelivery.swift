@@ -86,12 +86,11 @@ final class ModelDelivery: Sendable {
 
     /// The replicas of a new table.
     func set(_ entries: [Entry]) {
-        let before = roster.withLock { roster in
-            let before = roster
+        // Under the lock, so that nobody records a replica after it was forgotten.
+        roster.withLock { roster in
+            for old in roster where !entries.contains(where: { $0.state === old.state }) { metrics.forget(old.state) }
             roster = entries
-            return before
         }
-        for old in before where !entries.contains(where: { $0.state === old.state }) { metrics.forget(old.state) }
     }
 
     // MARK: choosing
@@ -302,6 +301,6 @@ final class ModelDelivery: Sendable {
     /// For the page of metrics, now and then.
     func record() {
         metrics.waiting.record(waiting)
-        for entry in entries { metrics.record(entry.state) }
+        roster.withLock { for entry in $0 { metrics.record(entry.state) } }
     }
 }
