@@ -204,26 +204,59 @@ import Testing
     @Test("first in, first served, and no more than fit")
     func order() {
         let waiters = (0..<4).map { _ in Waiter() }
-        var line = WaitingLine<Waiter>(limit: 3)
-        let entered = waiters.map { line.enter($0) }
+        var line = WaitingLine<String, Waiter>(limit: 3)
+        let entered = waiters.map { line.enter($0, for: "1.0.0") }
         #expect(entered == [true, true, true, false])
         let first = line.takeFirst { _ in true }
         #expect(first?.waiter === waiters[0])
-        // One whom nothing serves does not keep those behind from being served.
-        let third = line.takeFirst { $0 === waiters[2] ? true : nil }
-        #expect(third?.waiter === waiters[2])
-        let last = line.enter(waiters[3])
-        #expect(last && line.count == 2)
-        let left = [line.leave(waiters[1]), line.leave(waiters[1])]
+        let last = line.enter(waiters[3], for: "1.0.0")
+        #expect(last && line.count == 3)
+        let left = [line.leave(waiters[1], for: "1.0.0"), line.leave(waiters[1], for: "1.0.0")]
         #expect(left == [true, false])
+        let second = line.takeFirst { _ in true }
+        #expect(second?.waiter === waiters[2])
         let rest = line.takeAll { _ in true }
-        #expect(rest.count == 1 && line.count == 0)
+        #expect(rest.count == 1 && line.count == 0 && line.isEmpty(for: "1.0.0"))
+    }
+
+    @Test("who waits for other replicas has a line and a bound of its own, and only heads are looked at")
+    func lines() {
+        let waiters = (0..<6).map { _ in Waiter() }
+        var line = WaitingLine<String, Waiter>(limit: 3)
+        for waiter in waiters[..<3] { _ = line.enter(waiter, for: "1.0.0") }
+        let entered = waiters[3...].map { line.enter($0, for: "2.0.0") }
+        #expect(entered == [true, true, true] && line.count == 6)
+        var asked: [Int] = []
+        let served = line.takeFirst { waiter in
+            asked.append(waiters.firstIndex { $0 === waiter } ?? -1)
+            return waiter === waiters[3] ? true : nil
+        }
+        #expect(served?.waiter === waiters[3] && asked == [0, 3])
+        let oldest = line.takeFirst { _ in true }
+        #expect(oldest?.waiter === waiters[0], "of two who can be served, the one who has waited longer")
+    }
+
+    @Test("a long line keeps its order while it is served and joined")
+    func long() {
+        let waiters = (0..<1_000).map { _ in Waiter() }
+        var line = WaitingLine<Int, Waiter>(limit: 1_000)
+        for waiter in waiters { _ = line.enter(waiter, for: 0) }
+        for waiter in waiters[..<700] {
+            let taken = line.takeFirst { _ in true }
+            #expect(taken?.waiter === waiter)
+            _ = line.enter(waiter, for: 0)
+        }
+        for waiter in waiters[700...] + waiters[..<700] {
+            let taken = line.takeFirst { _ in true }
+            #expect(taken?.waiter === waiter)
+        }
+        #expect(line.count == 0)
     }
 
     @Test("a line of no length lets nobody wait", arguments: [0, -1])
     func none(limit: Int) {
-        var line = WaitingLine<Waiter>(limit: limit)
-        let entered = line.enter(Waiter())
+        var line = WaitingLine<Int, Waiter>(limit: limit)
+        let entered = line.enter(Waiter(), for: 0)
         #expect(!entered)
     }
 }

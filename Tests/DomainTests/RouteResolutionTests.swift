@@ -58,6 +58,19 @@ import Testing
         #expect(second.map { $0.version(for: replica(4)) } == "2.0.0")
     }
 
+    @Test("where all versions are retired no replica serves the model, however it is asked for")
+    func allRetired() {
+        let retired = [ModelVersion(name: "1.0.0", state: .retired)]
+        let table = table(
+            retired, [replica(1, "1.0.0"), replica(2)], aliases: [ModelAlias(name: "flowers", model: "iris")])
+        for version in [nil, "latest", "1.0.0"] {
+            #expect(resolve(table, version) == nil)
+            #expect(resolve(table, version, model: "flowers") == nil)
+        }
+        // A worker with a version that nobody registered puts the model back into service.
+        #expect(ports(resolve(self.table(retired, [replica(1, "1.0.0"), replica(3, "3.0.0")]))) == [3])
+    }
+
     @Test("latest, and no version at all, is the greatest version that a replica serves")
     func latest() {
         let versions = ["1.9.0", "1.10.0", "2.0.0-rc.1", "3.0.0"].map { ModelVersion(name: $0) }

@@ -225,6 +225,33 @@ private func installation(
     }
 }
 
+@Suite("Time in the cache") struct CacheWaitTests {
+    @Test("what a request waited for another's answer is no time of its worker's")
+    func waited() async throws {
+        let time = ManualTime(Installation.noon)
+        let backend = FakeBackend()
+        let gate = Gate()
+        for port in 1...2 { backend.behave(port, .stalls(gate, .badAnswer(cause: "x"))) }
+        let route = Installation.route(
+            replicas: [Installation.replica(1), Installation.replica(2)],
+            delivery: DeliverySettings(numbers: [.totalMilliseconds: 10_000, .attempts: 1]),
+            cache: CachePolicy(isOn: true))
+        let parts = await Installation(time: time, route: route, backend: backend)
+        let leader = Task { try await run(parts) }
+        await gate.arrivals(1)
+        let follower = Task { try await run(parts) }
+        while (parts.quota.readings(for: Installation.principal()).map(\.remaining).min() ?? 0) > 998 {
+            await Task.yield()
+        }
+        time.advance(milliseconds: 9_000)
+        for port in 1...2 { backend.behave(port, nil) }
+        gate.open()
+        #expect(refusal(try await leader.value)?.code == .badUpstream)
+        #expect(prediction(try await follower.value) != nil && backend.calls.count == 2)
+        #expect(parts.deliveries.readings.map(\.latencyMicroseconds).reduce(0, +) < 1_000_000)
+    }
+}
+
 @Suite("Levels of the cache") struct CacheLevelTests {
     @Test("what one gateway learnt, another knows by Redis")
     func shares() async throws {

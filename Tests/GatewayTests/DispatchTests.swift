@@ -26,18 +26,28 @@ struct DispatchUnderTest: Sendable {
         route(to: ports, delivery: delivery)
     }
 
-    var route: ResolvedRoute? {
-        table.value.resolve(model: "iris", version: nil, stickiness: { _, _ in false }, draw: { 0 })
+    var route: ResolvedRoute? { route(version: nil) }
+
+    func route(version: String?) -> ResolvedRoute? {
+        table.value.resolve(model: "iris", version: version, stickiness: { _, _ in false }, draw: { 0 })
     }
 
     /// Swaps the route table.
     func route(to ports: [Int], delivery: DeliverySettings = .none) {
-        let route = Installation.route(replicas: ports.map { Installation.replica($0) }, delivery: delivery)
+        route(to: ports.map { Installation.replica($0) }, delivery: delivery)
+    }
+
+    func route(to replicas: [Replica], delivery: DeliverySettings = .none) {
+        let route = Installation.route(replicas: replicas, delivery: delivery)
         let bound = deliveries.bind(RouteTable([route], source: .registry))
         table.set(bound)
     }
 
-    func predict() async -> Result<WorkerReading, Refusal> {
+    func predict(version: String? = nil) async -> Result<WorkerReading, Refusal> {
+        await predict(on: route(version: version))
+    }
+
+    func predict(on route: ResolvedRoute?) async -> Result<WorkerReading, Refusal> {
         let eventLoop = MultiThreadedEventLoopGroup.singleton.any()
         guard let route else { return .failure(Refusal(.modelNotFound, "There is no route.")) }
         do throws(Refusal) {
@@ -54,8 +64,20 @@ struct DispatchUnderTest: Sendable {
         }
     }
 
-    func refusal() async -> Refusal? {
-        if case .failure(let refusal) = await predict() { refusal } else { nil }
+    func refusal(version: String? = nil) async -> Refusal? {
+        if case .failure(let refusal) = await predict(version: version) { refusal } else { nil }
+    }
+
+    /// Sends what a mirror would.
+    func copy(limitMilliseconds: Int64 = 5_000) async -> Dispatch.AttemptResult? {
+        let body = ByteBuffer(string: Installation.body)
+        guard let route, let request = try? PredictRequest(body) else { return nil }
+        let call = InferenceCall(
+            requestID: RequestID(high: 1, low: 2), receivedAt: time.now,
+            receivedNanoseconds: time.monotonicNanoseconds, credentials: .none, body: body, trace: nil)
+        return await Dispatch(backend: backend, time: time).copy(
+            request, route: route, call: call, limitMilliseconds: limitMilliseconds,
+            on: MultiThreadedEventLoopGroup.singleton.any())
     }
 
     func advance(milliseconds: Int64) {
@@ -138,6 +160,35 @@ struct DispatchUnderTest: Sendable {
         #expect(one.backend.callCount(1) == 20 && one.reading(1)?.condition == .healthy)
     }
 
+    @Test("what another version's replicas are like does not keep a failing one from being left out")
+    func deadCanary() async throws {
+        let parts = DispatchUnderTest(ports: [])
+        parts.route(
+            to: [(1, "1.0.0"), (2, "1.0.0"), (3, "2.0.0")].map { Installation.replica($0.0, version: $0.1) })
+        parts.backend.behave(3, .fails(.unreachable(cause: "refused")))
+        for _ in 0..<10 { _ = await parts.predict(version: "2.0.0") }
+        #expect(parts.reading(3)?.condition == .healthy, "nobody else has its version")
+        let prober = ReplicaProber(deliveries: parts.deliveries, backend: Pages([1: 200, 2: 200]))
+        for _ in 0..<2 {
+            parts.advance(milliseconds: 6_001)
+            await prober.round()
+        }
+        #expect(parts.reading(3)?.condition == .down)
+        parts.backend.behave(1, .answers(status: 500))
+        for _ in 0..<40 { #expect(await parts.refusal(version: "1.0.0") == nil) }
+        #expect(parts.reading(1)?.condition == .ejected && parts.backend.callCount(1) == 5)
+    }
+
+    @Test("a worker under two versions is one replica, and the only one is not left out")
+    func oneProcess() async throws {
+        let parts = DispatchUnderTest(ports: [])
+        parts.route(to: [Installation.replica(1, version: "1.0.0"), Installation.replica(1, version: "2.0.0")])
+        parts.backend.behave(1, .answers(status: 500))
+        for _ in 0..<10 { _ = await parts.predict(version: "1.0.0") }
+        #expect(parts.deliveries.readings.allSatisfy { $0.condition == .healthy })
+        #expect(parts.backend.callCount(1) == 10)
+    }
+
     @Test("an error is tried once more, and no third time")
     func errors() async throws {
         let parts = DispatchUnderTest()
@@ -183,15 +234,15 @@ struct DispatchUnderTest: Sendable {
         #expect(few.backend.calls.count == 100 + Int(RetryBudget.floorSavings))
         let slow = DispatchUnderTest(delivery: DeliverySettings(numbers: [.totalMilliseconds: 100]))
         let gate = Gate()
-        for port in 1...3 { slow.backend.behave(port, .waits(gate)) }
-        async let late = slow.predict()
+        for port in 1...3 { slow.backend.behave(port, .stalls(gate, .badAnswer(cause: "reset"))) }
+        async let late = slow.refusal()
         await gate.arrivals(1)
-        for port in 1...3 { slow.backend.behave(port, .answers(status: 500)) }
+        for port in 1...3 { slow.backend.behave(port, nil) }
+        slow.time.advance(milliseconds: 100)
         gate.open()
-        _ = await late
-        #expect(
-            slow.backend.calls.first?.totalMilliseconds == 100 && slow.backend.calls.first?.firstByteMilliseconds == 100
-        )
+        #expect(await late?.code == .badUpstream)
+        #expect(slow.backend.calls.map(\.totalMilliseconds) == [100])
+        #expect(slow.backend.calls.map(\.firstByteMilliseconds) == [100])
     }
 
     @Test("the second attempt has what is left of the time")
@@ -211,6 +262,72 @@ struct DispatchUnderTest: Sendable {
                 on: MultiThreadedEventLoopGroup.singleton.any())
         }
         #expect(parts.backend.calls.map(\.totalMilliseconds) == [1_000, 700])
+    }
+
+    @Test("silence in the time that is left over is not held against a replica, silence in all of it is")
+    func cutShort() async throws {
+        let parts = DispatchUnderTest(ports: [1, 2], delivery: DeliverySettings(numbers: [.totalMilliseconds: 1_000]))
+        let (first, second) = (Gate(), Gate())
+        // Whichever replica is drawn first, each lets some time pass and then says that it was too long.
+        for port in 1...2 { parts.backend.behave(port, .stalls(first, .timeout(cause: "slow"))) }
+        async let call = parts.predict()
+        await first.arrivals(1)
+        for port in 1...2 { parts.backend.behave(port, .stalls(second, .timeout(cause: "slow"))) }
+        parts.time.advance(milliseconds: 300)
+        first.open()
+        await second.arrivals(1)
+        parts.time.advance(milliseconds: 700)
+        second.open()
+        _ = await call
+        let ports = parts.backend.calls.map(\.address.port)
+        try #require(ports.count == 2)
+        #expect(parts.reading(ports[0])?.consecutiveFailures == 1, "a deadline of the model's own was over")
+        #expect(parts.reading(ports[1])?.consecutiveFailures == 0)
+        #expect(parts.deliveries.readings.allSatisfy { $0.outstanding == 0 })
+    }
+
+    // MARK: copies
+
+    @Test("a copy finds no fault with a replica that may take longer, and a real failure is one")
+    func copyIsSilent() async throws {
+        let parts = DispatchUnderTest(ports: [1])
+        for _ in 0..<10 {
+            let gate = Gate()
+            parts.backend.behave(1, .stalls(gate, .timeout(cause: "slow")))
+            async let copy = parts.copy(limitMilliseconds: 5_000)
+            await gate.arrivals(1)
+            parts.time.advance(milliseconds: 5_000)
+            gate.open()
+            if case .failed(let failed)? = await copy { #expect(failed.failure == .silent) } else { Issue.record() }
+        }
+        #expect(parts.backend.calls.allSatisfy { $0.totalMilliseconds == 5_000 })
+        #expect(parts.reading(1)?.consecutiveFailures == 0 && parts.reading(1)?.outstanding == 0)
+        parts.backend.behave(1, .fails(.unreachable(cause: "refused")))
+        _ = await parts.copy(limitMilliseconds: 5_000)
+        #expect(parts.reading(1)?.consecutiveFailures == 1)
+    }
+
+    @Test("a copy is no trial, is not repeated, and is dropped where no place is free")
+    func copyCostsNothing() async throws {
+        let parts = DispatchUnderTest(ports: [1, 2], delivery: Self.narrow)
+        parts.backend.behave(1, .answers(status: 500))
+        for _ in 0..<40 { _ = await parts.predict() }
+        parts.advance(milliseconds: 5_000)
+        #expect(parts.reading(1)?.condition == .trial)
+        let before = parts.backend.callCount(1)
+        for _ in 0..<20 { #expect(await parts.copy() != nil) }
+        #expect(parts.backend.callCount(1) == before && parts.reading(1)?.condition == .trial)
+        parts.backend.behave(2, .answers(status: 500))
+        let calls = parts.backend.calls.count
+        _ = await parts.copy()
+        #expect(parts.backend.calls.count == calls + 1)
+        let gate = Gate()
+        parts.backend.behave(2, .waits(gate))
+        async let first = parts.copy()
+        await gate.arrivals(1)
+        #expect(await parts.copy() == nil && parts.model?.waiting == 0)
+        gate.open()
+        #expect(await first != nil)
     }
 
     // MARK: the line
@@ -237,6 +354,37 @@ struct DispatchUnderTest: Sendable {
         for result in await [first, second, third] { #expect((try? result.get()) != nil) }
         #expect(parts.backend.callCount(1) == 3 && parts.backend.mostAtOnce(1) == 1)
         #expect(parts.model?.waiting == 0 && parts.reading(1)?.outstanding == 0)
+    }
+
+    @Test("a version whose replicas are full keeps nobody from another one, be its line full or not")
+    func linesOfVersions() async throws {
+        let parts = DispatchUnderTest(ports: [])
+        parts.route(
+            to: [Installation.replica(1, version: "1.0.0"), Installation.replica(2, version: "2.0.0")],
+            delivery: Self.narrow)
+        let gate = Gate()
+        parts.backend.behave(1, .waits(gate))
+        async let first = parts.predict(version: "1.0.0")
+        await gate.arrivals(1)
+        async let second = parts.predict(version: "1.0.0")
+        try await parts.waiting(1)
+        #expect(await parts.refusal(version: "2.0.0") == nil)
+        async let third = parts.predict(version: "1.0.0")
+        try await parts.waiting(2)
+        #expect(await parts.refusal(version: "1.0.0")?.code == .overloaded)
+        let other = Gate()
+        parts.backend.behave(2, .waits(other))
+        async let fourth = parts.predict(version: "2.0.0")
+        await other.arrivals(1)
+        async let fifth = parts.predict(version: "2.0.0")
+        try await parts.waiting(3)
+        // The place that comes free is of no use to those who came first.
+        other.open()
+        for result in await [fourth, fifth] { #expect((try? result.get()) != nil) }
+        #expect(parts.model?.waiting == 2)
+        gate.open()
+        for result in await [first, second, third] { #expect((try? result.get()) != nil) }
+        #expect(parts.model?.waiting == 0 && parts.backend.mostAtOnce(1) == 1)
     }
 
     @Test("who has waited long enough is told so")
@@ -290,6 +438,30 @@ struct DispatchUnderTest: Sendable {
         _ = await first
     }
 
+    @Test("a request that comes to wait after the model's settings changed is told in time")
+    func waitingAfterChange() async throws {
+        let parts = DispatchUnderTest(ports: [1], delivery: Self.narrow)
+        let old = try #require(parts.route)
+        let model = try #require(parts.model)
+        let gate = Gate()
+        parts.backend.behave(1, .waits(gate))
+        async let first = parts.predict()
+        await gate.arrivals(1)
+        parts.route(to: [1])
+        parts.advance(milliseconds: 1_000)
+        async let second = parts.predict(on: old)
+        let limit = ContinuousClock.now + .seconds(20)
+        while model.waiting == 0 {
+            try #require(ContinuousClock.now < limit)
+            try await Task.sleep(for: .milliseconds(1))
+        }
+        parts.advance(milliseconds: 200)
+        try #require(model.waiting == 0)
+        if case .failure(let refusal) = await second { #expect(refusal.code == .overloaded) } else { Issue.record() }
+        gate.open()
+        _ = await first
+    }
+
     @Test("no replica has more calls than it may, however many come at once, and none is lost")
     func concurrency() async throws {
         let parts = DispatchUnderTest(
@@ -309,11 +481,58 @@ struct DispatchUnderTest: Sendable {
 
     @Test("a second replica is asked after the delay, the first answer is taken, and the other call is given up")
     func hedged() async throws {
-        let parts = DispatchUnderTest(ports: [1, 2], delivery: DeliverySettings(numbers: [.hedgeAfterMilliseconds: 1]))
+        let parts = DispatchUnderTest(
+            ports: [1, 2], delivery: DeliverySettings(numbers: [.hedgeAfterMilliseconds: 20]))
         parts.backend.behave(1, .hangs)
-        for _ in 0..<20 { #expect(await parts.refusal() == nil) }
-        #expect(parts.backend.callCount(2) == 20 && parts.backend.callCount(1) > 0)
-        #expect(parts.deliveries.readings.allSatisfy { $0.outstanding == 0 && $0.condition == .healthy })
+        for _ in 0..<60 { #expect(await parts.refusal() == nil) }
+        #expect(parts.backend.callCount(2) == 60)
+        #expect(parts.deliveries.readings.allSatisfy { $0.outstanding == 0 })
+        // Two overtakings may be chance; five more are five failures in a row.
+        #expect(parts.reading(1)?.condition == .ejected && parts.backend.callCount(1) >= 7)
+        parts.advance(milliseconds: 5_000)
+        let calls = parts.backend.callCount(1)
+        while parts.backend.callCount(1) == calls { #expect(await parts.refusal() == nil) }
+        #expect(parts.reading(1)?.condition == .ejected, "a trial that is overtaken has failed")
+        #expect(parts.reading(2)?.condition == .healthy)
+        parts.backend.behave(1, nil)
+        parts.advance(milliseconds: 10_000)
+        #expect(await parts.refusal() == nil)
+        #expect(parts.reading(1)?.condition == .healthy && parts.reading(1)?.consecutiveFailures == 0)
+    }
+
+    @Test("a replica that answers now and then is not left out for being overtaken")
+    func overtakenNowAndThen() async throws {
+        let parts = DispatchUnderTest(ports: [1, 2])
+        let replica = try #require(parts.route?.candidates.first)
+        let model = try #require(parts.model)
+        for end in [ModelDelivery.CallEnd.overtaken, .overtaken, .good, .overtaken, .neutral, .overtaken, .good] {
+            let turn = try #require(model.choose(among: [replica], excluding: [], mayForce: true))
+            model.end(turn, end)
+            #expect(parts.reading(replica.address.port)?.consecutiveFailures == 0)
+        }
+        for failures in [0, 0, 1, 2] {
+            let turn = try #require(model.choose(among: [replica], excluding: [], mayForce: true))
+            model.end(turn, .overtaken)
+            #expect(parts.reading(replica.address.port)?.consecutiveFailures == Int64(failures))
+        }
+    }
+
+    @Test("a call that was given up is no success")
+    func neutral() async throws {
+        let parts = DispatchUnderTest(
+            ports: [1, 2], delivery: DeliverySettings(numbers: [.breakerFailures: 0, .retryPercent: 0]))
+        let replica = try #require(parts.route?.candidates.first)
+        let model = try #require(parts.model)
+        for _ in 0..<100 {
+            let turn = try #require(model.choose(among: [replica], excluding: [], mayForce: true))
+            model.end(turn, .neutral)
+        }
+        parts.advance(milliseconds: 50)
+        for _ in 0..<20 {
+            let turn = try #require(model.choose(among: [replica], excluding: [], mayForce: true))
+            model.end(turn, .replicasFault)
+        }
+        #expect(parts.reading(replica.address.port)?.condition == .ejected, "all calls that say anything have failed")
     }
 
     @Test("a call that fails before the delay is tried elsewhere as ever")
@@ -362,6 +581,23 @@ struct DispatchUnderTest: Sendable {
         // Weights 10, 10 and 1.
         #expect((150...250).contains(parts.backend.callCount(1)))
         #expect((5...45).contains(parts.backend.callCount(3)))
+    }
+
+    @Test("a worker under two versions has a weight in each")
+    func weightsOfVersions() async throws {
+        let parts = DispatchUnderTest(ports: [])
+        func replica(_ port: Int, _ version: String, _ weight: Int) -> Replica {
+            Replica(
+                address: WorkerAddress(host: "127.0.0.1", port: port), workerProtocol: .predict, weight: weight,
+                version: version)
+        }
+        parts.route(
+            to: [replica(1, "1.0.0", 100), replica(2, "1.0.0", 1), replica(1, "2.0.0", 1), replica(2, "2.0.0", 100)],
+            delivery: DeliverySettings(balancing: .weighted))
+        for _ in 0..<100 { _ = await parts.predict(version: "1.0.0") }
+        #expect(parts.backend.callCount(1) >= 85)
+        for _ in 0..<100 { _ = await parts.predict(version: "2.0.0") }
+        #expect(parts.backend.callCount(2) >= 85)
     }
 
     // MARK: probes

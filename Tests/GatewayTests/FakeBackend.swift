@@ -12,6 +12,8 @@ final class FakeBackend: InferenceBackend {
         case fails(BackendFailure)
         /// Answers when the gate opens.
         case waits(Gate)
+        /// Fails when the gate opens.
+        case stalls(Gate, BackendFailure)
         /// Never answers; ends when the call is given up.
         case hangs
     }
@@ -57,6 +59,9 @@ final class FakeBackend: InferenceBackend {
         case .answers(let status): return WorkerAnswer(status: status, body: ByteBuffer(string: Self.answer))
         case .fails(let failure): throw failure
         case .waits(let gate): await gate.pass()
+        case .stalls(let gate, let failure):
+            await gate.pass()
+            throw failure
         case .hangs:
             try? await Task.sleep(for: .seconds(600))
             throw .cancelled

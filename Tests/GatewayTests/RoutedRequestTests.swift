@@ -1,6 +1,8 @@
 import Domain
+import Glibc
 import NIOCore
 import NIOPosix
+import Synchronization
 import TestSupport
 import Testing
 
@@ -202,5 +204,58 @@ import Testing
         }
         #expect(parts.backend.calls.allSatisfy { $0.address.port == 2 })
         #expect(parts.settler.settlements.allSatisfy { $0.isBilled })
+    }
+}
+
+@Suite("Reading routes") struct RouteRefreshTests {
+    /// A clock whose first reading, once it is armed, lets another reader of the routes go ahead.
+    private final class MeddlingTime: TimeSource {
+        let inner = ManualTime(Installation.noon)
+        private let meddle = Mutex<(@Sendable () -> Void)?>(nil)
+
+        func arm(_ meddle: @escaping @Sendable () -> Void) { self.meddle.withLock { $0 = meddle } }
+
+        var now: Timestamp { inner.now }
+        var monotonicNanoseconds: UInt64 {
+            let due = meddle.withLock { meddle in
+                defer { meddle = nil }
+                return meddle
+            }
+            due?()
+            return inner.monotonicNanoseconds
+        }
+    }
+
+    private final class Meddling: Sendable {
+        let isDone = Mutex(false)
+        let task = Mutex<Task<Void, Never>?>(nil)
+    }
+
+    @Test("of two readers at once, the one that read later has the last word")
+    func newest() async throws {
+        let time = MeddlingTime()
+        let source = FakeRouteSource([Installation.route(replicas: [Installation.replica(1)])])
+        let deliveries = DeliveryDirectory(defaults: DeliveryPolicy(), time: time, logger: Installation.logger)
+        let routes = RouteDirectory(source: source, deliveries: deliveries, logger: Installation.logger)
+        let other = Meddling()
+        // The clock is read while the first reader binds its table.
+        time.arm {
+            source.set(
+                RouteSnapshot(
+                    table: RouteTable([Installation.route(replicas: [Installation.replica(2)])], source: .registry),
+                    redis: .notConfigured, isRegistryFresh: true))
+            let task = Task.detached {
+                await routes.refresh()
+                other.isDone.withLock { $0 = true }
+            }
+            other.task.withLock { $0 = task }
+            // The later one comes to its end here, or has to wait for this one.
+            let limit = ContinuousClock.now + .milliseconds(300)
+            while !other.isDone.withLock({ $0 }), ContinuousClock.now < limit { sched_yield() }
+        }
+        await routes.refresh()
+        await other.task.withLock { $0 }?.value
+        #expect(routes.current.table["iris"]?.replicas.map(\.address.port) == [2])
+        #expect(deliveries.readings.map(\.replica.address.port) == [2])
     }
 }

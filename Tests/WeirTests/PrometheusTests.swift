@@ -72,6 +72,21 @@ struct PrometheusTests {
         #expect(registry.render().contains("hits_total{code=\"200\",path=\"/1\"} 2\n"))
     }
 
+    @Test("a gauge that is destroyed gives its place to another, a counter does not")
+    func destroyed() {
+        let registry = PrometheusRegistry(seriesLimit: 2)
+        for number in 0..<10 {
+            let gauge = registry.makeRecorder(label: "depth", dimensions: [("of", "\(number)")], aggregate: false)
+            gauge.record(Int64(number))
+            if number < 9 { registry.destroyRecorder(gauge) }
+            let counter = registry.makeCounter(label: "hits", dimensions: [("of", "0")])
+            counter.increment(by: 1)
+            registry.destroyCounter(counter)
+        }
+        let lines = registry.render().split(separator: "\n").filter { !$0.hasPrefix("#") }.map(String.init)
+        #expect(lines == ["depth{of=\"9\"} 9", "hits_total{of=\"0\"} 10"])
+    }
+
     @Test("the order of labels does not make another series")
     func labelOrder() {
         let registry = PrometheusRegistry()

@@ -6,9 +6,9 @@ final class RoutedModel: Sendable {
     private let byVersion: [String: ResolvedRoute]
     private let retired: Set<String>
     private let isRegistered: Bool
-    /// For requests that name no version, where the version does not depend on them.
-    private let usual: ResolvedRoute
-    private let latest: ResolvedRoute
+    /// For requests that name no version, where the version does not depend on them; `nil` where all versions are retired.
+    private let usual: ResolvedRoute?
+    private let latest: ResolvedRoute?
     private let split: TrafficSplit?
     private let splitRoutes: [ResolvedRoute]
     /// For a version that nobody registered.
@@ -48,12 +48,13 @@ final class RoutedModel: Sendable {
         let latestName =
             VersionRank.latest(of: served) ?? VersionRank.latest(of: unregistered)
             ?? VersionRank.latest(of: active.map(\.name))
-        let latest: ResolvedRoute
+        let latest: ResolvedRoute?
         if let latestName, let found = byVersion[latestName] {
             // The one version that there is need not be named: a worker that was never told of versions serves it.
             latest = isOne ? resolved(found.profile, names: false) : found
         } else {
-            latest = resolved(route.profile, names: false)
+            // What is retired is not called, whether it is named or not.
+            latest = retired.isEmpty ? resolved(route.profile, names: false) : nil
         }
         self.latest = latest
         let pinned = route.rules.defaultVersion.flatMap { byVersion[$0] }
@@ -92,5 +93,5 @@ final class RoutedModel: Sendable {
             profile: profile.version(version), candidates: unversioned, namesVersion: true, stickyField: stickyField)
     }
 
-    private var stickyField: String? { usual.stickyField }
+    private var stickyField: String? { usual?.stickyField }
 }

@@ -6,11 +6,14 @@ internal import Synchronization
 public final class DeliveryDirectory: Sendable {
     private struct State {
         var models: [String: ModelDelivery] = [:]
-        /// Out of the table, with requests that still wait.
-        var leaving: [ModelDelivery] = []
+        /// Out of the table. A request that was routed before may still come to wait.
+        var leaving: [(model: ModelDelivery, untilMilliseconds: Int64)] = []
         var keptMilliseconds: Int64 = 0
         var recordedMilliseconds: Int64 = 0
     }
+
+    /// Longer than a request waits for quota or the cache after it was routed.
+    private static let leastLeaveMilliseconds: Int64 = 60_000
 
     private let defaults: DeliveryPolicy
     private let time: any TimeSource
@@ -47,7 +50,7 @@ public final class DeliveryDirectory: Sendable {
             // What has left the table lets go of its replicas, which hold on to it.
             for (name, model) in state.models where kept[name] !== model {
                 model.set([])
-                if model.waiting > 0 { state.leaving.append(model) }
+                state.leaving.append((model, now + max(model.policy.totalMilliseconds, Self.leastLeaveMilliseconds)))
             }
             state.models = kept
             return bound
@@ -68,12 +71,12 @@ public final class DeliveryDirectory: Sendable {
         return replicas.map { replica in
             // Also of a worker that stands in the table with several versions: it is one process.
             if let state = known[replica.address] {
-                state.setWeight(replica.weight)
                 return ModelDelivery.Entry(replica: replica.bound(to: state), state: state)
             }
             let firstProbe = now + Int64.random(in: 0...min(model.policy.probe.intervalMilliseconds, 500))
             let state = ReplicaState(
-                of: replica, model: model, startsSlowly: !isNew && !before.isEmpty, at: now, firstProbeAt: firstProbe)
+                at: replica.address, model: model, startsSlowly: !isNew && !before.isEmpty, at: now,
+                firstProbeAt: firstProbe)
             known[replica.address] = state
             return ModelDelivery.Entry(replica: replica.bound(to: state), state: state)
         }
@@ -89,10 +92,10 @@ public final class DeliveryDirectory: Sendable {
             state.keptMilliseconds = now
             let isRecordDue = now - state.recordedMilliseconds >= 1_000
             if isRecordDue { state.recordedMilliseconds = now }
-            state.leaving.removeAll { $0.waiting == 0 }
+            state.leaving.removeAll { $0.untilMilliseconds <= now && $0.model.waiting == 0 }
             return (elapsed, isRecordDue, state.leaving)
         }
-        for model in leaving { model.keep(at: now, elapsedMilliseconds: 0) }
+        for (model, _) in leaving { model.keep(at: now, elapsedMilliseconds: 0) }
         for model in models {
             model.keep(at: now, elapsedMilliseconds: elapsed)
             if isRecordDue { model.record() }

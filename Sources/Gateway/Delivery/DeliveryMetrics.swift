@@ -32,10 +32,11 @@ struct DeliveryMetrics: Sendable {
         Gauge(label: "weir_replica_latency_microseconds", dimensions: labels).record(state.latencyMicroseconds)
     }
 
-    /// A replica that has left the table is neither healthy nor busy.
+    /// A replica that has left the table has no numbers, and its place is another's: a metric has room for so many sets of labels.
     func forget(_ state: ReplicaState) {
         let labels = [("model", model), ("replica", "\(state.address)")]
-        Gauge(label: "weir_replica_outstanding", dimensions: labels).record(0)
-        Gauge(label: "weir_replica_healthy", dimensions: labels).record(0)
+        for label in ["weir_replica_outstanding", "weir_replica_healthy", "weir_replica_latency_microseconds"] {
+            Gauge(label: label, dimensions: labels).destroy()
+        }
     }
 }

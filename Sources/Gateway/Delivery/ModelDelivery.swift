@@ -16,11 +16,24 @@ final class ModelDelivery: Sendable {
     /// One request that waits. Its fields change under the line's lock.
     private final class Waiter: @unchecked Sendable {
         let candidates: [Replica]
+        let set: CandidateSet
         var deadlineMilliseconds: Int64 = 0
         var continuation: CheckedContinuation<Result<ReplicaTurn, Obstacle>, Never>?
         var isCancelled = false
 
-        init(_ candidates: [Replica]) { self.candidates = candidates }
+        init(_ candidates: [Replica]) {
+            self.candidates = candidates
+            set = CandidateSet(candidates)
+        }
+    }
+
+    /// The replicas that may serve a request, whatever their order. Who has the same ones waits in the same line.
+    private struct CandidateSet: Hashable {
+        private let states: [ObjectIdentifier]
+
+        init(_ candidates: [Replica]) {
+            states = candidates.compactMap { $0.runtime.map { ObjectIdentifier($0) } }.sorted()
+        }
     }
 
     /// A replica of the present table and what is known of it.
@@ -35,7 +48,7 @@ final class ModelDelivery: Sendable {
     private let time: any TimeSource
     private let logger: Logger
     private let roster = Mutex<[Entry]>([])
-    private let line: Mutex<WaitingLine<Waiter>>
+    private let line: Mutex<WaitingLine<CandidateSet, Waiter>>
     /// Read before every call, so that nobody overtakes those who wait.
     private let waitingCount = Atomic(0)
     private let budget: Mutex<RetryBudget>
@@ -73,12 +86,11 @@ final class ModelDelivery: Sendable {
 
     /// The replicas of a new table.
     func set(_ entries: [Entry]) {
-        let before = roster.withLock { roster in
-            let before = roster
+        // Under the lock, so that nobody records a replica after it was forgotten.
+        roster.withLock { roster in
+            for old in roster where !entries.contains(where: { $0.state === old.state }) { metrics.forget(old.state) }
             roster = entries
-            return before
         }
-        for old in before where !entries.contains(where: { $0.state === old.state }) { metrics.forget(old.state) }
     }
 
     // MARK: choosing
@@ -87,12 +99,24 @@ final class ModelDelivery: Sendable {
     ///
     /// - Throws: ``Obstacle``; then nothing is held.
     func turn(among candidates: [Replica]) async throws(Obstacle) -> ReplicaTurn {
-        if waitingCount.load(ordering: .sequentiallyConsistent) == 0,
+        if waitingCount.load(ordering: .sequentiallyConsistent) == 0 {
+            if let turn = choose(among: candidates, excluding: [], mayForce: true) { return turn }
+            return try await wait(Waiter(candidates)).get()
+        }
+        let waiter = Waiter(candidates)
+        // Those who wait for other replicas, as of another version, are not overtaken.
+        if line.withLock({ $0.isEmpty(for: waiter.set) }),
             let turn = choose(among: candidates, excluding: [], mayForce: true)
         {
             return turn
         }
-        return try await wait(Waiter(candidates)).get()
+        return try await wait(waiter).get()
+    }
+
+    /// A place at a candidate that is well, at once and where nobody waits; or `nil`.
+    func turnForCopy(among candidates: [Replica]) -> ReplicaTurn? {
+        guard waitingCount.load(ordering: .sequentiallyConsistent) == 0 else { return nil }
+        return choose(among: candidates, excluding: [], mayForce: false, mayTry: false)
     }
 
     /// A place at once, or `nil`.
@@ -100,19 +124,22 @@ final class ModelDelivery: Sendable {
     /// - Parameters:
     ///   - tried: replicas that have failed the request already.
     ///   - mayForce: where no candidate is well, the least bad one is taken: refusing outright would fail for certain.
-    func choose(among candidates: [Replica], excluding tried: [ReplicaState], mayForce: Bool) -> ReplicaTurn? {
+    ///   - mayTry: whether it may be the call that shows if a replica is well again.
+    func choose(
+        among candidates: [Replica], excluding tried: [ReplicaState], mayForce: Bool, mayTry: Bool = true
+    ) -> ReplicaTurn? {
         if candidates.count == 1, let only = candidates.first {
             guard let state = only.runtime as? ReplicaState, !tried.contains(where: { $0 === state }) else {
                 return nil
             }
-            if state.condition == .trial, state.takeTrial() {
+            if mayTry, state.condition == .trial, state.takeTrial() {
                 return ReplicaTurn(replica: only, state: state, isTrial: true)
             }
             guard mayForce || state.condition.isAvailable, state.take() else { return nil }
             return ReplicaTurn(replica: only, state: state, isTrial: false)
         }
         return ReplicaChoice(candidates, excluding: tried, balancing: policy.balancing, draw: draw())
-            .taken(mayForce: mayForce)
+            .taken(mayForce: mayForce, mayTry: mayTry)
     }
 
     /// SplitMix64 over a shared counter: cheap, and the same for all loops.
@@ -128,6 +155,8 @@ final class ModelDelivery: Sendable {
     enum CallEnd {
         case good
         case replicasFault
+        /// Given up because a second replica had answered.
+        case overtaken
         /// Says nothing about the replica.
         case neutral
     }
@@ -138,15 +167,30 @@ final class ModelDelivery: Sendable {
             case .good: turn.state.end(.good, isTrial: turn.isTrial, at: nowMilliseconds)
             case .neutral: turn.state.end(.neutral, isTrial: turn.isTrial, at: nowMilliseconds)
             // Under one lock with the count of those that are left out, or two failures at once could each take the last place.
-            case .replicasFault:
+            case .replicasFault, .overtaken:
                 roster.withLock { entries in
-                    let unavailable = entries.count { !$0.state.condition.isAvailable }
-                    let mayEject = EjectionRule.mayEject(unavailable: unavailable, of: entries.count)
-                    return turn.state.end(.failed(mayEject: mayEject), isTrial: turn.isTrial, at: nowMilliseconds)
+                    let mayEject = Self.mayEject(turn.replica, of: entries)
+                    return turn.state.end(
+                        end == .overtaken ? .overtaken(mayEject: mayEject) : .failed(mayEject: mayEject),
+                        isTrial: turn.isTrial, at: nowMilliseconds)
                 }
             }
         if let transition { note(transition, of: turn.state) }
         serveNext()
+    }
+
+    /// Whether enough are left of those that could take over: processes, not rows of the table, and only of the replica's own version. One
+    /// that names no version serves all.
+    private static func mayEject(_ replica: Replica, of entries: [Entry]) -> Bool {
+        var states: [ReplicaState] = []
+        for entry in entries {
+            let version = entry.replica.version
+            guard version == replica.version || version.isEmpty || replica.version.isEmpty,
+                !states.contains(where: { $0 === entry.state })
+            else { continue }
+            states.append(entry.state)
+        }
+        return EjectionRule.mayEject(unavailable: states.count { !$0.condition.isAvailable }, of: states.count)
     }
 
     func giveBack(_ turn: ReplicaTurn) {
@@ -176,7 +220,7 @@ final class ModelDelivery: Sendable {
             if waiter.isCancelled { return .cancelled }
             waiter.deadlineMilliseconds = nowMilliseconds + policy.queueWaitMilliseconds
             waiter.continuation = continuation
-            guard line.enter(waiter) else { return .lineIsFull }
+            guard line.enter(waiter, for: waiter.set) else { return .lineIsFull }
             waitingCount.wrappingAdd(1, ordering: .sequentiallyConsistent)
             return nil
         }
@@ -191,7 +235,7 @@ final class ModelDelivery: Sendable {
     private func cancel(_ waiter: Waiter) {
         let continuation = line.withLock { line in
             waiter.isCancelled = true
-            if line.leave(waiter) {
+            if line.leave(waiter, for: waiter.set) {
                 waitingCount.wrappingSubtract(1, ordering: .sequentiallyConsistent)
             } else {
                 return nil as CheckedContinuation<Result<ReplicaTurn, Obstacle>, Never>?
@@ -201,7 +245,7 @@ final class ModelDelivery: Sendable {
         continuation?.resume(returning: .failure(.cancelled))
     }
 
-    /// Gives a free place to whoever has waited longest.
+    /// Gives a free place to whoever has waited longest for it.
     /// - Returns: whether there was one of each.
     @discardableResult
     private func serveNext() -> Bool {
@@ -257,6 +301,6 @@ final class ModelDelivery: Sendable {
     /// For the page of metrics, now and then.
     func record() {
         metrics.waiting.record(waiting)
-        for entry in entries { metrics.record(entry.state) }
+        roster.withLock { for entry in $0 { metrics.record(entry.state) } }
     }
 }

@@ -16,14 +16,14 @@ struct ReplicaChoice {
     }
 
     /// Takes a place: a trial that is due, else the one that balancing prefers, else any that is well and has room, else the least bad.
-    func taken(mayForce: Bool) -> ReplicaTurn? {
+    func taken(mayForce: Bool, mayTry: Bool) -> ReplicaTurn? {
         var total: Int64 = 0
         for replica in candidates {
             guard let state = usable(replica) else { continue }
-            if state.condition == .trial, state.takeTrial() {
+            if mayTry, state.condition == .trial, state.takeTrial() {
                 return ReplicaTurn(replica: replica, state: state, isTrial: true)
             }
-            if state.condition.isAvailable { total += state.weight }
+            if state.condition.isAvailable { total += state.weight(of: replica) }
         }
         guard total > 0 else { return mayForce ? leastBad() : nil }
         if let turn = preferred(total), turn.state.take() { return turn }
@@ -42,11 +42,12 @@ struct ReplicaChoice {
 
     private func preferred(_ total: Int64) -> ReplicaTurn? {
         guard let first = drawn(draw >> 32, of: total, except: nil) else { return nil }
-        let rest = total - first.state.weight
+        let rest = total - first.state.weight(of: first.replica)
         guard balancing.compares, rest > 0,
             let second = drawn(draw & 0xFFFF_FFFF, of: rest, except: first.state)
         else { return first }
-        return balancing.prefers(second.state.load, to: first.state.load) ? second : first
+        return balancing.prefers(second.state.load(of: second.replica), to: first.state.load(of: first.replica))
+            ? second : first
     }
 
     /// The replica in whose stretch of the total weight the number falls.
@@ -57,7 +58,7 @@ struct ReplicaChoice {
         for replica in candidates {
             guard let state = usable(replica), state.condition.isAvailable, state !== except else { continue }
             last = ReplicaTurn(replica: replica, state: state, isTrial: false)
-            left -= state.weight
+            left -= state.weight(of: replica)
             if left < 0 { return last }
         }
         // Weights may have changed since they were added up.

@@ -9,7 +9,7 @@ final class ReplicaState: ReplicaRuntime {
     /// How it may be used, in the order of preference where all are bad.
     enum Condition: UInt8, AtomicRepresentable {
         case clear
-        /// Well, but its last call failed.
+        /// Well, but its last call failed or was overtaken.
         case suspect
         /// May be tried with one call.
         case trial
@@ -27,6 +27,9 @@ final class ReplicaState: ReplicaRuntime {
         case good
         /// - Parameter mayEject: whether others are left to bear the load.
         case failed(mayEject: Bool)
+        /// A second replica had answered before this one said anything. Some in a row, and a trial at once, are failures: a replica that
+        /// hangs would otherwise never be found where nobody waits for it.
+        case overtaken(mayEject: Bool)
         /// Says nothing: the caller gave up, or nothing was asked of the replica.
         case neutral
     }
@@ -42,13 +45,18 @@ final class ReplicaState: ReplicaRuntime {
         var isTrialTaken = false
         /// Calls that had ended when the upkeep last looked.
         var seenEnded: UInt64 = 0
-        var failuresSinceUpkeep: Int64 = 0
+        /// Those of them that were no successes.
+        var othersSinceUpkeep: Int64 = 0
+        /// In a row.
+        var overtakings = 0
         var admittedMilliseconds: Int64
         var measuredMilliseconds: Int64
         var nextProbeMilliseconds: Int64
         var isProbing = false
     }
 
+    /// So many calls in a row that a hedge overtook count as a failure, and each one after them.
+    static let overtakingsToFail = 3
     private static let outstandingBits: UInt64 = 24
     private static let outstandingMask: UInt64 = 1 << outstandingBits - 1
 
@@ -59,16 +67,14 @@ final class ReplicaState: ReplicaRuntime {
     private let published = Atomic<Condition>(.clear)
     private let latency = Atomic<Int64>(0)
     private let share = Atomic<Int64>(SlowStart.whole)
-    private let baseWeight: Atomic<Int64>
     private let health: Mutex<Health>
 
     /// - Parameters:
     ///   - startsSlowly: false where there was nobody before it who could have borne the load.
     ///   - now: milliseconds of the monotonic clock.
-    init(of replica: Replica, model: ModelDelivery, startsSlowly: Bool, at now: Int64, firstProbeAt: Int64) {
+    init(at address: WorkerAddress, model: ModelDelivery, startsSlowly: Bool, at now: Int64, firstProbeAt: Int64) {
         self.model = model
-        address = replica.address
-        baseWeight = Atomic(Int64(max(1, replica.weight)))
+        self.address = address
         let slowStart = model.policy.slowStartMilliseconds
         health = Mutex(
             Health(
@@ -83,11 +89,12 @@ final class ReplicaState: ReplicaRuntime {
     var condition: Condition { published.load(ordering: .relaxed) }
     var outstanding: Int64 { Int64(calls.load(ordering: .relaxed) & Self.outstandingMask) }
     var latencyMicroseconds: Int64 { latency.load(ordering: .relaxed) }
-    /// In thousandths.
-    var weight: Int64 { baseWeight.load(ordering: .relaxed) * share.load(ordering: .relaxed) }
+    /// In thousandths. The weight is the row's of the table: a process that serves several versions may have one for each.
+    func weight(of replica: Replica) -> Int64 { Int64(max(1, replica.weight)) * share.load(ordering: .relaxed) }
 
-    var load: ReplicaLoad {
-        ReplicaLoad(weight: weight, outstanding: outstanding, latencyMicroseconds: latencyMicroseconds)
+    func load(of replica: Replica) -> ReplicaLoad {
+        ReplicaLoad(
+            weight: weight(of: replica), outstanding: outstanding, latencyMicroseconds: latencyMicroseconds)
     }
 
     // MARK: calls
@@ -133,8 +140,18 @@ final class ReplicaState: ReplicaRuntime {
             return handle(.success, isTrial: isTrial, at: now())
         case .failed(let mayEject):
             return handle(.failure(mayOpen: mayEject), isTrial: isTrial, at: now())
+        case .overtaken(let mayEject):
+            let isFailure = health.withLock { health in
+                health.overtakings += 1
+                return isTrial || health.overtakings >= Self.overtakingsToFail
+            }
+            guard isFailure else {
+                endWithoutVerdict(isTrial: false)
+                return nil
+            }
+            return handle(.failure(mayOpen: mayEject), isTrial: isTrial, at: now())
         case .neutral:
-            if isTrial { endTrial() }
+            endWithoutVerdict(isTrial: isTrial)
             return nil
         }
     }
@@ -142,6 +159,14 @@ final class ReplicaState: ReplicaRuntime {
     func measured(microseconds: Int64) {
         // Two loops at once may lose one of two samples, which a mean can bear.
         latency.store(LatencyAverage.adding(microseconds, to: latency.load(ordering: .relaxed)), ordering: .relaxed)
+    }
+
+    private func endWithoutVerdict(isTrial: Bool) {
+        health.withLock { health in
+            health.othersSinceUpkeep += 1
+            if isTrial { health.isTrialTaken = false }
+            publish(health)
+        }
     }
 
     private func endTrial() {
@@ -153,7 +178,7 @@ final class ReplicaState: ReplicaRuntime {
 
     private func handle(_ event: CircuitBreaker.Event, isTrial: Bool, at now: Int64) -> Transition? {
         health.withLock { health in
-            if case .failure = event { health.failuresSinceUpkeep += 1 }
+            if case .failure = event { health.othersSinceUpkeep += 1 } else { health.overtakings = 0 }
             if isTrial { health.isTrialTaken = false }
             defer { publish(health) }
             // Calls from before the ejection must not decide about the trial.
@@ -185,8 +210,8 @@ final class ReplicaState: ReplicaRuntime {
             let wrapping = UInt64(1) << (64 - Self.outstandingBits)
             let new = Int64((ended &+ wrapping &- health.seenEnded) % wrapping)
             health.seenEnded = ended
-            let successes = max(0, new - health.failuresSinceUpkeep)
-            health.failuresSinceUpkeep = 0
+            let successes = max(0, new - health.othersSinceUpkeep)
+            health.othersSinceUpkeep = 0
             let action = health.breaker.handle(.tick(successes: successes), at: now)
             let transition = Self.transition(action, &health, at: now)
             share.store(
@@ -203,8 +228,6 @@ final class ReplicaState: ReplicaRuntime {
             return (new, transition)
         }
     }
-
-    func setWeight(_ weight: Int) { baseWeight.store(Int64(max(1, weight)), ordering: .relaxed) }
 
     // MARK: probes
 
@@ -247,7 +270,8 @@ final class ReplicaState: ReplicaRuntime {
                 .down
             } else {
                 switch health.breaker.phase {
-                case .closed: health.breaker.consecutiveFailures > 0 ? .suspect : .clear
+                // Only one that is not clear learns of the success that ends a row.
+                case .closed: health.breaker.consecutiveFailures > 0 || health.overtakings > 0 ? .suspect : .clear
                 case .open: .ejected
                 case .halfOpen: health.isTrialTaken ? .trialUnderWay : .trial
                 }

@@ -1,17 +1,27 @@
 internal import Domain
+internal import Synchronization
+
+/// Tells a first call why it is given up.
+final class HedgeRace: Sendable {
+    private let overtaken = Atomic(false)
+
+    var isOvertaken: Bool { overtaken.load(ordering: .acquiring) }
+    func overtake() { overtaken.store(true, ordering: .releasing) }
+}
 
 extension Dispatch {
     private enum Arrival: Sendable {
         case delayOver
-        case ended(AttemptResult)
+        case ended(AttemptResult, isSecond: Bool)
     }
 
     /// Calls the replica whose turn it is and, if it has not answered after the model's delay, a second one beside it. The first answer that
     /// can be given is taken and the other call is given up: there is one answer, and one charge.
     func hedge(_ job: Job, _ turn: ReplicaTurn) async -> Attempts {
         let delay = UInt64(max(0, job.model.policy.hedgeAfterMilliseconds ?? 0)) * 1_000_000
+        let race = HedgeRace()
         return await withTaskGroup(of: Arrival.self) { group in
-            group.addTask { .ended(await attempt(job, turn)) }
+            group.addTask { .ended(await attempt(job, turn, race: race), isSecond: false) }
             group.addTask {
                 try? await Task.sleep(nanoseconds: delay)
                 return .delayOver
@@ -25,8 +35,8 @@ extension Dispatch {
                     guard underWay > 0, !Task.isCancelled, let second = secondTurn(job, beside: turn) else { continue }
                     attempts.tried.append(second.state)
                     underWay += 1
-                    group.addTask { .ended(await attempt(job, second, isFirst: false)) }
-                case .ended(let result):
+                    group.addTask { .ended(await attempt(job, second, isFirst: false), isSecond: true) }
+                case .ended(let result, let isSecond):
                     underWay -= 1
                     if underWay > 0, case .failed(let failed) = result, failed.failure.isReplicasFault {
                         // The other one may still answer.
@@ -34,6 +44,7 @@ extension Dispatch {
                         continue
                     }
                     attempts.last = result
+                    if isSecond, result.isTheWorkersWord { race.overtake() }
                     group.cancelAll()
                     return attempts
                 }
@@ -52,5 +63,15 @@ extension Dispatch {
         }
         job.model.hedged()
         return second
+    }
+}
+
+extension Dispatch.AttemptResult {
+    /// Whether a worker that is well has answered, be it against the request.
+    fileprivate var isTheWorkersWord: Bool {
+        switch self {
+        case .answered: true
+        case .failed(let failed): failed.failure == .callersFault
+        }
     }
 }

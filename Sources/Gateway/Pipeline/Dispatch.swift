@@ -7,8 +7,6 @@ internal import NIOCore
 struct Dispatch: Sendable {
     let backend: any InferenceBackend
     let time: any TimeSource
-    /// Where this is shorter than the model's total deadline.
-    var limitMilliseconds = Int64.max
 
     /// - Parameter startedAt: monotonic nanoseconds; where the model's total deadline begins.
     /// - Throws: what the caller is told; none of it is billed.
@@ -24,7 +22,7 @@ struct Dispatch: Sendable {
         }
         let job = Job(
             request: request, call: call, route: route, model: model, startedAt: startedAt,
-            eventLoop: eventLoop)
+            totalMilliseconds: model.policy.totalMilliseconds, eventLoop: eventLoop)
         let turn: ReplicaTurn
         do throws(ModelDelivery.Obstacle) {
             turn = try await model.turn(among: route.candidates)
@@ -41,6 +39,24 @@ struct Dispatch: Sendable {
         }
     }
 
+    /// Calls one of a mirror's replicas with the copy of a request, if one that is well has a place at once.
+    ///
+    /// A copy must not cost the requests beside it anything: it waits in no line, tries no replica that was left out, and is not repeated.
+    /// - Parameter limitMilliseconds: holds where it is shorter than the model's total deadline.
+    /// - Returns: `nil` where there was no place.
+    func copy(
+        _ request: PredictRequest, route: ResolvedRoute, call: InferenceCall, limitMilliseconds: Int64,
+        on eventLoop: any EventLoop
+    ) async -> AttemptResult? {
+        guard let model = (route.candidates.first?.runtime as? ReplicaState)?.model,
+            let turn = model.turnForCopy(among: route.candidates)
+        else { return nil }
+        let job = Job(
+            request: request, call: call, route: route, model: model, startedAt: time.monotonicNanoseconds,
+            totalMilliseconds: min(model.policy.totalMilliseconds, limitMilliseconds), eventLoop: eventLoop)
+        return await attempt(job, turn)
+    }
+
     /// A request on its way to some replica.
     struct Job: Sendable {
         let request: PredictRequest
@@ -48,6 +64,8 @@ struct Dispatch: Sendable {
         let route: ResolvedRoute
         let model: ModelDelivery
         let startedAt: UInt64
+        /// For all attempts together.
+        let totalMilliseconds: Int64
         let eventLoop: any EventLoop
     }
 
@@ -75,9 +93,12 @@ struct Dispatch: Sendable {
     // MARK: one attempt
 
     /// Calls the replica whose turn it is and ends the turn.
-    func attempt(_ job: Job, _ turn: ReplicaTurn, isFirst: Bool = true) async -> AttemptResult {
-        let policy = job.model.policy
-        var leftMilliseconds = min(policy.totalMilliseconds, limitMilliseconds)
+    ///
+    /// - Parameter race: where a second replica may be asked meanwhile.
+    func attempt(
+        _ job: Job, _ turn: ReplicaTurn, isFirst: Bool = true, race: HedgeRace? = nil
+    ) async -> AttemptResult {
+        var leftMilliseconds = job.totalMilliseconds
         var began = job.startedAt
         // The first turn begins with the stage, unless it had to be waited for.
         if !isFirst || turn.hasWaited {
@@ -106,14 +127,20 @@ struct Dispatch: Sendable {
             return result
         } catch {
             let failed = Self.failed(error)
-            job.model.end(turn, failed.failure.isReplicasFault ? .replicasFault : .neutral)
+            let isFault =
+                failed.failure.isReplicasFault
+                && !wasCutShort(failed.failure, job, began: began, leftMilliseconds: leftMilliseconds)
+            let isOvertaken = failed.failure == .cancelled && race?.isOvertaken ?? false
+            job.model.end(turn, isFault ? .replicasFault : isOvertaken ? .overtaken : .neutral)
             return .failed(failed)
         }
     }
 
-    /// The same with a shorter deadline, where it is shorter.
-    func within(_ milliseconds: Int64) -> Dispatch {
-        Dispatch(backend: backend, time: time, limitMilliseconds: milliseconds)
+    /// Whether a replica was silent only until a time shorter than the model allows was over: a copy's, or what earlier attempts left.
+    private func wasCutShort(_ failure: AttemptFailure, _ job: Job, began: UInt64, leftMilliseconds: Int64) -> Bool {
+        guard failure == .silent, leftMilliseconds < job.model.policy.totalMilliseconds else { return false }
+        // Else another deadline of the model's was over first, which speaks against the replica as ever.
+        return Int64((time.monotonicNanoseconds &- began) / 1_000_000) >= leftMilliseconds
     }
 
     private func workerCall(_ job: Job, _ replica: Replica, leftMilliseconds: Int64) -> WorkerCall {
@@ -182,7 +209,7 @@ struct Dispatch: Sendable {
             let refusal = DeliveryRefusals.refusal(of: failed, model: job.model.name, policy: policy)
             let elapsed = Int64((time.monotonicNanoseconds &- job.startedAt) / 1_000_000)
             guard rule.allowsAnother(after: attempts.earlier),
-                elapsed < min(policy.totalMilliseconds, limitMilliseconds),
+                elapsed < job.totalMilliseconds,
                 let turn = job.model.choose(among: job.route.candidates, excluding: attempts.tried, mayForce: false)
             else { throw refusal }
             guard job.model.withdrawRetry() else {

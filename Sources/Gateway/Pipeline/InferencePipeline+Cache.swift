@@ -25,7 +25,9 @@ extension InferencePipeline {
     private func serveByWorker(_ work: HeldRequest, on loop: LoopContext, _ status: CacheStatus? = nil)
         async throws(Refusal) -> Served
     {
-        let reading = try await askWorker(work, on: loop)
+        // A request may have waited for another's answer; that is no time of the worker's. Without a cache nothing lies between.
+        let startedAt = work.route.profile.cache.isOn ? time.monotonicNanoseconds : work.heldAtNanoseconds
+        let reading = try await askWorker(work, startedAt: startedAt, on: loop)
         return Served(
             reading: reading, usage: meter(reading, work), version: Self.version(of: reading, work), status: status)
     }

@@ -205,11 +205,16 @@ final class InferencePipeline: Sendable {
             stickiness: { rule, hash in request.tell(rule, of: principal, to: &hash) },
             draw: { UInt64.random(in: .min ... .max) })
         guard let route else {
-            guard let version = request.version, table.realModel(of: request.model) != nil else {
+            guard table.realModel(of: request.model) != nil else {
                 throw Refusal(
                     .modelNotFound,
                     "There is no model of the name \(request.model). GET / names the API; ask the operator for models."
                 )
+            }
+            guard let version = request.version else {
+                throw Refusal(
+                    .modelNotFound,
+                    "The model \(request.model) has no version in service any more. Ask the operator for another one.")
             }
             throw Refusal(
                 .modelNotFound,
@@ -297,10 +302,13 @@ final class InferencePipeline: Sendable {
         return prediction(work, served, sheet: sheet, timings: timings)
     }
 
-    func askWorker(_ work: HeldRequest, on loop: LoopContext) async throws(Refusal) -> WorkerReading {
+    /// - Parameter startedAt: monotonic nanoseconds; where the model's deadlines begin.
+    func askWorker(
+        _ work: HeldRequest, startedAt: UInt64, on loop: LoopContext
+    ) async throws(Refusal) -> WorkerReading {
         pass(.workerCalled)
         let reading = try await dispatch.call(
-            work.request, route: work.route, call: work.call, startedAt: work.heldAtNanoseconds, on: loop.eventLoop)
+            work.request, route: work.route, call: work.call, startedAt: startedAt, on: loop.eventLoop)
         pass(.workerAnswered)
         return reading
     }

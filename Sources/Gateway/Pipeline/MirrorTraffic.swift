@@ -6,7 +6,8 @@ internal import Synchronization
 /// Sends copies of answered requests to where a model's mirror says, and counts what became of them. Nobody waits for a copy; it is not
 /// stored, not metered and not billed.
 ///
-/// So many copies are under way at most. One that finds no place is dropped and counted: a slow mirror costs copies, never requests.
+/// So many copies are under way at most. One that finds no place, here or at a replica that is well, is dropped and counted: a slow mirror
+/// costs copies, never requests.
 public final class MirrorTraffic: Sendable {
     /// A request that was answered, and the answer to compare with.
     struct Copy: Sendable {
@@ -49,8 +50,7 @@ public final class MirrorTraffic: Sendable {
             requestID: loop.makeRequestID(at: now), receivedAt: now, receivedNanoseconds: call.receivedNanoseconds,
             credentials: .none, body: call.body, trace: call.trace)
         let copy = Copy(
-            request: request, target: target, call: own, prediction: answer, loop: loop,
-            dispatch: dispatch.within(totalMilliseconds))
+            request: request, target: target, call: own, prediction: answer, loop: loop, dispatch: dispatch)
         if case .enqueued = continuation.yield(copy) { return }
         underWay.wrappingSubtract(1, ordering: .relaxed)
         metrics.dropped.increment()
@@ -71,16 +71,20 @@ public final class MirrorTraffic: Sendable {
 
     private func send(_ copy: Copy) async {
         defer { underWay.wrappingSubtract(1, ordering: .relaxed) }
+        guard (try? copy.request.check(against: copy.target.profile)) != nil else {
+            metrics.sent.increment()
+            return metrics.failed.increment()
+        }
+        let result = await copy.dispatch.copy(
+            copy.request, route: copy.target, call: copy.call, limitMilliseconds: totalMilliseconds,
+            on: copy.loop.eventLoop)
+        guard let result else { return metrics.dropped.increment() }
         metrics.sent.increment()
-        do throws(Refusal) {
-            try copy.request.check(against: copy.target.profile)
-            let reading = try await copy.dispatch.call(
-                copy.request, route: copy.target, call: copy.call,
-                startedAt: copy.dispatch.time.monotonicNanoseconds, on: copy.loop.eventLoop)
-            // Byte for byte: two workers that write the same number otherwise differ.
+        switch result {
+        // Byte for byte: two workers that write the same number otherwise differ.
+        case .answered(let reading):
             (reading.prediction == copy.prediction ? metrics.agreed : metrics.differed).increment()
-        } catch {
-            metrics.failed.increment()
+        case .failed: metrics.failed.increment()
         }
     }
 }

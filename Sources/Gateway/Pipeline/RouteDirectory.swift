@@ -28,20 +28,21 @@ public final class RouteDirectory: Sendable {
             return readings.begun
         }
         let loaded = await source.load()
-        // A reading that began earlier and ended later must not bring back what has changed since.
-        let isNewest = readings.withLock { readings in
-            guard number > readings.taken else { return false }
+        // A reading that began earlier and ended later must not bring back what has changed since; and because binding moves what is known
+        // of the replicas, the lock is held until the table is the one that requests read.
+        let swap = readings.withLock { readings -> (previous: RouteSnapshot, fresh: RouteSnapshot)? in
+            guard number > readings.taken else { return nil }
             readings.taken = number
-            return true
+            let fresh = RouteSnapshot(
+                table: deliveries.bind(loaded.table), redis: loaded.redis, isRegistryFresh: loaded.isRegistryFresh)
+            let previous = snapshot.withLock { current in
+                let previous = current
+                current = fresh
+                return previous
+            }
+            return (previous, fresh)
         }
-        guard isNewest else { return }
-        let fresh = RouteSnapshot(
-            table: deliveries.bind(loaded.table), redis: loaded.redis, isRegistryFresh: loaded.isRegistryFresh)
-        let previous = snapshot.withLock { current in
-            let previous = current
-            current = fresh
-            return previous
-        }
+        guard let (previous, fresh) = swap else { return }
         models.record(fresh.table.models.count)
         if previous.redis != fresh.redis {
             logger.notice(

@@ -5,7 +5,7 @@ import Synchronization
 ///
 /// Counters get the suffix `_total`, timers `_seconds`. A metric has at most ``seriesLimit`` sets of labels; further
 /// ones share one series whose label values are `other`, so that a label nobody bounded costs memory once and not for
-/// ever.
+/// ever. A gauge that is destroyed gives its place to another.
 final class PrometheusRegistry: MetricsFactory {
     private enum Kind: String {
         case counter
@@ -63,12 +63,23 @@ final class PrometheusRegistry: MetricsFactory {
         }
     }
 
-    // A series stays when its handle goes: a counter that vanished and came back would look like a restart.
+    // A counter's series stays when its handle goes: one that vanished and came back would look like a restart. A gauge's says how
+    // something is now, and what is gone is not.
     func destroyCounter(_ handler: any CounterHandler) {}
     func destroyFloatingPointCounter(_ handler: any FloatingPointCounterHandler) {}
-    func destroyMeter(_ handler: any MeterHandler) {}
-    func destroyRecorder(_ handler: any RecorderHandler) {}
+    func destroyMeter(_ handler: any MeterHandler) { removeGauge(handler) }
+    func destroyRecorder(_ handler: any RecorderHandler) { removeGauge(handler) }
     func destroyTimer(_ handler: any TimerHandler) {}
+
+    private func removeGauge(_ handler: AnyObject) {
+        families.withLock { families in
+            for (name, family) in families where family.kind == .gauge {
+                guard let labels = family.series.first(where: { $0.value === handler })?.key else { continue }
+                families[name]?.series[labels] = nil
+                return
+            }
+        }
+    }
 
     /// All metrics, by name and labels.
     func render() -> String {
