@@ -146,6 +146,38 @@ private func installation(
         #expect(prediction(try await run(parts))?.cache?.isServedFromCache == false)
     }
 
+    @Test("what is cleared while the worker computes does not come back with its answer", arguments: ["use", "refresh"])
+    func clearedMeanwhile(mode: String) async throws {
+        let shared = FakeSharedCache()
+        let backend = FakeBackend(gate: Gate())
+        let parts = await installation(backend: backend, shared: shared)
+        let asking = Task { try await run(parts, [.use(mode)]) }
+        await backend.gate.arrivals(1)
+        parts.cacheStore.clear(
+            CacheClearing(sequence: 1, tenantID: Installation.tenant, model: nil, pattern: nil))
+        await parts.cache.refresh()
+        backend.gate.open()
+        let reason: CacheStatus.Reason = mode == "use" ? .uriMiss : .request
+        #expect(prediction(try await asking.value)?.cache == .forwarded(reason, isStored: false))
+        #expect(shared.values.isEmpty && shared.claimCount == 0)
+        #expect(prediction(try await run(parts))?.cache == .forwarded(.uriMiss, isStored: true))
+        #expect(backend.calls.count == 2)
+        #expect(prediction(try await run(parts))?.cache?.isServedFromCache == true)
+    }
+
+    @Test("one who asks in another's place is younger than what was cleared before")
+    func clearedBeforeTakeover() async throws {
+        let backend = FakeBackend(gate: Gate())
+        backend.fail(.badAnswer(cause: "x"))
+        let parts = await installation(backend: backend)
+        let tasks = try await CacheFlightTests().start(parts, 2)
+        parts.cacheStore.clear(CacheClearing(sequence: 1, tenantID: nil, model: "iris", pattern: nil))
+        await parts.cache.refresh()
+        backend.gate.open()
+        for task in tasks { _ = try await task.value }
+        #expect(prediction(try await run(parts))?.cache?.isServedFromCache == true && backend.calls.count == 2)
+    }
+
     @Test("two tenants share nothing: no answer, no count")
     func tenants() async throws {
         let parts = await installation(shared: FakeSharedCache())
@@ -173,7 +205,7 @@ private func installation(
 
 @Suite("Questions that are asked at once") struct CacheFlightTests {
     /// Starts requests and returns when one is at the worker and the others wait.
-    private func start(_ parts: Installation, _ count: Int) async throws -> [Task<InferenceOutcome, any Error>] {
+    func start(_ parts: Installation, _ count: Int) async throws -> [Task<InferenceOutcome, any Error>] {
         let first = Task { try await run(parts) }
         await parts.backend.gate.arrivals(1)
         var tasks = [first]

@@ -20,6 +20,8 @@ extension PredictionCache {
         /// Whether others wait for it in this process.
         let isFlight: Bool
         let claim: CacheClaim?
+        /// The newest clearing that was known before the worker was asked. What is cleared while it works is not to come back with its answer.
+        let clearing: Int64
     }
 
     /// Looks beyond this process's memory, or leads, or waits for who does.
@@ -27,7 +29,7 @@ extension PredictionCache {
     ///   for one that has waited as long as it may.
     func open(_ question: CacheQuestion) async throws(Refusal) -> Opening {
         switch question.instruction.use {
-        case .refresh, .bypass: return .leads(Lead(question: question, reason: .request, isFlight: false, claim: nil))
+        case .refresh, .bypass: return .leads(lead(question, .request))
         case .only:
             if let found = await lookBelow(question) { return found }
             throw .notCached
@@ -90,7 +92,15 @@ extension PredictionCache {
             if let claim { hand(entry, question, claim) }
             return served(entry, question) { $0.tableHits += 1 }
         }
-        return .leads(Lead(question: question, reason: .uriMiss, isFlight: true, claim: claim))
+        return .leads(lead(question, .uriMiss, isFlight: true, claim: claim))
+    }
+
+    private func lead(
+        _ question: CacheQuestion, _ reason: CacheStatus.Reason, isFlight: Bool = false, claim: CacheClaim? = nil
+    ) -> Lead {
+        Lead(
+            question: question, reason: reason, isFlight: isFlight, claim: claim,
+            clearing: newestClearing.load(ordering: .acquiring))
     }
 
     /// Looks without leading: for who wants nothing but what is there.
@@ -190,8 +200,11 @@ extension PredictionCache {
         }
         let entry = CachedPrediction(
             reading: reading.compacted, version: version, usage: usage, label: question.instruction.label,
-            storedAt: now, expiresAt: now.advanced(byMilliseconds: seconds * 1_000),
-            clearing: newestClearing.load(ordering: .acquiring))
+            storedAt: now, expiresAt: now.advanced(byMilliseconds: seconds * 1_000), clearing: lead.clearing)
+        guard !hasCleared(entry, question) else {
+            abandon(lead)
+            return false
+        }
         let isKept = seconds > 0
         if isKept {
             remember(entry, question)

@@ -138,7 +138,8 @@ public final class PredictionCache: Sendable {
         return entry.ageSeconds(at: question.at) <= maximum
     }
 
-    private func hasCleared(_ entry: CachedPrediction, _ question: CacheQuestion) -> Bool {
+    /// Whether something that fits the entry was cleared since it was asked for.
+    func hasCleared(_ entry: CachedPrediction, _ question: CacheQuestion) -> Bool {
         guard entry.clearing < newestClearing.load(ordering: .acquiring) else { return false }
         return clearings.withLock {
             $0.hasCleared(
