@@ -2,6 +2,7 @@ import Domain
 import HTTPListener
 import NIOCore
 import NIOPosix
+import Synchronization
 import TestSupport
 import Testing
 
@@ -255,6 +256,78 @@ private func installation(
         #expect(others.settler.settlements.allSatisfy { !$0.isBilled })
         #expect(prediction(try await run(others)) != nil, "a failure is not kept")
     }
+}
+
+@Suite("Waiting for another's answer") struct CacheWaitTests {
+    /// Asks, and returns when it waits for the one that asked before.
+    private func join(_ parts: Installation, _ waiting: Int) async -> Task<InferenceOutcome, any Error> {
+        let task = Task { try await run(parts) }
+        while parts.cache.waiterCount < waiting { await Task.yield() }
+        return task
+    }
+
+    @Test("who has waited as long as it may is refused, alone; who came later gets the answer")
+    func overdue() async throws {
+        let time = ManualTime(Installation.noon)
+        let backend = FakeBackend(gate: Gate())
+        let parts = await installation(backend: backend, time: time)
+        let leading = Task { try await run(parts) }
+        await backend.gate.arrivals(1)
+        time.advance(milliseconds: 10_000)
+        let early = await join(parts, 1)
+        time.advance(milliseconds: 25_000)
+        let late = await join(parts, 2)
+        parts.cache.endWaits()
+        #expect(parts.cache.waiterCount == 2, "nobody has waited for 30 seconds yet")
+        time.advance(milliseconds: 5_000)
+        parts.cache.endWaits()
+        #expect(refusal(try await early.value)?.code == .upstreamTimeout, "while the leader still runs")
+        #expect(parts.cache.waiterCount == 1)
+        backend.gate.open()
+        #expect(prediction(try await late.value)?.cache?.isServedFromCache == true && backend.calls.count == 1)
+        _ = try await leading.value
+        #expect(parts.settler.settlements.count { $0.isBilled } == 2)
+    }
+
+    @Test("one who is too old to ask in another's place passes it on, and is no second failure")
+    func passesOn() async throws {
+        let time = ManualTime(Installation.noon)
+        let backend = FakeBackend(gate: Gate())
+        backend.fail(.badAnswer(cause: "x"))
+        let parts = await installation(backend: backend, time: time)
+        let leading = Task { try await run(parts) }
+        await backend.gate.arrivals(1)
+        let old = await join(parts, 1)
+        time.advance(milliseconds: 29_000)
+        let fresh = [await join(parts, 2), await join(parts, 3)]
+        time.advance(milliseconds: 1_000)
+        backend.gate.open()
+        #expect(refusal(try await leading.value)?.code == .badUpstream)
+        #expect(refusal(try await old.value)?.code == .upstreamTimeout)
+        for task in fresh { #expect(prediction(try await task.value) != nil) }
+        #expect(backend.calls.count == 2)
+    }
+
+    @Test("what was cleared meanwhile is not given to those who wait; one of them asks")
+    func cleared() async throws {
+        let backend = FakeBackend(gate: Gate())
+        let parts = await installation(backend: backend)
+        let leading = Task { try await run(parts) }
+        await backend.gate.arrivals(1)
+        let waiting = [await join(parts, 1), await join(parts, 2), await join(parts, 3)]
+        parts.cacheStore.clear(CacheClearing(sequence: 1, tenantID: nil, model: "iris", pattern: nil))
+        await parts.cache.refresh()
+        backend.gate.open()
+        #expect(prediction(try await leading.value)?.cache == .forwarded(.uriMiss, isStored: false))
+        var collapsed = 0
+        for task in waiting { if prediction(try await task.value)?.isCached == true { collapsed += 1 } }
+        #expect(collapsed == 2 && backend.calls.count == 2)
+    }
+}
+
+extension PredictionCache {
+    /// Requests that wait for another's answer.
+    fileprivate var waiterCount: Int { allTenants.reduce(0) { $0 + $1.flights.withLock { $0.waiterCount } } }
 }
 
 @Suite("Levels of the cache") struct CacheLevelTests {

@@ -42,12 +42,12 @@ extension PredictionCache {
                 return .hit(entry, .collapsed(ttlSeconds: entry.ttlSeconds(at: question.at)))
             case .served, .alone: return .alone
             case .failed(let refusal): throw refusal
+            case .overdue: throw .waitedTooLong(configuration.waitMilliseconds)
             case .lead:
-                let waited = (time.monotonicNanoseconds &- question.atNanoseconds) / 1_000_000
-                guard waited < UInt64(configuration.waitMilliseconds) else {
-                    let refusal = Refusal.waitedTooLong(configuration.waitMilliseconds)
-                    fail(question, refusal)
-                    throw refusal
+                // Its own time is over, not that of those who came later.
+                guard time.monotonicNanoseconds < end(of: question) else {
+                    pass(question)
+                    throw .waitedTooLong(configuration.waitMilliseconds)
                 }
             }
         }
@@ -64,9 +64,16 @@ extension PredictionCache {
         .hit(ttlSeconds: entry.ttlSeconds(at: question.at), ageSeconds: entry.ageSeconds(at: question.at))
     }
 
+    /// By the monotonic clock, until when a request waits for another's answer.
+    private func end(of question: CacheQuestion) -> UInt64 {
+        question.atNanoseconds &+ UInt64(max(0, configuration.waitMilliseconds)) * 1_000_000
+    }
+
+    /// Whoever waits too long is taken out by ``endWaits()``.
     private func wait(for question: CacheQuestion) async -> CacheFlights.End {
         await withCheckedContinuation { continuation in
-            switch question.tenant.flights.withLock({ $0.join(question.key, continuation) }) {
+            let waiter = CacheFlights.Waiter(continuation, endNanoseconds: end(of: question))
+            switch question.tenant.flights.withLock({ $0.join(question.key, waiter) }) {
             case .waits: break
             case .leads: continuation.resume(returning: .lead)
             case .full: continuation.resume(returning: .alone)
@@ -136,8 +143,7 @@ extension PredictionCache {
             case .claimed: return .claimed
             case .missing, .away: return .nothing
             case .busy:
-                let waited = (time.monotonicNanoseconds &- question.atNanoseconds) / 1_000_000
-                guard waited < UInt64(configuration.waitMilliseconds) else { return .nothing }
+                guard time.monotonicNanoseconds < end(of: question) else { return .nothing }
                 try? await Task.sleep(nanoseconds: pauseMilliseconds * 1_000_000)
                 pauseMilliseconds = min(pauseMilliseconds * 2, 50)
             }
@@ -202,7 +208,9 @@ extension PredictionCache {
             reading: reading.compacted, version: version, usage: usage, label: question.instruction.label,
             storedAt: now, expiresAt: now.advanced(byMilliseconds: seconds * 1_000), clearing: lead.clearing)
         guard !hasCleared(entry, question) else {
-            abandon(lead)
+            // Those who wait may have come after the clearing.
+            if let claim = lead.claim { end(claim) }
+            if lead.isFlight { pass(question) }
             return false
         }
         let isKept = seconds > 0
@@ -230,6 +238,11 @@ extension PredictionCache {
     private func fail(_ question: CacheQuestion, _ refusal: Refusal) {
         let (waiters, oneLeads) = question.tenant.flights.withLock { $0.fail(question.key) }
         for waiter in waiters { waiter.resume(returning: oneLeads ? .lead : .failed(refusal)) }
+    }
+
+    /// The next one of those who wait leads.
+    private func pass(_ question: CacheQuestion) {
+        question.tenant.flights.withLock { $0.pass(question.key) }?.resume(returning: .lead)
     }
 
     private func abandon(_ lead: Lead) {

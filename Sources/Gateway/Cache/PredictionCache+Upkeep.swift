@@ -25,6 +25,15 @@ extension PredictionCache {
         }
     }
 
+    /// Ends the waits of those who have waited as long as they may for another's answer; called several times a second.
+    public func endWaits() {
+        let now = time.monotonicNanoseconds
+        for tenant in allTenants {
+            let overdue = tenant.flights.withLock { $0.takeOverdue(atNanoseconds: now) }
+            for waiter in overdue { waiter.resume(returning: .overdue) }
+        }
+    }
+
     /// Keeps the claims of requests under way; called several times in a claim's life.
     public func renewClaims() async {
         let open = claims.withLock { Array($0) }

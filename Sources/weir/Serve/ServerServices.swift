@@ -81,10 +81,20 @@ struct CacheService: Service {
 
     func run() async throws {
         await cancelWhenGracefulShutdown {
-            while !Task.isCancelled {
-                await cache.renewClaims()
-                await cache.flush()
-                try? await Task.sleep(nanoseconds: 1_000_000_000)
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    while !Task.isCancelled {
+                        cache.endWaits()
+                        try? await Task.sleep(nanoseconds: 100_000_000)
+                    }
+                }
+                group.addTask {
+                    while !Task.isCancelled {
+                        await cache.renewClaims()
+                        await cache.flush()
+                        try? await Task.sleep(nanoseconds: 1_000_000_000)
+                    }
+                }
             }
         }
         await cache.flush()
