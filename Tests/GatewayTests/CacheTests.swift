@@ -32,11 +32,12 @@ private func prediction(_ outcome: InferenceOutcome) -> Prediction? {
 
 private func installation(
     _ policy: CachePolicy = CachePolicy(isOn: true), backend: FakeBackend = FakeBackend(),
-    shared: (any SharedPredictionCache)? = nil, percent: Int64 = 100, time: ManualTime = ManualTime(Installation.noon)
+    shared: (any SharedPredictionCache)? = nil, store: FakeCacheStore = FakeCacheStore(), percent: Int64 = 100,
+    time: ManualTime = ManualTime(Installation.noon)
 ) async -> Installation {
     await Installation(
         time: time, route: Installation.route(cache: policy), backend: backend, sharedCache: shared,
-        cacheHitTokenPercent: percent)
+        cacheStore: store, cacheHitTokenPercent: percent)
 }
 
 @Suite("Cached predictions") struct CacheTests {
@@ -390,6 +391,29 @@ extension PredictionCache {
         #expect(prediction(try await first.value)?.cache?.isServedFromCache == false)
         #expect(prediction(try await second.value)?.cache?.isServedFromCache == true)
         #expect(two.backend.calls.isEmpty && shared.claimCount == 0)
+    }
+
+    @Test("claims are renewed while the database does not answer, and until the last question has ended")
+    func renewal() async throws {
+        let (shared, store) = (FakeSharedCache(), FakeCacheStore(writing: Gate()))
+        let backend = FakeBackend(gate: Gate())
+        let parts = await installation(backend: backend, shared: shared, store: store)
+        let asking = Task { try await run(parts) }
+        await backend.gate.arrivals(1)
+        let keeping = Task { await parts.cache.keep(renewalMilliseconds: 1) }
+        await store.writing.arrivals(1)
+        let before = shared.renewalCount
+        while shared.renewalCount < before + 3 { await Task.yield() }
+        keeping.cancel()
+        store.writing.open()
+        await keeping.value
+        let kept = shared.renewalCount
+        let finishing = Task { await parts.cache.finish(withinMilliseconds: 60_000) }
+        while shared.renewalCount == kept { await Task.yield() }
+        backend.gate.open()
+        _ = try await asking.value
+        await finishing.value
+        #expect(shared.claimCount == 0 && store.statistics.map(\.tally.stores).reduce(0, +) == 1)
     }
 
     @Test("the table outlives the process, where the policy has it")

@@ -12,8 +12,10 @@ public final class FakeCacheStore: PredictionCacheStore {
     }
 
     private let state = Mutex(State())
+    /// Everything that is written passes it.
+    public let writing: Gate
 
-    public init() {}
+    public init(writing: Gate = Gate(isOpen: true)) { self.writing = writing }
 
     public var rows: [CachedRow] { state.withLock { Array($0.rows.values) } }
     public var accesses: [CacheAccess] { state.withLock { $0.accesses } }
@@ -32,16 +34,19 @@ public final class FakeCacheStore: PredictionCacheStore {
     }
 
     public func write(_ rows: [CachedRow]) async throws(StoreUnavailable) {
+        await writing.pass()
         try check()
         state.withLock { state in for row in rows { state.rows[row.key] = row } }
     }
 
     public func touch(_ accesses: [CacheAccess]) async throws(StoreUnavailable) {
+        await writing.pass()
         try check()
         state.withLock { $0.accesses += accesses }
     }
 
     public func add(_ rows: [CacheStatisticsRow]) async throws(StoreUnavailable) {
+        await writing.pass()
         try check()
         state.withLock { $0.statistics += rows }
     }
@@ -62,6 +67,7 @@ public final class FakeSharedCache: SharedPredictionCache {
     private struct State {
         var values: [CacheKey: [UInt8]] = [:]
         var claims: [CacheKey: UInt64] = [:]
+        var renewals = 0
         var isAway = false
     }
 
@@ -105,5 +111,8 @@ public final class FakeSharedCache: SharedPredictionCache {
         state.withLock { state in if state.claims[claim.key] == claim.token { state.claims[claim.key] = nil } }
     }
 
-    public func renew(_ claims: [CacheClaim]) async {}
+    /// Claims that were renewed, each as often as it was.
+    public var renewalCount: Int { state.withLock { $0.renewals } }
+
+    public func renew(_ claims: [CacheClaim]) async { state.withLock { $0.renewals += claims.count } }
 }
