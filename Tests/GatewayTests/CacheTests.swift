@@ -199,9 +199,37 @@ private func installation(
     func versions() async throws {
         let backend = FakeBackend()
         backend.answer(#"{"prediction":"setosa","version":"2","usage":{"input_tokens":7,"output_tokens":3}}"#)
-        let parts = await installation(backend: backend)
+        let time = ManualTime(Installation.noon)
+        let parts = await installation(backend: backend, time: time)
         #expect(prediction(try await run(parts))?.cache == .forwarded(.uriMiss, isStored: false))
+        #expect(prediction(try await run(parts))?.cache == .forwarded(.uriMiss, isStored: false), "not so soon again")
+        time.advance(milliseconds: 5_000)
         #expect(prediction(try await run(parts))?.cache == .forwarded(.uriMiss, isStored: true))
+    }
+
+    @Test("where no answer is kept nobody waits for one", arguments: [true, false])
+    func unkept(byTime: Bool) async throws {
+        let backend = FakeBackend(gate: Gate())
+        let parts = await installation(CachePolicy(isOn: true, ttlSeconds: byTime ? 0 : nil), backend: backend)
+        var first: Task<InferenceOutcome, any Error>?
+        if !byTime {
+            let other = #"{"prediction":"setosa","version":"2","usage":{"input_tokens":7,"output_tokens":3}}"#
+            for _ in 0..<5 { backend.answer(other) }
+            let leading = Task { try await run(parts) }
+            await backend.gate.arrivals(1)
+            // Answered beside the gate, it says what this version's answers are.
+            let account = parts.cache.tenant(Installation.tenant).account(of: "iris")
+            account.noteUnkept("1", untilNanoseconds: parts.time.monotonicNanoseconds + 1)
+            first = leading
+        }
+        let tasks = (0..<4).map { _ in Task { try await run(parts) } }
+        await backend.gate.arrivals(byTime ? 4 : 5)
+        backend.gate.open()
+        for task in tasks {
+            #expect(prediction(try await task.value)?.cache == .forwarded(.uriMiss, isStored: false))
+        }
+        _ = try await first?.value
+        #expect(backend.calls.count == (byTime ? 4 : 5))
     }
 }
 

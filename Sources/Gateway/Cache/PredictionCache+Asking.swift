@@ -35,6 +35,12 @@ extension PredictionCache {
             throw .notCached
         case .use: break
         }
+        // Whom nobody can wait for, nobody shall: all would ask the worker in the end, one later than the other.
+        guard seconds(for: question) > 0 else { return await lookBelow(question) ?? .alone }
+        guard !question.account.isUnkept(question.version, atNanoseconds: question.atNanoseconds) else {
+            unkeptQuestions.increment()
+            return .alone
+        }
         if !question.tenant.flights.withLock({ $0.lead(question.key) }) {
             switch await wait(for: question) {
             case .served(let entry) where isCurrent(entry, question):
@@ -58,6 +64,13 @@ extension PredictionCache {
             return .hit(entry, Self.status(entry, question))
         }
         return await lookBelowOrLead(question)
+    }
+
+    /// How long the answer would be kept; 0 for not at all.
+    private func seconds(for question: CacheQuestion) -> Int64 {
+        question.policy.ttlSeconds(
+            asked: question.instruction.ttlSeconds, default: configuration.standardTTLSeconds,
+            maximum: configuration.maximumTTLSeconds)
     }
 
     static func status(_ entry: CachedPrediction, _ question: CacheQuestion) -> CacheStatus {
@@ -197,10 +210,10 @@ extension PredictionCache {
     func close(_ lead: Lead, reading: WorkerReading, usage: Usage, version: String) -> Bool {
         let question = lead.question
         let now = time.now
-        let seconds = question.policy.ttlSeconds(
-            asked: question.instruction.ttlSeconds, default: configuration.standardTTLSeconds,
-            maximum: configuration.maximumTTLSeconds)
+        let seconds = seconds(for: question)
         guard version == question.version, question.instruction.use != .bypass else {
+            question.account.noteUnkept(
+                question.version, untilNanoseconds: time.monotonicNanoseconds &+ Self.unkeptNanoseconds)
             abandon(lead)
             return false
         }

@@ -42,6 +42,8 @@ public final class PredictionCache: Sendable {
     static let rowLimit = 1_000
     static let rowByteLimit = 16 << 20
     static let accessLimit = 10_000
+    /// How long after an answer that was not to keep nobody waits for another one.
+    static let unkeptNanoseconds: UInt64 = 5_000_000_000
 
     let configuration: Configuration
     let shared: (any SharedPredictionCache)?
@@ -56,6 +58,7 @@ public final class PredictionCache: Sendable {
     /// The newest clearing that is known; -1 before the first reading, and then nothing is cached.
     let newestClearing = Atomic<Int64>(-1)
     let droppedRows = Counter(label: "weir_cache_rows_dropped_total")
+    let unkeptQuestions = Counter(label: "weir_cache_unkept_total")
     private let pepper: [UInt8]
     private let tenants = Mutex<[TenantID: CacheTenant]>([:])
 
