@@ -462,6 +462,26 @@ extension PredictionCache {
         #expect(prediction(try await run(off))?.cache?.isServedFromCache == false)
     }
 
+    @Test("what is kept nowhere is not said to be stored, nor counted")
+    func storedNowhere() async throws {
+        var configuration = PredictionCache.Configuration()
+        // Nothing fits into memory.
+        configuration.capacityBytes = 1_000
+        let shared = FakeSharedCache()
+        let parts = await Installation(
+            route: Installation.route(cache: CachePolicy(isOn: true)), sharedCache: shared,
+            cacheConfiguration: configuration)
+        shared.isAway = true
+        #expect(prediction(try await run(parts))?.cache == .forwarded(.uriMiss, isStored: false))
+        await parts.cache.flush()
+        #expect(parts.cacheStore.statistics.map(\.tally.stores) == [0])
+        shared.isAway = false
+        #expect(prediction(try await run(parts))?.cache == .forwarded(.uriMiss, isStored: true))
+        #expect(prediction(try await run(parts))?.cache?.isServedFromCache == true, "Redis has it")
+        await parts.cache.flush()
+        #expect(parts.cacheStore.statistics.map(\.tally.stores) == [0, 1])
+    }
+
     @Test("before it is known what was cleared, nothing is cached")
     func unknownClearings() async throws {
         let store = FakeCacheStore()

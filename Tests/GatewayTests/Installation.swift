@@ -85,7 +85,7 @@ struct Installation: Sendable {
         records: FakeCustomerRecords = FakeCustomerRecords(),
         waitingLimit: Int = 10_000, rates sharedRates: (any RateLimiter)? = nil,
         sharedCache: (any SharedPredictionCache)? = nil, cacheStore: FakeCacheStore = FakeCacheStore(),
-        cacheHitTokenPercent: Int64 = 100
+        cacheHitTokenPercent: Int64 = 100, cacheConfiguration: PredictionCache.Configuration = .init()
     ) async {
         self.time = time
         self.cacheStore = cacheStore
@@ -97,7 +97,7 @@ struct Installation: Sendable {
         claims = ClaimKeeper(store: idempotency, logger: Self.logger)
         settler = FakeSettler(keys: idempotency)
         cache = PredictionCache(
-            configuration: .init(), pepper: Self.pepper, shared: sharedCache, store: cacheStore, time: time,
+            configuration: cacheConfiguration, pepper: Self.pepper, shared: sharedCache, store: cacheStore, time: time,
             logger: Self.logger)
         let sheet = PriceSheet(
             tierVersionID: Self.tier, tierCode: "pro", version: 1, currency: "EUR",

@@ -226,19 +226,22 @@ extension PredictionCache {
             if lead.isFlight { pass(question) }
             return false
         }
-        let isKept = seconds > 0
+        guard seconds > 0 else {
+            abandon(lead)
+            return false
+        }
+        let isRemembered = remember(entry, question)
+        let isHanded = hand(entry, question, lead.claim)
+        let isWritten = enqueueRow(entry, question)
+        let isKept = isRemembered || isHanded || isWritten
         if isKept {
-            remember(entry, question)
-            hand(entry, question, lead.claim)
-            enqueueRow(entry, question)
             question.account.count {
                 $0.stores += 1
                 $0.storedBytes += Int64(entry.byteCount)
             }
-        } else if let claim = lead.claim {
-            end(claim)
         }
-        if lead.isFlight { settle(question, isKept ? .served(entry) : .alone) }
+        // Those who wait need it to be kept nowhere.
+        if lead.isFlight { settle(question, .served(entry)) }
         return isKept
     }
 
@@ -273,21 +276,25 @@ extension PredictionCache {
     }
 
     /// Gives an entry to the other gateways, and ends the claim with it.
-    private func hand(_ entry: CachedPrediction, _ question: CacheQuestion, _ claim: CacheClaim?) {
+    /// - Returns: whether there is hope that they have it; nobody waits for what Redis says.
+    @discardableResult
+    private func hand(_ entry: CachedPrediction, _ question: CacheQuestion, _ claim: CacheClaim?) -> Bool {
         if let claim { claims.withLock { _ = $0.remove(claim) } }
-        guard question.policy.levels.redis, let shared else { return }
+        guard question.policy.levels.redis, let shared else { return false }
         let left = (entry.expiresAt.microsecondsSince1970 - time.now.microsecondsSince1970) / 1_000
         guard left > 0 else {
             if let claim { shared.release(claim) }
-            return
+            return false
         }
         shared.store(
             CacheFrame.encode(entry, key: question.key, secret: question.tenant.secret), of: question.key,
             ttlMilliseconds: left, claim: claim)
+        return !shared.isAway
     }
 
-    private func enqueueRow(_ entry: CachedPrediction, _ question: CacheQuestion) {
-        guard question.policy.levels.table else { return }
+    /// - Returns: whether it waits to be written down.
+    private func enqueueRow(_ entry: CachedPrediction, _ question: CacheQuestion) -> Bool {
+        guard question.policy.levels.table else { return false }
         let row = CachedRow(
             key: question.key, tenantID: question.tenant.id, model: question.account.model, version: entry.version,
             label: entry.label,
@@ -302,6 +309,7 @@ extension PredictionCache {
             return true
         }
         if !isTaken { droppedRows.increment() }
+        return isTaken
     }
 }
 

@@ -119,19 +119,22 @@ public final class PredictionCache: Sendable {
         return held.entry
     }
 
-    func remember(_ entry: CachedPrediction, _ question: CacheQuestion) {
+    /// - Returns: whether it lies in this process's memory now.
+    @discardableResult
+    func remember(_ entry: CachedPrediction, _ question: CacheQuestion) -> Bool {
         let now = time.now
         let left = entry.expiresAt.microsecondsSince1970 - now.microsecondsSince1970
-        guard left > 0 else { return }
+        guard left > 0 else { return false }
         let insertion = shard(of: question.key).store.withLock {
             $0.insert(
                 Shard.Held(entry: entry, account: question.account), of: question.key, bytes: entry.byteCount,
                 endNanoseconds: time.monotonicNanoseconds + UInt64(left) * 1_000)
         }
-        guard case .stored(let removed) = insertion else { return }
+        guard case .stored(let removed) = insertion else { return false }
         for removal in removed where removal.value.entry.expiresAt > now {
             removal.value.account.count { $0.evictions += 1 }
         }
+        return true
     }
 
     /// Whether an entry has not ended, was not cleared, and is young enough for the request.
