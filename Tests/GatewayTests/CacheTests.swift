@@ -462,6 +462,22 @@ extension PredictionCache {
         #expect(prediction(try await run(off))?.cache?.isServedFromCache == false)
     }
 
+    @Test("a table that does not answer is left alone for a moment")
+    func tableAway() async throws {
+        let time = ManualTime(Installation.noon)
+        let parts = await installation(CachePolicy(isOn: true, levels: .init(redis: false, table: true)), time: time)
+        parts.cacheStore.isAway = true
+        for label in ["a", "b", "c"] {
+            #expect(prediction(try await run(parts, [.label(label)]))?.cache == .forwarded(.uriMiss, isStored: true))
+        }
+        #expect(parts.cacheStore.findCount == 1)
+        parts.cacheStore.isAway = false
+        time.advance(milliseconds: 1_000)
+        _ = try await run(parts, [.label("d")])
+        _ = try await run(parts, [.label("e")])
+        #expect(parts.cacheStore.findCount == 3)
+    }
+
     @Test("what is kept nowhere is not said to be stored, nor counted")
     func storedNowhere() async throws {
         var configuration = PredictionCache.Configuration()

@@ -9,6 +9,7 @@ public final class FakeCacheStore: PredictionCacheStore {
         var statistics: [CacheStatisticsRow] = []
         var clearings: [CacheClearing] = []
         var isAway = false
+        var finds = 0
     }
 
     private let state = Mutex(State())
@@ -18,6 +19,8 @@ public final class FakeCacheStore: PredictionCacheStore {
     public init(writing: Gate = Gate(isOpen: true)) { self.writing = writing }
 
     public var rows: [CachedRow] { state.withLock { Array($0.rows.values) } }
+    /// How often a row was looked for.
+    public var findCount: Int { state.withLock { $0.finds } }
     public var accesses: [CacheAccess] { state.withLock { $0.accesses } }
     /// Everything that was added, in order.
     public var statistics: [CacheStatisticsRow] { state.withLock { $0.statistics } }
@@ -29,6 +32,7 @@ public final class FakeCacheStore: PredictionCacheStore {
     public func clear(_ clearing: CacheClearing) { state.withLock { $0.clearings.append(clearing) } }
 
     public func find(_ key: CacheKey, tenantID: TenantID) async throws(StoreUnavailable) -> [UInt8]? {
+        state.withLock { $0.finds += 1 }
         try check()
         return state.withLock { $0.rows[key].flatMap { $0.tenantID == tenantID ? $0.bytes : nil } }
     }

@@ -171,6 +171,7 @@ extension PredictionCache {
     }
 
     private func readTable(_ question: CacheQuestion) async -> CachedPrediction? {
+        guard time.monotonicNanoseconds >= tableQuietUntilNanoseconds.load(ordering: .relaxed) else { return nil }
         do throws(StoreUnavailable) {
             guard let bytes = try await store.find(question.key, tenantID: question.tenant.id),
                 let entry = decode(bytes, question)
@@ -178,6 +179,8 @@ extension PredictionCache {
             noteAccess(question)
             return entry
         } catch {
+            tableQuietUntilNanoseconds.store(
+                time.monotonicNanoseconds &+ Self.tableQuietNanoseconds, ordering: .relaxed)
             logger.debug("the table of predictions cannot be read", metadata: ["cause": "\(error.cause)"])
             return nil
         }

@@ -42,6 +42,8 @@ public final class PredictionCache: Sendable {
     static let rowLimit = 1_000
     static let rowByteLimit = 16 << 20
     static let accessLimit = 10_000
+    /// How long the table is left alone after it could not be read in time.
+    static let tableQuietNanoseconds: UInt64 = 1_000_000_000
     /// How long after an answer that was not to keep nobody waits for another one.
     static let unkeptNanoseconds: UInt64 = 5_000_000_000
 
@@ -58,6 +60,8 @@ public final class PredictionCache: Sendable {
     /// The newest clearing that is known; -1 before the first reading, and then nothing is cached.
     let newestClearing = Atomic<Int64>(-1)
     let droppedRows = Counter(label: "weir_cache_rows_dropped_total")
+    /// Until when the table is left alone, by the monotonic clock.
+    let tableQuietUntilNanoseconds = Atomic<UInt64>(0)
     let unkeptQuestions = Counter(label: "weir_cache_unkept_total")
     private let pepper: [UInt8]
     private let tenants = Mutex<[TenantID: CacheTenant]>([:])
