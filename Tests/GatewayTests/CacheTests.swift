@@ -180,6 +180,31 @@ private func installation(
         #expect(prediction(try await run(parts))?.cache?.isServedFromCache == true && backend.calls.count == 2)
     }
 
+    @Test("a clearing that does not concern an entry is looked at once")
+    func checkedOnce() async throws {
+        let parts = await installation()
+        let tenant = parts.cache.tenant(Installation.tenant)
+        let question = CacheQuestion(
+            tenant: tenant, account: tenant.account(of: "iris"), key: CacheKey(1, 2, 3, 4), version: "1",
+            policy: CachePolicy(isOn: true), instruction: .standard, at: parts.time.now,
+            atNanoseconds: parts.time.monotonicNanoseconds)
+        let entry = CachedPrediction(
+            reading: WorkerReading(
+                prediction: ByteBuffer(string: "1"), probabilities: nil, version: "1", inputTokens: 1,
+                cachedInputTokens: 0, outputTokens: 1),
+            version: "1", usage: .none, label: "user1_a", storedAt: parts.time.now,
+            expiresAt: parts.time.now.advanced(byMilliseconds: 60_000), clearing: 0)
+        parts.cache.remember(entry, question)
+        parts.cacheStore.clear(
+            CacheClearing(sequence: 4, tenantID: Installation.tenant, model: nil, pattern: "user2_*"))
+        await parts.cache.refresh()
+        #expect(parts.cache.find(question) != nil && entry.checkedClearing == 4)
+        parts.cacheStore.clear(
+            CacheClearing(sequence: 5, tenantID: Installation.tenant, model: nil, pattern: "user1_*"))
+        await parts.cache.refresh()
+        #expect(parts.cache.find(question) == nil && entry.checkedClearing == 4)
+    }
+
     @Test("two tenants share nothing: no answer, no count")
     func tenants() async throws {
         let parts = await installation(shared: FakeSharedCache())

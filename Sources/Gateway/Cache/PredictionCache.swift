@@ -150,11 +150,16 @@ public final class PredictionCache: Sendable {
 
     /// Whether something that fits the entry was cleared since it was asked for.
     func hasCleared(_ entry: CachedPrediction, _ question: CacheQuestion) -> Bool {
-        guard entry.clearing < newestClearing.load(ordering: .acquiring) else { return false }
-        return clearings.withLock {
-            $0.hasCleared(
-                since: entry.clearing, tenantID: question.tenant.id, model: question.account.model, label: entry.label)
-        }
+        let checked = entry.checkedClearing
+        guard checked < newestClearing.load(ordering: .acquiring) else { return false }
+        // The lock is held to take the reference; what is behind it does not change.
+        let known = clearings.withLock { $0 }
+        guard
+            !known.hasCleared(
+                since: checked, tenantID: question.tenant.id, model: question.account.model, label: entry.label)
+        else { return true }
+        entry.check(upTo: known.newest)
+        return false
     }
 }
 
