@@ -208,7 +208,9 @@ import Testing
         #expect(throws: Refusal.self) { try read(Array(repeating: String(repeating: "a", count: 100), count: 11)) }
         #expect(try read([String(repeating: "a,", count: 64)]) == .standard)
         #expect(throws: Refusal.self) { try read([String(repeating: "a,", count: 65)]) }
-        #expect(throws: Refusal.self) { try read([String(repeating: "a", count: 1_001)], label: ["this_is_a_label_too_many"]) }
+        #expect(throws: Refusal.self) {
+            try read([String(repeating: "a", count: 1_001)], label: ["this_is_a_label_too_many"])
+        }
     }
 
     @Test("what cannot be meant is refused") func wrong() {

@@ -148,7 +148,8 @@ private func installation(
         #expect(prediction(try await run(parts))?.cache?.isServedFromCache == false)
     }
 
-    @Test("what is cleared while the worker computes does not come back with its answer", arguments: ["use", "refresh"])
+    @Test(
+        "what is cleared while the worker computes does not come back with its answer", arguments: ["use", "refresh"])
     func clearedMeanwhile(mode: String) async throws {
         let shared = FakeSharedCache()
         let backend = FakeBackend(gate: Gate())

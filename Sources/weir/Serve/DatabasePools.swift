@@ -19,7 +19,8 @@ struct DatabasePools: Sendable {
     init(settings: Settings, logger: Logger) throws {
         let url = settings.databaseURL ?? ""
         func pool(
-            _ name: String, _ connections: Int, role: String? = nil, timeout: Int? = nil, answer: Int? = nil, waits: Int = 3_000,
+            _ name: String, _ connections: Int, role: String? = nil, timeout: Int? = nil, answer: Int? = nil,
+            waits: Int = 3_000,
             waiters: Int = 256
         ) throws -> PostgresPool {
             try PostgresPool(
@@ -56,6 +57,7 @@ struct DatabasePools: Sendable {
             url: url, applicationName: "weir-\(name)", role: "weir_\(name)",
             statementTimeoutMilliseconds: statementMilliseconds,
             lockTimeoutMilliseconds: statementMilliseconds, idleInTransactionTimeoutMilliseconds: 10_000,
-            connectTimeoutMilliseconds: 2_000, answerTimeoutMilliseconds: answerMilliseconds ?? statementMilliseconds + 1_000)
+            connectTimeoutMilliseconds: 2_000,
+            answerTimeoutMilliseconds: answerMilliseconds ?? statementMilliseconds + 1_000)
     }
 }
