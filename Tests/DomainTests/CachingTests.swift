@@ -186,8 +186,35 @@ import Testing
         #expect(try read(use: ["ONLY"]).use == .only)
     }
 
+    @Test("a time beyond all measure is the greatest that is counted") func overflow() throws {
+        for text in ["2147483648", "99999999999", String(repeating: "9", count: 500)] {
+            #expect(try read(["max-age=\(text)"]).maximumAgeSeconds == 2_147_483_648)
+        }
+        #expect(try read(["max-age=31536001"]).maximumAgeSeconds == 31_536_001)
+        #expect(try read(["max-age=00000000000060"]).maximumAgeSeconds == 60)
+    }
+
+    @Test("what is asked for besides stays where our own field has the last word") func age() throws {
+        for control in ["no-cache, max-age=60", "max-age=60, no-cache"] {
+            let instruction = try read([control], use: ["use"])
+            #expect(instruction.use == .use && instruction.maximumAgeSeconds == 60)
+        }
+        #expect(try read(["max-age=60, no-cache"]).use == .refresh)
+    }
+
+    @Test("no request is read without a bound") func bounds() throws {
+        #expect(try read([String(repeating: "a", count: 1_024)]) == .standard)
+        #expect(throws: Refusal.self) { try read([String(repeating: "a", count: 1_025)]) }
+        #expect(throws: Refusal.self) { try read(Array(repeating: String(repeating: "a", count: 100), count: 11)) }
+        #expect(try read([String(repeating: "a,", count: 64)]) == .standard)
+        #expect(throws: Refusal.self) { try read([String(repeating: "a,", count: 65)]) }
+        #expect(throws: Refusal.self) {
+            try read([String(repeating: "a", count: 1_001)], label: ["this_is_a_label_too_many"])
+        }
+    }
+
     @Test("what cannot be meant is refused") func wrong() {
-        for control in ["max-age", "max-age=", "max-age=-1", "max-age=1.5", "max-age=99999999999"] {
+        for control in ["max-age", "max-age=", "max-age=-1", "max-age=1.5", "max-age=1x"] {
             #expect(throws: Refusal.self) { try read([control]) }
         }
         #expect(throws: Refusal.self) { try read(use: ["perhaps"]) }

@@ -2,6 +2,7 @@ import Domain
 import HTTPListener
 import NIOCore
 import NIOPosix
+import Synchronization
 import TestSupport
 import Testing
 
@@ -31,11 +32,12 @@ private func prediction(_ outcome: InferenceOutcome) -> Prediction? {
 
 private func installation(
     _ policy: CachePolicy = CachePolicy(isOn: true), backend: FakeBackend = FakeBackend(),
-    shared: (any SharedPredictionCache)? = nil, percent: Int64 = 100, time: ManualTime = ManualTime(Installation.noon)
+    shared: (any SharedPredictionCache)? = nil, store: FakeCacheStore = FakeCacheStore(), percent: Int64 = 100,
+    time: ManualTime = ManualTime(Installation.noon)
 ) async -> Installation {
     await Installation(
         time: time, route: Installation.route(cache: policy), backend: backend, sharedCache: shared,
-        cacheHitTokenPercent: percent)
+        cacheStore: store, cacheHitTokenPercent: percent)
 }
 
 @Suite("Cached predictions") struct CacheTests {
@@ -146,6 +148,64 @@ private func installation(
         #expect(prediction(try await run(parts))?.cache?.isServedFromCache == false)
     }
 
+    @Test(
+        "what is cleared while the worker computes does not come back with its answer", arguments: ["use", "refresh"])
+    func clearedMeanwhile(mode: String) async throws {
+        let shared = FakeSharedCache()
+        let backend = FakeBackend(gate: Gate())
+        let parts = await installation(backend: backend, shared: shared)
+        let asking = Task { try await run(parts, [.use(mode)]) }
+        await backend.gate.arrivals(1)
+        parts.cacheStore.clear(
+            CacheClearing(sequence: 1, tenantID: Installation.tenant, model: nil, pattern: nil))
+        await parts.cache.refresh()
+        backend.gate.open()
+        let reason: CacheStatus.Reason = mode == "use" ? .uriMiss : .request
+        #expect(prediction(try await asking.value)?.cache == .forwarded(reason, isStored: false))
+        #expect(shared.values.isEmpty && shared.claimCount == 0)
+        #expect(prediction(try await run(parts))?.cache == .forwarded(.uriMiss, isStored: true))
+        #expect(backend.calls.count == 2)
+        #expect(prediction(try await run(parts))?.cache?.isServedFromCache == true)
+    }
+
+    @Test("one who asks in another's place is younger than what was cleared before")
+    func clearedBeforeTakeover() async throws {
+        let backend = FakeBackend(gate: Gate())
+        backend.fail(.badAnswer(cause: "x"))
+        let parts = await installation(backend: backend)
+        let tasks = try await CacheFlightTests().start(parts, 2)
+        parts.cacheStore.clear(CacheClearing(sequence: 1, tenantID: nil, model: "iris", pattern: nil))
+        await parts.cache.refresh()
+        backend.gate.open()
+        for task in tasks { _ = try await task.value }
+        #expect(prediction(try await run(parts))?.cache?.isServedFromCache == true && backend.calls.count == 2)
+    }
+
+    @Test("a clearing that does not concern an entry is looked at once")
+    func checkedOnce() async throws {
+        let parts = await installation()
+        let tenant = parts.cache.tenant(Installation.tenant)
+        let question = CacheQuestion(
+            tenant: tenant, account: tenant.account(of: "iris"), key: CacheKey(1, 2, 3, 4), version: "1",
+            policy: CachePolicy(isOn: true), instruction: .standard, at: parts.time.now,
+            atNanoseconds: parts.time.monotonicNanoseconds)
+        let entry = CachedPrediction(
+            reading: WorkerReading(
+                prediction: ByteBuffer(string: "1"), probabilities: nil, version: "1", inputTokens: 1,
+                cachedInputTokens: 0, outputTokens: 1),
+            version: "1", usage: .none, label: "user1_a", storedAt: parts.time.now,
+            expiresAt: parts.time.now.advanced(byMilliseconds: 60_000), clearing: 0)
+        parts.cache.remember(entry, question)
+        parts.cacheStore.clear(
+            CacheClearing(sequence: 4, tenantID: Installation.tenant, model: nil, pattern: "user2_*"))
+        await parts.cache.refresh()
+        #expect(parts.cache.find(question) != nil && entry.checkedClearing == 4)
+        parts.cacheStore.clear(
+            CacheClearing(sequence: 5, tenantID: Installation.tenant, model: nil, pattern: "user1_*"))
+        await parts.cache.refresh()
+        #expect(parts.cache.find(question) == nil && entry.checkedClearing == 4)
+    }
+
     @Test("two tenants share nothing: no answer, no count")
     func tenants() async throws {
         let parts = await installation(shared: FakeSharedCache())
@@ -165,15 +225,43 @@ private func installation(
     func versions() async throws {
         let backend = FakeBackend()
         backend.answer(#"{"prediction":"setosa","version":"2","usage":{"input_tokens":7,"output_tokens":3}}"#)
-        let parts = await installation(backend: backend)
+        let time = ManualTime(Installation.noon)
+        let parts = await installation(backend: backend, time: time)
         #expect(prediction(try await run(parts))?.cache == .forwarded(.uriMiss, isStored: false))
+        #expect(prediction(try await run(parts))?.cache == .forwarded(.uriMiss, isStored: false), "not so soon again")
+        time.advance(milliseconds: 5_000)
         #expect(prediction(try await run(parts))?.cache == .forwarded(.uriMiss, isStored: true))
+    }
+
+    @Test("where no answer is kept nobody waits for one", arguments: [true, false])
+    func unkept(byTime: Bool) async throws {
+        let backend = FakeBackend(gate: Gate())
+        let parts = await installation(CachePolicy(isOn: true, ttlSeconds: byTime ? 0 : nil), backend: backend)
+        var first: Task<InferenceOutcome, any Error>?
+        if !byTime {
+            let other = #"{"prediction":"setosa","version":"2","usage":{"input_tokens":7,"output_tokens":3}}"#
+            for _ in 0..<5 { backend.answer(other) }
+            let leading = Task { try await run(parts) }
+            await backend.gate.arrivals(1)
+            // Answered beside the gate, it says what this version's answers are.
+            let account = parts.cache.tenant(Installation.tenant).account(of: "iris")
+            account.noteUnkept("1", untilNanoseconds: parts.time.monotonicNanoseconds + 1)
+            first = leading
+        }
+        let tasks = (0..<4).map { _ in Task { try await run(parts) } }
+        await backend.gate.arrivals(byTime ? 4 : 5)
+        backend.gate.open()
+        for task in tasks {
+            #expect(prediction(try await task.value)?.cache == .forwarded(.uriMiss, isStored: false))
+        }
+        _ = try await first?.value
+        #expect(backend.calls.count == (byTime ? 4 : 5))
     }
 }
 
 @Suite("Questions that are asked at once") struct CacheFlightTests {
     /// Starts requests and returns when one is at the worker and the others wait.
-    private func start(_ parts: Installation, _ count: Int) async throws -> [Task<InferenceOutcome, any Error>] {
+    func start(_ parts: Installation, _ count: Int) async throws -> [Task<InferenceOutcome, any Error>] {
         let first = Task { try await run(parts) }
         await parts.backend.gate.arrivals(1)
         var tasks = [first]
@@ -225,7 +313,7 @@ private func installation(
     }
 }
 
-@Suite("Time in the cache") struct CacheWaitTests {
+@Suite("Time in the cache") struct CacheTimeTests {
     @Test("what a request waited for another's answer is no time of its worker's")
     func waited() async throws {
         let time = ManualTime(Installation.noon)
@@ -250,6 +338,78 @@ private func installation(
         #expect(prediction(try await follower.value) != nil && backend.calls.count == 2)
         #expect(parts.deliveries.readings.map(\.latencyMicroseconds).reduce(0, +) < 1_000_000)
     }
+}
+
+@Suite("Waiting for another's answer") struct CacheWaitTests {
+    /// Asks, and returns when it waits for the one that asked before.
+    private func join(_ parts: Installation, _ waiting: Int) async -> Task<InferenceOutcome, any Error> {
+        let task = Task { try await run(parts) }
+        while parts.cache.waiterCount < waiting { await Task.yield() }
+        return task
+    }
+
+    @Test("who has waited as long as it may is refused, alone; who came later gets the answer")
+    func overdue() async throws {
+        let time = ManualTime(Installation.noon)
+        let backend = FakeBackend(gate: Gate())
+        let parts = await installation(backend: backend, time: time)
+        let leading = Task { try await run(parts) }
+        await backend.gate.arrivals(1)
+        time.advance(milliseconds: 10_000)
+        let early = await join(parts, 1)
+        time.advance(milliseconds: 25_000)
+        let late = await join(parts, 2)
+        parts.cache.endWaits()
+        #expect(parts.cache.waiterCount == 2, "nobody has waited for 30 seconds yet")
+        time.advance(milliseconds: 5_000)
+        parts.cache.endWaits()
+        #expect(refusal(try await early.value)?.code == .upstreamTimeout, "while the leader still runs")
+        #expect(parts.cache.waiterCount == 1)
+        backend.gate.open()
+        #expect(prediction(try await late.value)?.cache?.isServedFromCache == true && backend.calls.count == 1)
+        _ = try await leading.value
+        #expect(parts.settler.settlements.count { $0.isBilled } == 2)
+    }
+
+    @Test("one who is too old to ask in another's place passes it on, and is no second failure")
+    func passesOn() async throws {
+        let time = ManualTime(Installation.noon)
+        let backend = FakeBackend(gate: Gate())
+        backend.fail(.badAnswer(cause: "x"))
+        let parts = await installation(backend: backend, time: time)
+        let leading = Task { try await run(parts) }
+        await backend.gate.arrivals(1)
+        let old = await join(parts, 1)
+        time.advance(milliseconds: 29_000)
+        let fresh = [await join(parts, 2), await join(parts, 3)]
+        time.advance(milliseconds: 1_000)
+        backend.gate.open()
+        #expect(refusal(try await leading.value)?.code == .badUpstream)
+        #expect(refusal(try await old.value)?.code == .upstreamTimeout)
+        for task in fresh { #expect(prediction(try await task.value) != nil) }
+        #expect(backend.calls.count == 2)
+    }
+
+    @Test("what was cleared meanwhile is not given to those who wait; one of them asks")
+    func cleared() async throws {
+        let backend = FakeBackend(gate: Gate())
+        let parts = await installation(backend: backend)
+        let leading = Task { try await run(parts) }
+        await backend.gate.arrivals(1)
+        let waiting = [await join(parts, 1), await join(parts, 2), await join(parts, 3)]
+        parts.cacheStore.clear(CacheClearing(sequence: 1, tenantID: nil, model: "iris", pattern: nil))
+        await parts.cache.refresh()
+        backend.gate.open()
+        #expect(prediction(try await leading.value)?.cache == .forwarded(.uriMiss, isStored: false))
+        var collapsed = 0
+        for task in waiting { if prediction(try await task.value)?.isCached == true { collapsed += 1 } }
+        #expect(collapsed == 2 && backend.calls.count == 2)
+    }
+}
+
+extension PredictionCache {
+    /// Requests that wait for another's answer.
+    fileprivate var waiterCount: Int { allTenants.reduce(0) { $0 + $1.flights.withLock { $0.waiterCount } } }
 }
 
 @Suite("Levels of the cache") struct CacheLevelTests {
@@ -314,6 +474,29 @@ private func installation(
         #expect(two.backend.calls.isEmpty && shared.claimCount == 0)
     }
 
+    @Test("claims are renewed while the database does not answer, and until the last question has ended")
+    func renewal() async throws {
+        let (shared, store) = (FakeSharedCache(), FakeCacheStore(writing: Gate()))
+        let backend = FakeBackend(gate: Gate())
+        let parts = await installation(backend: backend, shared: shared, store: store)
+        let asking = Task { try await run(parts) }
+        await backend.gate.arrivals(1)
+        let keeping = Task { await parts.cache.keep(renewalMilliseconds: 1) }
+        await store.writing.arrivals(1)
+        let before = shared.renewalCount
+        while shared.renewalCount < before + 3 { await Task.yield() }
+        keeping.cancel()
+        store.writing.open()
+        await keeping.value
+        let kept = shared.renewalCount
+        let finishing = Task { await parts.cache.finish(withinMilliseconds: 60_000) }
+        while shared.renewalCount == kept { await Task.yield() }
+        backend.gate.open()
+        _ = try await asking.value
+        await finishing.value
+        #expect(shared.claimCount == 0 && store.statistics.map(\.tally.stores).reduce(0, +) == 1)
+    }
+
     @Test("the table outlives the process, where the policy has it")
     func table() async throws {
         let policy = CachePolicy(isOn: true, levels: .init(redis: false, table: true))
@@ -330,6 +513,42 @@ private func installation(
         let off = await installation()
         try await off.cacheStore.write(one.cacheStore.rows)
         #expect(prediction(try await run(off))?.cache?.isServedFromCache == false)
+    }
+
+    @Test("a table that does not answer is left alone for a moment")
+    func tableAway() async throws {
+        let time = ManualTime(Installation.noon)
+        let parts = await installation(CachePolicy(isOn: true, levels: .init(redis: false, table: true)), time: time)
+        parts.cacheStore.isAway = true
+        for label in ["a", "b", "c"] {
+            #expect(prediction(try await run(parts, [.label(label)]))?.cache == .forwarded(.uriMiss, isStored: true))
+        }
+        #expect(parts.cacheStore.findCount == 1)
+        parts.cacheStore.isAway = false
+        time.advance(milliseconds: 1_000)
+        _ = try await run(parts, [.label("d")])
+        _ = try await run(parts, [.label("e")])
+        #expect(parts.cacheStore.findCount == 3)
+    }
+
+    @Test("what is kept nowhere is not said to be stored, nor counted")
+    func storedNowhere() async throws {
+        var configuration = PredictionCache.Configuration()
+        // Nothing fits into memory.
+        configuration.capacityBytes = 1_000
+        let shared = FakeSharedCache()
+        let parts = await Installation(
+            route: Installation.route(cache: CachePolicy(isOn: true)), sharedCache: shared,
+            cacheConfiguration: configuration)
+        shared.isAway = true
+        #expect(prediction(try await run(parts))?.cache == .forwarded(.uriMiss, isStored: false))
+        await parts.cache.flush()
+        #expect(parts.cacheStore.statistics.map(\.tally.stores) == [0])
+        shared.isAway = false
+        #expect(prediction(try await run(parts))?.cache == .forwarded(.uriMiss, isStored: true))
+        #expect(prediction(try await run(parts))?.cache?.isServedFromCache == true, "Redis has it")
+        await parts.cache.flush()
+        #expect(parts.cacheStore.statistics.map(\.tally.stores) == [0, 1])
     }
 
     @Test("before it is known what was cleared, nothing is cached")

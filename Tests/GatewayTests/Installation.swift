@@ -21,7 +21,7 @@ struct Installation: Sendable {
     let ledger: FakeQuotaLedger
     let idempotency: FakeIdempotencyStore
     let claims: ClaimKeeper
-    let cacheStore = FakeCacheStore()
+    let cacheStore: FakeCacheStore
     let cache: PredictionCache
     let settler: FakeSettler
     let backend: FakeBackend
@@ -84,9 +84,11 @@ struct Installation: Sendable {
         ledger: FakeQuotaLedger = FakeQuotaLedger(), backend: FakeBackend = FakeBackend(),
         records: FakeCustomerRecords = FakeCustomerRecords(),
         waitingLimit: Int = 10_000, rates sharedRates: (any RateLimiter)? = nil,
-        sharedCache: (any SharedPredictionCache)? = nil, cacheHitTokenPercent: Int64 = 100
+        sharedCache: (any SharedPredictionCache)? = nil, cacheStore: FakeCacheStore = FakeCacheStore(),
+        cacheHitTokenPercent: Int64 = 100, cacheConfiguration: PredictionCache.Configuration = .init()
     ) async {
         self.time = time
+        self.cacheStore = cacheStore
         self.ledger = ledger
         ledger.believe(time)
         self.backend = backend
@@ -95,7 +97,7 @@ struct Installation: Sendable {
         claims = ClaimKeeper(store: idempotency, logger: Self.logger)
         settler = FakeSettler(keys: idempotency)
         cache = PredictionCache(
-            configuration: .init(), pepper: Self.pepper, shared: sharedCache, store: cacheStore, time: time,
+            configuration: cacheConfiguration, pepper: Self.pepper, shared: sharedCache, store: cacheStore, time: time,
             logger: Self.logger)
         let sheet = PriceSheet(
             tierVersionID: Self.tier, tierCode: "pro", version: 1, currency: "EUR",

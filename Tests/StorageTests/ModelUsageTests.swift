@@ -127,7 +127,8 @@ struct ModelUsageTests {
                 harness.ask("SELECT queue_depth FROM model_usage_metrics ORDER BY model_name") == ["5", "8"])
             try await harness.withPool("weir_jobs") { pool in
                 let busy = try await HousekeepingStore(pool: pool).busyMicroseconds(since: bucket)
-                #expect(busy == ["iris": 1_234, "other": 0])
+                let taken = try await harness.ask("SELECT sum(processing_us) FROM requests")
+                #expect(busy.mapValues(String.init) == ["iris": try #require(taken.first), "other": "0"])
             }
         }
     }

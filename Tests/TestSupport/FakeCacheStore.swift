@@ -9,13 +9,18 @@ public final class FakeCacheStore: PredictionCacheStore {
         var statistics: [CacheStatisticsRow] = []
         var clearings: [CacheClearing] = []
         var isAway = false
+        var finds = 0
     }
 
     private let state = Mutex(State())
+    /// Everything that is written passes it.
+    public let writing: Gate
 
-    public init() {}
+    public init(writing: Gate = Gate(isOpen: true)) { self.writing = writing }
 
     public var rows: [CachedRow] { state.withLock { Array($0.rows.values) } }
+    /// How often a row was looked for.
+    public var findCount: Int { state.withLock { $0.finds } }
     public var accesses: [CacheAccess] { state.withLock { $0.accesses } }
     /// Everything that was added, in order.
     public var statistics: [CacheStatisticsRow] { state.withLock { $0.statistics } }
@@ -27,21 +32,25 @@ public final class FakeCacheStore: PredictionCacheStore {
     public func clear(_ clearing: CacheClearing) { state.withLock { $0.clearings.append(clearing) } }
 
     public func find(_ key: CacheKey, tenantID: TenantID) async throws(StoreUnavailable) -> [UInt8]? {
+        state.withLock { $0.finds += 1 }
         try check()
         return state.withLock { $0.rows[key].flatMap { $0.tenantID == tenantID ? $0.bytes : nil } }
     }
 
     public func write(_ rows: [CachedRow]) async throws(StoreUnavailable) {
+        await writing.pass()
         try check()
         state.withLock { state in for row in rows { state.rows[row.key] = row } }
     }
 
     public func touch(_ accesses: [CacheAccess]) async throws(StoreUnavailable) {
+        await writing.pass()
         try check()
         state.withLock { $0.accesses += accesses }
     }
 
     public func add(_ rows: [CacheStatisticsRow]) async throws(StoreUnavailable) {
+        await writing.pass()
         try check()
         state.withLock { $0.statistics += rows }
     }
@@ -62,6 +71,7 @@ public final class FakeSharedCache: SharedPredictionCache {
     private struct State {
         var values: [CacheKey: [UInt8]] = [:]
         var claims: [CacheKey: UInt64] = [:]
+        var renewals = 0
         var isAway = false
     }
 
@@ -105,5 +115,8 @@ public final class FakeSharedCache: SharedPredictionCache {
         state.withLock { state in if state.claims[claim.key] == claim.token { state.claims[claim.key] = nil } }
     }
 
-    public func renew(_ claims: [CacheClaim]) async {}
+    /// Claims that were renewed, each as often as it was.
+    public var renewalCount: Int { state.withLock { $0.renewals } }
+
+    public func renew(_ claims: [CacheClaim]) async { state.withLock { $0.renewals += claims.count } }
 }

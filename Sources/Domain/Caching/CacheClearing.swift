@@ -15,7 +15,10 @@ public enum CachePattern {
 
     /// Takes time in proportion to the product of the lengths at most, whatever the pattern.
     public static func matches(_ pattern: String, _ label: String) -> Bool {
-        let (pattern, label) = (Array(pattern.utf8), Array(label.utf8))
+        matches(Array(pattern.utf8), Array(label.utf8))
+    }
+
+    static func matches(_ pattern: [UInt8], _ label: [UInt8]) -> Bool {
         var (p, l) = (0, 0)
         var star: (pattern: Int, label: Int)?
         while l < label.count {
@@ -73,16 +76,23 @@ public struct CacheClearings: Sendable {
         let model: String?
     }
 
+    private struct Pattern {
+        let sequence: Int64
+        let model: String?
+        let bytes: [UInt8]
+    }
+
     /// The newest of each scope.
     private var whole: [Scope: Int64] = [:]
-    private var patterns: [TenantID: [CacheClearing]] = [:]
+    private var patterns: [TenantID: [Pattern]] = [:]
     public private(set) var newest: Int64 = 0
 
     public init(_ clearings: [CacheClearing] = []) {
         for clearing in clearings {
             newest = max(newest, clearing.sequence)
-            if clearing.pattern != nil, let tenantID = clearing.tenantID {
-                patterns[tenantID, default: []].append(clearing)
+            if let pattern = clearing.pattern, let tenantID = clearing.tenantID {
+                patterns[tenantID, default: []].append(
+                    Pattern(sequence: clearing.sequence, model: clearing.model, bytes: Array(pattern.utf8)))
             } else {
                 let scope = Scope(tenantID: clearing.tenantID, model: clearing.model)
                 whole[scope] = max(whole[scope] ?? 0, clearing.sequence)
@@ -93,15 +103,22 @@ public struct CacheClearings: Sendable {
     /// Whether an entry that was made after the clearing `sequence` was cleared later.
     public func hasCleared(since sequence: Int64, tenantID: TenantID, model: String, label: String?) -> Bool {
         guard newest > sequence else { return false }
-        let scopes = [
-            Scope(tenantID: tenantID, model: nil), Scope(tenantID: tenantID, model: model),
-            Scope(tenantID: nil, model: model), Scope(tenantID: nil, model: nil),
-        ]
-        if scopes.contains(where: { whole[$0] ?? 0 > sequence }) { return true }
+        if isNewer(Scope(tenantID: tenantID, model: nil), sequence)
+            || isNewer(Scope(tenantID: tenantID, model: model), sequence)
+            || isNewer(Scope(tenantID: nil, model: model), sequence)
+            || isNewer(Scope(tenantID: nil, model: nil), sequence)
+        {
+            return true
+        }
         guard let label, let own = patterns[tenantID] else { return false }
+        let bytes = Array(label.utf8)
         return own.contains { clearing in
             clearing.sequence > sequence && clearing.model ?? model == model
-                && clearing.pattern.map { CachePattern.matches($0, label) } ?? false
+                && CachePattern.matches(clearing.bytes, bytes)
         }
+    }
+
+    private func isNewer(_ scope: Scope, _ sequence: Int64) -> Bool {
+        whole[scope].map { $0 > sequence } ?? false
     }
 }

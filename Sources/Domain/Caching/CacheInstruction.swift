@@ -22,12 +22,31 @@ public struct CacheInstruction: Hashable, Sendable {
     public init() {}
 
     public static let standard = CacheInstruction()
+    /// Of the values of all fields together.
+    public static let byteLimit = 1_024
+    /// Of `Cache-Control`.
+    public static let directiveLimit = 64
 
     /// Reads the fields of a request; each list holds the values of all lines of one field.
     /// - Throws: `bad_request`. What is no directive of ours in `Cache-Control` is passed over, as RFC 9111, section 5.2.3 asks.
     public init(control: [String], use modes: [String], ttl: [String], label labels: [String]) throws(Refusal) {
+        let byteCount = [control, modes, ttl, labels].joined().reduce(0) { $0 + $1.utf8.count }
+        guard byteCount <= Self.byteLimit else {
+            throw .malformedCacheField(
+                "Cache-Control", "and the fields x-weir-cache are more than \(Self.byteLimit) bytes together",
+                fix: "Send what is needed alone.")
+        }
+        var (directives, refusesKept) = (0, false)
         for line in control {
-            for part in line.split(separator: ",") { try take(Self.trimmed(part)) }
+            for part in line.split(separator: ",") {
+                directives += 1
+                guard directives <= Self.directiveLimit else {
+                    throw .malformedCacheField(
+                        "Cache-Control", "has more than \(Self.directiveLimit) directives",
+                        fix: "Send what is needed alone.")
+                }
+                try take(Self.trimmed(part), &refusesKept)
+            }
         }
         if let text = try Self.single(modes, "x-weir-cache") {
             guard let mode = Use(rawValue: text.lowercased()) else {
@@ -36,7 +55,9 @@ public struct CacheInstruction: Hashable, Sendable {
             }
             // Ours by name, and so the last word.
             use = mode
-            if maximumAgeSeconds == -1 { maximumAgeSeconds = nil }
+        } else if refusesKept {
+            // Together with only-if-cached nothing is left that could be answered.
+            maximumAgeSeconds = -1
         }
         if let text = try Self.single(ttl, "x-weir-cache-ttl") {
             guard let seconds = Self.seconds(text), seconds >= 1 else {
@@ -56,13 +77,13 @@ public struct CacheInstruction: Hashable, Sendable {
         }
     }
 
-    private mutating func take(_ directive: String) throws(Refusal) {
+    /// - Parameter refusesKept: set where no kept answer is wanted.
+    private mutating func take(_ directive: String, _ refusesKept: inout Bool) throws(Refusal) {
         let sides = directive.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         switch sides.first?.lowercased() {
         case "no-store": if use != .only { use = .bypass }
         case "no-cache":
-            // Together with only-if-cached nothing is left that could be answered.
-            maximumAgeSeconds = -1
+            refusesKept = true
             if use == .use { use = .refresh }
         case "only-if-cached": use = .only
         case "max-age":
@@ -70,7 +91,7 @@ public struct CacheInstruction: Hashable, Sendable {
             if value.count >= 2, value.hasPrefix("\""), value.hasSuffix("\"") {
                 value = String(value.dropFirst().dropLast())
             }
-            guard let seconds = Self.seconds(value) else {
+            guard let seconds = Self.deltaSeconds(value) else {
                 throw .malformedCacheField(
                     "Cache-Control", "has a max-age that is no number of seconds", fix: "Send max-age=60, for example.")
             }
@@ -84,6 +105,17 @@ public struct CacheInstruction: Hashable, Sendable {
             throw .malformedCacheField(name, "stands several times", fix: "Send it once.")
         }
         return values.first.map { trimmed($0[...]) }
+    }
+
+    /// More than 2^31 is that (RFC 9111, section 1.2.2).
+    private static func deltaSeconds(_ text: String) -> Int64? {
+        guard !text.isEmpty else { return nil }
+        var seconds: Int64 = 0
+        for byte in text.utf8 {
+            guard (0x30...0x39).contains(byte) else { return nil }
+            seconds = min(seconds * 10 + Int64(byte - 0x30), 1 << 31)
+        }
+        return seconds
     }
 
     /// At most a year.

@@ -11,9 +11,22 @@ struct CacheFlights {
         case failed(Refusal)
         /// The answer is not one to share: ask the worker.
         case alone
+        /// The waiter's own time is over; the question goes on without it.
+        case overdue
     }
 
-    typealias Waiter = CheckedContinuation<End, Never>
+    struct Waiter {
+        private let continuation: CheckedContinuation<End, Never>
+        let endNanoseconds: UInt64
+
+        /// - Parameter endNanoseconds: by the monotonic clock, until when it waits.
+        init(_ continuation: CheckedContinuation<End, Never>, endNanoseconds: UInt64) {
+            self.continuation = continuation
+            self.endNanoseconds = endNanoseconds
+        }
+
+        func resume(returning end: End) { continuation.resume(returning: end) }
+    }
 
     enum Joining {
         case leads
@@ -34,6 +47,8 @@ struct CacheFlights {
 
     private var flights: [CacheKey: Flight] = [:]
 
+    var waiterCount: Int { flights.values.reduce(0) { $0 + $1.waiters.count } }
+
     /// Whether somebody asks already. If not, the caller leads.
     mutating func lead(_ key: CacheKey) -> Bool {
         guard flights[key] == nil else { return false }
@@ -53,6 +68,25 @@ struct CacheFlights {
 
     /// Ends a question that was answered.
     mutating func end(_ key: CacheKey) -> [Waiter] { flights.removeValue(forKey: key)?.waiters ?? [] }
+
+    /// The leader gives up without having asked, or its answer is nobody else's any more: no failure, and the next one leads.
+    mutating func pass(_ key: CacheKey) -> Waiter? {
+        guard let waiters = flights[key]?.waiters, !waiters.isEmpty else {
+            flights[key] = nil
+            return nil
+        }
+        return flights[key]?.waiters.removeFirst()
+    }
+
+    /// Takes out who has waited as long as it may.
+    mutating func takeOverdue(atNanoseconds now: UInt64) -> [Waiter] {
+        var overdue: [Waiter] = []
+        for (key, flight) in flights where flight.waiters.contains(where: { $0.endNanoseconds <= now }) {
+            overdue += flight.waiters.filter { $0.endNanoseconds <= now }
+            flights[key]?.waiters.removeAll { $0.endNanoseconds <= now }
+        }
+        return overdue
+    }
 
     /// - Returns: who is told, and that one of them leads. After so many failures it is everybody, and that it failed.
     mutating func fail(_ key: CacheKey) -> (waiters: [Waiter], oneLeads: Bool) {

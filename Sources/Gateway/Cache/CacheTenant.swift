@@ -32,6 +32,8 @@ final class CacheAccount: Sendable {
     /// Apart from the others: many loops count here, and none waits for another.
     private let memoryHits = Atomic<Int64>(0)
     private let rest = Mutex(CacheTally())
+    /// The version whose worker names another one, and until when that is believed.
+    private let unkept = Mutex<(version: String, untilNanoseconds: UInt64)?>(nil)
 
     init(tenantID: TenantID, model: String) {
         self.tenantID = tenantID
@@ -41,6 +43,18 @@ final class CacheAccount: Sendable {
     func countMemoryHit() { memoryHits.wrappingAdd(1, ordering: .relaxed) }
 
     func count(_ change: (inout CacheTally) -> Void) { rest.withLock { change(&$0) } }
+
+    /// Whether the answers of this version were lately none to keep.
+    func isUnkept(_ version: String, atNanoseconds now: UInt64) -> Bool {
+        unkept.withLock { unkept in
+            guard let known = unkept, known.version == version else { return false }
+            return now < known.untilNanoseconds
+        }
+    }
+
+    func noteUnkept(_ version: String, untilNanoseconds: UInt64) {
+        unkept.withLock { $0 = (version, untilNanoseconds) }
+    }
 
     /// What was counted since the last call.
     func take() -> CacheTally {

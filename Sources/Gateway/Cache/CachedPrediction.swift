@@ -1,5 +1,6 @@
 internal import Domain
 internal import NIOCore
+internal import Synchronization
 
 /// An answer that a worker gave, ready to be given again. Immutable and shared by all who are answered with it.
 final class CachedPrediction: Sendable {
@@ -13,6 +14,8 @@ final class CachedPrediction: Sendable {
     let expiresAt: Timestamp
     /// It is younger than every clearing up to this one.
     let clearing: Int64
+    /// As ``clearing``, moved on by those who looked.
+    private let checked: Atomic<Int64>
 
     init(
         reading: WorkerReading, version: String, usage: Usage, label: String?, storedAt: Timestamp,
@@ -25,7 +28,14 @@ final class CachedPrediction: Sendable {
         self.storedAt = storedAt
         self.expiresAt = expiresAt
         self.clearing = clearing
+        checked = Atomic(clearing)
     }
+
+    /// It was cleared by none up to this one.
+    var checkedClearing: Int64 { checked.load(ordering: .relaxed) }
+
+    /// Spares those who look next the clearings up to this one. One who is late may move it back, and somebody looks once more.
+    func check(upTo clearing: Int64) { checked.store(clearing, ordering: .relaxed) }
 
     /// What it takes in memory, with what is kept beside it.
     var byteCount: Int {

@@ -20,6 +20,8 @@ extension PredictionCache {
         /// Whether others wait for it in this process.
         let isFlight: Bool
         let claim: CacheClaim?
+        /// The newest clearing that was known before the worker was asked. What is cleared while it works is not to come back with its answer.
+        let clearing: Int64
     }
 
     /// Looks beyond this process's memory, or leads, or waits for who does.
@@ -27,11 +29,17 @@ extension PredictionCache {
     ///   for one that has waited as long as it may.
     func open(_ question: CacheQuestion) async throws(Refusal) -> Opening {
         switch question.instruction.use {
-        case .refresh, .bypass: return .leads(Lead(question: question, reason: .request, isFlight: false, claim: nil))
+        case .refresh, .bypass: return .leads(lead(question, .request))
         case .only:
             if let found = await lookBelow(question) { return found }
             throw .notCached
         case .use: break
+        }
+        // Whom nobody can wait for, nobody shall: all would ask the worker in the end, one later than the other.
+        guard seconds(for: question) > 0 else { return await lookBelow(question) ?? .alone }
+        guard !question.account.isUnkept(question.version, atNanoseconds: question.atNanoseconds) else {
+            unkeptQuestions.increment()
+            return .alone
         }
         if !question.tenant.flights.withLock({ $0.lead(question.key) }) {
             switch await wait(for: question) {
@@ -40,12 +48,12 @@ extension PredictionCache {
                 return .hit(entry, .collapsed(ttlSeconds: entry.ttlSeconds(at: question.at)))
             case .served, .alone: return .alone
             case .failed(let refusal): throw refusal
+            case .overdue: throw .waitedTooLong(configuration.waitMilliseconds)
             case .lead:
-                let waited = (time.monotonicNanoseconds &- question.atNanoseconds) / 1_000_000
-                guard waited < UInt64(configuration.waitMilliseconds) else {
-                    let refusal = Refusal.waitedTooLong(configuration.waitMilliseconds)
-                    fail(question, refusal)
-                    throw refusal
+                // Its own time is over, not that of those who came later.
+                guard time.monotonicNanoseconds < end(of: question) else {
+                    pass(question)
+                    throw .waitedTooLong(configuration.waitMilliseconds)
                 }
             }
         }
@@ -58,13 +66,27 @@ extension PredictionCache {
         return await lookBelowOrLead(question)
     }
 
+    /// How long the answer would be kept; 0 for not at all.
+    private func seconds(for question: CacheQuestion) -> Int64 {
+        question.policy.ttlSeconds(
+            asked: question.instruction.ttlSeconds, default: configuration.standardTTLSeconds,
+            maximum: configuration.maximumTTLSeconds)
+    }
+
     static func status(_ entry: CachedPrediction, _ question: CacheQuestion) -> CacheStatus {
         .hit(ttlSeconds: entry.ttlSeconds(at: question.at), ageSeconds: entry.ageSeconds(at: question.at))
     }
 
+    /// By the monotonic clock, until when a request waits for another's answer.
+    private func end(of question: CacheQuestion) -> UInt64 {
+        question.atNanoseconds &+ UInt64(max(0, configuration.waitMilliseconds)) * 1_000_000
+    }
+
+    /// Whoever waits too long is taken out by ``endWaits()``.
     private func wait(for question: CacheQuestion) async -> CacheFlights.End {
         await withCheckedContinuation { continuation in
-            switch question.tenant.flights.withLock({ $0.join(question.key, continuation) }) {
+            let waiter = CacheFlights.Waiter(continuation, endNanoseconds: end(of: question))
+            switch question.tenant.flights.withLock({ $0.join(question.key, waiter) }) {
             case .waits: break
             case .leads: continuation.resume(returning: .lead)
             case .full: continuation.resume(returning: .alone)
@@ -90,7 +112,15 @@ extension PredictionCache {
             if let claim { hand(entry, question, claim) }
             return served(entry, question) { $0.tableHits += 1 }
         }
-        return .leads(Lead(question: question, reason: .uriMiss, isFlight: true, claim: claim))
+        return .leads(lead(question, .uriMiss, isFlight: true, claim: claim))
+    }
+
+    private func lead(
+        _ question: CacheQuestion, _ reason: CacheStatus.Reason, isFlight: Bool = false, claim: CacheClaim? = nil
+    ) -> Lead {
+        Lead(
+            question: question, reason: reason, isFlight: isFlight, claim: claim,
+            clearing: newestClearing.load(ordering: .acquiring))
     }
 
     /// Looks without leading: for who wants nothing but what is there.
@@ -126,8 +156,7 @@ extension PredictionCache {
             case .claimed: return .claimed
             case .missing, .away: return .nothing
             case .busy:
-                let waited = (time.monotonicNanoseconds &- question.atNanoseconds) / 1_000_000
-                guard waited < UInt64(configuration.waitMilliseconds) else { return .nothing }
+                guard time.monotonicNanoseconds < end(of: question) else { return .nothing }
                 try? await Task.sleep(nanoseconds: pauseMilliseconds * 1_000_000)
                 pauseMilliseconds = min(pauseMilliseconds * 2, 50)
             }
@@ -142,6 +171,7 @@ extension PredictionCache {
     }
 
     private func readTable(_ question: CacheQuestion) async -> CachedPrediction? {
+        guard time.monotonicNanoseconds >= tableQuietUntilNanoseconds.load(ordering: .relaxed) else { return nil }
         do throws(StoreUnavailable) {
             guard let bytes = try await store.find(question.key, tenantID: question.tenant.id),
                 let entry = decode(bytes, question)
@@ -149,6 +179,8 @@ extension PredictionCache {
             noteAccess(question)
             return entry
         } catch {
+            tableQuietUntilNanoseconds.store(
+                time.monotonicNanoseconds &+ Self.tableQuietNanoseconds, ordering: .relaxed)
             logger.debug("the table of predictions cannot be read", metadata: ["cause": "\(error.cause)"])
             return nil
         }
@@ -181,30 +213,38 @@ extension PredictionCache {
     func close(_ lead: Lead, reading: WorkerReading, usage: Usage, version: String) -> Bool {
         let question = lead.question
         let now = time.now
-        let seconds = question.policy.ttlSeconds(
-            asked: question.instruction.ttlSeconds, default: configuration.standardTTLSeconds,
-            maximum: configuration.maximumTTLSeconds)
+        let seconds = seconds(for: question)
         guard version == question.version, question.instruction.use != .bypass else {
+            question.account.noteUnkept(
+                question.version, untilNanoseconds: time.monotonicNanoseconds &+ Self.unkeptNanoseconds)
             abandon(lead)
             return false
         }
         let entry = CachedPrediction(
             reading: reading.compacted, version: version, usage: usage, label: question.instruction.label,
-            storedAt: now, expiresAt: now.advanced(byMilliseconds: seconds * 1_000),
-            clearing: newestClearing.load(ordering: .acquiring))
-        let isKept = seconds > 0
+            storedAt: now, expiresAt: now.advanced(byMilliseconds: seconds * 1_000), clearing: lead.clearing)
+        guard !hasCleared(entry, question) else {
+            // Those who wait may have come after the clearing.
+            if let claim = lead.claim { end(claim) }
+            if lead.isFlight { pass(question) }
+            return false
+        }
+        guard seconds > 0 else {
+            abandon(lead)
+            return false
+        }
+        let isRemembered = remember(entry, question)
+        let isHanded = hand(entry, question, lead.claim)
+        let isWritten = enqueueRow(entry, question)
+        let isKept = isRemembered || isHanded || isWritten
         if isKept {
-            remember(entry, question)
-            hand(entry, question, lead.claim)
-            enqueueRow(entry, question)
             question.account.count {
                 $0.stores += 1
                 $0.storedBytes += Int64(entry.byteCount)
             }
-        } else if let claim = lead.claim {
-            end(claim)
         }
-        if lead.isFlight { settle(question, isKept ? .served(entry) : .alone) }
+        // Those who wait need it to be kept nowhere.
+        if lead.isFlight { settle(question, .served(entry)) }
         return isKept
     }
 
@@ -217,6 +257,11 @@ extension PredictionCache {
     private func fail(_ question: CacheQuestion, _ refusal: Refusal) {
         let (waiters, oneLeads) = question.tenant.flights.withLock { $0.fail(question.key) }
         for waiter in waiters { waiter.resume(returning: oneLeads ? .lead : .failed(refusal)) }
+    }
+
+    /// The next one of those who wait leads.
+    private func pass(_ question: CacheQuestion) {
+        question.tenant.flights.withLock { $0.pass(question.key) }?.resume(returning: .lead)
     }
 
     private func abandon(_ lead: Lead) {
@@ -234,21 +279,25 @@ extension PredictionCache {
     }
 
     /// Gives an entry to the other gateways, and ends the claim with it.
-    private func hand(_ entry: CachedPrediction, _ question: CacheQuestion, _ claim: CacheClaim?) {
+    /// - Returns: whether there is hope that they have it; nobody waits for what Redis says.
+    @discardableResult
+    private func hand(_ entry: CachedPrediction, _ question: CacheQuestion, _ claim: CacheClaim?) -> Bool {
         if let claim { claims.withLock { _ = $0.remove(claim) } }
-        guard question.policy.levels.redis, let shared else { return }
+        guard question.policy.levels.redis, let shared else { return false }
         let left = (entry.expiresAt.microsecondsSince1970 - time.now.microsecondsSince1970) / 1_000
         guard left > 0 else {
             if let claim { shared.release(claim) }
-            return
+            return false
         }
         shared.store(
             CacheFrame.encode(entry, key: question.key, secret: question.tenant.secret), of: question.key,
             ttlMilliseconds: left, claim: claim)
+        return !shared.isAway
     }
 
-    private func enqueueRow(_ entry: CachedPrediction, _ question: CacheQuestion) {
-        guard question.policy.levels.table else { return }
+    /// - Returns: whether it waits to be written down.
+    private func enqueueRow(_ entry: CachedPrediction, _ question: CacheQuestion) -> Bool {
+        guard question.policy.levels.table else { return false }
         let row = CachedRow(
             key: question.key, tenantID: question.tenant.id, model: question.account.model, version: entry.version,
             label: entry.label,
@@ -263,6 +312,7 @@ extension PredictionCache {
             return true
         }
         if !isTaken { droppedRows.increment() }
+        return isTaken
     }
 }
 

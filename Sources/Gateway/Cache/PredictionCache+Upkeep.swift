@@ -7,6 +7,35 @@ internal import Synchronization
 extension PredictionCache {
     private static let rowBatch = 100
 
+    /// Ends waits, renews claims and writes down what was counted, until its task is cancelled. Each in a task of its own: a claim lasts for
+    /// seconds, and must not run out because the database takes its time.
+    public func keep(renewalMilliseconds: UInt64 = 1_000) async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await self.repeating(everyMilliseconds: 100) { self.endWaits() } }
+            group.addTask { await self.repeating(everyMilliseconds: renewalMilliseconds) { await self.renewClaims() } }
+            group.addTask { await self.repeating(everyMilliseconds: 1_000) { await self.flush() } }
+        }
+    }
+
+    /// Keeps claims until the last question has ended whose worker was asked, and writes down what is left.
+    /// - Parameter limit: for the questions.
+    public func finish(withinMilliseconds limit: Int64) async {
+        let end = time.monotonicNanoseconds &+ UInt64(max(0, limit)) * 1_000_000
+        while claims.withLock({ !$0.isEmpty }), time.monotonicNanoseconds < end {
+            endWaits()
+            await renewClaims()
+            try? await Task.sleep(nanoseconds: 100_000_000)
+        }
+        await flush()
+    }
+
+    private func repeating(everyMilliseconds pause: UInt64, _ work: () async -> Void) async {
+        while !Task.isCancelled {
+            await work()
+            try? await Task.sleep(nanoseconds: pause * 1_000_000)
+        }
+    }
+
     /// Learns what was cleared; called when the database says that something changed, twice a second in any case, and once before anything
     /// is served.
     public func refresh() async {
@@ -22,6 +51,15 @@ extension PredictionCache {
             }
         } catch {
             logger.debug("what was cleared of the cache cannot be read", metadata: ["cause": "\(error.cause)"])
+        }
+    }
+
+    /// Ends the waits of those who have waited as long as they may for another's answer; called several times a second.
+    public func endWaits() {
+        let now = time.monotonicNanoseconds
+        for tenant in allTenants {
+            let overdue = tenant.flights.withLock { $0.takeOverdue(atNanoseconds: now) }
+            for waiter in overdue { waiter.resume(returning: .overdue) }
         }
     }
 

@@ -42,6 +42,10 @@ public final class PredictionCache: Sendable {
     static let rowLimit = 1_000
     static let rowByteLimit = 16 << 20
     static let accessLimit = 10_000
+    /// How long the table is left alone after it could not be read in time.
+    static let tableQuietNanoseconds: UInt64 = 1_000_000_000
+    /// How long after an answer that was not to keep nobody waits for another one.
+    static let unkeptNanoseconds: UInt64 = 5_000_000_000
 
     let configuration: Configuration
     let shared: (any SharedPredictionCache)?
@@ -56,6 +60,9 @@ public final class PredictionCache: Sendable {
     /// The newest clearing that is known; -1 before the first reading, and then nothing is cached.
     let newestClearing = Atomic<Int64>(-1)
     let droppedRows = Counter(label: "weir_cache_rows_dropped_total")
+    /// Until when the table is left alone, by the monotonic clock.
+    let tableQuietUntilNanoseconds = Atomic<UInt64>(0)
+    let unkeptQuestions = Counter(label: "weir_cache_unkept_total")
     private let pepper: [UInt8]
     private let tenants = Mutex<[TenantID: CacheTenant]>([:])
 
@@ -116,19 +123,22 @@ public final class PredictionCache: Sendable {
         return held.entry
     }
 
-    func remember(_ entry: CachedPrediction, _ question: CacheQuestion) {
+    /// - Returns: whether it lies in this process's memory now.
+    @discardableResult
+    func remember(_ entry: CachedPrediction, _ question: CacheQuestion) -> Bool {
         let now = time.now
         let left = entry.expiresAt.microsecondsSince1970 - now.microsecondsSince1970
-        guard left > 0 else { return }
+        guard left > 0 else { return false }
         let insertion = shard(of: question.key).store.withLock {
             $0.insert(
                 Shard.Held(entry: entry, account: question.account), of: question.key, bytes: entry.byteCount,
                 endNanoseconds: time.monotonicNanoseconds + UInt64(left) * 1_000)
         }
-        guard case .stored(let removed) = insertion else { return }
+        guard case .stored(let removed) = insertion else { return false }
         for removal in removed where removal.value.entry.expiresAt > now {
             removal.value.account.count { $0.evictions += 1 }
         }
+        return true
     }
 
     /// Whether an entry has not ended, was not cleared, and is young enough for the request.
@@ -138,12 +148,18 @@ public final class PredictionCache: Sendable {
         return entry.ageSeconds(at: question.at) <= maximum
     }
 
-    private func hasCleared(_ entry: CachedPrediction, _ question: CacheQuestion) -> Bool {
-        guard entry.clearing < newestClearing.load(ordering: .acquiring) else { return false }
-        return clearings.withLock {
-            $0.hasCleared(
-                since: entry.clearing, tenantID: question.tenant.id, model: question.account.model, label: entry.label)
-        }
+    /// Whether something that fits the entry was cleared since it was asked for.
+    func hasCleared(_ entry: CachedPrediction, _ question: CacheQuestion) -> Bool {
+        let checked = entry.checkedClearing
+        guard checked < newestClearing.load(ordering: .acquiring) else { return false }
+        // The lock is held to take the reference; what is behind it does not change.
+        let known = clearings.withLock { $0 }
+        guard
+            !known.hasCleared(
+                since: checked, tenantID: question.tenant.id, model: question.account.model, label: entry.label)
+        else { return true }
+        entry.check(upTo: known.newest)
+        return false
     }
 }
 

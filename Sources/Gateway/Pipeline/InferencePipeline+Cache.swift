@@ -16,7 +16,7 @@ extension InferencePipeline {
 
     /// Calls the worker, by way of the cache where the model or the request has to do with one.
     func serve(_ work: HeldRequest, on loop: LoopContext) async throws(Refusal) -> Served {
-        guard work.route.profile.cache.isOn || !work.call.cacheFields.isEmpty else {
+        guard work.route.profile.cache.isOn || work.cacheInstruction != nil else {
             return try await serveByWorker(work, on: loop)
         }
         return try await serveByCache(work, on: loop)
@@ -38,7 +38,7 @@ extension InferencePipeline {
     }
 
     private func serveByCache(_ work: HeldRequest, on loop: LoopContext) async throws(Refusal) -> Served {
-        let instruction = work.call.cacheFields.isEmpty ? .standard : try CacheInstruction(work.call.cacheFields)
+        let instruction = work.cacheInstruction ?? .standard
         guard work.route.profile.cache.isOn else {
             if instruction.use == .only { throw .notCached }
             return try await serveByWorker(work, on: loop)

@@ -91,7 +91,7 @@ final class InferencePipeline: Sendable {
             timings.authenticate = authenticated &- start
             let request = try Self.validate(call.body, for: principal, routes: routes)
             // What is wrong with them costs no quota.
-            if !call.cacheFields.isEmpty { _ = try CacheInstruction(call.cacheFields) }
+            let instruction = call.cacheFields.isEmpty ? nil : try CacheInstruction(call.cacheFields)
             if !call.idempotencyFields.isEmpty {
                 switch try await self.claim(call, request, principal) {
                 case .claimed(let made): claim = made
@@ -113,7 +113,8 @@ final class InferencePipeline: Sendable {
             pass(.held)
             let work = HeldRequest(
                 call: call, principal: principal, request: request, route: route, take: take, hold: hold,
-                heldAtNanoseconds: held, bound: bound, claim: claim)
+                heldAtNanoseconds: held, bound: bound, claim: claim,
+                cacheInstruction: instruction)
             let prediction = try await finish(work, timings: timings, on: loop)
             if let claim { claims.end(claim) }
             // A kept answer says nothing of a worker that another one could be compared with.
@@ -143,10 +144,13 @@ final class InferencePipeline: Sendable {
         let heldAtNanoseconds: UInt64
         let bound: Int64
         let claim: IdempotencyClaim?
+        /// `nil` where the request says nothing about the cache.
+        let cacheInstruction: CacheInstruction?
 
         init(
             call: InferenceCall, principal: Principal, request: PredictRequest, route: ResolvedRoute, take: RateTake?,
-            hold: Hold?, heldAtNanoseconds: UInt64, bound: Int64, claim: IdempotencyClaim?
+            hold: Hold?, heldAtNanoseconds: UInt64, bound: Int64, claim: IdempotencyClaim?,
+            cacheInstruction: CacheInstruction?
         ) {
             self.call = call
             self.principal = principal
@@ -157,6 +161,7 @@ final class InferencePipeline: Sendable {
             self.heldAtNanoseconds = heldAtNanoseconds
             self.bound = bound
             self.claim = claim
+            self.cacheInstruction = cacheInstruction
         }
     }
 

@@ -4,18 +4,21 @@ public import PostgresDriver
 /// The cache in PostgreSQL: functions of the schema, one call each.
 public struct PredictionCacheTable: PredictionCacheStore {
     private let pool: PostgresPool
+    private let reads: PostgresPool
     private let directory: PostgresPool
 
     /// - Parameters:
     ///   - pool: connections of the role `weir_writer`.
+    ///   - reads: connections of the same role for what a request waits for; with little patience.
     ///   - directory: connections of the role `weir_directory`.
-    public init(pool: PostgresPool, directory: PostgresPool) {
+    public init(pool: PostgresPool, reads: PostgresPool, directory: PostgresPool) {
         self.pool = pool
+        self.reads = reads
         self.directory = directory
     }
 
     public func find(_ key: CacheKey, tenantID: TenantID) async throws(StoreUnavailable) -> [UInt8]? {
-        try await run(FindCachedPrediction(key: key, tenantID: tenantID), on: pool).first ?? nil
+        try await run(FindCachedPrediction(key: key, tenantID: tenantID), on: reads).first ?? nil
     }
 
     public func write(_ rows: [CachedRow]) async throws(StoreUnavailable) {

@@ -8,6 +8,8 @@ struct DatabasePools: Sendable {
     let writer: PostgresPool
     /// Apart from the leases', which must not wait behind many repeated requests.
     let claims: PostgresPool
+    /// What a request reads of the cache's table: apart from what requests cannot do without, and given up soon.
+    let cache: PostgresPool
     let reader: PostgresPool
     let jobs: PostgresPool
     let admin: PostgresPool
@@ -17,12 +19,14 @@ struct DatabasePools: Sendable {
     init(settings: Settings, logger: Logger) throws {
         let url = settings.databaseURL ?? ""
         func pool(
-            _ name: String, _ connections: Int, role: String? = nil, timeout: Int? = nil, waits: Int = 3_000,
+            _ name: String, _ connections: Int, role: String? = nil, timeout: Int? = nil, answer: Int? = nil,
+            waits: Int = 3_000,
             waiters: Int = 256
         ) throws -> PostgresPool {
             try PostgresPool(
                 configuration: Self.configuration(
-                    url: url, name: role ?? name, statementMilliseconds: timeout ?? settings.queryTimeoutMilliseconds),
+                    url: url, name: role ?? name, statementMilliseconds: timeout ?? settings.queryTimeoutMilliseconds,
+                    answerMilliseconds: answer),
                 options: PostgresPool.Options(
                     name: name, maximumConnections: connections,
                     queueTimeoutMilliseconds: min(settings.poolTimeoutMilliseconds, waits),
@@ -35,20 +39,25 @@ struct DatabasePools: Sendable {
         directory = try pool("directory", 4, timeout: 2_000)
         writer = try pool("writer", 4, timeout: 2_000)
         claims = try pool("claims", 4, role: "writer", timeout: 2_000, waiters: 10_000)
+        cache = try pool("cache", 2, role: "writer", timeout: 200, answer: 300, waits: 50, waiters: 32)
         reader = try pool("reader", min(settings.poolSize + settings.poolOverflow, 8))
         jobs = try pool("jobs", 2)
         admin = try pool("admin", 4)
         reports = try pool("reports", 2)
     }
 
-    var all: [PostgresPool] { [directory, writer, claims, reader, jobs, admin, reports] }
+    var all: [PostgresPool] { [directory, writer, claims, cache, reader, jobs, admin, reports] }
 
     /// A session of the role `weir_<name>`, with every timeout set.
-    static func configuration(url: String, name: String, statementMilliseconds: Int) throws -> PostgresConfiguration {
+    /// - Parameter answerMilliseconds: after which a silent connection is given up; a second more than a statement may take where it is `nil`.
+    static func configuration(
+        url: String, name: String, statementMilliseconds: Int, answerMilliseconds: Int? = nil
+    ) throws -> PostgresConfiguration {
         try PostgresConfiguration(
             url: url, applicationName: "weir-\(name)", role: "weir_\(name)",
             statementTimeoutMilliseconds: statementMilliseconds,
             lockTimeoutMilliseconds: statementMilliseconds, idleInTransactionTimeoutMilliseconds: 10_000,
-            connectTimeoutMilliseconds: 2_000, answerTimeoutMilliseconds: statementMilliseconds + 1_000)
+            connectTimeoutMilliseconds: 2_000,
+            answerTimeoutMilliseconds: answerMilliseconds ?? statementMilliseconds + 1_000)
     }
 }

@@ -49,7 +49,8 @@ enum ServerComposition {
         services.append(
             RateService(rates: base.rates, everyMilliseconds: Int64(settings.rateLeaseMilliseconds) / 4))
         services.append(RefusalService(refusals: base.refusals, store: base.refusalStore, logger: logger))
-        services.append(CacheService(cache: base.cache))
+        services.append(
+            CacheService(cache: base.cache, graceMilliseconds: Int64(settings.graceSeconds) * 1_000))
         if settings.roles.contains(.admin) {
             services.append(
                 AdminComposition.make(

@@ -104,7 +104,8 @@ struct ServerParts: Sendable {
                     redis: $0, patienceMilliseconds: Int64(settings.cacheRedisTimeoutMilliseconds), time: time,
                     logger: logger)
             },
-            store: PredictionCacheTable(pool: pools.claims, directory: pools.directory), time: time, logger: logger)
+            store: PredictionCacheTable(pool: pools.claims, reads: pools.cache, directory: pools.directory), time: time,
+            logger: logger)
     }
 
     private static func deliveries(_ settings: Settings, time: any TimeSource, logger: Logger) -> DeliveryDirectory {

@@ -75,19 +75,14 @@ struct ClaimService: Service {
     }
 }
 
-/// Writes down what the cache counted, and keeps the claims of its leaders.
+/// What the cache does beside the requests, and the claims of questions under way until the last has ended.
 struct CacheService: Service {
     let cache: PredictionCache
+    let graceMilliseconds: Int64
 
     func run() async throws {
-        await cancelWhenGracefulShutdown {
-            while !Task.isCancelled {
-                await cache.renewClaims()
-                await cache.flush()
-                try? await Task.sleep(nanoseconds: 1_000_000_000)
-            }
-        }
-        await cache.flush()
+        await cancelWhenGracefulShutdown { await cache.keep() }
+        await cache.finish(withinMilliseconds: graceMilliseconds)
     }
 }
 
