@@ -221,6 +221,22 @@ private func installation(
         #expect(rows[other]?.memoryHits == 0 && rows[other]?.misses == 1 && rows[other]?.stores == 1)
     }
 
+    @Test("what is kept under an idempotency key says how the cache took part")
+    func kept() async throws {
+        let parts = await installation()
+        for expected in ["Cache-Status: weir; fwd=uri-miss; stored", "Cache-Status: weir; hit; ttl=300\r\nAge: 0"] {
+            var fields = ByteBuffer()
+            AnswerHead.writeFacts(try #require(prediction(try await run(parts))), to: &fields)
+            #expect(String(buffer: fields).hasSuffix(expected))
+        }
+    }
+
+    @Test("that an answer is not kept is no failure of the server")
+    func noWarning() {
+        #expect(!DataPlaneHandler.isFailure(.notCached) && !DataPlaneHandler.isFailure(.badRequest))
+        #expect(DataPlaneHandler.isFailure(.upstreamTimeout) && DataPlaneHandler.isFailure(.internalError))
+    }
+
     @Test("an answer of another version than the registered one is nobody else's")
     func versions() async throws {
         let backend = FakeBackend()
