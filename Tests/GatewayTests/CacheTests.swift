@@ -504,6 +504,19 @@ extension PredictionCache {
         #expect(prediction(try await run(off))?.cache?.isServedFromCache == false)
     }
 
+    @Test("only rows that were not written count as dropped")
+    func dropped() async throws {
+        let parts = await installation()
+        parts.cacheStore.goAway(afterWrites: 2)
+        let rows = (0..<250).map {
+            CachedRow(
+                key: CacheKey($0, 0, 0, 0), tenantID: Installation.tenant, model: "iris", version: "1", label: nil,
+                bytes: [], cachedAt: parts.time.now, expiresAt: parts.time.now)
+        }
+        #expect(await parts.cache.write(rows, []) == 50)
+        #expect(parts.cacheStore.rows.count == 200)
+    }
+
     @Test("a table that does not answer is left alone for a moment")
     func tableAway() async throws {
         let time = ManualTime(Installation.noon)

@@ -10,6 +10,7 @@ public final class FakeCacheStore: PredictionCacheStore {
         var clearings: [CacheClearing] = []
         var isAway = false
         var finds = 0
+        var writesLeft = Int.max
     }
 
     private let state = Mutex(State())
@@ -19,6 +20,8 @@ public final class FakeCacheStore: PredictionCacheStore {
     public init(writing: Gate = Gate(isOpen: true)) { self.writing = writing }
 
     public var rows: [CachedRow] { state.withLock { Array($0.rows.values) } }
+    /// Writings of rows until it goes away.
+    public func goAway(afterWrites count: Int) { state.withLock { $0.writesLeft = count } }
     /// How often a row was looked for.
     public var findCount: Int { state.withLock { $0.finds } }
     public var accesses: [CacheAccess] { state.withLock { $0.accesses } }
@@ -39,6 +42,11 @@ public final class FakeCacheStore: PredictionCacheStore {
 
     public func write(_ rows: [CachedRow]) async throws(StoreUnavailable) {
         await writing.pass()
+        let isLate = state.withLock { state in
+            state.writesLeft -= 1
+            return state.writesLeft < 0
+        }
+        if isLate { isAway = true }
         try check()
         state.withLock { state in for row in rows { state.rows[row.key] = row } }
     }
