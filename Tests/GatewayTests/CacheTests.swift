@@ -517,6 +517,35 @@ extension PredictionCache {
         #expect(parts.cacheStore.rows.count == 200)
     }
 
+    @Test("what a tenant writes to the levels of all is bounded, by value and by minute")
+    func budget() async throws {
+        let time = ManualTime(Installation.noon)
+        let shared = FakeSharedCache()
+        var configuration = PredictionCache.Configuration()
+        configuration.bytesPerMinute = 300
+        let policy = CachePolicy(isOn: true, levels: .init(redis: true, table: true))
+        let parts = await Installation(
+            time: time, route: Installation.route(cache: policy), sharedCache: shared,
+            cacheConfiguration: configuration)
+        for label in ["a", "b", "c"] { _ = try await run(parts, [.label(label)]) }
+        await parts.cache.flush()
+        let size = shared.values.values.first?.count ?? 0
+        #expect(size > 50 && size <= 300)
+        #expect(shared.values.count == 300 / size && shared.values.count < 3 && shared.claimCount == 0)
+        #expect(parts.cacheStore.rows.count == shared.values.count)
+        #expect(prediction(try await run(parts, [.label("c")]))?.cache?.isServedFromCache == true, "from memory")
+        time.advance(milliseconds: 60_000)
+        _ = try await run(parts, [.label("d")])
+        #expect(shared.values.count == 300 / size + 1)
+        configuration.valueBytes = 50
+        let small = await Installation(
+            time: time, route: Installation.route(cache: policy), sharedCache: FakeSharedCache(),
+            cacheConfiguration: configuration)
+        _ = try await run(small)
+        await small.cache.flush()
+        #expect(small.cacheStore.rows.isEmpty)
+    }
+
     @Test("a table that does not answer is left alone for a moment")
     func tableAway() async throws {
         let time = ManualTime(Installation.noon)
