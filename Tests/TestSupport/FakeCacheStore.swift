@@ -80,6 +80,7 @@ public final class FakeSharedCache: SharedPredictionCache {
         var values: [CacheKey: [UInt8]] = [:]
         var claims: [CacheKey: UInt64] = [:]
         var renewals = 0
+        var busy = 0
         var isAway = false
     }
 
@@ -102,7 +103,10 @@ public final class FakeSharedCache: SharedPredictionCache {
             if state.isAway { return .away }
             if let value = state.values[key] { return .found(value) }
             guard let claim else { return .missing }
-            guard state.claims[key] ?? claim.token == claim.token else { return .busy }
+            guard state.claims[key] ?? claim.token == claim.token else {
+                state.busy += 1
+                return .busy
+            }
             state.claims[key] = claim.token
             return .claimed
         }
@@ -123,6 +127,8 @@ public final class FakeSharedCache: SharedPredictionCache {
         state.withLock { state in if state.claims[claim.key] == claim.token { state.claims[claim.key] = nil } }
     }
 
+    /// How often somebody was told to wait.
+    public var busyCount: Int { state.withLock { $0.busy } }
     /// Claims that were renewed, each as often as it was.
     public var renewalCount: Int { state.withLock { $0.renewals } }
 
