@@ -12,13 +12,13 @@ import Testing
         #expect(answer.status == 200 && admin.administration.last.cachePolicy == CachePolicy(isOn: true))
         let body =
             #"{"enabled": true, "ttl_seconds": 5, "maximum_ttl_seconds": 9, "sameness": "canonical_json","#
-            + #""levels": ["memory", "table"], "generations": "none"}"#
+            + #""levels": ["memory", "table"], "generations": "deterministic"}"#
         _ = try await admin.send("PUT", "/admin/v1/models/iris/cache", body: body)
         #expect(
             admin.administration.last.cachePolicy
                 == CachePolicy(
                     isOn: true, ttlSeconds: 5, maximumTTLSeconds: 9, sameness: .canonicalJSON,
-                    levels: .init(redis: false, table: true), generations: .none))
+                    levels: .init(redis: false, table: true), generations: .deterministic))
     }
 
     @Test(
@@ -26,6 +26,7 @@ import Testing
         arguments: [
             "{}", #"{"enabled": 1}"#, #"{"enabled": true, "ttl_seconds": -1}"#,
             #"{"enabled": true, "levels": ["redis"]}"#, #"{"enabled": true, "sameness": "nearly"}"#,
+            #"{"enabled": true, "generations": "requested"}"#, #"{"enabled": true, "generations": "none"}"#,
             #"{"enabled": true, "ttl_seconds": 10, "maximum_ttl_seconds": 5}"#,
         ])
     func wrongPolicy(body: String) async throws {

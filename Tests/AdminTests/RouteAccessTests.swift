@@ -94,7 +94,8 @@ struct RouteAccessTests {
             (
                 "operator",
                 [
-                    "getMetrics", "listModels", "createModel", "getModelUsage", "setDelivery", "listRoutes", "setRoute", "deleteRoute",
+                    "getMetrics", "listModels", "createModel", "getModelUsage", "setDelivery", "listRoutes", "setRoute",
+                    "deleteRoute",
                     "listReplicas", "getModelRouting", "changeModelRouting", "setModelVersion", "listAliases",
                     "setAlias",
                     "deleteAlias", "listWorkers", "registerWorker", "renewWorker", "removeWorker",

@@ -221,6 +221,22 @@ private func installation(
         #expect(rows[other]?.memoryHits == 0 && rows[other]?.misses == 1 && rows[other]?.stores == 1)
     }
 
+    @Test("what is kept under an idempotency key says how the cache took part")
+    func kept() async throws {
+        let parts = await installation()
+        for expected in ["Cache-Status: weir; fwd=uri-miss; stored", "Cache-Status: weir; hit; ttl=300\r\nAge: 0"] {
+            var fields = ByteBuffer()
+            AnswerHead.writeFacts(try #require(prediction(try await run(parts))), to: &fields)
+            #expect(String(buffer: fields).hasSuffix(expected))
+        }
+    }
+
+    @Test("that an answer is not kept is no failure of the server")
+    func noWarning() {
+        #expect(!DataPlaneHandler.isFailure(.notCached) && !DataPlaneHandler.isFailure(.badRequest))
+        #expect(DataPlaneHandler.isFailure(.upstreamTimeout) && DataPlaneHandler.isFailure(.internalError))
+    }
+
     @Test("an answer of another version than the registered one is nobody else's")
     func versions() async throws {
         let backend = FakeBackend()
@@ -266,10 +282,7 @@ private func installation(
         await parts.backend.gate.arrivals(1)
         var tasks = [first]
         for _ in 1..<count { tasks.append(Task { try await run(parts) }) }
-        // Those who wait come nowhere that could be watched; their holds are taken before.
-        while (parts.quota.readings(for: Installation.principal()).map(\.remaining).min() ?? 0) > 1_000 - Int64(count) {
-            await Task.yield()
-        }
+        while parts.cache.waiterCount < count - 1 { await Task.yield() }
         return tasks
     }
 
@@ -307,7 +320,7 @@ private func installation(
         let failing = try await start(others, 10)
         worse.gate.open()
         let refused = try await failing.asyncMap { refusal(try await $0.value)?.code }
-        #expect(refused.allSatisfy { $0 == .badUpstream } && worse.calls.count <= 10)
+        #expect(refused.allSatisfy { $0 == .badUpstream } && worse.calls.count == 2)
         #expect(others.settler.settlements.allSatisfy { !$0.isBilled })
         #expect(prediction(try await run(others)) != nil, "a failure is not kept")
     }
@@ -467,7 +480,7 @@ extension PredictionCache {
         let first = Task { try await run(one) }
         await backend.gate.arrivals(1)
         let second = Task { try await run(two) }
-        while two.quota.readings(for: Installation.principal()).isEmpty { await Task.yield() }
+        while shared.busyCount == 0 { await Task.yield() }
         backend.gate.open()
         #expect(prediction(try await first.value)?.cache?.isServedFromCache == false)
         #expect(prediction(try await second.value)?.cache?.isServedFromCache == true)
@@ -513,6 +526,48 @@ extension PredictionCache {
         let off = await installation()
         try await off.cacheStore.write(one.cacheStore.rows)
         #expect(prediction(try await run(off))?.cache?.isServedFromCache == false)
+    }
+
+    @Test("only rows that were not written count as dropped")
+    func dropped() async throws {
+        let parts = await installation()
+        parts.cacheStore.goAway(afterWrites: 2)
+        let rows = (0..<250).map {
+            CachedRow(
+                key: CacheKey($0, 0, 0, 0), tenantID: Installation.tenant, model: "iris", version: "1", label: nil,
+                bytes: [], cachedAt: parts.time.now, expiresAt: parts.time.now)
+        }
+        #expect(await parts.cache.write(rows, []) == 50)
+        #expect(parts.cacheStore.rows.count == 200)
+    }
+
+    @Test("what a tenant writes to the levels of all is bounded, by value and by minute")
+    func budget() async throws {
+        let time = ManualTime(Installation.noon)
+        let shared = FakeSharedCache()
+        var configuration = PredictionCache.Configuration()
+        configuration.bytesPerMinute = 300
+        let policy = CachePolicy(isOn: true, levels: .init(redis: true, table: true))
+        let parts = await Installation(
+            time: time, route: Installation.route(cache: policy), sharedCache: shared,
+            cacheConfiguration: configuration)
+        for label in ["a", "b", "c"] { _ = try await run(parts, [.label(label)]) }
+        await parts.cache.flush()
+        let size = shared.values.values.first?.count ?? 0
+        #expect(size > 50 && size <= 300)
+        #expect(shared.values.count == 300 / size && shared.values.count < 3 && shared.claimCount == 0)
+        #expect(parts.cacheStore.rows.count == shared.values.count)
+        #expect(prediction(try await run(parts, [.label("c")]))?.cache?.isServedFromCache == true, "from memory")
+        time.advance(milliseconds: 60_000)
+        _ = try await run(parts, [.label("d")])
+        #expect(shared.values.count == 300 / size + 1)
+        configuration.valueBytes = 50
+        let small = await Installation(
+            time: time, route: Installation.route(cache: policy), sharedCache: FakeSharedCache(),
+            cacheConfiguration: configuration)
+        _ = try await run(small)
+        await small.cache.flush()
+        #expect(small.cacheStore.rows.isEmpty)
     }
 
     @Test("a table that does not answer is left alone for a moment")

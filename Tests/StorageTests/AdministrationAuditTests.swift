@@ -29,6 +29,22 @@ struct AdministrationAuditTests {
         Replica(address: WorkerAddress(host: "127.0.0.1", port: port), workerProtocol: .predict, weight: 1, version: "")
     }
 
+    @Test("what was cleared of the cache can be read later")
+    func clearing() async throws {
+        try await AdministrationHarness.with { harness in
+            try await harness.makeTier()
+            let tenant = try await harness.makeTenant()
+            _ = try await harness.store.clearCache(
+                NewCacheClearing(tenantID: tenant.id, model: "iris", pattern: "user1_*"),
+                by: AdministrationHarness.actor)
+            let entry = try await harness.store.audit(AuditQuery(page: PageRequest(limit: 1))).elements.first
+            #expect(entry?.action == "cache.clear" && entry?.tenantID == tenant.id)
+            #expect(
+                try document(entry?.after)
+                    == ["tenant_id": tenant.id.description, "model": "iris", "pattern": "user1_*"])
+        }
+    }
+
     @Test("every verb that changes something leaves one entry with its actor and its subject")
     func everyVerb() async throws {
         try await AdministrationHarness.with { harness in

@@ -10,6 +10,7 @@ public final class FakeCacheStore: PredictionCacheStore {
         var clearings: [CacheClearing] = []
         var isAway = false
         var finds = 0
+        var writesLeft = Int.max
     }
 
     private let state = Mutex(State())
@@ -19,6 +20,8 @@ public final class FakeCacheStore: PredictionCacheStore {
     public init(writing: Gate = Gate(isOpen: true)) { self.writing = writing }
 
     public var rows: [CachedRow] { state.withLock { Array($0.rows.values) } }
+    /// Writings of rows until it goes away.
+    public func goAway(afterWrites count: Int) { state.withLock { $0.writesLeft = count } }
     /// How often a row was looked for.
     public var findCount: Int { state.withLock { $0.finds } }
     public var accesses: [CacheAccess] { state.withLock { $0.accesses } }
@@ -39,6 +42,11 @@ public final class FakeCacheStore: PredictionCacheStore {
 
     public func write(_ rows: [CachedRow]) async throws(StoreUnavailable) {
         await writing.pass()
+        let isLate = state.withLock { state in
+            state.writesLeft -= 1
+            return state.writesLeft < 0
+        }
+        if isLate { isAway = true }
         try check()
         state.withLock { state in for row in rows { state.rows[row.key] = row } }
     }
@@ -72,6 +80,7 @@ public final class FakeSharedCache: SharedPredictionCache {
         var values: [CacheKey: [UInt8]] = [:]
         var claims: [CacheKey: UInt64] = [:]
         var renewals = 0
+        var busy = 0
         var isAway = false
     }
 
@@ -94,7 +103,10 @@ public final class FakeSharedCache: SharedPredictionCache {
             if state.isAway { return .away }
             if let value = state.values[key] { return .found(value) }
             guard let claim else { return .missing }
-            guard state.claims[key] ?? claim.token == claim.token else { return .busy }
+            guard state.claims[key] ?? claim.token == claim.token else {
+                state.busy += 1
+                return .busy
+            }
             state.claims[key] = claim.token
             return .claimed
         }
@@ -115,6 +127,8 @@ public final class FakeSharedCache: SharedPredictionCache {
         state.withLock { state in if state.claims[claim.key] == claim.token { state.claims[claim.key] = nil } }
     }
 
+    /// How often somebody was told to wait.
+    public var busyCount: Int { state.withLock { $0.busy } }
     /// Claims that were renewed, each as often as it was.
     public var renewalCount: Int { state.withLock { $0.renewals } }
 

@@ -6,6 +6,8 @@ final class CacheTenant: Sendable {
     let id: TenantID
     let secret: CacheSecret
     let flights = Mutex(CacheFlights())
+    let redisBudget = CacheBudget()
+    let tableBudget = CacheBudget()
     private let models = Mutex<[String: CacheAccount]>([:])
 
     init(id: TenantID, secret: CacheSecret) {
@@ -23,6 +25,22 @@ final class CacheTenant: Sendable {
     }
 
     var accounts: [CacheAccount] { models.withLock { Array($0.values) } }
+}
+
+/// Bytes that one tenant may write to a level of others' too, each minute and from this gateway.
+final class CacheBudget: Sendable {
+    private let state = Mutex<(minute: UInt64, bytes: Int)>((0, 0))
+
+    /// - Returns: whether there was so much left; if not, nothing is taken.
+    func take(_ bytes: Int, of limit: Int, atNanoseconds now: UInt64) -> Bool {
+        let minute = now / 60_000_000_000
+        return state.withLock { state in
+            if state.minute != minute { state = (minute, 0) }
+            guard bytes <= limit - state.bytes else { return false }
+            state.bytes += bytes
+            return true
+        }
+    }
 }
 
 /// What the cache did for one model of one tenant since it was last written down.

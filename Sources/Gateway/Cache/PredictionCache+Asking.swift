@@ -289,10 +289,22 @@ extension PredictionCache {
             if let claim { shared.release(claim) }
             return false
         }
-        shared.store(
-            CacheFrame.encode(entry, key: question.key, secret: question.tenant.secret), of: question.key,
-            ttlMilliseconds: left, claim: claim)
+        let bytes = CacheFrame.encode(entry, key: question.key, secret: question.tenant.secret)
+        guard fits(bytes, question.tenant.redisBudget) else {
+            if let claim { shared.release(claim) }
+            return false
+        }
+        shared.store(bytes, of: question.key, ttlMilliseconds: left, claim: claim)
         return !shared.isAway
+    }
+
+    /// Whether an answer may leave this process: no tenant fills what others keep their answers in too.
+    private func fits(_ bytes: [UInt8], _ budget: CacheBudget) -> Bool {
+        let isTaken =
+            bytes.count <= configuration.valueBytes
+            && budget.take(bytes.count, of: configuration.bytesPerMinute, atNanoseconds: time.monotonicNanoseconds)
+        if !isTaken { refusedStores.increment() }
+        return isTaken
     }
 
     /// - Returns: whether it waits to be written down.
@@ -303,6 +315,7 @@ extension PredictionCache {
             label: entry.label,
             bytes: CacheFrame.encode(entry, key: question.key, secret: question.tenant.secret),
             cachedAt: entry.storedAt, expiresAt: entry.expiresAt)
+        guard fits(row.bytes, question.tenant.tableBudget) else { return false }
         let isTaken = pending.withLock { pending in
             guard pending.rows.count < Self.rowLimit, pending.rowBytes + row.bytes.count <= Self.rowByteLimit else {
                 return false

@@ -76,17 +76,24 @@ extension PredictionCache {
             pending = Pending()
             return taken
         }
+        droppedRows.increment(by: await write(rows, accesses))
+        await flushStatistics()
+    }
+
+    /// - Returns: how many rows were not written. That is a miss later; holding them on would fill the memory while the database is away.
+    func write(_ rows: [CachedRow], _ accesses: [CacheAccess]) async -> Int {
+        var written = 0
         do throws(StoreUnavailable) {
-            for start in stride(from: 0, to: rows.count, by: Self.rowBatch) {
-                try await store.write(Array(rows[start..<min(start + Self.rowBatch, rows.count)]))
+            while written < rows.count {
+                let batch = rows[written..<min(written + Self.rowBatch, rows.count)]
+                try await store.write(Array(batch))
+                written += batch.count
             }
             if !accesses.isEmpty { try await store.touch(accesses) }
         } catch {
-            // What is not kept is a miss later; holding it on would fill the memory while the database is away.
-            droppedRows.increment(by: rows.count)
             logger.debug("cached predictions could not be kept", metadata: ["cause": "\(error.cause)"])
         }
-        await flushStatistics()
+        return rows.count - written
     }
 
     private func flushStatistics() async {

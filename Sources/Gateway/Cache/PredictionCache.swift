@@ -18,6 +18,10 @@ public final class PredictionCache: Sendable {
         public var maximumTTLSeconds: Int64 = 86_400
         /// How long a request waits for another's answer; as long as it would for a worker's.
         public var waitMilliseconds: Int64 = 30_000
+        /// Of one answer in Redis or the table.
+        public var valueBytes = 1 << 20
+        /// Of one tenant, each minute, to each of Redis and the table.
+        public var bytesPerMinute = 64 << 20
         public init() {}
     }
 
@@ -62,6 +66,7 @@ public final class PredictionCache: Sendable {
     let droppedRows = Counter(label: "weir_cache_rows_dropped_total")
     /// Until when the table is left alone, by the monotonic clock.
     let tableQuietUntilNanoseconds = Atomic<UInt64>(0)
+    let refusedStores = Counter(label: "weir_cache_stores_refused_total")
     let unkeptQuestions = Counter(label: "weir_cache_unkept_total")
     private let pepper: [UInt8]
     private let tenants = Mutex<[TenantID: CacheTenant]>([:])

@@ -22,7 +22,6 @@ enum AnswerHead {
     ) {
         if let clientID { buffer.writeClientRequestID(clientID) }
         writeFacts(answer, to: &buffer)
-        if let cache = answer.cache { write(cache, to: &buffer) }
         for name in answer.degradations {
             buffer.writeStaticString("\r\nx-weir-degraded: ")
             buffer.writeString(name)
@@ -54,6 +53,7 @@ enum AnswerHead {
             buffer.writeStaticString("; currency=")
             buffer.writeString(answer.currency)
         }
+        if let cache = answer.cache { write(cache, to: &buffer) }
     }
 
     /// `Cache-Status` (RFC 9211) and, for an answer that was kept, `Age` (RFC 9111, section 5.1).

@@ -261,8 +261,11 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         }
     }
 
+    /// Whether somebody who runs the server should see it. That an answer is not kept is what the caller asked to be told.
+    static func isFailure(_ code: FailureCode) -> Bool { code.httpStatus >= 500 && code != .notCached }
+
     private func log(_ refusal: Refusal, _ requestID: RequestID) {
-        guard refusal.code.httpStatus >= 500 else { return }
+        guard Self.isFailure(refusal.code) else { return }
         pipeline.logger.warning(
             "request failed",
             metadata: [

@@ -28,7 +28,8 @@ public enum AdministrationStatements {
             DescribeWorker.self,
             DeleteKeyRateLimits.self, InsertKeyRateLimits.self, LockKey.self,
             ReadTotalUsage.self, ListTimeZones.self,
-            FindModel.self, SetCachePolicy.self, ClearPredictionCache.self, ReadCacheStatistics.self,
+            FindModel.self, SetCachePolicy.self, ClearPredictionCache.self, DescribeClearing.self,
+            ReadCacheStatistics.self,
             ReadModelUsage.self, RebuildUsage.self,
         ]
     }

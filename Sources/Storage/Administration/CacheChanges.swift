@@ -21,9 +21,10 @@ extension AdministrationTransaction {
         guard let number = try await connection.execute(ClearPredictionCache(clearing: clearing)).first else {
             throw Refusal(.internalError, "The cache could not be cleared.", cause: "no number for a clearing")
         }
+        let after = try await connection.execute(DescribeClearing(clearing: clearing)).first
         try await audit(
             "cache.clear", "cache", clearing.model ?? clearing.tenantID?.description ?? "", tenantID: clearing.tenantID,
-            before: nil, after: nil)
+            before: nil, after: after)
         return number
     }
 }

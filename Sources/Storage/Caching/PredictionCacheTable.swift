@@ -166,6 +166,23 @@ struct ClearPredictionCache: PostgresStatement {
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Int64 { try row.int64() }
 }
 
+/// What a clearing was of, for the audit log.
+struct DescribeClearing: PostgresStatement {
+    static let sql = "SELECT jsonb_build_object('tenant_id', $1, 'model', $2, 'pattern', $3)::text"
+    static let parameters: [PostgresType] = [.uuid, .text, .text]
+    static let columns: [PostgresType] = [.text]
+
+    let clearing: NewCacheClearing
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(clearing.tenantID?.postgres)
+        binds.append(clearing.model)
+        binds.append(clearing.pattern)
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> String { try row.text() }
+}
+
 /// What was counted and what the table holds, by tenant and model.
 struct ReadCacheStatistics: PostgresStatement {
     static let sql = """

@@ -27,8 +27,6 @@ struct CacheCommand: AsyncParsableCommand {
         @Option(help: "Which requests are the same: tensors or canonical_json.") var sameness: String?
         @Option(help: ArgumentHelp("Where answers are kept, as in memory,redis,table.", valueName: "levels"))
         var levels: String?
-        @Option(help: "Which answers of a generative model may be cached: none, deterministic or requested.")
-        var generations: String?
         @OptionGroup var admin: AdminOptions
 
         struct Body: Encodable {
@@ -37,7 +35,6 @@ struct CacheCommand: AsyncParsableCommand {
             let maximumTtlSeconds: Int64?
             let sameness: String?
             let levels: [String]?
-            let generations: String?
         }
 
         func validate() throws {
@@ -47,7 +44,7 @@ struct CacheCommand: AsyncParsableCommand {
         func run() async throws {
             let body = Body(
                 enabled: !off, ttlSeconds: ttl, maximumTtlSeconds: maximumTtl, sameness: sameness,
-                levels: levels.map { $0.split(separator: ",").map(String.init) }, generations: generations)
+                levels: levels.map { $0.split(separator: ",").map(String.init) })
             try await admin.send(AdminRequest(.put, ["models", model, "cache"], body: body)) {
                 ModelsCommand.table([try $0.decoded(AdminModel.self)])
             }

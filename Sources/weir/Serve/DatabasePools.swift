@@ -39,7 +39,7 @@ struct DatabasePools: Sendable {
         directory = try pool("directory", 4, timeout: 2_000)
         writer = try pool("writer", 4, timeout: 2_000)
         claims = try pool("claims", 4, role: "writer", timeout: 2_000, waiters: 10_000)
-        cache = try pool("cache", 2, role: "writer", timeout: 200, answer: 300, waits: 50, waiters: 32)
+        cache = try pool("cache", 2, role: "writer", timeout: 200, answer: 300, waits: 200, waiters: 32)
         reader = try pool("reader", min(settings.poolSize + settings.poolOverflow, 8))
         jobs = try pool("jobs", 2)
         admin = try pool("admin", 4)

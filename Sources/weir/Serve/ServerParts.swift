@@ -94,6 +94,7 @@ struct ServerParts: Sendable {
     ) -> PredictionCache {
         var configuration = PredictionCache.Configuration()
         configuration.capacityBytes = settings.cacheBytes
+        configuration.bytesPerMinute = settings.cacheBytesPerMinute
         configuration.standardTTLSeconds = Int64(settings.cacheDefaultSeconds)
         configuration.maximumTTLSeconds = Int64(settings.cacheMaximumSeconds)
         configuration.waitMilliseconds = Int64(settings.inferenceTimeoutMilliseconds)

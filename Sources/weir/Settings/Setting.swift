@@ -93,6 +93,10 @@ enum SettingsCatalog {
             "WEIR_CACHE_BYTES", .integer(0...1_099_511_627_776), default: "67108864",
             "Memory of a process for cached predictions; 0 leaves Redis and the table alone to cache."),
         Setting(
+            "WEIR_CACHE_BYTES_PER_MINUTE", .integer(0...1_099_511_627_776), default: "67108864",
+            "Bytes that one tenant may write each minute, from one gateway, to each of Redis and the table of predictions."
+        ),
+        Setting(
             "WEIR_CACHE_REDIS_TIMEOUT_MS", .integer(1...200), default: "20",
             "Milliseconds that a request waits for Redis to say whether an answer is cached; what comes later is a miss."
         ),

@@ -24,6 +24,7 @@ struct Settings: Sendable {
     let cacheDefaultSeconds: Int
     let cacheMaximumSeconds: Int
     let cacheBytes: Int
+    let cacheBytesPerMinute: Int
     let cacheRedisTimeoutMilliseconds: Int
     let inferenceTimeoutMilliseconds: Int
     let metricsEnabled: Bool
@@ -90,6 +91,7 @@ struct Settings: Sendable {
         explainHours = reader.number("WEIR_EXPLAIN_HOURS")
         cacheDefaultSeconds = reader.cacheDefaultSeconds
         cacheMaximumSeconds = reader.number("CACHE_MAX_TTL")
+        cacheBytesPerMinute = reader.number("WEIR_CACHE_BYTES_PER_MINUTE")
         cacheBytes = reader.number("WEIR_CACHE_BYTES")
         cacheRedisTimeoutMilliseconds = reader.number("WEIR_CACHE_REDIS_TIMEOUT_MS")
         inferenceTimeoutMilliseconds = reader.number("INFERENCE_TIMEOUT_SECONDS")
