@@ -226,6 +226,19 @@ import Testing
         }
     }
 
+    private final class CountingSource: RouteSource {
+        let inner: FakeRouteSource
+        private let count = Mutex(0)
+
+        init(_ inner: FakeRouteSource) { self.inner = inner }
+
+        var loads: Int { count.withLock { $0 } }
+        func load() async -> RouteSnapshot {
+            count.withLock { $0 += 1 }
+            return await inner.load()
+        }
+    }
+
     private final class Meddling: Sendable {
         let isDone = Mutex(false)
         let task = Mutex<Task<Void, Never>?>(nil)
@@ -236,7 +249,8 @@ import Testing
         let time = MeddlingTime()
         let source = FakeRouteSource([Installation.route(replicas: [Installation.replica(1)])])
         let deliveries = DeliveryDirectory(defaults: DeliveryPolicy(), time: time, logger: Installation.logger)
-        let routes = RouteDirectory(source: source, deliveries: deliveries, logger: Installation.logger)
+        let counting = CountingSource(source)
+        let routes = RouteDirectory(source: counting, deliveries: deliveries, logger: Installation.logger)
         let other = Meddling()
         // The clock is read while the first reader binds its table.
         time.arm {
@@ -249,8 +263,10 @@ import Testing
                 other.isDone.withLock { $0 = true }
             }
             other.task.withLock { $0 = task }
+            let patience = ContinuousClock.now + .seconds(20)
+            while counting.loads < 2, ContinuousClock.now < patience { sched_yield() }
             // The later one comes to its end here, or has to wait for this one.
-            let limit = ContinuousClock.now + .milliseconds(300)
+            let limit = ContinuousClock.now + .milliseconds(500)
             while !other.isDone.withLock({ $0 }), ContinuousClock.now < limit { sched_yield() }
         }
         await routes.refresh()
