@@ -5,9 +5,12 @@ public import ServiceLifecycle
 
 /// The jobs that keep the store in order. Any number of processes may run them at once: each step is one transaction that excludes itself.
 public enum StoreJobs {
-    /// - Parameter keepHours: how long closed leases and refusals are kept for explanations.
+    /// - Parameters:
+    ///   - keepHours: how long closed leases and refusals are kept for explanations.
+    ///   - cacheRowsPerTenant: how many predictions of one tenant the table keeps.
     public static func all(
-        _ store: any Housekeeping, keepHours: Int, time: any TimeSource, logger: Logger
+        _ store: any Housekeeping, keepHours: Int, cacheRowsPerTenant: Int = 100_000, time: any TimeSource,
+        logger: Logger
     ) -> [any Service] {
         [
             rollUp(store, logger), reaper(store, logger), partitions(store, logger),
@@ -29,6 +32,12 @@ public enum StoreJobs {
             ) {
                 limit throws(StoreUnavailable) in
                 try await store.removeExpiredPredictions(limit: limit)
+            },
+            removal(
+                "excess_predictions", "weir_cached_predictions_excess_total", everyMilliseconds: 60_000, time, logger
+            ) {
+                limit throws(StoreUnavailable) in
+                try await store.removeExcessPredictions(rowsPerTenant: cacheRowsPerTenant, limit: limit)
             },
         ]
     }

@@ -66,6 +66,38 @@ import Testing
         }
     }
 
+    @Test("of a tenant with too many rows those go that end soonest, so many at a time, and nobody else's")
+    func excess() async throws {
+        try await StorageHarness.with { harness in
+            try await harness.onSession("weir_writer") { session in
+                let rows = (0..<7).map {
+                    Self.row(CacheKey($0, 0, 0, 0), at: Self.now.advanced(byMilliseconds: Int64($0)))
+                }
+                let others = (0..<2).map { number in
+                    CachedRow(
+                        key: CacheKey(100 + number, 0, 0, 0), tenantID: Self.other, model: "iris", version: "1",
+                        label: nil, bytes: [1], cachedAt: Self.now, expiresAt: Self.now.advanced(byMilliseconds: 1))
+                }
+                _ = try session.execute(KeepCachedPredictions(rows: rows + others))
+            }
+            let removed = try await harness.onSession("weir_jobs") { session in
+                try (0..<3).map { _ in
+                    try session.execute(RemoveExcessPredictions(rowsPerTenant: 2, limit: 3)).first
+                }
+            }
+            #expect(removed == [3, 2, 0])
+            try await harness.onSession("weir_writer") { session in
+                for number in UInt64(0)..<7 {
+                    let found =
+                        try session.execute(
+                            FindCachedPrediction(key: CacheKey(number, 0, 0, 0), tenantID: Self.tenant)
+                        ).first ?? nil
+                    #expect((found != nil) == (number >= 5))
+                }
+            }
+        }
+    }
+
     @Test("clearings have growing numbers, and one of a whole scope takes the place of those that it covers")
     func clearings() async throws {
         try await StorageHarness.with { harness in

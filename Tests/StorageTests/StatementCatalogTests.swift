@@ -36,7 +36,9 @@ struct StatementCatalogTests {
                 [
                     RollUpUsage.self, ClaimOverdueLease.self, ReapLease.self, EnsurePartitions.self, FindStrayRows.self,
                     RemoveExpiredKeys.self, LookAtQuotas.self, InsertQuotaEvents.self, NoteExceededUse.self,
-                    RemoveClosedLeases.self, RemoveRefusals.self, RemoveExpiredPredictions.self, ReadBusyTimes.self,
+                    RemoveClosedLeases.self, RemoveRefusals.self, RemoveExpiredPredictions.self,
+                    RemoveExcessPredictions.self,
+                    ReadBusyTimes.self,
                 ]
             ),
         ]

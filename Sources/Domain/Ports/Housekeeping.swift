@@ -31,6 +31,9 @@ public protocol Housekeeping: Sendable {
     /// Removes cached predictions whose end has come.
     /// - Returns: predictions removed, at most `limit`.
     func removeExpiredPredictions(limit: Int) async throws(StoreUnavailable) -> Int
+    /// Removes cached predictions of tenants that have more than `rowsPerTenant` in the table, those that end soonest.
+    /// - Returns: predictions removed, at most `limit`.
+    func removeExcessPredictions(rowsPerTenant: Int, limit: Int) async throws(StoreUnavailable) -> Int
 }
 
 /// What became of a lease that was overdue.

@@ -234,3 +234,19 @@ struct RemoveExpiredPredictions: PostgresStatement {
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Int32 { try row.int32() }
 }
+
+struct RemoveExcessPredictions: PostgresStatement {
+    static let sql = "SELECT remove_excess_predictions($1, $2)"
+    static let parameters: [PostgresType] = [.int4, .int4]
+    static let columns: [PostgresType] = [.int4]
+
+    let rowsPerTenant: Int32
+    let limit: Int32
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(rowsPerTenant)
+        binds.append(limit)
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> Int32 { try row.int32() }
+}

@@ -93,6 +93,13 @@ public struct HousekeepingStore: Housekeeping {
         Int(try await first(RemoveExpiredPredictions(limit: Int32(clamping: limit))) ?? 0)
     }
 
+    public func removeExcessPredictions(rowsPerTenant: Int, limit: Int) async throws(StoreUnavailable) -> Int {
+        Int(
+            try await first(
+                RemoveExcessPredictions(
+                    rowsPerTenant: Int32(clamping: rowsPerTenant), limit: Int32(clamping: limit))) ?? 0)
+    }
+
     private func first<S: PostgresStatement>(_ statement: S) async throws(StoreUnavailable) -> S.Row? {
         do throws(PostgresError) {
             return try await pool.execute(statement).first
@@ -165,6 +172,7 @@ public enum StatementCatalog {
         SettleClaimedBatch.self, RemoveExpiredKeys.self, LookAtQuotas.self, InsertQuotaEvents.self,
         NoteExceededUse.self, RemoveClosedLeases.self, InsertRefusals.self, ReadRefusal.self, RemoveRefusals.self,
         FindCachedPrediction.self, KeepCachedPredictions.self, NoteCacheAccesses.self, AddCacheStatistics.self,
-        ReadCacheClearings.self, RemoveExpiredPredictions.self, ReadBusyTimes.self, NoteQueueDepths.self,
+        ReadCacheClearings.self, RemoveExpiredPredictions.self, RemoveExcessPredictions.self,
+        ReadBusyTimes.self, NoteQueueDepths.self,
     ]
 }

@@ -33,7 +33,9 @@ enum ServerComposition {
                 events: base.listener.events, logger: logger))
         if settings.roles.contains(.jobs) {
             let store = HousekeepingStore(pool: pools.jobs)
-            services += StoreJobs.all(store, keepHours: settings.explainHours, time: base.time, logger: logger)
+            services += StoreJobs.all(
+                store, keepHours: settings.explainHours, cacheRowsPerTenant: settings.cacheTableRows, time: base.time,
+                logger: logger)
             services.append(
                 ReplicaDemandJob.make(store, demand: settings.replicaDemand, time: base.time, logger: logger) {
                     base.routes.current.table.models.map(\.profile.name)

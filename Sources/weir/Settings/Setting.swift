@@ -97,6 +97,9 @@ enum SettingsCatalog {
             "Bytes that one tenant may write each minute, from one gateway, to each of Redis and the table of predictions."
         ),
         Setting(
+            "WEIR_CACHE_TABLE_ROWS", .integer(1...1_000_000_000), default: "100000",
+            "Predictions of one tenant that the table keeps; what is beyond is removed each minute."),
+        Setting(
             "WEIR_CACHE_REDIS_TIMEOUT_MS", .integer(1...200), default: "20",
             "Milliseconds that a request waits for Redis to say whether an answer is cached; what comes later is a miss."
         ),

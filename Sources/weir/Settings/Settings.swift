@@ -24,6 +24,7 @@ struct Settings: Sendable {
     let cacheDefaultSeconds: Int
     let cacheMaximumSeconds: Int
     let cacheBytes: Int
+    let cacheTableRows: Int
     let cacheBytesPerMinute: Int
     let cacheRedisTimeoutMilliseconds: Int
     let inferenceTimeoutMilliseconds: Int
@@ -92,6 +93,7 @@ struct Settings: Sendable {
         cacheDefaultSeconds = reader.cacheDefaultSeconds
         cacheMaximumSeconds = reader.number("CACHE_MAX_TTL")
         cacheBytesPerMinute = reader.number("WEIR_CACHE_BYTES_PER_MINUTE")
+        cacheTableRows = reader.number("WEIR_CACHE_TABLE_ROWS")
         cacheBytes = reader.number("WEIR_CACHE_BYTES")
         cacheRedisTimeoutMilliseconds = reader.number("WEIR_CACHE_REDIS_TIMEOUT_MS")
         inferenceTimeoutMilliseconds = reader.number("INFERENCE_TIMEOUT_SECONDS")
