@@ -1268,9 +1268,10 @@ components:
           type: string
           description: >-
             The version to ask, or `latest` for the greatest one in service by Semantic Versioning. By default the one
-            that the operator has chosen.
+            that the operator has chosen. No two dots follow each other.
           minLength: 1
           maxLength: 128
+          pattern: '^[A-Za-z0-9._+-]+$'
         features: { $ref: '#/components/schemas/Row' }
         inputs:
           type: array
