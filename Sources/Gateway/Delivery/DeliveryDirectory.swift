@@ -163,8 +163,8 @@ public final class DeliveryDirectory: Sendable {
         }.sorted { ($0.model, "\($0.replica.address)") < ($1.model, "\($1.replica.address)") }
     }
 
-    /// How many requests of each model wait for a replica or are with one, at this instant.
-    public var depths: [String: Int64] { Dictionary(models.map { ($0.name, $0.depth) }) { $0 + $1 } }
+    /// How many requests of each model waited for a replica or were with one, at most, since this was last asked for. To be asked by one.
+    public func takeDepths() -> [String: Int64] { Dictionary(models.map { ($0.name, $0.takeDeepest()) }) { $0 + $1 } }
 
     /// Models that have replicas, none of which is healthy, by name.
     public var strandedModels: [String] { models.filter(\.isStranded).map(\.name).sorted() }

@@ -54,6 +54,7 @@ final class ModelDelivery: Sendable {
     private let budget: Mutex<RetryBudget>
     private let draws: Atomic<UInt64>
     private let metrics: DeliveryMetrics
+    private let deepest = Atomic<Int64>(0)
 
     init(
         name: String, settings: DeliverySettings, policy: DeliveryPolicy, time: any TimeSource, logger: Logger,
@@ -73,6 +74,9 @@ final class ModelDelivery: Sendable {
     var nowMilliseconds: Int64 { Int64(time.monotonicNanoseconds / 1_000_000) }
     var entries: [Entry] { roster.withLock { $0 } }
     var waiting: Int { waitingCount.load(ordering: .relaxed) }
+    /// The greatest depth of this instant and of those at which ``keep(at:elapsedMilliseconds:)`` looked since it was last asked for.
+    func takeDeepest() -> Int64 { max(deepest.exchange(0, ordering: .relaxed), depth) }
+
     /// Requests that wait for a replica or are with one. A process that serves several versions is asked once.
     var depth: Int64 {
         var states: [ReplicaState] = []
@@ -275,6 +279,8 @@ final class ModelDelivery: Sendable {
             if let transition { note(transition, of: entry.state) }
         }
         budget.withLock { $0.refill(requests: ended, elapsedMilliseconds: elapsedMilliseconds) }
+        let depth = depth
+        if depth > deepest.load(ordering: .relaxed) { deepest.store(depth, ordering: .relaxed) }
         guard waiting > 0 else { return }
         let late = line.withLock { line in
             let late = line.takeAll { $0.deadlineMilliseconds <= now }

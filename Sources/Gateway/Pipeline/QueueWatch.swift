@@ -3,7 +3,7 @@ internal import Synchronization
 
 /// Looks at the queues of this gateway again and again and notes the greatest depth of each model, once for each bucket of usage.
 ///
-/// The depth is that of an instant: how many requests wait for a replica or are with one.
+/// The depth is how many requests wait for a replica or are with one, looked at some twenty times a second.
 public final class QueueWatch: Sendable {
     fileprivate struct State {
         var bucket: Timestamp?
@@ -15,7 +15,7 @@ public final class QueueWatch: Sendable {
     private let time: any TimeSource
     private let state = Mutex(State())
 
-    /// - Parameter depths: of this instant, by model.
+    /// - Parameter depths: the greatest since it was last called, by model.
     public init(journal: any QueueJournal, time: any TimeSource, depths: @escaping @Sendable () -> [String: Int64]) {
         self.journal = journal
         self.time = time

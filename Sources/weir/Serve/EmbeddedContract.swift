@@ -146,7 +146,7 @@ paths:
               example:
                 ready: true
                 degraded: [redis, rate_limits]
-                checks: { postgres: ok, redis: unavailable, rate_limits: in_process, settlement: ok, routes: ok }
+                checks: { postgres: ok, redis: unavailable, rate_limits: in_process, cache: in_process, settlement: ok, routes: ok }
         '400': { $ref: '#/components/responses/BadRequest' }
         '408': { $ref: '#/components/responses/RequestTimeout' }
         '413': { $ref: '#/components/responses/ContentTooLarge' }
@@ -165,7 +165,7 @@ paths:
               example:
                 ready: false
                 degraded: [postgres, settlement]
-                checks: { postgres: unavailable, redis: ok, rate_limits: ok, settlement: unavailable, routes: ok }
+                checks: { postgres: unavailable, redis: ok, rate_limits: ok, cache: ok, settlement: unavailable, routes: ok }
         '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
 
   /openapi.yaml:

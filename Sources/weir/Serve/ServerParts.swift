@@ -74,7 +74,7 @@ struct ServerParts: Sendable {
         rates = Self.rates(settings, redis: redis, gatewayID: gatewayID, time: time, logger: logger)
 
         queues = QueueWatch(journal: QueueDepthStore(pool: pools.writer), time: time) { [routes] in
-            routes.deliveries.depths
+            routes.deliveries.takeDepths()
         }
         settler = try SettlementWriters(settings: settings, gatewayID: gatewayID, time: time, logger: logger)
         var clientConfiguration = WorkerClient.Configuration()
