@@ -13,7 +13,9 @@ final class ModelDelivery: Sendable {
         case cancelled
     }
 
-    /// One request that waits. Its fields change under the line's lock.
+    /// One request that waits.
+    // SAFETY: `candidates` and `set` never change. The rest is written inside `line.withLock` only; whoever takes the waiter out of the line
+    // there is the one that reads its continuation afterwards and resumes it, once.
     private final class Waiter: @unchecked Sendable {
         let candidates: [Replica]
         let set: CandidateSet

@@ -1,4 +1,3 @@
-internal import Crypto
 internal import Domain
 internal import Logging
 internal import Metrics
@@ -127,41 +126,6 @@ final class InferencePipeline: Sendable {
         } catch {
             if let claim { await claims.giveUp(claim, after: error) }
             return .refused(error, call.requestID)
-        }
-    }
-
-    /// A request whose quota is held; from here on it is settled or voided.
-    ///
-    /// A class, because every stage takes it: to copy its parts into each stage's frame would cost more than to allocate it.
-    final class HeldRequest: Sendable {
-        let call: InferenceCall
-        let principal: Principal
-        let request: PredictRequest
-        let route: ResolvedRoute
-        let take: RateTake?
-        let hold: Hold?
-        /// By the monotonic clock: when it was admitted.
-        let heldAtNanoseconds: UInt64
-        let bound: Int64
-        let claim: IdempotencyClaim?
-        /// `nil` where the request says nothing about the cache.
-        let cacheInstruction: CacheInstruction?
-
-        init(
-            call: InferenceCall, principal: Principal, request: PredictRequest, route: ResolvedRoute, take: RateTake?,
-            hold: Hold?, heldAtNanoseconds: UInt64, bound: Int64, claim: IdempotencyClaim?,
-            cacheInstruction: CacheInstruction?
-        ) {
-            self.call = call
-            self.principal = principal
-            self.request = request
-            self.route = route
-            self.take = take
-            self.hold = hold
-            self.heldAtNanoseconds = heldAtNanoseconds
-            self.bound = bound
-            self.claim = claim
-            self.cacheInstruction = cacheInstruction
         }
     }
 
@@ -376,139 +340,24 @@ final class InferencePipeline: Sendable {
         return usage
     }
 
-    /// Writes request, ledger entry and result, and returns when they are committed.
-    ///
-    /// A lease that was lost meanwhile is asked for anew once: the work is done, and if quota is still there, it can be charged.
-    private func settle(
-        _ work: HeldRequest, _ served: Served, answer: ClaimedAnswer?, on loop: LoopContext
-    ) async throws(Refusal) {
-        let usage = served.usage
-        var hold = work.hold
-        var attempt = 0
-        while true {
-            attempt += 1
-            let record = settlement(
-                of: work, hold: hold, usage: usage, version: served.version, served: served, failure: nil,
-                answer: answer)
-            switch await submit(record, on: loop) {
-            case .committed:
-                if let hold { quota.settle(hold, usedTokens: usage.totalTokens, of: work.principal.tenantID) }
-                pass(.answered)
-                return
-            case .leaseLost:
-                if let hold { quota.lost(hold, of: work.principal.tenantID) }
-                do throws(Refusal) {
-                    guard attempt == 1 else { throw .storeAway(cause: "lease lost twice") }
-                    hold = try await quota.hold(tokens: usage.totalTokens, for: work.principal) {
-                        LeaseID(work.call.requestID, on: loop, at: time.now)
-                    }
-                } catch {
-                    // The worker did the work: that it was not charged for has to be seen somewhere.
-                    await recordFailure(error, of: work, on: loop)
-                    throw error
-                }
-            case .claimLost:
-                // This gateway slept past its claim. Nothing is charged here; the answer is the other attempt's.
-                if let hold { quota.void(hold, of: work.principal.tenantID) }
-                throw .keyInFlight
-            case .rejected:
-                if let hold { quota.void(hold, of: work.principal.tenantID) }
-                throw Refusal(
-                    .internalError, "The usage could not be recorded. Nothing was charged.",
-                    cause: "settlement rejected")
-            case .unavailable, .overloaded:
-                if let hold { quota.void(hold, of: work.principal.tenantID) }
-                throw .storeAway(cause: "settlement unavailable")
-            case .unknown:
-                if let hold { quota.settle(hold, usedTokens: hold.tokens, of: work.principal.tenantID) }
-                var refusal = Refusal.storeAway(cause: "settlement of unknown outcome")
-                refusal.isOutcomeUnknown = true
-                throw refusal
-            }
-        }
-    }
-
-    /// A failed call leaves a request row and no ledger entry. That the row could not be written must not hide the failure itself.
-    private func recordFailure(_ refusal: Refusal, of work: HeldRequest, on loop: LoopContext) async {
-        #if WEIR_FAULTS
-            let failure: FailureCode? = faults.mutant == .billFailed ? nil : refusal.code
-        #else
-            let failure: FailureCode? = refusal.code
-        #endif
-        let record = settlement(
-            of: work, hold: nil, usage: .none, version: work.route.profile.version, served: nil, failure: failure)
-        let result = await submit(record, on: loop)
-        if result != .committed {
-            logger.warning(
-                "a failed request was not recorded",
-                metadata: ["request_id": "\(work.call.requestID.publicText)", "result": "\(result)"])
-        }
-    }
-
-    private func submit(_ record: Settlement, on loop: LoopContext) async -> SettlementResult {
-        #if WEIR_FAULTS
-            if faults.mutant == .answerBeforeCommit {
-                settler.submit(record, on: loop) { _ in }
-                return .committed
-            }
-        #endif
-        return await withSettlementContinuation { continuation in
-            settler.submit(record, on: loop) { continuation.resume(returning: $0) }
-        }
-    }
-
-    private func settlement(
-        of work: HeldRequest, hold: Hold?, usage: Usage, version: String, served: Served?, failure: FailureCode?,
-        answer: ClaimedAnswer? = nil
-    ) -> Settlement {
-        let completedAt = time.now
-        let retention = work.principal.retention
-        return Settlement(
-            requestID: work.call.requestID, tenantID: work.principal.tenantID, userID: work.principal.userID,
-            keyID: work.principal.keyID, model: work.route.model, modelVersion: version,
-            outcome: failure == nil ? .completed : .failed, httpStatus: Int16(failure?.httpStatus ?? 200),
-            errorCode: failure?.rawValue, createdAt: work.call.receivedAt,
-            completedAt: max(completedAt, work.call.receivedAt),
-            processingMicroseconds: Int64((time.monotonicNanoseconds &- work.call.receivedNanoseconds) / 1_000),
-            estimatedTokens: work.bound, usage: usage, tierVersionID: work.principal.tierVersionID,
-            leaseID: hold?.leaseID,
-            prompt: retention == .full ? Array(work.call.body.readableBytesView) : nil,
-            promptDigest: retention == .hashed
-                ? Array(SHA256.hash(data: Array(work.call.body.readableBytesView))) : nil,
-            result: retention == .full ? served.map { AnswerBody.result($0.reading) } : nil, answer: answer,
-            servedUsage: served?.servedUsage)
-    }
-
     @inline(__always)
-    private func pass(_ point: PassPoint) {
+    func pass(_ point: PassPoint) {
         #if WEIR_FAULTS
             if let point = FaultPoint(rawValue: point.rawValue) { faults.pass(point) }
         #endif
     }
 
-    /// The instants of this file at which a test may end the process.
-    private enum PassPoint: String {
+    /// The instants of the pipeline at which a test may end the process.
+    enum PassPoint: String {
         case accepted, authenticated, held, answered
         case workerCalled = "worker_called"
         case workerAnswered = "worker_answered"
     }
 }
 
-#if DEBUG
-    /// Checked where tests run, so that a settlement that is never or twice answered is reported there.
-    private func withSettlementContinuation(
-        _ body: (CheckedContinuation<SettlementResult, Never>) -> Void
-    ) async -> SettlementResult { await withCheckedContinuation(body) }
-#else
-    /// Saves an allocation for every request.
-    private func withSettlementContinuation(
-        _ body: (UnsafeContinuation<SettlementResult, Never>) -> Void
-    ) async -> SettlementResult { await withUnsafeContinuation(body) }
-#endif
-
 extension Identifier where Kind == Entity.Lease {
     /// A lease's id needs to be unique and ordered by time, no more, so the loop's generator makes it.
-    fileprivate init(_ request: RequestID, on loop: LoopContext, at now: Timestamp) {
+    init(_ request: RequestID, on loop: LoopContext, at now: Timestamp) {
         let made = loop.makeRequestID(at: now)
         self.init(high: made.high, low: made.low)
     }

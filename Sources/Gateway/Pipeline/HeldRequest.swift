@@ -1,0 +1,38 @@
+internal import Domain
+
+extension InferencePipeline {
+    /// A request whose quota is held; from here on it is settled or voided.
+    ///
+    /// A class, because every stage takes it: to copy its parts into each stage's frame would cost more than to allocate it.
+    final class HeldRequest: Sendable {
+        let call: InferenceCall
+        let principal: Principal
+        let request: PredictRequest
+        let route: ResolvedRoute
+        let take: RateTake?
+        let hold: Hold?
+        /// By the monotonic clock: when it was admitted.
+        let heldAtNanoseconds: UInt64
+        let bound: Int64
+        let claim: IdempotencyClaim?
+        /// `nil` where the request says nothing about the cache.
+        let cacheInstruction: CacheInstruction?
+
+        init(
+            call: InferenceCall, principal: Principal, request: PredictRequest, route: ResolvedRoute, take: RateTake?,
+            hold: Hold?, heldAtNanoseconds: UInt64, bound: Int64, claim: IdempotencyClaim?,
+            cacheInstruction: CacheInstruction?
+        ) {
+            self.call = call
+            self.principal = principal
+            self.request = request
+            self.route = route
+            self.take = take
+            self.hold = hold
+            self.heldAtNanoseconds = heldAtNanoseconds
+            self.bound = bound
+            self.claim = claim
+            self.cacheInstruction = cacheInstruction
+        }
+    }
+}

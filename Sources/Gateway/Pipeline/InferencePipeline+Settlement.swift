@@ -1,0 +1,123 @@
+internal import Crypto
+internal import Domain
+internal import HTTPListener
+internal import Logging
+internal import NIOCore
+
+/// The stage that makes a request's charge durable: nothing leaves before it has returned.
+extension InferencePipeline {
+    /// Writes request, ledger entry and result, and returns when they are committed.
+    ///
+    /// A lease that was lost meanwhile is asked for anew once: the work is done, and if quota is still there, it can be charged.
+    func settle(
+        _ work: HeldRequest, _ served: Served, answer: ClaimedAnswer?, on loop: LoopContext
+    ) async throws(Refusal) {
+        let usage = served.usage
+        var hold = work.hold
+        var attempt = 0
+        while true {
+            attempt += 1
+            let record = settlement(
+                of: work, hold: hold, usage: usage, version: served.version, served: served, failure: nil,
+                answer: answer)
+            switch await submit(record, on: loop) {
+            case .committed:
+                if let hold { quota.settle(hold, usedTokens: usage.totalTokens, of: work.principal.tenantID) }
+                pass(.answered)
+                return
+            case .leaseLost:
+                if let hold { quota.lost(hold, of: work.principal.tenantID) }
+                do throws(Refusal) {
+                    guard attempt == 1 else { throw .storeAway(cause: "lease lost twice") }
+                    hold = try await quota.hold(tokens: usage.totalTokens, for: work.principal) {
+                        LeaseID(work.call.requestID, on: loop, at: time.now)
+                    }
+                } catch {
+                    // The worker did the work: that it was not charged for has to be seen somewhere.
+                    await recordFailure(error, of: work, on: loop)
+                    throw error
+                }
+            case .claimLost:
+                // This gateway slept past its claim. Nothing is charged here; the answer is the other attempt's.
+                if let hold { quota.void(hold, of: work.principal.tenantID) }
+                throw .keyInFlight
+            case .rejected:
+                if let hold { quota.void(hold, of: work.principal.tenantID) }
+                throw Refusal(
+                    .internalError, "The usage could not be recorded. Nothing was charged.",
+                    cause: "settlement rejected")
+            case .unavailable, .overloaded:
+                if let hold { quota.void(hold, of: work.principal.tenantID) }
+                throw .storeAway(cause: "settlement unavailable")
+            case .unknown:
+                if let hold { quota.settle(hold, usedTokens: hold.tokens, of: work.principal.tenantID) }
+                var refusal = Refusal.storeAway(cause: "settlement of unknown outcome")
+                refusal.isOutcomeUnknown = true
+                throw refusal
+            }
+        }
+    }
+
+    /// A failed call leaves a request row and no ledger entry. That the row could not be written must not hide the failure itself.
+    func recordFailure(_ refusal: Refusal, of work: HeldRequest, on loop: LoopContext) async {
+        #if WEIR_FAULTS
+            let failure: FailureCode? = faults.mutant == .billFailed ? nil : refusal.code
+        #else
+            let failure: FailureCode? = refusal.code
+        #endif
+        let record = settlement(
+            of: work, hold: nil, usage: .none, version: work.route.profile.version, served: nil, failure: failure)
+        let result = await submit(record, on: loop)
+        if result != .committed {
+            logger.warning(
+                "a failed request was not recorded",
+                metadata: ["request_id": "\(work.call.requestID.publicText)", "result": "\(result)"])
+        }
+    }
+
+    private func submit(_ record: Settlement, on loop: LoopContext) async -> SettlementResult {
+        #if WEIR_FAULTS
+            if faults.mutant == .answerBeforeCommit {
+                settler.submit(record, on: loop) { _ in }
+                return .committed
+            }
+        #endif
+        return await withSettlementContinuation { continuation in
+            settler.submit(record, on: loop) { continuation.resume(returning: $0) }
+        }
+    }
+
+    private func settlement(
+        of work: HeldRequest, hold: Hold?, usage: Usage, version: String, served: Served?, failure: FailureCode?,
+        answer: ClaimedAnswer? = nil
+    ) -> Settlement {
+        let completedAt = time.now
+        let retention = work.principal.retention
+        return Settlement(
+            requestID: work.call.requestID, tenantID: work.principal.tenantID, userID: work.principal.userID,
+            keyID: work.principal.keyID, model: work.route.model, modelVersion: version,
+            outcome: failure == nil ? .completed : .failed, httpStatus: Int16(failure?.httpStatus ?? 200),
+            errorCode: failure?.rawValue, createdAt: work.call.receivedAt,
+            completedAt: max(completedAt, work.call.receivedAt),
+            processingMicroseconds: Int64((time.monotonicNanoseconds &- work.call.receivedNanoseconds) / 1_000),
+            estimatedTokens: work.bound, usage: usage, tierVersionID: work.principal.tierVersionID,
+            leaseID: hold?.leaseID,
+            prompt: retention == .full ? Array(work.call.body.readableBytesView) : nil,
+            promptDigest: retention == .hashed
+                ? Array(SHA256.hash(data: Array(work.call.body.readableBytesView))) : nil,
+            result: retention == .full ? served.map { AnswerBody.result($0.reading) } : nil, answer: answer,
+            servedUsage: served?.servedUsage)
+    }
+}
+
+#if DEBUG
+    /// Checked where tests run, so that a settlement that is never or twice answered is reported there.
+    private func withSettlementContinuation(
+        _ body: (CheckedContinuation<SettlementResult, Never>) -> Void
+    ) async -> SettlementResult { await withCheckedContinuation(body) }
+#else
+    /// Saves an allocation for every request.
+    private func withSettlementContinuation(
+        _ body: (UnsafeContinuation<SettlementResult, Never>) -> Void
+    ) async -> SettlementResult { await withUnsafeContinuation(body) }
+#endif
