@@ -166,7 +166,7 @@ import Testing
         let kept = try answer(
             #"{"model_name":"w","id":"other","parameters":{"x":1,"headers":null},"outputs":[{"name":"p","shape":[2,1],"datatype":"INT64","#
                 + #""parameters":{"content_type":"np"},"data":[[9007199254740993],[2]]}]}"#, to: request)
-        let written = InferAnswer.write(kept, to: request, model: "iris", version: "3")
+        let written = InferAnswer.write(kept, to: request, version: "3")
         #expect(written.jsonByteCount == nil)
         #expect(
             String(buffer: written.body)
@@ -182,7 +182,7 @@ import Testing
             #"{"outputs":[{"name":"t","shape":[2],"datatype":"BYTES","data":["ab","é"]},{"name":"p","shape":[1],"datatype":"INT8","data":[1]},"#
                 + #"{"name":"extra","shape":[1],"datatype":"INT8","data":[1]},{"name":"b","shape":[2],"datatype":"FP32","data":[1.5,-2]}]}"#,
             to: request)
-        let written = InferAnswer.write(kept, to: request, model: "iris", version: "3")
+        let written = InferAnswer.write(kept, to: request, version: "3")
         let length = try #require(written.jsonByteCount)
         let json = written.body.getString(at: 0, length: length)
         #expect(

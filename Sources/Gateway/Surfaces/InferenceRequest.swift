@@ -6,19 +6,40 @@ internal import NIOCore
 enum InferenceRequest: Sendable {
     case predict(PredictRequest)
     case openAI(OpenAIRequest)
+    case infer(InferRequest)
+    case generate(GenerateRequest)
 
     init(_ body: ByteBuffer, for target: CallTarget) throws(Refusal) {
         switch target.surface {
         case .predict: self = .predict(try PredictRequest(body))
         case .chatCompletions, .completions, .embeddings:
             self = .openAI(try OpenAIRequest(body, for: target.surface))
+        case .infer, .generate:
+            let (model, version) = try Self.names(target)
+            self =
+                target.surface == .infer
+                ? .infer(
+                    try InferRequest(body, model: model, version: version, jsonByteCount: target.jsonByteCount))
+                : .generate(try GenerateRequest(body, model: model, version: version))
         }
+    }
+
+    /// The model and the version of a path.
+    private static func names(_ target: CallTarget) throws(Refusal) -> (model: String, version: String?) {
+        guard let model = target.model, ModelName.isValid(model.utf8),
+            target.version.map({ ModelVersionName.isValid($0.utf8) }) ?? true
+        else {
+            throw Refusal(.modelNotFound, "There is no model or version of that name. GET /v2/repository/index lists yours.")
+        }
+        return (model, target.version)
     }
 
     var surface: Surface {
         switch self {
         case .predict: .predict
         case .openAI(let request): request.surface
+        case .infer: .infer
+        case .generate: .generate
         }
     }
 
@@ -27,6 +48,8 @@ enum InferenceRequest: Sendable {
         switch self {
         case .predict(let request): request.model
         case .openAI(let request): request.model
+        case .infer(let request): request.model
+        case .generate(let request): request.model
         }
     }
 
@@ -34,6 +57,8 @@ enum InferenceRequest: Sendable {
         switch self {
         case .predict(let request): request.version
         case .openAI: nil
+        case .infer(let request): request.version
+        case .generate(let request): request.version
         }
     }
 
@@ -41,31 +66,47 @@ enum InferenceRequest: Sendable {
         switch self {
         case .predict(let request): request.tape
         case .openAI(let request): request.tape
+        case .infer(let request): request.tape
+        case .generate(let request): request.tape
         }
     }
 
+    /// What the body has behind its JSON.
+    var binary: ByteBuffer? {
+        guard case .infer(let request) = self else { return nil }
+        return request.body.getSlice(
+            at: request.body.readerIndex + tape.bytes.readableBytes,
+            length: request.body.readableBytes - tape.bytes.readableBytes)
+    }
+
     /// Bytes of the body: no tokenizer makes more tokens than bytes, so this bounds the input tokens.
-    var byteCount: Int64 { Int64(tape.bytes.readableBytes) }
+    var byteCount: Int64 {
+        if case .infer(let request) = self { return request.byteCount }
+        return Int64(tape.bytes.readableBytes)
+    }
 
     /// Inputs that are answered each on its own.
     var rowCount: Int64 {
         switch self {
         case .predict(let request): Int64(request.rows.count)
         case .openAI(let request): request.inputCount
+        case .infer(let request): Int64(request.rowCount)
+        case .generate: 1
         }
     }
 
     var numberCount: Int64 {
         switch self {
         case .predict(let request): request.numberCount
-        case .openAI: 0
+        case .openAI, .generate: 0
+        case .infer(let request): request.elementCount
         }
     }
 
     /// Whether the answer is to be sent piece by piece, as it comes into being.
     var isStreaming: Bool {
         switch self {
-        case .predict: false
+        case .predict, .infer, .generate: false
         case .openAI(let request): request.isStreaming
         }
     }
@@ -77,6 +118,10 @@ enum InferenceRequest: Sendable {
             let bound = profile.maximumOutputTokens.multipliedReportingOverflow(by: Int64(request.rows.count))
             return bound.overflow ? .max : bound.partialValue
         case .openAI(let request): return request.outputBound(profile)
+        case .infer(let request):
+            let bound = profile.maximumOutputTokens.multipliedReportingOverflow(by: Int64(request.rowCount))
+            return bound.overflow ? .max : bound.partialValue
+        case .generate(let request): return request.outputBound(profile)
         }
     }
 
@@ -88,6 +133,8 @@ enum InferenceRequest: Sendable {
             try request.check(extra: stickyField)
             try request.check(against: profile)
         case .openAI(let request): try request.check(against: profile)
+        case .infer(let request): try request.check(against: profile)
+        case .generate(let request): try request.check(against: profile)
         }
     }
 
@@ -96,6 +143,8 @@ enum InferenceRequest: Sendable {
         switch self {
         case .predict: workerProtocol != .openai
         case .openAI: workerProtocol == .openai
+        case .infer(let request): workerProtocol == .oip || workerProtocol == .predict && request.isPlain
+        case .generate: workerProtocol != .predict
         }
     }
 
@@ -103,8 +152,9 @@ enum InferenceRequest: Sendable {
     /// - Parameter isAskedFor: the request itself says so.
     func isCacheable(_ policy: CachePolicy, isAskedFor: Bool) -> Bool {
         switch self {
-        case .predict: true
+        case .predict, .infer: true
         case .openAI(let request): request.isCacheable(policy, isAskedFor: isAskedFor)
+        case .generate(let request): request.isCacheable(policy, isAskedFor: isAskedFor)
         }
     }
 
@@ -134,6 +184,8 @@ enum InferenceRequest: Sendable {
         case .predict(let request):
             guard let extra = request.extra, tape.matches(extra.key, text: name) else { return nil }
             return extra.value
+        case .infer(let request): return request.parameters.members.first { tape.matches($0.name, text: name) }?.value
+        case .generate(let request): return request.parameters.first { tape.matches($0.name, text: name) }?.value
         case .openAI:
             var found: JSONTape.Value?
             tape.forEachMember(of: tape.root) { key, value in
@@ -141,6 +193,22 @@ enum InferenceRequest: Sendable {
                 if tape.kind(value) == .string || tape.int64(value) != nil { found = value }
             }
             return found
+        }
+    }
+}
+
+extension InferenceRequest {
+    /// A worker's answer as the caller is sent it.
+    /// - Parameters:
+    ///   - kept: what the worker answered, as it is kept.
+    ///   - version: the one that answered.
+    func write(_ kept: ByteBuffer, version: String) -> InferAnswer.Written {
+        switch self {
+        case .predict, .openAI: InferAnswer.Written(body: kept, jsonByteCount: nil)
+        case .infer(let request): InferAnswer.write(kept, to: request, version: version)
+        case .generate(let request):
+            InferAnswer.Written(
+                body: InferAnswer.write(kept, to: request, version: version), jsonByteCount: nil)
         }
     }
 }

@@ -12,19 +12,9 @@ extension InferAnswer {
 
     /// - Parameters:
     ///   - kept: as ``read(_:wanted:)`` made it.
-    ///   - model: as the caller named it.
-    static func write(_ kept: ByteBuffer, to request: InferRequest, model: String, version: String) -> Written {
-        var body = ByteBuffer()
-        body.reserveCapacity(kept.readableBytes + 256)
-        body.writeStaticString("{\"model_name\":")
-        body.writeJSONString(model)
-        body.writeStaticString(",\"model_version\":")
-        body.writeJSONString(version)
-        if let id = request.id {
-            body.writeStaticString(",\"id\":")
-            body.writeImmutableBuffer(request.tape.slice(id))
-        }
-        body.writeStaticString(",")
+    ///   - version: the one that answered.
+    static func write(_ kept: ByteBuffer, to request: InferRequest, version: String) -> Written {
+        var body = begin(request.model, version, id: request.id.map { request.tape.slice($0) }, kept)
         if request.mayWantBinary, let tape = try? JSONTape(kept),
             let tail = binaryTail(tape, request, to: &body)
         {
@@ -32,10 +22,36 @@ extension InferAnswer {
             body.writeImmutableBuffer(tail)
             return Written(body: body, jsonByteCount: count)
         }
-        // Behind its opening brace.
-        body.writeImmutableBuffer(
-            kept.getSlice(at: kept.readerIndex + 1, length: kept.readableBytes - 1) ?? ByteBuffer())
+        splice(kept, into: &body)
         return Written(body: body, jsonByteCount: nil)
+    }
+
+    /// A generated text as its caller is sent it.
+    static func write(_ kept: ByteBuffer, to request: GenerateRequest, version: String) -> ByteBuffer {
+        var body = begin(request.model, version, id: request.id.map { request.tape.slice($0) }, kept)
+        splice(kept, into: &body)
+        return body
+    }
+
+    private static func begin(_ model: String, _ version: String, id: ByteBuffer?, _ kept: ByteBuffer) -> ByteBuffer {
+        var body = ByteBuffer()
+        body.reserveCapacity(kept.readableBytes + 256)
+        body.writeStaticString("{\"model_name\":")
+        body.writeJSONString(model)
+        body.writeStaticString(",\"model_version\":")
+        body.writeJSONString(version)
+        if let id {
+            body.writeStaticString(",\"id\":")
+            body.writeImmutableBuffer(id)
+        }
+        body.writeStaticString(",")
+        return body
+    }
+
+    /// Writes what stands behind the opening brace.
+    private static func splice(_ kept: ByteBuffer, into body: inout ByteBuffer) {
+        body.writeImmutableBuffer(
+            kept.getSlice(at: kept.readerIndex + 1, length: max(kept.readableBytes - 1, 0)) ?? ByteBuffer())
     }
 
     /// Writes outputs and parameters, what is wanted in binary form without its data.

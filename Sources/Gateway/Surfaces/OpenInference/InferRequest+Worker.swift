@@ -70,6 +70,12 @@ extension InferRequest {
         }
     }
 
+    /// Whether a worker of plain predict can be asked: for rows of numbers, and for the outputs that it has.
+    var isPlain: Bool {
+        guard rows != nil else { return false }
+        return outputs?.allSatisfy { tape.matches($0.name, "prediction") || tape.matches($0.name, "probabilities") } ?? true
+    }
+
     /// `{"model","version"?,"features"|"inputs"}`: one row alone as features, because not every such worker takes several.
     func writePredict(_ rows: Rows, model: String, version: String?, to buffer: inout ByteBuffer) {
         buffer.writeStaticString("{\"model\":\"")
