@@ -76,7 +76,19 @@ struct OpenInferenceEndpoint: Sendable {
         guard tape.kind(tape.root) == .object else {
             throw Refusal(.invalidJSON, "The body must be a JSON object, or nothing.")
         }
-        return tape.member("ready", of: tape.root).map { tape.kind($0) == .true } ?? false
+        var onlyReady = false
+        var isKnown = true
+        tape.forEachMember(of: tape.root) { key, value in
+            switch tape.kind(value) {
+            case .true where tape.matches(key, "ready"): onlyReady = true
+            case .false where tape.matches(key, "ready"): break
+            default: isKnown = false
+            }
+        }
+        guard isKnown else {
+            throw .invalid("/ready", "is the only field, and is true or false", fix: "Send {\"ready\": true}, or nothing.")
+        }
+        return onlyReady
     }
 
     // MARK: one model

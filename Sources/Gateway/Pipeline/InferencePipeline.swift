@@ -298,18 +298,20 @@ final class InferencePipeline: Sendable {
     }
 
     private func note(_ served: Served, of work: HeldRequest, _ timings: StageTimings) {
-        let subject = InferenceStatistics.Subject(
-            tenantID: work.principal.tenantID, model: work.route.model, version: served.version)
-        statistics.change(subject) {
+        statistics.change(Self.subject(work)) {
             $0.succeed(timings, rows: work.request.rowCount, cache: served.status, at: work.call.receivedAt)
         }
     }
 
     private func note(failureOf work: HeldRequest) {
-        let subject = InferenceStatistics.Subject(
-            tenantID: work.principal.tenantID, model: work.route.model, version: work.route.profile.version)
         let nanoseconds = time.monotonicNanoseconds &- work.call.receivedNanoseconds
-        statistics.change(subject) { $0.failed.add(nanoseconds) }
+        statistics.change(Self.subject(work)) { $0.failed.add(nanoseconds) }
+    }
+
+    /// Under the version that was chosen, whatever the worker calls it.
+    private static func subject(_ work: HeldRequest) -> InferenceStatistics.Subject {
+        InferenceStatistics.Subject(
+            tenantID: work.principal.tenantID, model: work.route.model, version: work.route.version)
     }
 
     /// - Parameter startedAt: monotonic nanoseconds; where the model's deadlines begin.

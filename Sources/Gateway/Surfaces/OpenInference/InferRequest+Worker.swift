@@ -102,8 +102,9 @@ extension InferRequest {
 
     /// Rows that are answered: of a tensor of several dimensions the outermost is taken for the batch, as the protocol has no other word.
     var rowCount: Int {
-        let sizes = inputs[0].shape.sizes
-        return sizes.count > 1 ? max(1, sizes[0]) : 1
+        let shape = inputs[0].shape
+        // Rows without an element are nothing that could be answered.
+        return shape.sizes.count > 1 && shape.elementCount > 0 ? shape.sizes[0] : 1
     }
 }
 
