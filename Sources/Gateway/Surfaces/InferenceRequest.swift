@@ -85,6 +85,15 @@ enum InferenceRequest: Sendable {
         return Int64(tape.bytes.readableBytes)
     }
 
+    /// Bytes of the texts in it: what there is to go by where a worker does not say what its input counted as.
+    var textByteCount: Int64 {
+        switch self {
+        case .predict, .infer: byteCount
+        case .openAI(let request): request.textByteCount
+        case .generate(let request): Int64(request.tape.withBytes(of: request.text, { $0.count }))
+        }
+    }
+
     /// Inputs that are answered each on its own.
     var rowCount: Int64 {
         switch self {
@@ -198,6 +207,17 @@ enum InferenceRequest: Sendable {
 }
 
 extension InferenceRequest {
+    /// What is kept of a body as the prompt: a text, also where the body is none.
+    func retained(_ body: ByteBuffer) -> [UInt8] {
+        guard case .infer(let request) = self, binary.map({ $0.readableBytes > 0 }) ?? false else {
+            return Array(body.readableBytesView)
+        }
+        var text = ByteBuffer()
+        request.writeQuestion(to: &text)
+        // Begins with a comma, in front of which others stand elsewhere.
+        return Array("{".utf8) + text.readableBytesView.dropFirst() + Array("}".utf8)
+    }
+
     /// A worker's answer as the caller is sent it.
     /// - Parameters:
     ///   - kept: what the worker answered, as it is kept.
