@@ -13,8 +13,10 @@ import Testing
         "the path names model, version and operation",
         arguments: [
             ("/v2/models/m/infer", Surface.infer, "m", nil), ("/v2/models/m/generate", .generate, "m", nil),
+            ("/v2/models/m/generate_stream", .generateStream, "m", nil),
             ("/v2/models/m/infer?x=1", .infer, "m", nil), ("/v2/models/m/versions/2/infer", .infer, "m", "2"),
-            ("/v2/models/versions/versions/2/generate", .generate, "versions", "2"), ("/v2/models//infer", .infer, "", nil),
+            ("/v2/models/versions/versions/2/generate", .generate, "versions", "2"),
+            ("/v2/models//infer", .infer, "", nil),
         ] as [(String, Surface, String, String?)])
     func path(target: String, surface: Surface, model: String, version: String?) {
         #expect(

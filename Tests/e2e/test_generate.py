@@ -163,3 +163,64 @@ def test_a_repeated_key_is_answered_once(
     assert first.status == again.status == 200
     assert again.body == first.body and again.header("idempotent-replayed") == "true"
     assert len(worker.seen) == calls
+
+
+def stream(
+    url: str, key: str, model: str, text: str, headers: dict[str, str] | None = None, **parameters: Any
+) -> tuple[Answer, list[dict[str, Any]]]:
+    answer = send_once(
+        url,
+        "POST",
+        f"/v2/models/{model}/generate_stream",
+        {**bearer(key), **(headers or {})},
+        json.dumps({"id": "s", "text_input": text, "parameters": parameters}).encode(),
+    )
+    events = [block.removeprefix("data: ") for block in answer.body.decode().split("\n\n") if block]
+    return answer, [json.loads(event) for event in events] if answer.status == 200 else []
+
+
+def test_a_text_comes_piece_by_piece_and_is_charged_once(
+    installation: Installation, worker: TextWorker, model: str, tenant: Tenant
+) -> None:
+    answer, events = stream(installation.public_url, tenant.key, model, 'w"é', details=True)
+    assert answer.status == 200, answer.body
+    assert (answer.header("content-type") or "").startswith("text/event-stream")
+    assert "".join(event["text_output"] for event in events) == 'é"w'
+    assert len(events) == 4
+    assert {(event["model_name"], event["model_version"], event["id"]) for event in events} == {(model, "1", "s")}
+    assert events[-1]["details"]["finish_reason"] == "stop"
+    plain, without = stream(installation.public_url, tenant.key, model, "abc")
+    assert plain.status == 200 and all("details" not in event for event in without)
+    with installation.database() as database:
+        entries = usage_entries(database, tenant.id)
+    assert sorted((entry.input_tokens, entry.output_tokens) for entry in entries) == [(5, 3), (5, 3)]
+    stats = send_once(installation.public_url, "GET", f"/v2/models/{model}/stats", bearer(tenant.key)).json()
+    assert stats["model_stats"][0]["execution_count"] == 2
+
+
+def test_a_stream_that_fails_says_so_and_is_charged_for_what_came(
+    installation: Installation, worker: TextWorker, model: str, tenant: Tenant
+) -> None:
+    answer, events = stream(installation.public_url, tenant.key, model, "a!bc")
+    assert answer.status == 200
+    assert [event.get("text_output") for event in events[:-1]] == ["c", "b"]
+    assert list(events[-1]) == ["error"] and isinstance(events[-1]["error"], str)
+    refused, _ = stream(installation.public_url, tenant.key, model, "abc!")
+    assert refused.status == 502 and list(refused.json()) == ["error"], refused.body
+    with installation.database() as database:
+        assert [entry.output_tokens for entry in usage_entries(database, tenant.id)] == [2]
+
+
+def test_a_stream_is_cut_at_its_bound_and_repeated_from_what_is_kept(
+    installation: Installation, second_gateway: Gateway, worker: TextWorker, model: str, tenant: Tenant
+) -> None:
+    headers = {"Idempotency-Key": unique("key")}
+    first, events = stream(installation.public_url, tenant.key, model, "abcdef", headers, max_tokens=3)
+    assert "".join(event["text_output"] for event in events) == "fed"
+    assert events[-1]["details"]["finish_reason"] == "length"
+    calls = len(worker.seen)
+    again, _ = stream(second_gateway.public_url, tenant.key, model, "abcdef", headers, max_tokens=3)
+    assert again.body == first.body and again.header("idempotent-replayed") == "true"
+    assert len(worker.seen) == calls
+    with installation.database() as database:
+        assert [entry.output_tokens for entry in usage_entries(database, tenant.id)] == [3]

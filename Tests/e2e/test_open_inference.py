@@ -11,7 +11,7 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
 from api import IRIS_ROW, REQUEST_ID, bearer, predict
-from books import entries_of, journal_calls, request_rows, usage_entries
+from books import bare, entries_of, journal_calls, request_rows, usage_entries
 from deadline import wait_until
 from installation import Gateway, Installation, Worker, model_file
 from tenancy import Tenant, make_key, make_model, make_tenant, route, unique
@@ -392,3 +392,28 @@ def test_the_worker_is_called_once_for_each_request(
     assert operations == [("infer",)]
     assert worker.process is not None
     worker.process.stop(5)
+
+
+def test_a_tenant_that_keeps_its_prompts_can_send_bytes(
+    installation: Installation, model: str, tenant: Tenant
+) -> None:
+    with installation.database() as database:
+        database.execute("UPDATE tenants SET retention = 'full' WHERE tenant_id = %s", [tenant.id])
+        key = make_key(installation.admin, tenant.id).key
+        data = struct.pack("<4f", 5, 3, 1, 0)
+        assert b"\0" in data
+        text = json.dumps(
+            {
+                "inputs": [
+                    {"name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": {"binary_data_size": 16}}
+                ]
+            }
+        ).encode()
+        answer = infer(installation.public_url, key, model, text + data, {"Inference-Header-Content-Length": str(len(text))})
+        assert answer.status == 200, answer.body
+        prompt, result = database.execute(
+            "SELECT prompt, content FROM requests JOIN results USING (result_id) WHERE request_id = %s",
+            [bare(answer.request_id)],
+        ).fetchone()
+    assert json.loads(prompt)["inputs"][0]["data"] == [5, 3, 1, 0]
+    assert json.loads(result)["outputs"] == answer.json()["outputs"]

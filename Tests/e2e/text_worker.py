@@ -34,7 +34,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.server.seen.append((self.path, body))
-        if self.server.answer is not None:
+        if body.get("stream") or self.path.endswith("/generate_stream"):
+            self.stream(body)
+        elif self.server.answer is not None:
             self.send(self.server.answer)
         elif self.path == "/v1/completions":
             text = body["prompt"][::-1]
@@ -56,6 +58,36 @@ class Handler(BaseHTTPRequestHandler):
                     "usage": {"input_tokens": len(text), "output_tokens": len(text)},
                 }
             )
+
+    def stream(self, body: dict[str, Any]) -> None:
+        """A piece for each character; ends, or fails, as told in the text."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.close_connection = True
+        self.end_headers()
+        text = (body.get("prompt") or body["text_input"])[::-1]
+        for piece in text:
+            if piece == "!":
+                # The connection ends in the middle, or at once.
+                self.wfile.write(b"data: {\"error\":\"as told\"}\n\n")
+                return
+            event = (
+                {"id": "cmpl-1", "choices": [{"index": 0, "text": piece, "finish_reason": None}]}
+                if "prompt" in body
+                else {"text_output": piece, "model_name": "x"}
+            )
+            self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+        if "prompt" in body:
+            usage = {"prompt_tokens": 5, "completion_tokens": len(text)}
+            last = {"id": "cmpl-1", "choices": [{"index": 0, "text": "", "finish_reason": "stop"}]}
+            for event in (last, {"id": "cmpl-1", "choices": [], "usage": usage}):
+                self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+            self.wfile.write(b"data: [DONE]\n\n")
+        else:
+            usage = {"input_tokens": 5, "output_tokens": len(text)}
+            event = {"text_output": "", "details": {"finish_reason": "stop"}, "usage": usage}
+            self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
 
     def send(self, body: Any) -> None:
         payload = json.dumps(body).encode()

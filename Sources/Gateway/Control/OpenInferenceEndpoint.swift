@@ -58,7 +58,8 @@ struct OpenInferenceEndpoint: Sendable {
         let onlyReady = try Self.wantsReadyAlone(body)
         let entries = models(caller).flatMap { model in
             model.versions.map { version in
-                let isReady = Self.model(model.name, version.isEmpty ? nil : version, routes.current.table)?.isReady ?? false
+                let isReady =
+                    Self.model(model.name, version.isEmpty ? nil : version, routes.current.table)?.isReady ?? false
                 return IndexEntry(name: model.name, version: version, state: isReady ? "READY" : "UNAVAILABLE")
             }
         }
@@ -86,7 +87,8 @@ struct OpenInferenceEndpoint: Sendable {
             }
         }
         guard isKnown else {
-            throw .invalid("/ready", "is the only field, and is true or false", fix: "Send {\"ready\": true}, or nothing.")
+            throw .invalid(
+                "/ready", "is the only field, and is true or false", fix: "Send {\"ready\": true}, or nothing.")
         }
         return onlyReady
     }

@@ -137,7 +137,9 @@ enum AnswerHead {
     }
 
     /// What an event says that tells of a failure.
-    static func openAIBody(_ refusal: Refusal) -> ByteBuffer { ProblemAnswer.openAI(refusal) }
+    static func eventBody(_ refusal: Refusal, in dialect: ErrorDialect) -> ByteBuffer {
+        dialect == .openInference ? ProblemAnswer.openInference(refusal) : ProblemAnswer.openAI(refusal)
+    }
 
     static func problem(
         _ refusal: Refusal, in dialect: ErrorDialect, requestID: RequestID, clientID: ClientRequestID? = nil,

@@ -300,7 +300,9 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     /// - Parameter taken: succeeds when the system has taken the bytes.
     func writeStream(_ bytes: ByteBuffer, _ taken: EventLoopPromise<Void>) {
-        guard let outlet = guardian.outlet, !guardian.isClosing else { return taken.fail(ChannelError.ioOnClosedChannel) }
+        guard let outlet = guardian.outlet, !guardian.isClosing else {
+            return taken.fail(ChannelError.ioOnClosedChannel)
+        }
         outlet.write(NIOAny(bytes), promise: taken)
         loop.flushSoon(outlet)
     }

@@ -310,13 +310,13 @@ final class InferencePipeline: Sendable {
         return prediction(work, served, sheet: sheet, timings: timings)
     }
 
-    private func note(_ served: Served, of work: HeldRequest, _ timings: StageTimings) {
+    func note(_ served: Served, of work: HeldRequest, _ timings: StageTimings) {
         statistics.change(Self.subject(work)) {
             $0.succeed(timings, rows: work.request.rowCount, cache: served.status, at: work.call.receivedAt)
         }
     }
 
-    private func note(failureOf work: HeldRequest) {
+    func note(failureOf work: HeldRequest) {
         let nanoseconds = time.monotonicNanoseconds &- work.call.receivedNanoseconds
         statistics.change(Self.subject(work)) { $0.failed.add(nanoseconds) }
     }

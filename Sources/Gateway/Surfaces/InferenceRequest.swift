@@ -14,13 +14,14 @@ enum InferenceRequest: Sendable {
         case .predict: self = .predict(try PredictRequest(body))
         case .chatCompletions, .completions, .embeddings:
             self = .openAI(try OpenAIRequest(body, for: target.surface))
-        case .infer, .generate:
+        case .infer:
             let (model, version) = try Self.names(target)
-            self =
-                target.surface == .infer
-                ? .infer(
-                    try InferRequest(body, model: model, version: version, jsonByteCount: target.jsonByteCount))
-                : .generate(try GenerateRequest(body, model: model, version: version))
+            self = .infer(try InferRequest(body, model: model, version: version, jsonByteCount: target.jsonByteCount))
+        case .generate, .generateStream:
+            let (model, version) = try Self.names(target)
+            self = .generate(
+                try GenerateRequest(
+                    body, model: model, version: version, isStreaming: target.surface == .generateStream))
         }
     }
 
@@ -29,7 +30,8 @@ enum InferenceRequest: Sendable {
         guard let model = target.model, ModelName.isValid(model.utf8),
             target.version.map({ ModelVersionName.isValid($0.utf8) }) ?? true
         else {
-            throw Refusal(.modelNotFound, "There is no model or version of that name. GET /v2/repository/index lists yours.")
+            throw Refusal(
+                .modelNotFound, "There is no model or version of that name. GET /v2/repository/index lists yours.")
         }
         return (model, target.version)
     }
@@ -39,7 +41,7 @@ enum InferenceRequest: Sendable {
         case .predict: .predict
         case .openAI(let request): request.surface
         case .infer: .infer
-        case .generate: .generate
+        case .generate(let request): request.isStreaming ? .generateStream : .generate
         }
     }
 
@@ -115,8 +117,9 @@ enum InferenceRequest: Sendable {
     /// Whether the answer is to be sent piece by piece, as it comes into being.
     var isStreaming: Bool {
         switch self {
-        case .predict, .infer, .generate: false
+        case .predict, .infer: false
         case .openAI(let request): request.isStreaming
+        case .generate(let request): request.isStreaming
         }
     }
 

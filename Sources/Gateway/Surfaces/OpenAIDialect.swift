@@ -7,7 +7,7 @@ enum OpenAIDialect {
         switch surface {
         case .chatCompletions, .predict: "/v1/chat/completions"
         // Generated text of the Open Inference Protocol is the completion of a text.
-        case .completions, .infer, .generate: "/v1/completions"
+        case .completions, .infer, .generate, .generateStream: "/v1/completions"
         case .embeddings: "/v1/embeddings"
         }
     }

@@ -9,7 +9,7 @@ enum Surface: UInt8, Sendable, CaseIterable {
     /// The OpenAI API.
     case chatCompletions, completions, embeddings
     /// The Open Inference Protocol.
-    case infer, generate
+    case infer, generate, generateStream
 
     /// The surface whose request a body is, for a quote: told by the one field that each of them has alone. What is none of them is read as
     /// the native one, which then says what is wrong with it.
@@ -30,6 +30,7 @@ enum Surface: UInt8, Sendable, CaseIterable {
         case .embeddings: "embeddings"
         case .infer: "infer"
         case .generate: "generate"
+        case .generateStream: "generate_stream"
         }
     }
 
@@ -42,6 +43,7 @@ enum Surface: UInt8, Sendable, CaseIterable {
         case .embeddings: "POST /v1/embeddings"
         case .infer: "POST infer"
         case .generate: "POST generate"
+        case .generateStream: "POST generate_stream"
         }
     }
 
@@ -49,7 +51,7 @@ enum Surface: UInt8, Sendable, CaseIterable {
         switch self {
         case .predict: .problem
         case .chatCompletions, .completions, .embeddings: .openAI
-        case .infer, .generate: .openInference
+        case .infer, .generate, .generateStream: .openInference
         }
     }
 }
@@ -100,6 +102,7 @@ enum MeteredRoutes {
         switch verb {
         case "infer": target.surface = .infer
         case "generate": target.surface = .generate
+        case "generate_stream": target.surface = .generateStream
         default: return nil
         }
         return target

@@ -23,7 +23,7 @@ enum WorkerDialect {
         case .openai: OpenAIDialect.path(surface)
         case .oip:
             "/v2/models/\(model)" + (version.isEmpty ? "" : "/versions/\(version)")
-                + (surface == .generate ? "/generate" : "/infer")
+                + (surface == .generate ? "/generate" : surface == .generateStream ? "/generate_stream" : "/infer")
         }
     }
 

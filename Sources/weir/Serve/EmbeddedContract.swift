@@ -1407,6 +1407,80 @@ paths:
         '504': { $ref: '#/components/responses/OpenInferenceUpstreamTimeout' }
         '505': { $ref: '#/components/responses/OpenInferenceHTTPVersionNotSupported' }
 
+  /v2/models/{model}/generate_stream:
+    post:
+      operationId: generateStreamModel
+      tags: [open-inference]
+      summary: Ask a model for a text, piece by piece
+      description: |
+        Needs the scope `predict`. Goes on to workers that have this route, and as the completion of a text to those of the
+        OpenAI API. Settled once, however the stream ends; a failure in the middle of it is the event `{"error": "<text>"}`.
+      parameters:
+        - { $ref: '#/components/parameters/ModelName' }
+        - { $ref: '#/components/parameters/TraceParent' }
+        - { $ref: '#/components/parameters/TraceState' }
+        - { $ref: '#/components/parameters/ClientRequestId' }
+        - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/CacheControl' }
+        - { $ref: '#/components/parameters/CacheUse' }
+        - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/CacheLabel' }
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/GenerateRequest' }
+            example: { text_input: Once upon a time, parameters: { max_tokens: 16, temperature: 0 } }
+      responses:
+        '200':
+          description: The answer. Its usage is committed.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            x-client-request-id: { $ref: '#/components/headers/ClientRequestId' }
+            RateLimit-Policy: { $ref: '#/components/headers/RateLimitPolicy' }
+            RateLimit: { $ref: '#/components/headers/RateLimit' }
+            x-ratelimit-limit-requests: { $ref: '#/components/headers/LimitRequests' }
+            x-ratelimit-remaining-requests: { $ref: '#/components/headers/RemainingRequests' }
+            x-ratelimit-reset-requests: { $ref: '#/components/headers/ResetRequests' }
+            x-ratelimit-limit-tokens: { $ref: '#/components/headers/LimitTokens' }
+            x-ratelimit-remaining-tokens: { $ref: '#/components/headers/RemainingTokens' }
+            x-ratelimit-reset-tokens: { $ref: '#/components/headers/ResetTokens' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            x-weir-model: { $ref: '#/components/headers/Model' }
+            x-weir-model-version: { $ref: '#/components/headers/ModelVersion' }
+            x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
+            x-weir-usage: { $ref: '#/components/headers/Usage' }
+            x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-degraded: { $ref: '#/components/headers/Degraded' }
+            x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
+            Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
+            Cache-Status: { $ref: '#/components/headers/CacheStatus' }
+            Age: { $ref: '#/components/headers/Age' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            text/event-stream:
+              schema:
+                type: string
+                description: 'Events `data: {…}` of the form that generate answers with, each with its piece of the text.'
+        '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
+        '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
+        '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
+        '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
+        '409': { $ref: '#/components/responses/OpenInferenceConflict' }
+        '413': { $ref: '#/components/responses/OpenInferenceContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenInferenceURITooLong' }
+        '415': { $ref: '#/components/responses/OpenInferenceUnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/OpenInferenceExpectationFailed' }
+        '422': { $ref: '#/components/responses/OpenInferenceMismatch' }
+        '429': { $ref: '#/components/responses/OpenInferenceTooManyRequests' }
+        '431': { $ref: '#/components/responses/OpenInferenceHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenInferenceInternalError' }
+        '502': { $ref: '#/components/responses/OpenInferenceBadUpstream' }
+        '503': { $ref: '#/components/responses/OpenInferenceUnavailable' }
+        '504': { $ref: '#/components/responses/OpenInferenceUpstreamTimeout' }
+        '505': { $ref: '#/components/responses/OpenInferenceHTTPVersionNotSupported' }
+
   /v2/models/{model}/versions/{version}/infer:
     post:
       operationId: inferModelVersion
@@ -1542,6 +1616,81 @@ paths:
             application/json:
               schema: { $ref: '#/components/schemas/GenerateResponse' }
               example: { model_name: storyteller, model_version: '1', text_output: ' there was a weir.' }
+        '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
+        '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
+        '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
+        '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
+        '409': { $ref: '#/components/responses/OpenInferenceConflict' }
+        '413': { $ref: '#/components/responses/OpenInferenceContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenInferenceURITooLong' }
+        '415': { $ref: '#/components/responses/OpenInferenceUnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/OpenInferenceExpectationFailed' }
+        '422': { $ref: '#/components/responses/OpenInferenceMismatch' }
+        '429': { $ref: '#/components/responses/OpenInferenceTooManyRequests' }
+        '431': { $ref: '#/components/responses/OpenInferenceHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenInferenceInternalError' }
+        '502': { $ref: '#/components/responses/OpenInferenceBadUpstream' }
+        '503': { $ref: '#/components/responses/OpenInferenceUnavailable' }
+        '504': { $ref: '#/components/responses/OpenInferenceUpstreamTimeout' }
+        '505': { $ref: '#/components/responses/OpenInferenceHTTPVersionNotSupported' }
+
+  /v2/models/{model}/versions/{version}/generate_stream:
+    post:
+      operationId: generateStreamModelVersion
+      tags: [open-inference]
+      summary: Ask a model for a text, piece by piece
+      description: |
+        Needs the scope `predict`. Goes on to workers that have this route, and as the completion of a text to those of the
+        OpenAI API. Settled once, however the stream ends; a failure in the middle of it is the event `{"error": "<text>"}`.
+      parameters:
+        - { $ref: '#/components/parameters/ModelName' }
+        - { $ref: '#/components/parameters/ModelVersionName' }
+        - { $ref: '#/components/parameters/TraceParent' }
+        - { $ref: '#/components/parameters/TraceState' }
+        - { $ref: '#/components/parameters/ClientRequestId' }
+        - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/CacheControl' }
+        - { $ref: '#/components/parameters/CacheUse' }
+        - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/CacheLabel' }
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/GenerateRequest' }
+            example: { text_input: Once upon a time, parameters: { max_tokens: 16, temperature: 0 } }
+      responses:
+        '200':
+          description: The answer. Its usage is committed.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            x-client-request-id: { $ref: '#/components/headers/ClientRequestId' }
+            RateLimit-Policy: { $ref: '#/components/headers/RateLimitPolicy' }
+            RateLimit: { $ref: '#/components/headers/RateLimit' }
+            x-ratelimit-limit-requests: { $ref: '#/components/headers/LimitRequests' }
+            x-ratelimit-remaining-requests: { $ref: '#/components/headers/RemainingRequests' }
+            x-ratelimit-reset-requests: { $ref: '#/components/headers/ResetRequests' }
+            x-ratelimit-limit-tokens: { $ref: '#/components/headers/LimitTokens' }
+            x-ratelimit-remaining-tokens: { $ref: '#/components/headers/RemainingTokens' }
+            x-ratelimit-reset-tokens: { $ref: '#/components/headers/ResetTokens' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            x-weir-model: { $ref: '#/components/headers/Model' }
+            x-weir-model-version: { $ref: '#/components/headers/ModelVersion' }
+            x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
+            x-weir-usage: { $ref: '#/components/headers/Usage' }
+            x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-degraded: { $ref: '#/components/headers/Degraded' }
+            x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
+            Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
+            Cache-Status: { $ref: '#/components/headers/CacheStatus' }
+            Age: { $ref: '#/components/headers/Age' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            text/event-stream:
+              schema:
+                type: string
+                description: 'Events `data: {…}` of the form that generate answers with, each with its piece of the text.'
         '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
         '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
         '403': { $ref: '#/components/responses/OpenInferenceForbidden' }

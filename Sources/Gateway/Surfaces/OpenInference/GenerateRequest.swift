@@ -20,8 +20,11 @@ struct GenerateRequest: Sendable {
     let maximumTokens: Int64?
     /// Whether the caller wants to be told why the answer ended.
     let wantsDetails: Bool
+    /// Whether the answer is to be sent piece by piece, as it comes into being: `generate_stream`.
+    let isStreaming: Bool
 
-    init(_ body: ByteBuffer, model: String, version: String?) throws(Refusal) {
+    init(_ body: ByteBuffer, model: String, version: String?, isStreaming: Bool = false) throws(Refusal) {
+        self.isStreaming = isStreaming
         self.model = model
         self.version = version
         do throws(JSONTape.Failure) {
@@ -42,7 +45,8 @@ struct GenerateRequest: Sendable {
             wantsDetails = read.wantsDetails
         } catch {
             throw .invalid(
-                error.location, error.message, fix: "Send {\"text_input\": \"…\", \"parameters\": {\"max_tokens\": 64}}.")
+                error.location, error.message,
+                fix: "Send {\"text_input\": \"…\", \"parameters\": {\"max_tokens\": 64}}.")
         }
     }
 
@@ -59,7 +63,7 @@ struct GenerateRequest: Sendable {
 
     /// Generated text follows from its input where its temperature is zero; else the model's policy and the caller decide.
     func isCacheable(_ policy: CachePolicy, isAskedFor: Bool) -> Bool {
-        policy.permitsGeneration(temperatureMillis: isGreedy ? 0 : nil, isAskedFor: isAskedFor)
+        !isStreaming && policy.permitsGeneration(temperatureMillis: isGreedy ? 0 : nil, isAskedFor: isAskedFor)
     }
 
     private var isGreedy: Bool {
@@ -115,6 +119,10 @@ struct GenerateRequest: Sendable {
         for member in parameters {
             buffer.writeStaticString(",")
             writeMember(member, to: &buffer)
+        }
+        if isStreaming {
+            buffer.writeStaticString(
+                ",\"stream\":true,\"stream_options\":{\"include_usage\":true,\"continuous_usage_stats\":true}")
         }
         buffer.writeStaticString("}")
     }
@@ -204,7 +212,8 @@ struct GenerateRequest: Sendable {
             }
             switch tape.kind(value) {
             case .string, .number, .true, .false: break
-            case .array where tape.matches(name, "stop") && tape.elements(of: value).allSatisfy { tape.kind($0) == .string }:
+            case .array
+            where tape.matches(name, "stop") && tape.elements(of: value).allSatisfy { tape.kind($0) == .string }:
                 break
             default:
                 return TensorFault(

@@ -73,7 +73,8 @@ extension InferRequest {
     /// Whether a worker of plain predict can be asked: for rows of numbers, and for the outputs that it has.
     var isPlain: Bool {
         guard rows != nil else { return false }
-        return outputs?.allSatisfy { tape.matches($0.name, "prediction") || tape.matches($0.name, "probabilities") } ?? true
+        return outputs?.allSatisfy { tape.matches($0.name, "prediction") || tape.matches($0.name, "probabilities") }
+            ?? true
     }
 
     /// `{"model","version"?,"features"|"inputs"}`: one row alone as features, because not every such worker takes several.
