@@ -35,15 +35,15 @@ enum Surface: UInt8, Sendable, CaseIterable {
     }
 
     /// What an idempotency key stands for on this surface, however the path is spelled.
-    fileprivate var idempotencyOperation: String {
+    var idempotencyOperation: String {
         switch self {
         case .predict: "POST /predict/"
         case .chatCompletions: "POST /v1/chat/completions"
         case .completions: "POST /v1/completions"
         case .embeddings: "POST /v1/embeddings"
-        case .infer: "POST infer"
-        case .generate: "POST generate"
-        case .generateStream: "POST generate_stream"
+        case .infer: "POST /v2/models/{model}/infer"
+        case .generate: "POST /v2/models/{model}/generate"
+        case .generateStream: "POST /v2/models/{model}/generate_stream"
         }
     }
 
