@@ -11,6 +11,7 @@ import pytest
 from deadline import wait_until
 from openai_stage import OpenAIStage, RawStream, chat, open_stage
 from tenancy import Tenant, make_tenant, unique
+from wire import Wire, head, send_once
 
 CHUNKS = 40
 QUICK = {"attempts": 1, "breaker_failures": 0, "breaker_percent": 0}
@@ -250,3 +251,38 @@ def test_a_stream_outlives_the_lease_that_it_began_with(stage, model, tenant):
     assert stream.events()[-1] == "[DONE]"
     assert stage.settled(stream.request_id)["entries"] == 1
     gateway.stop()
+
+
+def test_a_caller_that_leaves_before_its_whole_body_was_never_there(stage, model, tenant):
+    word = unique("word")
+    payload = json.dumps(chat(model, word)).encode()
+    with Wire(stage.gateways[0].public_url) as wire:
+        fields = {
+            "Authorization": f"Bearer {tenant.key}", "Content-Type": "application/json",
+            "Content-Length": str(len(payload)),
+        }
+        wire.send(head("POST", "/v1/chat/completions", "127.0.0.1", fields) + payload[:-1])
+    # A later request of the same tenant is recorded: what was before it would be too.
+    later = RawStream(stage.gateways[0], tenant.key, chat(model, stream=True, script={"chunks": 1}))
+    later.events()
+    stage.settled(later.request_id)
+    rows = stage.database.execute("SELECT count(*) FROM requests WHERE tenant_id = %s", [tenant.id]).fetchone()
+    assert rows == (1,) and stage.worker.seen(word) == []
+
+
+def test_a_caller_that_leaves_before_its_answer_has_one_charge_and_can_have_the_answer(stage, model, tenant):
+    word = unique("word")
+    body = chat(model, word, script={"delay_ms": 300, "chunks": 2})
+    payload = json.dumps(body).encode()
+    fields = {
+        "Authorization": f"Bearer {tenant.key}", "Content-Type": "application/json",
+        "Content-Length": str(len(payload)), "Idempotency-Key": unique("key"),
+    }
+    with Wire(stage.gateways[0].public_url) as wire:
+        wire.send(head("POST", "/v1/chat/completions", "127.0.0.1", fields) + payload)
+        wait_until(lambda: stage.worker.seen(word), "the worker has it", 10)
+    wait_until(lambda: entries(stage, tenant) == 1, "the work that was done is charged", 10)
+    again = send_once(stage.gateways[1].public_url, "POST", "/v1/chat/completions", headers=fields, body=payload)
+    assert again.status == 200 and again.header("Idempotent-Replayed") == "true"
+    assert again.json()["choices"][0]["message"]["content"] == " w0 w1"
+    assert len(stage.worker.seen(word)) == 1 and entries(stage, tenant) == 1

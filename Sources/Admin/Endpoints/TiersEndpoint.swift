@@ -146,7 +146,7 @@ private struct TierAnswer: Encodable {
         version = Version(
             id: row.version.id.priceVersion, number: row.version.number, state: row.version.state.rawValue,
             currency: row.version.currency, baseFeeMicros: row.version.baseFee.value,
-            cacheHitTokenPercent: row.version.cacheHitTokenPercent,
+            cacheHitTokenPercent: row.version.cacheHitTokenPercent, resultTTLSeconds: row.version.resultTTLSeconds,
             streamLeave: row.version.streamLeave?.rawValue,
             prices: row.version.prices.map {
                 Price(meter: $0.meter.rawValue, model: $0.model, unitPrice: $0.unitPrice.description)

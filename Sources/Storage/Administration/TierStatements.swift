@@ -198,6 +198,7 @@ struct InsertTierVersion: PostgresStatement {
         binds.append(tier.currency)
         binds.append(tier.baseFee.value)
         binds.append(Int16(clamping: tier.cacheHitTokenPercent))
+        binds.append(Int32(clamping: tier.resultTTLSeconds))
         binds.append(tier.streamLeave?.rawValue)
     }
 }
