@@ -13,6 +13,7 @@ Run as `openai_worker.py PORT`. A request's own field `script` says how it is an
     status      of an answer that is none
     overrun     goes on behind max_tokens
     pause_ms    between two pieces
+    delay_ms    before an answer in one piece
 
 `GET /seen` lists what came: path, body, pieces sent, and whether the caller went away. `GET /health` is there.
 """
@@ -87,6 +88,7 @@ class Worker:
                 return await self.stream(target, body, script, record, chunks, reason, usage, writer)
             finally:
                 watch.cancel()
+        await asyncio.sleep(script.get("delay_ms", 0) / 1000)
         text = "".join(piece(i) for i in range(chunks))
         choice: dict[str, Any] = {"index": 0, "finish_reason": reason}
         if target == "/v1/completions":
