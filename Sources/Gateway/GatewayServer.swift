@@ -93,7 +93,7 @@ public struct GatewayServer: Sendable {
         var application = Application(
             responder: ControlPlane(
                 parts: parts, contract: configuration.contract, maximumBodyBytes: configuration.maximumBodyBytes,
-                estimates: estimates
+                estimates: estimates, statistics: pipeline.statistics
             ).makeRouter().buildResponder(),
             server: HTTPServerBuilder { responder in GuardedChannel(responder: responder, makeHandlers: makeHandlers) },
             configuration: .init(address: .hostname(configuration.host, port: configuration.port), serverName: nil),
@@ -170,6 +170,7 @@ struct ControlPlane: Sendable {
     let contract: String
     let maximumBodyBytes: Int
     let estimates: TokenEstimates
+    let statistics: InferenceStatistics
 
     func makeRouter() -> Router<ControlContext> {
         let router = Router(context: ControlContext.self, options: .autoGenerateHeadEndpoints)
@@ -185,6 +186,7 @@ struct ControlPlane: Sendable {
         router.get("/healthz", use: health.alive)
         router.get("/readyz", use: health.ready)
         router.get("/openapi.yaml", use: health.openAPI)
+        addOpenInference(to: router)
         let requests = RequestsEndpoint(records: parts.records, prices: parts.prices)
         let reading = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: .read))
         reading.get("/status/{id}", use: requests.status)
@@ -208,5 +210,20 @@ struct ControlPlane: Sendable {
         billing.get(
             "/api/v1/usage", use: UsageEndpoint(records: parts.records, prices: parts.prices, time: parts.time).get)
         return router
+    }
+    private func addOpenInference(to router: Router<ControlContext>) {
+        let openInference = OpenInferenceEndpoint(routes: parts.routes, health: parts.health, statistics: statistics)
+        router.get("/v2", use: openInference.server)
+        router.get("/v2/health/live", use: openInference.live)
+        router.get("/v2/health/ready", use: openInference.ready)
+        let models = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: nil))
+        models.get("/v2/models/stats", use: openInference.allStatistics)
+        for model: RouterPath in ["/v2/models/{model}", "/v2/models/{model}/versions/{version}"] {
+            models.get(model, use: openInference.metadata)
+            models.get(model.appendingPath("ready"), use: openInference.modelReady)
+            models.get(model.appendingPath("stats"), use: openInference.modelStatistics)
+        }
+        models.get("/v2/repository/index", use: openInference.index)
+        models.post("/v2/repository/index", use: openInference.index)
     }
 }

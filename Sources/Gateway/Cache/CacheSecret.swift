@@ -81,6 +81,36 @@ extension InferenceRequest {
             var without = OpenAIRequest.fieldsBesideTheQuestion
             if let stickyField { without.insert(stickyField) }
             request.tape.writeCanonical(to: &buffer, without: without)
+        case .infer(let request): request.writeQuestion(without: stickyField, to: &buffer)
+        case .generate(let request):
+            buffer.writeStaticString("generate\n")
+            request.writeQuestion(nil, to: &buffer)
+        }
+    }
+}
+
+extension InferRequest {
+    /// Tensors say their datatype, so equal elements are the same question however they are written: as text, nested, or in binary form.
+    fileprivate func writeQuestion(without stickyField: String?, to buffer: inout ByteBuffer) {
+        buffer.writeStaticString("infer\n")
+        for member in parameters.members where stickyField.map({ tape.matches(member.name, text: $0) }) != true {
+            buffer.writeImmutableBuffer(tape.slice(member.name))
+            buffer.writeStaticString(":")
+            buffer.writeImmutableBuffer(tape.slice(member.value))
+            buffer.writeStaticString("\n")
+        }
+        for input in inputs {
+            buffer.writeImmutableBuffer(tape.slice(input.name))
+            buffer.writeString(input.datatype.rawValue)
+            buffer.writeShape(input.shape.sizes)
+            input.parameters.write(tape, to: &buffer)
+            buffer.writeInteger(Int64(input.binaryByteCount(tape)))
+            input.writeBinary(tape, to: &buffer)
+        }
+        for output in outputs ?? [] {
+            buffer.writeStaticString("\n")
+            buffer.writeImmutableBuffer(tape.slice(output.name))
+            output.parameters.write(tape, to: &buffer)
         }
     }
 }

@@ -10,8 +10,11 @@ enum AnswerHead {
         loop.composeAnswer { body, buffer in
             AnswerBody.write(answer, to: &body)
             begin(
-                &buffer, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n", body, answer.requestID, keepsAlive,
-                now, loop)
+                &buffer,
+                answer.jsonByteCount == nil
+                    ? "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+                    : "HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\n",
+                body, answer.requestID, keepsAlive, now, loop)
             writeFields(answer, clientID, to: &buffer)
             buffer.writeImmutableBuffer(body)
         }
@@ -54,7 +57,14 @@ enum AnswerHead {
             buffer.writeString(answer.currency)
         }
         if let cache = answer.cache { write(cache, to: &buffer) }
+        if let count = answer.jsonByteCount {
+            buffer.writeString(binaryMark)
+            buffer.writeDecimal(Int64(count))
+        }
     }
+
+    /// The field that says where the JSON of a body ends; whoever has it has a body that is not JSON alone.
+    private static let binaryMark = "\r\nInference-Header-Content-Length: "
 
     /// `Cache-Status` (RFC 9211) and, for an answer that was kept, `Age` (RFC 9111, section 5.1).
     private static func write(_ cache: CacheStatus, to buffer: inout ByteBuffer) {
@@ -110,10 +120,11 @@ enum AnswerHead {
     ) -> ByteBuffer {
         loop.composeAnswer { body, buffer in
             body.writeBytes(answer.body)
+            let type = answer.fields.contains(binaryMark) ? "application/octet-stream" : "application/json"
             begin(
                 &buffer,
                 "HTTP/1.1 \(answer.status) \(reasonPhrase(answer.status))\r\n"
-                    + (answer.fields.hasPrefix("content-type: ") ? "" : "content-type: application/json\r\n"),
+                    + (answer.fields.hasPrefix("content-type: ") ? "" : "content-type: \(type)\r\n"),
                 body,
                 answer.requestID, keepsAlive, now, loop)
             if let clientID { buffer.writeClientRequestID(clientID) }
@@ -126,7 +137,9 @@ enum AnswerHead {
     }
 
     /// What an event says that tells of a failure.
-    static func openAIBody(_ refusal: Refusal) -> ByteBuffer { ProblemAnswer.openAI(refusal) }
+    static func eventBody(_ refusal: Refusal, in dialect: ErrorDialect) -> ByteBuffer {
+        dialect == .openInference ? ProblemAnswer.openInference(refusal) : ProblemAnswer.openAI(refusal)
+    }
 
     static func problem(
         _ refusal: Refusal, in dialect: ErrorDialect, requestID: RequestID, clientID: ClientRequestID? = nil,

@@ -196,7 +196,10 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         }
         let fields = RequestFields(head.headers)
         if fields.prefersAsync { target.isAsync = true }
-        if let refusal = headRefusal(fields) { return refuse(refusal) }
+        if target.surface == .infer, let text = fields.inferenceHeaderLength {
+            target.jsonByteCount = text.utf8.allSatisfy { (0x30...0x39).contains($0) } ? Int(text) ?? -1 : -1
+        }
+        if let refusal = headRefusal(fields, target.surface) { return refuse(refusal) }
         if fields.expect != nil {
             // Who cannot be a customer is told so before it sends its body.
             switch fields.credentials {
@@ -211,13 +214,15 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     /// What the head alone decides, before a byte of the body is read.
-    private func headRefusal(_ fields: RequestFields) -> Refusal? {
+    private func headRefusal(_ fields: RequestFields, _ surface: Surface) -> Refusal? {
         if let length = fields.contentLength.flatMap({ Int($0) }), length > maximumBodyBytes {
             return .tooLarge(maximumBodyBytes)
         }
         if let coding = fields.contentEncoding, coding.lowercased() != "identity" {
             return Refusal(.unsupportedEncoding, "Compressed bodies are not accepted. Send the body as it is.")
         }
+        // Clients of the Open Inference Protocol name no type, and binary data have one of their own.
+        if surface.dialect == .openInference, fields.contentType.map({ MediaType.isBytes($0) }) ?? true { return nil }
         guard let type = fields.contentType, MediaType.isJSON(type) else {
             return Refusal(.unsupportedMediaType, "The body must be JSON. Send content-type: application/json.")
         }

@@ -29,13 +29,14 @@ public final class ClaimKeeper: Sendable {
     ///   - operation: what the route does, the same for all its spellings.
     /// - Throws: `bad_request` for a header that is no key, `idempotency_in_progress`, `idempotency_mismatch`, or `metering_unavailable`.
     func claim(
-        _ fields: [String], operation: String, body: JSONTape, of tenantID: TenantID, for requestID: RequestID
+        _ fields: [String], operation: String, body: JSONTape, binary: ByteBuffer? = nil, of tenantID: TenantID,
+        for requestID: RequestID
     ) async throws(Refusal) -> Admission {
         guard fields.count == 1, let key = IdempotencyKey(field: fields[0]) else { throw .malformedKey }
         let claim = IdempotencyClaim(tenantID: tenantID, key: key, requestID: requestID)
         let outcome: ClaimOutcome
         do throws(StoreUnavailable) {
-            outcome = try await store.claim(claim, fingerprint: Self.fingerprint(operation, body))
+            outcome = try await store.claim(claim, fingerprint: Self.fingerprint(operation, body, binary: binary))
         } catch {
             throw .storeAway(cause: error.cause)
         }
@@ -81,11 +82,13 @@ public final class ClaimKeeper: Sendable {
     }
 
     /// SHA-256 over the operation and the canonical body, with a line feed between them, which neither of them has.
-    static func fingerprint(_ operation: String, _ body: JSONTape) -> [UInt8] {
+    /// - Parameter binary: what the body has behind its JSON; goes behind it here too.
+    static func fingerprint(_ operation: String, _ body: JSONTape, binary: ByteBuffer? = nil) -> [UInt8] {
         var text = ByteBuffer()
         text.writeString(operation)
         text.writeStaticString("\n")
         body.writeCanonical(to: &text)
+        if let binary { text.writeImmutableBuffer(binary) }
         return Array(SHA256.hash(data: Array(text.readableBytesView)))
     }
 }

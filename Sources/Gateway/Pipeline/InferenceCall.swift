@@ -81,6 +81,10 @@ struct Prediction: Sendable {
     let timings: StageTimings
     /// `nil` where the model has no cache.
     var cache: CacheStatus?
+    /// What the worker said, where it was written otherwise for the caller.
+    var workersAnswer: ByteBuffer?
+    /// Where the JSON of the body ends and binary data begin; `nil` where there are none.
+    var jsonByteCount: Int?
     /// Whether no worker was asked for it.
     var isCached: Bool { cache?.isServedFromCache ?? false }
 }

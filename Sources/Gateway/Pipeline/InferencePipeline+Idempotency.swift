@@ -9,7 +9,8 @@ extension InferencePipeline {
     ) async throws(Refusal) -> ClaimKeeper.Admission {
         guard settler.isAccepting else { throw .storeAway(cause: "settlement is not accepting") }
         return try await claims.claim(
-            call.idempotencyFields, operation: call.target.surface.idempotencyOperation, body: request.tape,
+            call.idempotencyFields, operation: call.target.idempotencyOperation, body: request.tape,
+            binary: request.binary,
             of: principal.tenantID,
             for: call.requestID)
     }

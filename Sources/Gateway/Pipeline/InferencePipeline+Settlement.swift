@@ -102,7 +102,7 @@ extension InferencePipeline {
             processingMicroseconds: Int64((time.monotonicNanoseconds &- work.call.receivedNanoseconds) / 1_000),
             estimatedTokens: work.bound, usage: usage, tierVersionID: work.principal.tierVersionID,
             leaseID: hold?.leaseID,
-            prompt: retention == .full ? Array(work.call.body.readableBytesView) : nil,
+            prompt: retention == .full ? work.request.retained(work.call.body) : nil,
             promptDigest: retention == .hashed
                 ? Array(SHA256.hash(data: Array(work.call.body.readableBytesView))) : nil,
             result: retention == .full ? served.map { AnswerBody.result($0.reading, on: work.request.surface) } : nil,

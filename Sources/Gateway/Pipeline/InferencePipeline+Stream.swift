@@ -30,14 +30,11 @@ extension InferencePipeline {
         defer { if let take = work.take { rates.settle(take, usedTokens: usedTokens, for: work.principal) } }
         let open: OpenStream
         do throws(Refusal) {
-            guard case .openAI(let request) = work.request else { throw .notStreamed }
             pass(.workerCalled)
             open = try await dispatch.openStream(
                 work.request, route: work.route, call: work.call, startedAt: work.heldAtNanoseconds,
                 on: loop.eventLoop, mailbox: outlet.mailbox)
-            let relay = StreamRelay(
-                request, outputBound: request.outputBound(work.route.profile),
-                keepsText: work.principal.retention == .full)
+            let relay = try Self.relay(of: open, work)
             let leave = await leavePolicy(of: work)
             var run = StreamRun(relay: relay, leave: leave, kept: work.claim == nil ? nil : ByteBuffer())
             let outcome = await relayPieces(of: open, to: outlet, &run, work, timings, on: loop)
@@ -48,6 +45,19 @@ extension InferencePipeline {
         } catch {
             if !outlet.hasBegun { outlet.withdraw() }
             throw error
+        }
+    }
+
+    private static func relay(of open: OpenStream, _ work: HeldRequest) throws(Refusal) -> StreamRelay {
+        let bound = work.request.outputBound(work.route.profile)
+        let keepsText = work.principal.retention == .full
+        switch work.request {
+        case .openAI(let request): return StreamRelay(request, outputBound: bound, keepsText: keepsText)
+        case .generate(let request):
+            return StreamRelay(
+                request, from: open.turn.replica.workerProtocol, version: work.route.profile.version,
+                outputBound: bound, keepsText: keepsText)
+        case .predict, .infer: throw .notStreamed
         }
     }
 
@@ -91,6 +101,7 @@ extension InferencePipeline {
                     return Self.outcome(of: end, isDraining)
                 }
                 if !outlet.isWritable, !isDraining, !outlet.isGone { open.handle.setReading(false) }
+            case .workerEnded(nil) where run.relay.takeEnd(): return Self.outcome(of: .finished, isDraining)
             case .workerEnded(let failure):
                 // Whole without its last word: nothing says that this was all.
                 return Self.outcome(ofFailure: failure, isDraining)
@@ -209,7 +220,7 @@ extension InferencePipeline {
             try await settle(work, served, answer: kept(run, tail, usage, sheet, work), on: loop)
         } catch {
             // The caller has most of its answer and cannot be told by a status any more.
-            if error.isOutcomeUnknown { outlet.close() } else { outlet.finish(Self.event(of: error)) }
+            if error.isOutcomeUnknown { outlet.close() } else { outlet.finish(Self.event(of: error, to: work)) }
             if let claim = work.claim { await claims.giveUp(claim, after: error) }
             logFailure(error, of: work)
             return 0
@@ -223,8 +234,13 @@ extension InferencePipeline {
                 ])
         }
         if outcome.end == .clientLeft { outlet.close() } else { outlet.finish(tail) }
-        RequestMetrics.answered(
-            work.request.surface, nanoseconds: time.monotonicNanoseconds &- work.call.receivedNanoseconds)
+        let now = time.monotonicNanoseconds
+        RequestMetrics.answered(work.request.surface, nanoseconds: now &- work.call.receivedNanoseconds)
+        note(
+            served, of: work,
+            StageTimings(
+                quota: work.heldAtNanoseconds &- work.call.receivedNanoseconds, upstream: now &- work.heldAtNanoseconds)
+        )
         return usage.totalTokens
     }
 
@@ -253,9 +269,10 @@ extension InferencePipeline {
         if let hold = work.hold { quota.void(hold, of: work.principal.tenantID) }
         let refusal = Self.refusal(of: outcome)
         await recordFailure(refusal, of: work, on: loop)
+        note(failureOf: work)
         guard outlet.hasBegun else { throw refusal }
         if let claim = work.claim { await claims.giveUp(claim, after: refusal) }
-        outlet.finish(Self.event(of: refusal))
+        outlet.finish(Self.event(of: refusal, to: work))
         logFailure(refusal, of: work)
         return 0
     }
@@ -288,16 +305,16 @@ extension InferencePipeline {
                         usage, cost: sheet?.amount(requests: 1, usage: usage, model: work.route.model).rounded,
                         currency: sheet?.currency ?? "", priceVersion: sheet?.versionText ?? ""))
             }
-            tail.writeStaticString("data: [DONE]\n\n")
-        case .workerFailed, .deadline, .stopping: tail = Self.event(of: Self.refusal(of: outcome))
+            if work.request.surface.dialect == .openAI { tail.writeStaticString("data: [DONE]\n\n") }
+        case .workerFailed, .deadline, .stopping: tail = Self.event(of: Self.refusal(of: outcome), to: work)
         }
         return tail
     }
 
     /// What went wrong, as an event; no `[DONE]` follows it.
-    private static func event(of refusal: Refusal) -> ByteBuffer {
+    private static func event(of refusal: Refusal, to work: HeldRequest) -> ByteBuffer {
         var event = ByteBuffer(staticString: "data: ")
-        event.writeImmutableBuffer(AnswerHead.openAIBody(refusal))
+        event.writeImmutableBuffer(AnswerHead.eventBody(refusal, in: work.request.surface.dialect))
         event.writeStaticString("\n\n")
         return event
     }

@@ -25,6 +25,7 @@ final class InferencePipeline: Sendable {
     let mirrors: MirrorTraffic
     let time: any TimeSource
     let logger: Logger
+    let statistics = InferenceStatistics()
     #if WEIR_UNMETERED_BASELINE
         private let unmetered = UnmeteredCaller()
     #endif
@@ -141,8 +142,8 @@ final class InferencePipeline: Sendable {
             // A kept answer says nothing of a worker that another one could be compared with.
             if let mirror = route.mirror, !prediction.isCached {
                 mirrors.offer(
-                    request, to: mirror.route, of: call, answer: prediction.prediction, at: time.now, by: dispatch,
-                    on: loop)
+                    request, to: mirror.route, of: call, answer: prediction.workersAnswer ?? prediction.prediction,
+                    at: time.now, by: dispatch, on: loop)
             }
             return .answered(prediction)
         } catch {
@@ -214,6 +215,12 @@ final class InferencePipeline: Sendable {
             throw notAllowed(request.model)
         }
         for replica in route.candidates where !request.isSpoken(by: replica.workerProtocol) {
+            if case .infer = request, replica.workerProtocol == .predict {
+                throw .invalid(
+                    "/inputs",
+                    "must be one tensor of numbers of the shape [n,k]: the workers of \(request.model) take rows, and answer with the outputs prediction and probabilities",
+                    fix: "Send one such tensor, and name no other outputs.")
+            }
             throw Refusal(
                 .validationFailed,
                 "The model \(request.model) is not served on this route: its workers speak \(replica.workerProtocol.rawValue).",
@@ -276,7 +283,10 @@ final class InferencePipeline: Sendable {
         } catch {
             if let hold = work.hold { quota.void(hold, of: work.principal.tenantID) }
             // Nothing was asked of a worker, and the caller wanted it so.
-            if error.code != .notCached { await recordFailure(error, of: work, on: loop) }
+            if error.code != .notCached {
+                await recordFailure(error, of: work, on: loop)
+                note(failureOf: work)
+            }
             throw error
         }
         let answered = time.monotonicNanoseconds
@@ -296,6 +306,7 @@ final class InferencePipeline: Sendable {
             sheet = prices.known(work.principal.tierVersionID)
             if sheet == nil { sheet = await self.sheet(of: work) }
         }
+        note(served, of: work, timings)
         return prediction(work, served, sheet: sheet, timings: timings)
     }
 
@@ -318,14 +329,16 @@ final class InferencePipeline: Sendable {
         _ work: HeldRequest, _ served: Served, sheet: PriceSheet?, timings: StageTimings
     ) -> Prediction {
         let snapshot = routes.current
+        let written = work.request.write(served.reading.prediction, version: served.version)
         return Prediction(
             requestID: work.call.requestID, surface: work.request.surface, model: work.request.model,
             version: served.version,
-            prediction: served.reading.prediction, probabilities: served.reading.probabilities, usage: served.usage,
+            prediction: written.body, probabilities: served.reading.probabilities, usage: served.usage,
             cost: sheet?.amount(requests: 1, usage: served.usage, model: work.route.model).rounded,
             currency: sheet?.currency ?? "",
             priceVersion: sheet?.versionText ?? "", limits: limits(of: work),
-            degradations: degradations(snapshot, work), timings: timings, cache: served.status)
+            degradations: degradations(snapshot, work), timings: timings, cache: served.status,
+            workersAnswer: served.reading.prediction, jsonByteCount: written.jsonByteCount)
     }
 
     func limits(of work: HeldRequest) -> [LimitReading] {

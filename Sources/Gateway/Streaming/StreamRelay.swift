@@ -26,6 +26,8 @@ struct StreamRelay {
     /// Of one event, and far more than one has.
     static let eventByteLimit = 262_144
 
+    /// Of a stream of the Open Inference Protocol.
+    private let generation: GenerateRelay?
     private let surface: Surface
     private let model: String
     private let outputBound: Int64
@@ -49,6 +51,22 @@ struct StreamRelay {
         self.outputBound = outputBound
         includesUsage = request.includesUsage
         text = keepsText ? StreamText() : nil
+        generation = nil
+    }
+
+    /// - Parameters:
+    ///   - workerProtocol: of the worker that sends the stream.
+    ///   - version: what the caller is told.
+    init(
+        _ request: GenerateRequest, from workerProtocol: WorkerProtocol, version: String, outputBound: Int64,
+        keepsText: Bool
+    ) {
+        surface = .completions
+        model = request.model
+        self.outputBound = outputBound
+        includesUsage = false
+        text = keepsText ? StreamText() : nil
+        generation = GenerateRelay(request, version: version, isCompletion: workerProtocol == .openai)
     }
 
     /// Output tokens that the worker has made, as far as is known. At the end of its answer its own word counts.
@@ -83,6 +101,7 @@ struct StreamRelay {
             end = .failed(cause: "the worker sent an error")
             return
         }
+        if let generation, !generation.isCompletion { return take(generated: tape, generation, &step) }
         let usageValue = tape.member("usage", of: tape.root)
         guard let usage = OpenAIUsage(usageValue, tape) else {
             end = .failed(cause: "usage that cannot be billed")
@@ -107,7 +126,42 @@ struct StreamRelay {
         remember(tape)
         text?.take(choices, tape)
         step.tokens += tokens
-        write(tape, usageValue, to: &step.forward)
+        if let generation {
+            generation.write(completion: choices, counts: tokens > 0, tape, to: &step.forward)
+        } else {
+            write(tape, usageValue, to: &step.forward)
+        }
+    }
+
+    /// An event of `generate_stream`. What is in its `usage` is said of the stream so far.
+    private mutating func take(generated tape: JSONTape, _ generation: GenerateRelay, _ step: inout Step) {
+        guard let piece = tape.member("text_output", of: tape.root), let string = tape.string(piece) else {
+            end = .failed(cause: "an event without text_output")
+            return
+        }
+        guard let usage = OpenAIUsage(generated: tape.member("usage", of: tape.root), tape) else {
+            end = .failed(cause: "usage that cannot be billed")
+            return
+        }
+        let before = reported.outputTokens ?? 0
+        reported.merge(usage)
+        let tokens = usage.outputTokens.map { max(0, $0 - before) } ?? (string.isEmpty ? 0 : 1)
+        guard tokens <= outputBound - countedTokens else {
+            end = .cutAtBound
+            return
+        }
+        countedTokens += tokens
+        text?.take(text: string)
+        step.tokens += tokens
+        generation.write(piece, tape.member("details", of: tape.root), tape, to: &step.forward)
+    }
+
+    /// The worker's answer is whole. Only a stream of `generate_stream` ends so: the other one has a last word.
+    /// - Returns: whether the stream has ended as it should.
+    mutating func takeEnd() -> Bool {
+        guard let generation, !generation.isCompletion, end == nil else { return false }
+        end = .finished
+        return true
     }
 
     /// Answers that the event goes on with.
@@ -153,13 +207,15 @@ struct StreamRelay {
 
     /// What is kept of the answer: as the worker would have sent it in one piece.
     func wholeAnswer(_ usage: Usage) -> ByteBuffer? {
-        text?.answer(surface: surface, identity: identity, model: model, usage: usage)
+        if generation != nil { return text?.generated() }
+        return text?.answer(surface: surface, identity: identity, model: model, usage: usage)
     }
 
     private var object: String { surface == .completions ? "text_completion" : "chat.completion.chunk" }
 
     /// The event that says why an answer stops where it stops.
     func cutEvent() -> String {
+        if let generation { return generation.cutEvent() }
         let body = surface == .completions ? "\"text\":\"\"" : "\"delta\":{}"
         return "data: {\(identity),\"object\":\"\(object)\",\"model\":\"\(model)\",\"choices\":[{\"index\":0,\(body),"
             + "\"finish_reason\":\"length\"}],\"x_weir\":{\"finish_detail\":\"quota\"}}\n\n"

@@ -32,6 +32,21 @@ struct StreamText {
         }
     }
 
+    /// As `generate` would have answered.
+    func generated() -> ByteBuffer {
+        var body = ByteBuffer(staticString: "{\"text_output\":")
+        body.writeJSONString(choices[0]?.text ?? "")
+        body.writeStaticString("}")
+        return body
+    }
+
+    /// A piece of the one text that there is.
+    mutating func take(text piece: String) {
+        guard byteCount + piece.utf8.count <= Self.byteLimit else { return }
+        choices[0, default: Choice()].text += piece
+        byteCount += piece.utf8.count
+    }
+
     func answer(surface: Surface, identity: String, model: String, usage: Usage) -> ByteBuffer {
         var body = ByteBuffer()
         let object = surface == .completions ? "text_completion" : "chat.completion"

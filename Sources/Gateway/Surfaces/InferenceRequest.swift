@@ -6,19 +6,42 @@ internal import NIOCore
 enum InferenceRequest: Sendable {
     case predict(PredictRequest)
     case openAI(OpenAIRequest)
+    case infer(InferRequest)
+    case generate(GenerateRequest)
 
     init(_ body: ByteBuffer, for target: CallTarget) throws(Refusal) {
         switch target.surface {
         case .predict: self = .predict(try PredictRequest(body))
         case .chatCompletions, .completions, .embeddings:
             self = .openAI(try OpenAIRequest(body, for: target.surface))
+        case .infer:
+            let (model, version) = try Self.names(target)
+            self = .infer(try InferRequest(body, model: model, version: version, jsonByteCount: target.jsonByteCount))
+        case .generate, .generateStream:
+            let (model, version) = try Self.names(target)
+            self = .generate(
+                try GenerateRequest(
+                    body, model: model, version: version, isStreaming: target.surface == .generateStream))
         }
+    }
+
+    /// The model and the version of a path.
+    private static func names(_ target: CallTarget) throws(Refusal) -> (model: String, version: String?) {
+        guard let model = target.model, ModelName.isValid(model.utf8),
+            target.version.map({ ModelVersionName.isValid($0.utf8) }) ?? true
+        else {
+            throw Refusal(
+                .modelNotFound, "There is no model or version of that name. GET /v2/repository/index lists yours.")
+        }
+        return (model, target.version)
     }
 
     var surface: Surface {
         switch self {
         case .predict: .predict
         case .openAI(let request): request.surface
+        case .infer: .infer
+        case .generate(let request): request.isStreaming ? .generateStream : .generate
         }
     }
 
@@ -27,6 +50,8 @@ enum InferenceRequest: Sendable {
         switch self {
         case .predict(let request): request.model
         case .openAI(let request): request.model
+        case .infer(let request): request.model
+        case .generate(let request): request.model
         }
     }
 
@@ -34,6 +59,8 @@ enum InferenceRequest: Sendable {
         switch self {
         case .predict(let request): request.version
         case .openAI: nil
+        case .infer(let request): request.version
+        case .generate(let request): request.version
         }
     }
 
@@ -41,17 +68,31 @@ enum InferenceRequest: Sendable {
         switch self {
         case .predict(let request): request.tape
         case .openAI(let request): request.tape
+        case .infer(let request): request.tape
+        case .generate(let request): request.tape
         }
     }
 
+    /// What the body has behind its JSON.
+    var binary: ByteBuffer? {
+        guard case .infer(let request) = self else { return nil }
+        return request.body.getSlice(
+            at: request.body.readerIndex + tape.bytes.readableBytes,
+            length: request.body.readableBytes - tape.bytes.readableBytes)
+    }
+
     /// Bytes of the body: no tokenizer makes more tokens than bytes, so this bounds the input tokens.
-    var byteCount: Int64 { Int64(tape.bytes.readableBytes) }
+    var byteCount: Int64 {
+        if case .infer(let request) = self { return request.byteCount }
+        return Int64(tape.bytes.readableBytes)
+    }
 
     /// Bytes of the texts in it: what there is to go by where a worker does not say what its input counted as.
     var textByteCount: Int64 {
         switch self {
-        case .predict: byteCount
+        case .predict, .infer: byteCount
         case .openAI(let request): request.textByteCount
+        case .generate(let request): Int64(request.tape.withBytes(of: request.text, { $0.count }))
         }
     }
 
@@ -60,21 +101,25 @@ enum InferenceRequest: Sendable {
         switch self {
         case .predict(let request): Int64(request.rows.count)
         case .openAI(let request): request.inputCount
+        case .infer(let request): Int64(request.rowCount)
+        case .generate: 1
         }
     }
 
     var numberCount: Int64 {
         switch self {
         case .predict(let request): request.numberCount
-        case .openAI: 0
+        case .openAI, .generate: 0
+        case .infer(let request): request.elementCount
         }
     }
 
     /// Whether the answer is to be sent piece by piece, as it comes into being.
     var isStreaming: Bool {
         switch self {
-        case .predict: false
+        case .predict, .infer: false
         case .openAI(let request): request.isStreaming
+        case .generate(let request): request.isStreaming
         }
     }
 
@@ -85,6 +130,10 @@ enum InferenceRequest: Sendable {
             let bound = profile.maximumOutputTokens.multipliedReportingOverflow(by: Int64(request.rows.count))
             return bound.overflow ? .max : bound.partialValue
         case .openAI(let request): return request.outputBound(profile)
+        case .infer(let request):
+            let bound = profile.maximumOutputTokens.multipliedReportingOverflow(by: Int64(request.rowCount))
+            return bound.overflow ? .max : bound.partialValue
+        case .generate(let request): return request.outputBound(profile)
         }
     }
 
@@ -96,6 +145,8 @@ enum InferenceRequest: Sendable {
             try request.check(extra: stickyField)
             try request.check(against: profile)
         case .openAI(let request): try request.check(against: profile)
+        case .infer(let request): try request.check(against: profile)
+        case .generate(let request): try request.check(against: profile)
         }
     }
 
@@ -104,6 +155,8 @@ enum InferenceRequest: Sendable {
         switch self {
         case .predict: workerProtocol != .openai
         case .openAI: workerProtocol == .openai
+        case .infer(let request): workerProtocol == .oip || workerProtocol == .predict && request.isPlain
+        case .generate: workerProtocol != .predict
         }
     }
 
@@ -111,8 +164,9 @@ enum InferenceRequest: Sendable {
     /// - Parameter isAskedFor: the request itself says so.
     func isCacheable(_ policy: CachePolicy, isAskedFor: Bool) -> Bool {
         switch self {
-        case .predict: true
+        case .predict, .infer: true
         case .openAI(let request): request.isCacheable(policy, isAskedFor: isAskedFor)
+        case .generate(let request): request.isCacheable(policy, isAskedFor: isAskedFor)
         }
     }
 
@@ -142,6 +196,8 @@ enum InferenceRequest: Sendable {
         case .predict(let request):
             guard let extra = request.extra, tape.matches(extra.key, text: name) else { return nil }
             return extra.value
+        case .infer(let request): return request.parameters.members.first { tape.matches($0.name, text: name) }?.value
+        case .generate(let request): return request.parameters.first { tape.matches($0.name, text: name) }?.value
         case .openAI:
             var found: JSONTape.Value?
             tape.forEachMember(of: tape.root) { key, value in
@@ -149,6 +205,33 @@ enum InferenceRequest: Sendable {
                 if tape.kind(value) == .string || tape.int64(value) != nil { found = value }
             }
             return found
+        }
+    }
+}
+
+extension InferenceRequest {
+    /// What is kept of a body as the prompt: a text, also where the body is none.
+    func retained(_ body: ByteBuffer) -> [UInt8] {
+        guard case .infer(let request) = self, binary.map({ $0.readableBytes > 0 }) ?? false else {
+            return Array(body.readableBytesView)
+        }
+        var text = ByteBuffer()
+        request.writeQuestion(to: &text)
+        // Begins with a comma, in front of which others stand elsewhere.
+        return Array("{".utf8) + text.readableBytesView.dropFirst() + Array("}".utf8)
+    }
+
+    /// A worker's answer as the caller is sent it.
+    /// - Parameters:
+    ///   - kept: what the worker answered, as it is kept.
+    ///   - version: the one that answered.
+    func write(_ kept: ByteBuffer, version: String) -> InferAnswer.Written {
+        switch self {
+        case .predict, .openAI: InferAnswer.Written(body: kept, jsonByteCount: nil)
+        case .infer(let request): InferAnswer.write(kept, to: request, version: version)
+        case .generate(let request):
+            InferAnswer.Written(
+                body: InferAnswer.write(kept, to: request, version: version), jsonByteCount: nil)
         }
     }
 }

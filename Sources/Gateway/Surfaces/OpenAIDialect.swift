@@ -6,7 +6,8 @@ enum OpenAIDialect {
     static func path(_ surface: Surface) -> String {
         switch surface {
         case .chatCompletions, .predict: "/v1/chat/completions"
-        case .completions: "/v1/completions"
+        // Generated text of the Open Inference Protocol is the completion of a text.
+        case .completions, .infer, .generate, .generateStream: "/v1/completions"
         case .embeddings: "/v1/embeddings"
         }
     }

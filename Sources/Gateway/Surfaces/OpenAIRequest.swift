@@ -144,7 +144,7 @@ struct OpenAIRequest: Sendable {
             return try count(members.prompt, "/prompt", tape)
         case .embeddings:
             return try count(members.input, "/input", tape)
-        case .predict: return 1
+        case .predict, .infer, .generate, .generateStream: return 1
         }
     }
 

@@ -8,6 +8,8 @@ enum Surface: UInt8, Sendable, CaseIterable {
     case predict
     /// The OpenAI API.
     case chatCompletions, completions, embeddings
+    /// The Open Inference Protocol.
+    case infer, generate, generateStream
 
     /// The surface whose request a body is, for a quote: told by the one field that each of them has alone. What is none of them is read as
     /// the native one, which then says what is wrong with it.
@@ -26,6 +28,9 @@ enum Surface: UInt8, Sendable, CaseIterable {
         case .chatCompletions: "chat.completions"
         case .completions: "completions"
         case .embeddings: "embeddings"
+        case .infer: "infer"
+        case .generate: "generate"
+        case .generateStream: "generate_stream"
         }
     }
 
@@ -36,6 +41,9 @@ enum Surface: UInt8, Sendable, CaseIterable {
         case .chatCompletions: "POST /v1/chat/completions"
         case .completions: "POST /v1/completions"
         case .embeddings: "POST /v1/embeddings"
+        case .infer: "POST /v2/models/{model}/infer"
+        case .generate: "POST /v2/models/{model}/generate"
+        case .generateStream: "POST /v2/models/{model}/generate_stream"
         }
     }
 
@@ -43,6 +51,7 @@ enum Surface: UInt8, Sendable, CaseIterable {
         switch self {
         case .predict: .problem
         case .chatCompletions, .completions, .embeddings: .openAI
+        case .infer, .generate, .generateStream: .openInference
         }
     }
 }
@@ -55,8 +64,17 @@ struct CallTarget: Sendable, Equatable {
     var version: String?
     /// The caller wants to be told later: by the path or by `Prefer: respond-async` (RFC 7240).
     var isAsync = false
+    /// Where the JSON of the body ends and binary data begin: the header `Inference-Header-Content-Length`, less than zero for one that is no
+    /// number. `nil` where the whole body is JSON.
+    var jsonByteCount: Int?
 
     static let predict = CallTarget(surface: .predict)
+
+    /// What an idempotency key stands for: the operation, and the model where the path names it.
+    var idempotencyOperation: String {
+        guard let model else { return surface.idempotencyOperation }
+        return "\(surface.idempotencyOperation) \(model) \(version ?? "")"
+    }
 }
 
 /// The metered routes: the only ones that may reach a worker. No other part of the server reads their requests.
@@ -67,7 +85,27 @@ enum MeteredRoutes {
         let path = target.utf8.prefix { $0 != UInt8(ascii: "?") }
         if path.elementsEqual("/predict".utf8) || path.elementsEqual("/predict/".utf8) { return .predict }
         for (route, surface) in fixed where path.elementsEqual(route.utf8) { return CallTarget(surface: surface) }
-        return nil
+        return path.starts(with: "/v2/models/".utf8) ? model(path) : nil
+    }
+
+    /// `/v2/models/{model}[/versions/{version}]/{verb}`. Names need no percent-encoding, so none is decoded.
+    private static func model(_ path: Substring.UTF8View) -> CallTarget? {
+        let parts = Substring(path).split(separator: "/", omittingEmptySubsequences: false).dropFirst(3)
+        let verb: Substring
+        var target = CallTarget(surface: .infer)
+        switch Array(parts) {
+        case let parts where parts.count == 2: (target.model, verb) = (String(parts[0]), parts[1])
+        case let parts where parts.count == 4 && parts[1] == "versions":
+            (target.model, target.version, verb) = (String(parts[0]), String(parts[2]), parts[3])
+        default: return nil
+        }
+        switch verb {
+        case "infer": target.surface = .infer
+        case "generate": target.surface = .generate
+        case "generate_stream": target.surface = .generateStream
+        default: return nil
+        }
+        return target
     }
 
     private static let fixed: [(String, Surface)] = [

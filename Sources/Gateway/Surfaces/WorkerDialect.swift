@@ -21,7 +21,9 @@ enum WorkerDialect {
         switch workerProtocol {
         case .predict: "/predict"
         case .openai: OpenAIDialect.path(surface)
-        case .oip: version.isEmpty ? "/v2/models/\(model)/infer" : "/v2/models/\(model)/versions/\(version)/infer"
+        case .oip:
+            "/v2/models/\(model)" + (version.isEmpty ? "" : "/versions/\(version)")
+                + (surface == .generate ? "/generate" : surface == .generateStream ? "/generate_stream" : "/infer")
         }
     }
 
@@ -36,7 +38,37 @@ enum WorkerDialect {
         case .predict(let request):
             body(request, requestID: requestID, for: workerProtocol, model: model, version: version)
         case .openAI(let request): OpenAIDialect.body(request, model: model, profile: profile)
+        case .infer(let request):
+            body(request, requestID: requestID, for: workerProtocol, model: model, version: version)
+        case .generate(let request):
+            body(request, requestID: requestID, for: workerProtocol, model: model, profile: profile)
         }
+    }
+
+    private static func body(
+        _ request: InferRequest, requestID: RequestID, for workerProtocol: WorkerProtocol, model: String,
+        version: String?
+    ) -> ByteBuffer {
+        var body = ByteBuffer()
+        if workerProtocol == .predict, let rows = request.rows {
+            request.writePredict(rows, model: model, version: version, to: &body)
+        } else {
+            request.writeInfer(requestID: requestID, to: &body)
+        }
+        return body
+    }
+
+    private static func body(
+        _ request: GenerateRequest, requestID: RequestID, for workerProtocol: WorkerProtocol, model: String,
+        profile: ModelProfile
+    ) -> ByteBuffer {
+        var body = ByteBuffer()
+        if workerProtocol == .openai {
+            request.writeCompletion(model: model, profile: profile, to: &body)
+        } else {
+            request.writeGenerate(requestID: requestID, profile: profile, to: &body)
+        }
+        return body
     }
 
     private static func body(
@@ -99,7 +131,31 @@ enum WorkerDialect {
         switch request {
         case .predict(let request): read(body, from: workerProtocol, isBatch: request.isBatch)
         case .openAI(let request): OpenAIDialect.read(body, surface: request.surface, model: request.model)
+        case .infer(let request): read(body, from: workerProtocol, to: request)
+        case .generate(let request): GenerateAnswer.read(body, from: workerProtocol == .openai, to: request)
         }
+    }
+
+    private static func read(
+        _ body: ByteBuffer, from workerProtocol: WorkerProtocol, to request: InferRequest
+    ) -> WorkerReading? {
+        guard let tape = try? JSONTape(body), tape.kind(tape.root) == .object else { return nil }
+        if workerProtocol == .predict {
+            guard let plain = readPredict(tape), let prediction = tape.member("prediction", of: tape.root),
+                let kept = try? InferAnswer.read(
+                    prediction: prediction,
+                    probabilities: plain.probabilities == nil ? nil : tape.member("probabilities", of: tape.root),
+                    of: tape, rows: request.rows?.count ?? 1, wanted: request)
+            else { return nil }
+            return WorkerReading(
+                prediction: kept, probabilities: nil, version: plain.version, inputTokens: plain.inputTokens,
+                cachedInputTokens: plain.cachedInputTokens, outputTokens: plain.outputTokens)
+        }
+        guard let kept = try? InferAnswer.read(tape, wanted: request) else { return nil }
+        return reading(
+            tape, prediction: kept, probabilities: nil,
+            version: tape.member("model_version", of: tape.root).flatMap { tape.string($0) },
+            counts: tape.member("parameters", of: tape.root))
     }
 
     private static func read(
@@ -145,7 +201,7 @@ enum WorkerDialect {
             counts: tape.member("parameters", of: tape.root))
     }
 
-    private static func reading(
+    static func reading(
         _ tape: JSONTape, prediction: ByteBuffer, probabilities: ByteBuffer?, version: String?, counts: JSONTape.Value?
     ) -> WorkerReading? {
         func count(_ name: StaticString) -> (isUsable: Bool, value: Int64?) {

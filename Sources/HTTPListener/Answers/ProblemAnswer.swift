@@ -82,7 +82,8 @@ public enum ProblemAnswer {
         return body
     }
 
-    private static func openInference(_ refusal: Refusal) -> ByteBuffer {
+    /// `{"error": "<text>"}`.
+    public static func openInference(_ refusal: Refusal) -> ByteBuffer {
         var body = ByteBuffer()
         body.writeStaticString("{\"error\":")
         body.writeJSONString(refusal.detail)

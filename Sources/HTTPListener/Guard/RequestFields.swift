@@ -25,6 +25,8 @@ public struct RequestFields: Sendable {
     public private(set) var idempotencyKeys: [String] = []
     /// Whether the caller prefers to be told later (RFC 7240, section 4.1).
     public private(set) var prefersAsync = false
+    /// Where the JSON of a body with binary tensors ends.
+    public private(set) var inferenceHeaderLength: String?
     /// What the request says about the cache; nearly always nothing.
     public private(set) var cacheFields: [CacheField] = []
 
@@ -62,6 +64,8 @@ public struct RequestFields: Sendable {
         case 17 where Self.matches(name, "transfer-encoding"):
             transferEncodingCount += 1
             transferEncoding = transferEncoding ?? value
+        case 31 where Self.matches(name, "inference-header-content-length"):
+            inferenceHeaderLength = inferenceHeaderLength ?? value
         default: break
         }
     }

@@ -42,6 +42,8 @@ tags:
     description: Asking a model. Metered.
   - name: openai
     description: The OpenAI API, for the clients that speak it. Errors are that API's error objects.
+  - name: open-inference
+    description: 'The Open Inference Protocol v2, for the clients that speak it. Errors are `{"error": "<text>"}`.'
   - name: account
     description: What was used, and what is left.
   - name: service
@@ -941,6 +943,833 @@ paths:
         '503': { $ref: '#/components/responses/OpenAIUnavailable' }
         '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
 
+  /v2:
+    get:
+      operationId: getServerMetadata
+      tags: [open-inference]
+      summary: Name, version and extensions of the server
+      description: The extensions are those of the Open Inference Protocol v2 that are served.
+      security: []
+      responses:
+        '200':
+          description: The server.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenInferenceServer' }
+              example: { name: weir, version: 0.1.0, extensions: [binary_tensor_data, generate, statistics] }
+        '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
+        '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenInferenceContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenInferenceURITooLong' }
+        '417': { $ref: '#/components/responses/OpenInferenceExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenInferenceHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenInferenceInternalError' }
+        '505': { $ref: '#/components/responses/OpenInferenceHTTPVersionNotSupported' }
+
+  /v2/health/live:
+    get:
+      operationId: getServerLive
+      tags: [open-inference]
+      summary: Whether the server is alive
+      security: []
+      responses:
+        '200':
+          description: Alive.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenInferenceLive' }
+              example: { live: true }
+        '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
+        '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenInferenceContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenInferenceURITooLong' }
+        '417': { $ref: '#/components/responses/OpenInferenceExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenInferenceHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenInferenceInternalError' }
+        '505': { $ref: '#/components/responses/OpenInferenceHTTPVersionNotSupported' }
+
+  /v2/health/ready:
+    get:
+      operationId: getServerReady
+      tags: [open-inference]
+      summary: Whether the server should get requests
+      description: As `/readyz`; the status says it too.
+      security: []
+      responses:
+        '200':
+          description: Ready.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenInferenceReady' }
+              example: { live: true, ready: true }
+        '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
+        '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenInferenceContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenInferenceURITooLong' }
+        '417': { $ref: '#/components/responses/OpenInferenceExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenInferenceHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenInferenceInternalError' }
+        '503':
+          description: Not ready.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Retry-After: { $ref: '#/components/headers/RetryAfter' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenInferenceReady' }
+              example: { live: true, ready: false }
+        '505': { $ref: '#/components/responses/OpenInferenceHTTPVersionNotSupported' }
+
+  /v2/models/stats:
+    get:
+      operationId: getAllStatistics
+      tags: [open-inference]
+      summary: What this gateway served of all models
+      description: Of the caller's own requests, since the process started. Takes any customer key.
+      responses:
+        '200':
+          description: By model and version.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenInferenceStatistics' }
+              example: { model_stats: [{ name: iris, version: '1', last_inference: 1763733600000, inference_count: 2, execution_count: 1, inference_stats: { success: { count: 1, ns: 1200000 }, fail: { count: 0, ns: 0 }, queue: { count: 1, ns: 90000 }, compute_input: { count: 1, ns: 0 }, compute_infer: { count: 1, ns: 700000 }, compute_output: { count: 1, ns: 0 }, cache_hit: { count: 0, ns: 0 }, cache_miss: { count: 0, ns: 0 } }, batch_stats: [] }] }
+        '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
+        '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
+        '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenInferenceContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenInferenceURITooLong' }
+        '417': { $ref: '#/components/responses/OpenInferenceExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenInferenceHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenInferenceInternalError' }
+        '503': { $ref: '#/components/responses/OpenInferenceUnavailable' }
+        '505': { $ref: '#/components/responses/OpenInferenceHTTPVersionNotSupported' }
+
+  /v2/models/{model}:
+    get:
+      operationId: getModelMetadata
+      tags: [open-inference]
+      summary: A model, its versions and its inputs
+      description: A model that is not there and one that this key may not call are answered in the same words.
+      parameters:
+        - { $ref: '#/components/parameters/ModelName' }
+      responses:
+        '200':
+          description: The model.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenInferenceModel' }
+              example: { name: iris, versions: ['1'], platform: weir, inputs: [{ name: input0, datatype: FP64, shape: [-1, 4] }], outputs: [] }
+        '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
+        '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
+        '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
+        '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenInferenceContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenInferenceURITooLong' }
+        '417': { $ref: '#/components/responses/OpenInferenceExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenInferenceHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenInferenceInternalError' }
+        '503': { $ref: '#/components/responses/OpenInferenceUnavailable' }
+        '505': { $ref: '#/components/responses/OpenInferenceHTTPVersionNotSupported' }
+
+  /v2/models/{model}/ready:
+    get:
+      operationId: getModelReady
+      tags: [open-inference]
+      summary: Whether a worker of it can be asked
+      parameters:
+        - { $ref: '#/components/parameters/ModelName' }
+      responses:
+        '200':
+          description: Ready.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenInferenceModelReady' }
+              example: { name: iris, ready: true }
+        '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
+        '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
+        '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
+        '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenInferenceContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenInferenceURITooLong' }
+        '417': { $ref: '#/components/responses/OpenInferenceExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenInferenceHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenInferenceInternalError' }
+        '503':
+          description: No worker of it can be asked.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenInferenceModelReady' }
+              example: { name: iris, ready: false }
+        '505': { $ref: '#/components/responses/OpenInferenceHTTPVersionNotSupported' }
+
+  /v2/models/{model}/stats:
+    get:
+      operationId: getModelStatistics
+      tags: [open-inference]
+      summary: What this gateway served of it
+      description: Of the caller's own requests, since the process started; `inference_count` leaves out what the cache answered.
+      parameters:
+        - { $ref: '#/components/parameters/ModelName' }
+      responses:
+        '200':
+          description: By version.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenInferenceStatistics' }
+              example: { model_stats: [{ name: iris, version: '1', last_inference: 1763733600000, inference_count: 2, execution_count: 1, inference_stats: { success: { count: 1, ns: 1200000 }, fail: { count: 0, ns: 0 }, queue: { count: 1, ns: 90000 }, compute_input: { count: 1, ns: 0 }, compute_infer: { count: 1, ns: 700000 }, compute_output: { count: 1, ns: 0 }, cache_hit: { count: 0, ns: 0 }, cache_miss: { count: 0, ns: 0 } }, batch_stats: [] }] }
+        '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
+        '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
+        '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
+        '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenInferenceContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenInferenceURITooLong' }
+        '417': { $ref: '#/components/responses/OpenInferenceExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenInferenceHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenInferenceInternalError' }
+        '503': { $ref: '#/components/responses/OpenInferenceUnavailable' }
+        '505': { $ref: '#/components/responses/OpenInferenceHTTPVersionNotSupported' }
+
+  /v2/models/{model}/versions/{version}:
+    get:
+      operationId: getModelVersionMetadata
+      tags: [open-inference]
+      summary: One version of a model
+      description: A model that is not there and one that this key may not call are answered in the same words.
+      parameters:
+        - { $ref: '#/components/parameters/ModelName' }
+        - { $ref: '#/components/parameters/ModelVersionName' }
+      responses:
+        '200':
+          description: The model.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenInferenceModel' }
+              example: { name: iris, versions: ['1'], platform: weir, inputs: [{ name: input0, datatype: FP64, shape: [-1, 4] }], outputs: [] }
+        '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
+        '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
+        '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
+        '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenInferenceContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenInferenceURITooLong' }
+        '417': { $ref: '#/components/responses/OpenInferenceExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenInferenceHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenInferenceInternalError' }
+        '503': { $ref: '#/components/responses/OpenInferenceUnavailable' }
+        '505': { $ref: '#/components/responses/OpenInferenceHTTPVersionNotSupported' }
+
+  /v2/models/{model}/versions/{version}/ready:
+    get:
+      operationId: getModelVersionReady
+      tags: [open-inference]
+      summary: Whether a worker of it can be asked
+      parameters:
+        - { $ref: '#/components/parameters/ModelName' }
+        - { $ref: '#/components/parameters/ModelVersionName' }
+      responses:
+        '200':
+          description: Ready.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenInferenceModelReady' }
+              example: { name: iris, ready: true }
+        '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
+        '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
+        '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
+        '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenInferenceContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenInferenceURITooLong' }
+        '417': { $ref: '#/components/responses/OpenInferenceExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenInferenceHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenInferenceInternalError' }
+        '503':
+          description: No worker of it can be asked.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenInferenceModelReady' }
+              example: { name: iris, ready: false }
+        '505': { $ref: '#/components/responses/OpenInferenceHTTPVersionNotSupported' }
+
+  /v2/models/{model}/versions/{version}/stats:
+    get:
+      operationId: getModelVersionStatistics
+      tags: [open-inference]
+      summary: What this gateway served of it
+      description: Of the caller's own requests, since the process started; `inference_count` leaves out what the cache answered.
+      parameters:
+        - { $ref: '#/components/parameters/ModelName' }
+        - { $ref: '#/components/parameters/ModelVersionName' }
+      responses:
+        '200':
+          description: By version.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenInferenceStatistics' }
+              example: { model_stats: [{ name: iris, version: '1', last_inference: 1763733600000, inference_count: 2, execution_count: 1, inference_stats: { success: { count: 1, ns: 1200000 }, fail: { count: 0, ns: 0 }, queue: { count: 1, ns: 90000 }, compute_input: { count: 1, ns: 0 }, compute_infer: { count: 1, ns: 700000 }, compute_output: { count: 1, ns: 0 }, cache_hit: { count: 0, ns: 0 }, cache_miss: { count: 0, ns: 0 } }, batch_stats: [] }] }
+        '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
+        '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
+        '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
+        '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenInferenceContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenInferenceURITooLong' }
+        '417': { $ref: '#/components/responses/OpenInferenceExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenInferenceHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenInferenceInternalError' }
+        '503': { $ref: '#/components/responses/OpenInferenceUnavailable' }
+        '505': { $ref: '#/components/responses/OpenInferenceHTTPVersionNotSupported' }
+
+  /v2/models/{model}/infer:
+    post:
+      operationId: inferModel
+      tags: [open-inference]
+      summary: Ask a model with tensors
+      description: |
+        Needs the scope `predict`. Tensors are JSON, flat or nested, or in the binary form of the binary tensor data extension.
+        Metered and charged as a prediction is.
+      parameters:
+        - { $ref: '#/components/parameters/ModelName' }
+        - { $ref: '#/components/parameters/InferenceHeaderContentLength' }
+        - { $ref: '#/components/parameters/TraceParent' }
+        - { $ref: '#/components/parameters/TraceState' }
+        - { $ref: '#/components/parameters/ClientRequestId' }
+        - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/CacheControl' }
+        - { $ref: '#/components/parameters/CacheUse' }
+        - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/CacheLabel' }
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/InferRequest' }
+            example: { id: '42', inputs: [{ name: input0, shape: [1, 4], datatype: FP64, data: [5.1, 3.5, 1.4, 0.2] }] }
+          application/octet-stream:
+            schema: { type: string, format: binary, description: 'JSON, and behind it the data of the tensors that have a `binary_data_size`.' }
+      responses:
+        '200':
+          description: The answer. Its usage is committed.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            x-client-request-id: { $ref: '#/components/headers/ClientRequestId' }
+            RateLimit-Policy: { $ref: '#/components/headers/RateLimitPolicy' }
+            RateLimit: { $ref: '#/components/headers/RateLimit' }
+            x-ratelimit-limit-requests: { $ref: '#/components/headers/LimitRequests' }
+            x-ratelimit-remaining-requests: { $ref: '#/components/headers/RemainingRequests' }
+            x-ratelimit-reset-requests: { $ref: '#/components/headers/ResetRequests' }
+            x-ratelimit-limit-tokens: { $ref: '#/components/headers/LimitTokens' }
+            x-ratelimit-remaining-tokens: { $ref: '#/components/headers/RemainingTokens' }
+            x-ratelimit-reset-tokens: { $ref: '#/components/headers/ResetTokens' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            x-weir-model: { $ref: '#/components/headers/Model' }
+            x-weir-model-version: { $ref: '#/components/headers/ModelVersion' }
+            x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
+            x-weir-usage: { $ref: '#/components/headers/Usage' }
+            x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-degraded: { $ref: '#/components/headers/Degraded' }
+            x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
+            Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
+            Cache-Status: { $ref: '#/components/headers/CacheStatus' }
+            Age: { $ref: '#/components/headers/Age' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+            Inference-Header-Content-Length: { $ref: '#/components/headers/InferenceHeaderContentLength' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/InferResponse' }
+              example: { model_name: iris, model_version: '1', id: '42', outputs: [{ name: prediction, shape: [1], datatype: BYTES, data: [setosa] }] }
+            application/octet-stream:
+              schema: { type: string, format: binary, description: 'JSON, and behind it the data of the outputs in binary form.' }
+        '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
+        '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
+        '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
+        '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
+        '409': { $ref: '#/components/responses/OpenInferenceConflict' }
+        '413': { $ref: '#/components/responses/OpenInferenceContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenInferenceURITooLong' }
+        '415': { $ref: '#/components/responses/OpenInferenceUnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/OpenInferenceExpectationFailed' }
+        '422': { $ref: '#/components/responses/OpenInferenceMismatch' }
+        '429': { $ref: '#/components/responses/OpenInferenceTooManyRequests' }
+        '431': { $ref: '#/components/responses/OpenInferenceHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenInferenceInternalError' }
+        '502': { $ref: '#/components/responses/OpenInferenceBadUpstream' }
+        '503': { $ref: '#/components/responses/OpenInferenceUnavailable' }
+        '504': { $ref: '#/components/responses/OpenInferenceUpstreamTimeout' }
+        '505': { $ref: '#/components/responses/OpenInferenceHTTPVersionNotSupported' }
+
+  /v2/models/{model}/generate:
+    post:
+      operationId: generateModel
+      tags: [open-inference]
+      summary: Ask a model for a text
+      description: |
+        Needs the scope `predict`. Goes on to workers that have this route, and as the completion of a text to those of the
+        OpenAI API. Metered and charged as a completion is.
+      parameters:
+        - { $ref: '#/components/parameters/ModelName' }
+        - { $ref: '#/components/parameters/TraceParent' }
+        - { $ref: '#/components/parameters/TraceState' }
+        - { $ref: '#/components/parameters/ClientRequestId' }
+        - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/CacheControl' }
+        - { $ref: '#/components/parameters/CacheUse' }
+        - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/CacheLabel' }
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/GenerateRequest' }
+            example: { text_input: Once upon a time, parameters: { max_tokens: 16, temperature: 0 } }
+      responses:
+        '200':
+          description: The answer. Its usage is committed.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            x-client-request-id: { $ref: '#/components/headers/ClientRequestId' }
+            RateLimit-Policy: { $ref: '#/components/headers/RateLimitPolicy' }
+            RateLimit: { $ref: '#/components/headers/RateLimit' }
+            x-ratelimit-limit-requests: { $ref: '#/components/headers/LimitRequests' }
+            x-ratelimit-remaining-requests: { $ref: '#/components/headers/RemainingRequests' }
+            x-ratelimit-reset-requests: { $ref: '#/components/headers/ResetRequests' }
+            x-ratelimit-limit-tokens: { $ref: '#/components/headers/LimitTokens' }
+            x-ratelimit-remaining-tokens: { $ref: '#/components/headers/RemainingTokens' }
+            x-ratelimit-reset-tokens: { $ref: '#/components/headers/ResetTokens' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            x-weir-model: { $ref: '#/components/headers/Model' }
+            x-weir-model-version: { $ref: '#/components/headers/ModelVersion' }
+            x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
+            x-weir-usage: { $ref: '#/components/headers/Usage' }
+            x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-degraded: { $ref: '#/components/headers/Degraded' }
+            x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
+            Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
+            Cache-Status: { $ref: '#/components/headers/CacheStatus' }
+            Age: { $ref: '#/components/headers/Age' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/GenerateResponse' }
+              example: { model_name: storyteller, model_version: '1', text_output: ' there was a weir.' }
+        '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
+        '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
+        '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
+        '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
+        '409': { $ref: '#/components/responses/OpenInferenceConflict' }
+        '413': { $ref: '#/components/responses/OpenInferenceContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenInferenceURITooLong' }
+        '415': { $ref: '#/components/responses/OpenInferenceUnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/OpenInferenceExpectationFailed' }
+        '422': { $ref: '#/components/responses/OpenInferenceMismatch' }
+        '429': { $ref: '#/components/responses/OpenInferenceTooManyRequests' }
+        '431': { $ref: '#/components/responses/OpenInferenceHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenInferenceInternalError' }
+        '502': { $ref: '#/components/responses/OpenInferenceBadUpstream' }
+        '503': { $ref: '#/components/responses/OpenInferenceUnavailable' }
+        '504': { $ref: '#/components/responses/OpenInferenceUpstreamTimeout' }
+        '505': { $ref: '#/components/responses/OpenInferenceHTTPVersionNotSupported' }
+
+  /v2/models/{model}/generate_stream:
+    post:
+      operationId: generateStreamModel
+      tags: [open-inference]
+      summary: Ask a model for a text, piece by piece
+      description: |
+        Needs the scope `predict`. Goes on to workers that have this route, and as the completion of a text to those of the
+        OpenAI API. Settled once, however the stream ends; a failure in the middle of it is the event `{"error": "<text>"}`.
+      parameters:
+        - { $ref: '#/components/parameters/ModelName' }
+        - { $ref: '#/components/parameters/TraceParent' }
+        - { $ref: '#/components/parameters/TraceState' }
+        - { $ref: '#/components/parameters/ClientRequestId' }
+        - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/CacheControl' }
+        - { $ref: '#/components/parameters/CacheUse' }
+        - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/CacheLabel' }
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/GenerateRequest' }
+            example: { text_input: Once upon a time, parameters: { max_tokens: 16, temperature: 0 } }
+      responses:
+        '200':
+          description: The answer. Its usage is committed.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            x-client-request-id: { $ref: '#/components/headers/ClientRequestId' }
+            RateLimit-Policy: { $ref: '#/components/headers/RateLimitPolicy' }
+            RateLimit: { $ref: '#/components/headers/RateLimit' }
+            x-ratelimit-limit-requests: { $ref: '#/components/headers/LimitRequests' }
+            x-ratelimit-remaining-requests: { $ref: '#/components/headers/RemainingRequests' }
+            x-ratelimit-reset-requests: { $ref: '#/components/headers/ResetRequests' }
+            x-ratelimit-limit-tokens: { $ref: '#/components/headers/LimitTokens' }
+            x-ratelimit-remaining-tokens: { $ref: '#/components/headers/RemainingTokens' }
+            x-ratelimit-reset-tokens: { $ref: '#/components/headers/ResetTokens' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            x-weir-model: { $ref: '#/components/headers/Model' }
+            x-weir-model-version: { $ref: '#/components/headers/ModelVersion' }
+            x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
+            x-weir-usage: { $ref: '#/components/headers/Usage' }
+            x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-degraded: { $ref: '#/components/headers/Degraded' }
+            x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
+            Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
+            Cache-Status: { $ref: '#/components/headers/CacheStatus' }
+            Age: { $ref: '#/components/headers/Age' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            text/event-stream:
+              schema:
+                type: string
+                description: 'Events `data: {…}` of the form that generate answers with, each with its piece of the text.'
+        '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
+        '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
+        '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
+        '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
+        '409': { $ref: '#/components/responses/OpenInferenceConflict' }
+        '413': { $ref: '#/components/responses/OpenInferenceContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenInferenceURITooLong' }
+        '415': { $ref: '#/components/responses/OpenInferenceUnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/OpenInferenceExpectationFailed' }
+        '422': { $ref: '#/components/responses/OpenInferenceMismatch' }
+        '429': { $ref: '#/components/responses/OpenInferenceTooManyRequests' }
+        '431': { $ref: '#/components/responses/OpenInferenceHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenInferenceInternalError' }
+        '502': { $ref: '#/components/responses/OpenInferenceBadUpstream' }
+        '503': { $ref: '#/components/responses/OpenInferenceUnavailable' }
+        '504': { $ref: '#/components/responses/OpenInferenceUpstreamTimeout' }
+        '505': { $ref: '#/components/responses/OpenInferenceHTTPVersionNotSupported' }
+
+  /v2/models/{model}/versions/{version}/infer:
+    post:
+      operationId: inferModelVersion
+      tags: [open-inference]
+      summary: Ask a model with tensors
+      description: |
+        Needs the scope `predict`. Tensors are JSON, flat or nested, or in the binary form of the binary tensor data extension.
+        Metered and charged as a prediction is.
+      parameters:
+        - { $ref: '#/components/parameters/ModelName' }
+        - { $ref: '#/components/parameters/ModelVersionName' }
+        - { $ref: '#/components/parameters/InferenceHeaderContentLength' }
+        - { $ref: '#/components/parameters/TraceParent' }
+        - { $ref: '#/components/parameters/TraceState' }
+        - { $ref: '#/components/parameters/ClientRequestId' }
+        - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/CacheControl' }
+        - { $ref: '#/components/parameters/CacheUse' }
+        - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/CacheLabel' }
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/InferRequest' }
+            example: { id: '42', inputs: [{ name: input0, shape: [1, 4], datatype: FP64, data: [5.1, 3.5, 1.4, 0.2] }] }
+          application/octet-stream:
+            schema: { type: string, format: binary, description: 'JSON, and behind it the data of the tensors that have a `binary_data_size`.' }
+      responses:
+        '200':
+          description: The answer. Its usage is committed.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            x-client-request-id: { $ref: '#/components/headers/ClientRequestId' }
+            RateLimit-Policy: { $ref: '#/components/headers/RateLimitPolicy' }
+            RateLimit: { $ref: '#/components/headers/RateLimit' }
+            x-ratelimit-limit-requests: { $ref: '#/components/headers/LimitRequests' }
+            x-ratelimit-remaining-requests: { $ref: '#/components/headers/RemainingRequests' }
+            x-ratelimit-reset-requests: { $ref: '#/components/headers/ResetRequests' }
+            x-ratelimit-limit-tokens: { $ref: '#/components/headers/LimitTokens' }
+            x-ratelimit-remaining-tokens: { $ref: '#/components/headers/RemainingTokens' }
+            x-ratelimit-reset-tokens: { $ref: '#/components/headers/ResetTokens' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            x-weir-model: { $ref: '#/components/headers/Model' }
+            x-weir-model-version: { $ref: '#/components/headers/ModelVersion' }
+            x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
+            x-weir-usage: { $ref: '#/components/headers/Usage' }
+            x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-degraded: { $ref: '#/components/headers/Degraded' }
+            x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
+            Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
+            Cache-Status: { $ref: '#/components/headers/CacheStatus' }
+            Age: { $ref: '#/components/headers/Age' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+            Inference-Header-Content-Length: { $ref: '#/components/headers/InferenceHeaderContentLength' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/InferResponse' }
+              example: { model_name: iris, model_version: '1', id: '42', outputs: [{ name: prediction, shape: [1], datatype: BYTES, data: [setosa] }] }
+            application/octet-stream:
+              schema: { type: string, format: binary, description: 'JSON, and behind it the data of the outputs in binary form.' }
+        '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
+        '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
+        '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
+        '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
+        '409': { $ref: '#/components/responses/OpenInferenceConflict' }
+        '413': { $ref: '#/components/responses/OpenInferenceContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenInferenceURITooLong' }
+        '415': { $ref: '#/components/responses/OpenInferenceUnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/OpenInferenceExpectationFailed' }
+        '422': { $ref: '#/components/responses/OpenInferenceMismatch' }
+        '429': { $ref: '#/components/responses/OpenInferenceTooManyRequests' }
+        '431': { $ref: '#/components/responses/OpenInferenceHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenInferenceInternalError' }
+        '502': { $ref: '#/components/responses/OpenInferenceBadUpstream' }
+        '503': { $ref: '#/components/responses/OpenInferenceUnavailable' }
+        '504': { $ref: '#/components/responses/OpenInferenceUpstreamTimeout' }
+        '505': { $ref: '#/components/responses/OpenInferenceHTTPVersionNotSupported' }
+
+  /v2/models/{model}/versions/{version}/generate:
+    post:
+      operationId: generateModelVersion
+      tags: [open-inference]
+      summary: Ask a model for a text
+      description: |
+        Needs the scope `predict`. Goes on to workers that have this route, and as the completion of a text to those of the
+        OpenAI API. Metered and charged as a completion is.
+      parameters:
+        - { $ref: '#/components/parameters/ModelName' }
+        - { $ref: '#/components/parameters/ModelVersionName' }
+        - { $ref: '#/components/parameters/TraceParent' }
+        - { $ref: '#/components/parameters/TraceState' }
+        - { $ref: '#/components/parameters/ClientRequestId' }
+        - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/CacheControl' }
+        - { $ref: '#/components/parameters/CacheUse' }
+        - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/CacheLabel' }
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/GenerateRequest' }
+            example: { text_input: Once upon a time, parameters: { max_tokens: 16, temperature: 0 } }
+      responses:
+        '200':
+          description: The answer. Its usage is committed.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            x-client-request-id: { $ref: '#/components/headers/ClientRequestId' }
+            RateLimit-Policy: { $ref: '#/components/headers/RateLimitPolicy' }
+            RateLimit: { $ref: '#/components/headers/RateLimit' }
+            x-ratelimit-limit-requests: { $ref: '#/components/headers/LimitRequests' }
+            x-ratelimit-remaining-requests: { $ref: '#/components/headers/RemainingRequests' }
+            x-ratelimit-reset-requests: { $ref: '#/components/headers/ResetRequests' }
+            x-ratelimit-limit-tokens: { $ref: '#/components/headers/LimitTokens' }
+            x-ratelimit-remaining-tokens: { $ref: '#/components/headers/RemainingTokens' }
+            x-ratelimit-reset-tokens: { $ref: '#/components/headers/ResetTokens' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            x-weir-model: { $ref: '#/components/headers/Model' }
+            x-weir-model-version: { $ref: '#/components/headers/ModelVersion' }
+            x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
+            x-weir-usage: { $ref: '#/components/headers/Usage' }
+            x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-degraded: { $ref: '#/components/headers/Degraded' }
+            x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
+            Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
+            Cache-Status: { $ref: '#/components/headers/CacheStatus' }
+            Age: { $ref: '#/components/headers/Age' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/GenerateResponse' }
+              example: { model_name: storyteller, model_version: '1', text_output: ' there was a weir.' }
+        '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
+        '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
+        '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
+        '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
+        '409': { $ref: '#/components/responses/OpenInferenceConflict' }
+        '413': { $ref: '#/components/responses/OpenInferenceContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenInferenceURITooLong' }
+        '415': { $ref: '#/components/responses/OpenInferenceUnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/OpenInferenceExpectationFailed' }
+        '422': { $ref: '#/components/responses/OpenInferenceMismatch' }
+        '429': { $ref: '#/components/responses/OpenInferenceTooManyRequests' }
+        '431': { $ref: '#/components/responses/OpenInferenceHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenInferenceInternalError' }
+        '502': { $ref: '#/components/responses/OpenInferenceBadUpstream' }
+        '503': { $ref: '#/components/responses/OpenInferenceUnavailable' }
+        '504': { $ref: '#/components/responses/OpenInferenceUpstreamTimeout' }
+        '505': { $ref: '#/components/responses/OpenInferenceHTTPVersionNotSupported' }
+
+  /v2/models/{model}/versions/{version}/generate_stream:
+    post:
+      operationId: generateStreamModelVersion
+      tags: [open-inference]
+      summary: Ask a model for a text, piece by piece
+      description: |
+        Needs the scope `predict`. Goes on to workers that have this route, and as the completion of a text to those of the
+        OpenAI API. Settled once, however the stream ends; a failure in the middle of it is the event `{"error": "<text>"}`.
+      parameters:
+        - { $ref: '#/components/parameters/ModelName' }
+        - { $ref: '#/components/parameters/ModelVersionName' }
+        - { $ref: '#/components/parameters/TraceParent' }
+        - { $ref: '#/components/parameters/TraceState' }
+        - { $ref: '#/components/parameters/ClientRequestId' }
+        - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/CacheControl' }
+        - { $ref: '#/components/parameters/CacheUse' }
+        - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/CacheLabel' }
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/GenerateRequest' }
+            example: { text_input: Once upon a time, parameters: { max_tokens: 16, temperature: 0 } }
+      responses:
+        '200':
+          description: The answer. Its usage is committed.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            x-client-request-id: { $ref: '#/components/headers/ClientRequestId' }
+            RateLimit-Policy: { $ref: '#/components/headers/RateLimitPolicy' }
+            RateLimit: { $ref: '#/components/headers/RateLimit' }
+            x-ratelimit-limit-requests: { $ref: '#/components/headers/LimitRequests' }
+            x-ratelimit-remaining-requests: { $ref: '#/components/headers/RemainingRequests' }
+            x-ratelimit-reset-requests: { $ref: '#/components/headers/ResetRequests' }
+            x-ratelimit-limit-tokens: { $ref: '#/components/headers/LimitTokens' }
+            x-ratelimit-remaining-tokens: { $ref: '#/components/headers/RemainingTokens' }
+            x-ratelimit-reset-tokens: { $ref: '#/components/headers/ResetTokens' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            x-weir-model: { $ref: '#/components/headers/Model' }
+            x-weir-model-version: { $ref: '#/components/headers/ModelVersion' }
+            x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
+            x-weir-usage: { $ref: '#/components/headers/Usage' }
+            x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-degraded: { $ref: '#/components/headers/Degraded' }
+            x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
+            Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
+            Cache-Status: { $ref: '#/components/headers/CacheStatus' }
+            Age: { $ref: '#/components/headers/Age' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            text/event-stream:
+              schema:
+                type: string
+                description: 'Events `data: {…}` of the form that generate answers with, each with its piece of the text.'
+        '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
+        '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
+        '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
+        '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
+        '409': { $ref: '#/components/responses/OpenInferenceConflict' }
+        '413': { $ref: '#/components/responses/OpenInferenceContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenInferenceURITooLong' }
+        '415': { $ref: '#/components/responses/OpenInferenceUnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/OpenInferenceExpectationFailed' }
+        '422': { $ref: '#/components/responses/OpenInferenceMismatch' }
+        '429': { $ref: '#/components/responses/OpenInferenceTooManyRequests' }
+        '431': { $ref: '#/components/responses/OpenInferenceHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenInferenceInternalError' }
+        '502': { $ref: '#/components/responses/OpenInferenceBadUpstream' }
+        '503': { $ref: '#/components/responses/OpenInferenceUnavailable' }
+        '504': { $ref: '#/components/responses/OpenInferenceUpstreamTimeout' }
+        '505': { $ref: '#/components/responses/OpenInferenceHTTPVersionNotSupported' }
+
+  /v2/repository/index:
+    get:
+      operationId: getRepositoryIndex
+      tags: [open-inference]
+      summary: The models that this key may call
+      description: Aliases are models here. Takes any customer key.
+      responses:
+        '200':
+          description: By name and version.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenInferenceIndex' }
+              example: [{ name: iris, version: '1', state: READY, reason: '' }]
+        '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
+        '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
+        '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenInferenceContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenInferenceURITooLong' }
+        '417': { $ref: '#/components/responses/OpenInferenceExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenInferenceHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenInferenceInternalError' }
+        '503': { $ref: '#/components/responses/OpenInferenceUnavailable' }
+        '505': { $ref: '#/components/responses/OpenInferenceHTTPVersionNotSupported' }
+    post:
+      operationId: postRepositoryIndex
+      tags: [open-inference]
+      summary: The models that this key may call (the same, as that extension asks)
+      description: With `ready` only those of which a worker can be asked.
+      requestBody:
+        required: false
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/OpenInferenceIndexRequest' }
+            example: { ready: true }
+      responses:
+        '200':
+          description: By name and version.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenInferenceIndex' }
+              example: [{ name: iris, version: '1', state: READY, reason: '' }]
+        '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
+        '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
+        '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenInferenceContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenInferenceURITooLong' }
+        '417': { $ref: '#/components/responses/OpenInferenceExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenInferenceHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenInferenceInternalError' }
+        '503': { $ref: '#/components/responses/OpenInferenceUnavailable' }
+        '505': { $ref: '#/components/responses/OpenInferenceHTTPVersionNotSupported' }
+
   /status/{id}:
     get:
       operationId: getStatus
@@ -989,6 +1818,25 @@ components:
     apiKey: { type: apiKey, in: header, name: api-key }
 
   parameters:
+    InferenceHeaderContentLength:
+      name: Inference-Header-Content-Length
+      in: header
+      description: Bytes of the JSON, behind which binary data begin. Without it the whole body is JSON.
+      schema: { type: integer, minimum: 2 }
+    ModelName:
+      name: model
+      in: path
+      required: true
+      description: A model or an alias.
+      schema: { type: string }
+      example: iris
+    ModelVersionName:
+      name: version
+      in: path
+      required: true
+      description: A version, or `latest`.
+      schema: { type: string }
+      example: '1'
     TraceParent:
       name: traceparent
       in: header
@@ -1073,6 +1921,9 @@ components:
       schema: { type: string, minLength: 1, maxLength: 256 }
 
   headers:
+    InferenceHeaderContentLength:
+      description: With binary data only. Bytes of the JSON, behind which they begin.
+      schema: { type: integer, minimum: 2 }
     RequestId:
       description: Our id of this request, in every answer, errors included.
       required: true
@@ -1319,6 +2170,151 @@ components:
         application/json:
           schema: { $ref: '#/components/schemas/OpenAIError' }
           example: { error: { message: What to do about it., type: server_error, param: null, code: internal_error } }
+    OpenInferenceBadRequest:
+      description: 'The request cannot be read, or does not fit the model or the schema.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenInferenceError' }
+          example: { error: What to do about it. }
+    OpenInferenceUnauthorized:
+      description: No key, or none that is valid.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+        WWW-Authenticate: { $ref: '#/components/headers/WWWAuthenticate' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenInferenceError' }
+          example: { error: What to do about it. }
+    OpenInferenceForbidden:
+      description: The key may not do this, or not call this model, or the account is suspended.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenInferenceError' }
+          example: { error: What to do about it. }
+    OpenInferenceNotFound:
+      description: 'There is no such model (`model_not_found`), or no such thing, or it is not yours.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenInferenceError' }
+          example: { error: What to do about it. }
+    OpenInferenceRequestTimeout:
+      description: The request did not arrive in time.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenInferenceError' }
+          example: { error: What to do about it. }
+    OpenInferenceConflict:
+      description: A request with this idempotency key is under way.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenInferenceError' }
+          example: { error: What to do about it. }
+    OpenInferenceContentTooLarge:
+      description: The body is too large.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenInferenceError' }
+          example: { error: What to do about it. }
+    OpenInferenceURITooLong:
+      description: The request target is too long.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenInferenceError' }
+          example: { error: What to do about it. }
+    OpenInferenceUnsupportedMediaType:
+      description: The body is not JSON, or it is compressed.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenInferenceError' }
+          example: { error: What to do about it. }
+    OpenInferenceExpectationFailed:
+      description: The expectation cannot be met.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenInferenceError' }
+          example: { error: What to do about it. }
+    OpenInferenceMismatch:
+      description: The idempotency key was used with another request.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenInferenceError' }
+          example: { error: What to do about it. }
+    OpenInferenceTooManyRequests:
+      description: 'A rate limit or a quota, as `x-weir-error` says (a quota with `x-should-retry: false`).'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenInferenceError' }
+          example: { error: What to do about it. }
+    OpenInferenceHeadersTooLarge:
+      description: The header is too large.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenInferenceError' }
+          example: { error: What to do about it. }
+    OpenInferenceInternalError:
+      description: Something failed on our side. Nothing was charged.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenInferenceError' }
+          example: { error: What to do about it. }
+    OpenInferenceBadUpstream:
+      description: The worker gave no usable answer. Nothing was charged.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenInferenceError' }
+          example: { error: What to do about it. }
+    OpenInferenceUnavailable:
+      description: No worker, or no database to record usage in. Nothing was charged.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenInferenceError' }
+          example: { error: What to do about it. }
+    OpenInferenceUpstreamTimeout:
+      description: The worker did not answer in time. Nothing was charged.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenInferenceError' }
+          example: { error: What to do about it. }
+    OpenInferenceHTTPVersionNotSupported:
+      description: The HTTP version is not supported.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenInferenceError' }
+          example: { error: What to do about it. }
     BadRequest:
       description: >-
         The request cannot be read: `bad_request`, `invalid_json`, `duplicate_key`, `too_deep`,
@@ -1685,6 +2681,177 @@ components:
       type: string
       enum: [ok, unavailable, not_configured]
 
+    OpenInferenceError:
+      type: object
+      additionalProperties: false
+      required: [error]
+      properties:
+        error: { type: string }
+    OpenInferenceServer:
+      type: object
+      required: [name, version, extensions]
+      properties:
+        name: { type: string }
+        version: { type: string }
+        extensions: { type: array, items: { type: string } }
+    OpenInferenceLive:
+      type: object
+      required: [live]
+      properties:
+        live: { type: boolean }
+    OpenInferenceReady:
+      type: object
+      required: [live, ready]
+      properties:
+        live: { type: boolean }
+        ready: { type: boolean }
+    OpenInferenceModelReady:
+      type: object
+      required: [name, ready]
+      properties:
+        name: { type: string }
+        ready: { type: boolean }
+    OpenInferenceModel:
+      type: object
+      required: [name, versions, platform, inputs, outputs]
+      properties:
+        name: { type: string }
+        versions: { type: array, items: { type: string } }
+        platform: { type: string }
+        inputs:
+          description: What the registry says; empty where it says nothing.
+          type: array
+          items: { $ref: '#/components/schemas/OpenInferenceTensorMetadata' }
+        outputs:
+          type: array
+          items: { $ref: '#/components/schemas/OpenInferenceTensorMetadata' }
+    OpenInferenceTensorMetadata:
+      type: object
+      required: [name, datatype, shape]
+      properties:
+        name: { type: string }
+        datatype: { $ref: '#/components/schemas/TensorDatatype' }
+        shape: { type: array, items: { type: integer, minimum: -1 } }
+    OpenInferenceStatistics:
+      type: object
+      required: [model_stats]
+      properties:
+        model_stats:
+          type: array
+          items:
+            type: object
+            required: [name, version, last_inference, inference_count, execution_count, inference_stats, batch_stats]
+            properties:
+              name: { type: string }
+              version: { type: string }
+              last_inference: { type: integer, description: Milliseconds since 1970; 0 where there was none. }
+              inference_count: { type: integer, description: Rows that workers answered. }
+              execution_count: { type: integer, description: Requests that workers answered. }
+              inference_stats:
+                type: object
+                additionalProperties:
+                  type: object
+                  required: [count, ns]
+                  properties:
+                    count: { type: integer }
+                    ns: { type: integer }
+              batch_stats: { type: array, maxItems: 0 }
+    OpenInferenceIndexRequest:
+      type: object
+      additionalProperties: false
+      properties:
+        ready: { type: boolean }
+    OpenInferenceIndex:
+      type: array
+      items:
+        type: object
+        required: [name, version, state, reason]
+        properties:
+          name: { type: string }
+          version: { type: string }
+          state: { type: string, enum: [READY, UNAVAILABLE] }
+          reason: { type: string }
+    TensorDatatype:
+      type: string
+      enum: [BOOL, UINT8, UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, FP32, FP64, BYTES]
+    TensorParameters:
+      type: object
+      additionalProperties: { type: [string, number, boolean] }
+    Tensor:
+      type: object
+      additionalProperties: false
+      required: [name, shape, datatype]
+      properties:
+        name: { type: string, minLength: 1 }
+        shape:
+          type: array
+          maxItems: 32
+          items: { type: integer, minimum: 0 }
+        datatype: { $ref: '#/components/schemas/TensorDatatype' }
+        parameters: { $ref: '#/components/schemas/TensorParameters' }
+        data:
+          description: As many elements as the product of the shape, flat or nested as the shape is. Whole numbers of 64 bits are exact.
+          type: array
+    InferRequest:
+      type: object
+      additionalProperties: false
+      required: [inputs]
+      properties:
+        id: { type: [string, 'null'], maxLength: 256, description: Comes back with the answer. }
+        model_name: { type: string, description: 'The model of the path, if anything.' }
+        model_version: { type: [string, 'null'], description: 'The version of the path, if anything.' }
+        parameters:
+          oneOf: [{ type: 'null' }, { $ref: '#/components/schemas/TensorParameters' }]
+        inputs:
+          type: array
+          minItems: 1
+          maxItems: 256
+          items: { $ref: '#/components/schemas/Tensor' }
+        outputs:
+          description: Those that are wanted; all where none is named.
+          type: [array, 'null']
+          maxItems: 256
+          items:
+            type: object
+            required: [name]
+            properties:
+              name: { type: string, minLength: 1 }
+              parameters: { $ref: '#/components/schemas/TensorParameters' }
+    InferResponse:
+      type: object
+      required: [model_name, model_version, outputs]
+      properties:
+        model_name: { type: string }
+        model_version: { type: string }
+        id: { type: string }
+        parameters: { $ref: '#/components/schemas/TensorParameters' }
+        outputs:
+          type: array
+          items: { $ref: '#/components/schemas/Tensor' }
+    GenerateRequest:
+      type: object
+      additionalProperties: false
+      required: [text_input]
+      properties:
+        id: { type: [string, 'null'], maxLength: 256, description: Comes back with the answer. }
+        text_input: { type: string }
+        parameters:
+          type: [object, 'null']
+          description: '`max_tokens`, `details` and, as the worker knows them, `temperature`, `top_p`, `stop` and others.'
+          properties:
+            max_tokens: { type: integer, minimum: 1 }
+            details: { type: boolean, description: Whether to say why the text ended. }
+            stop: { type: [string, array], items: { type: string } }
+          additionalProperties: { type: [string, number, boolean] }
+    GenerateResponse:
+      type: object
+      required: [model_name, model_version, text_output]
+      properties:
+        model_name: { type: string }
+        model_version: { type: string }
+        id: { type: string }
+        text_output: { type: string }
+        details: { type: object }
     OpenAIError:
       type: object
       required: [error]
