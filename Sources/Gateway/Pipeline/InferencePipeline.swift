@@ -136,7 +136,7 @@ final class InferencePipeline: Sendable {
             if let known = unmetered.principal { return known }
         #endif
         let principal = try await keys.customer(for: call.credentials)
-        guard principal.scopes.contains(.predict) else {
+        guard principal.mayPredict else {
             throw Refusal(.insufficientScope, "The key may not call models. Use a key with the scope predict.")
         }
         pass(.authenticated)
@@ -260,15 +260,15 @@ final class InferencePipeline: Sendable {
             // What is kept has to be whole before it is written.
             sheet = await self.sheet(of: work)
             answer = Self.answer(
-                prediction(work, served, sheet: sheet, timings: timings), of: claim)
+                prediction(work, served, sheet: sheet, limits: [], timings: timings), of: claim)
         }
-        try await settle(work, served, answer: answer, on: loop)
+        let limits = try await settle(work, served, answer: answer, on: loop)
         timings.settle = time.monotonicNanoseconds &- answered
         if work.claim == nil {
             sheet = prices.known(work.principal.tierVersionID)
             if sheet == nil { sheet = await self.sheet(of: work) }
         }
-        return prediction(work, served, sheet: sheet, timings: timings)
+        return prediction(work, served, sheet: sheet, limits: limits, timings: timings)
     }
 
     /// - Parameter startedAt: monotonic nanoseconds; where the model's deadlines begin.
@@ -287,29 +287,31 @@ final class InferencePipeline: Sendable {
     }
 
     private func prediction(
-        _ work: HeldRequest, _ served: Served, sheet: PriceSheet?, timings: StageTimings
+        _ work: HeldRequest, _ served: Served, sheet: PriceSheet?, limits: [LimitReading], timings: StageTimings
     ) -> Prediction {
-        let snapshot = routes.current
-        return Prediction(
+        Prediction(
             requestID: work.call.requestID, model: work.request.model, version: served.version,
             prediction: served.reading.prediction, probabilities: served.reading.probabilities, usage: served.usage,
             cost: sheet?.amount(requests: 1, usage: served.usage, model: work.route.model).rounded,
             currency: sheet?.currency ?? "",
-            priceVersion: sheet?.versionText ?? "", limits: limits(of: work),
-            degradations: degradations(snapshot, work), timings: timings, cache: served.status)
+            priceVersion: sheet?.versionText ?? "", limits: limits,
+            degradations: degradations(work), timings: timings, cache: served.status)
     }
 
-    private func limits(of work: HeldRequest) -> [LimitReading] {
+    /// What the request used of its hold is booked; the numbers of the headers are those after it.
+    func settleHold(_ work: HeldRequest, _ hold: Hold?, _ usage: Usage) -> [LimitReading] {
         #if WEIR_UNMETERED_BASELINE
-            return []
+            return unmetered.readings
         #else
-            let readings = quota.readings(for: work.principal)
+            guard let hold else { return work.take == nil ? [] : rates.readings(for: work.principal) }
+            let readings = quota.settleAndRead(hold, usedTokens: usage.totalTokens, for: work.principal)
             return work.take == nil ? readings : rates.readings(for: work.principal) + readings
         #endif
     }
 
-    private func degradations(_ snapshot: RouteSnapshot, _ work: HeldRequest) -> [String] {
-        var names = snapshot.redis == .unavailable ? ["redis"] : []
+    private func degradations(_ work: HeldRequest) -> [String] {
+        var names: [String] = []
+        if case .unavailable = routes.current.redis { names = ["redis"] }
         if work.take != nil, rates.isDegraded { names.append("rate_limits") }
         let policy = work.route.profile.cache
         if policy.isOn, policy.levels.redis, cache.isDegraded { names.append("cache") }
