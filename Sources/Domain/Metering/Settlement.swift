@@ -37,6 +37,10 @@ public final class Settlement: Sendable {
     public let answer: ClaimedAnswer?
     /// The usage that the answer had when a worker gave it, for one that came from the cache; `usage` is what is charged for it.
     public let servedUsage: Usage?
+    /// The kind of work, as `predict` or `chat.completions`.
+    public let operation: String
+    /// Of a stream that was charged.
+    public let stream: StreamRecord?
 
     public init(
         requestID: RequestID, tenantID: TenantID, userID: UserID?, keyID: KeyID, model: String, modelVersion: String,
@@ -44,7 +48,8 @@ public final class Settlement: Sendable {
         processingMicroseconds: Int64, estimatedTokens: Int64, usage: Usage, tierVersionID: TierVersionID,
         leaseID: LeaseID?,
         prompt: [UInt8]?, promptDigest: [UInt8]?,
-        result: [UInt8]?, answer: ClaimedAnswer? = nil, servedUsage: Usage? = nil
+        result: [UInt8]?, answer: ClaimedAnswer? = nil, servedUsage: Usage? = nil,
+        operation: String = Settlement.usualOperation, stream: StreamRecord? = nil
     ) {
         self.requestID = requestID
         self.tenantID = tenantID
@@ -67,7 +72,12 @@ public final class Settlement: Sendable {
         self.result = result
         self.answer = answer
         self.servedUsage = servedUsage
+        self.operation = operation
+        self.stream = stream
     }
+
+    /// Of nearly all requests of an installation that serves models of tables; written as nothing.
+    public static let usualOperation = "predict"
 
     /// What the customer sent and got, as far as it is kept with it; the rest of a settlement is small.
     public var keptBytes: Int {
