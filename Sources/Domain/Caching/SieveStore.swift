@@ -42,13 +42,14 @@ public struct SieveStore<Key: Hashable & Sendable, Value: Sendable>: Sendable {
 
     /// The value under the key, unless its end has come; then it is removed.
     public mutating func value(of key: Key, atNanoseconds now: UInt64) -> Value? {
-        guard let place = places[key], let end = nodes[place]?.endNanoseconds else { return nil }
-        guard now < end else {
+        guard let place = places[key], let node = nodes[place] else { return nil }
+        guard now < node.endNanoseconds else {
             _ = remove(at: place)
             return nil
         }
-        nodes[place]?.isMarked = true
-        return nodes[place]?.value
+        // What is asked for often has its mark: nothing is written then.
+        if !node.isMarked { nodes[place]?.isMarked = true }
+        return node.value
     }
 
     /// Keeps a value under a key, in place of what was there.

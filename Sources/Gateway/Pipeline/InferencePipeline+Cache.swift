@@ -90,16 +90,20 @@ extension InferencePipeline {
     private func charge(_ entry: CachedPrediction, _ status: CacheStatus, _ work: HeldRequest) async throws(Refusal)
         -> Served
     {
-        let percent: Int64
-        do throws(StoreUnavailable) {
-            guard let sheet = try await prices.sheet(work.principal.tierVersionID) else {
-                throw StoreUnavailable(cause: "no price sheet")
+        let sheet: PriceSheet
+        if let known = prices.known(work.principal.tierVersionID) {
+            sheet = known
+        } else {
+            do throws(StoreUnavailable) {
+                guard let read = try await prices.sheet(work.principal.tierVersionID) else {
+                    throw StoreUnavailable(cause: "no price sheet")
+                }
+                sheet = read
+            } catch {
+                throw .storeAway(cause: error.cause)
             }
-            percent = sheet.cacheHitTokenPercent
-        } catch {
-            throw .storeAway(cause: error.cause)
         }
-        let (usage, _) = entry.usage.chargedForHit(percent: percent).clamped(toTokens: work.bound)
+        let (usage, _) = entry.usage.chargedForHit(percent: sheet.cacheHitTokenPercent).clamped(toTokens: work.bound)
         return Served(
             reading: entry.reading, usage: usage, version: entry.version, servedUsage: entry.usage, status: status)
     }
