@@ -119,10 +119,25 @@ extension PredictionCache {
         let policy = work.route.profile.cache
         return CacheQuestion(
             tenant: tenant, account: tenant.account(of: work.route.model),
-            key: tenant.secret.key(
-                of: request, model: work.route.model, version: version, policy: policy, label: instruction.label,
-                stickyField: work.route.stickyField),
+            key: key(request, version, instruction, work, tenant),
             version: version, policy: policy, instruction: instruction, at: work.call.receivedAt,
             atNanoseconds: work.call.receivedNanoseconds)
+    }
+
+    private func key(
+        _ request: InferenceRequest, _ version: String, _ instruction: CacheInstruction,
+        _ work: InferencePipeline.HeldRequest, _ tenant: CacheTenant
+    ) -> CacheKey {
+        let (route, policy) = (work.route, work.route.profile.cache)
+        func made() -> CacheKey {
+            tenant.secret.key(
+                of: request, model: route.model, version: version, policy: policy, label: instruction.label,
+                stickyField: route.stickyField)
+        }
+        guard instruction.label == nil else { return made() }
+        let terms = QuestionMemo.Terms(
+            surface: request.surface, model: route.model, version: version, sameness: policy.sameness,
+            stickyField: route.stickyField)
+        return memo.key(request.tape.bytes, of: tenant.id, terms, make: made)
     }
 }
