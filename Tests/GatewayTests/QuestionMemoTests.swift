@@ -11,7 +11,7 @@ import Testing
 
     /// What the memo answers, and whether it had to be told.
     private func ask(
-        _ memo: QuestionMemo, _ text: String = "{}", tenant: TenantID = tenant, _ terms: QuestionMemo.Terms = terms,
+        _ memo: QuestionMemo, _ text: String = "{}", tenant: TenantID = tenant, terms: QuestionMemo.Terms = terms,
         key: UInt64
     ) -> (key: CacheKey, isMade: Bool) {
         var isMade = false
@@ -45,7 +45,7 @@ import Testing
             .init(surface: .predict, model: "iris", version: "1", sameness: .tensors, stickyField: "user"),
         ]
         for (number, terms) in others.enumerated() {
-            let found = ask(memo, terms, key: UInt64(10 + number))
+            let found = ask(memo, terms: terms, key: UInt64(10 + number))
             #expect(found.isMade && found.key == CacheKey(UInt64(10 + number), 0, 0, 0))
         }
     }
