@@ -39,6 +39,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
     case overloaded
     case upstreamTimeout = "upstream_timeout"
     case notCached = "not_cached"
+    case clientClosed = "client_closed"
 
     /// The HTTP status on the native surface.
     public var httpStatus: Int {
@@ -62,6 +63,8 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .noHealthyWorker, .meteringUnavailable, .storageUnavailable, .overloaded: 503
         case .upstreamTimeout, .notCached: 504
         case .httpVersionNotSupported: 505
+        // Of no standard; known from the logs of nginx. Nobody is left to be answered with it.
+        case .clientClosed: 499
         }
     }
 
@@ -105,6 +108,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .overloaded: "Too much is waiting"
         case .upstreamTimeout: "The model's worker did not answer in time"
         case .notCached: "The answer is not in the cache"
+        case .clientClosed: "The client left before there was an answer"
         }
     }
 

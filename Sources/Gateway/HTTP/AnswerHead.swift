@@ -93,6 +93,37 @@ enum AnswerHead {
         }
     }
 
+    /// The head of an answer that is sent piece by piece.
+    static func stream(
+        _ facts: StreamHead, clientID: ClientRequestID?, keepsAlive: Bool, at now: Timestamp, on loop: LoopContext
+    ) -> ByteBuffer {
+        var buffer = ByteBuffer()
+        buffer.reserveCapacity(1_024)
+        loop.withDate(at: now) { date in
+            buffer.writeAnswerStart(
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n", bodyByteCount: nil,
+                requestID: facts.requestID, keepsAlive: keepsAlive, date: date)
+        }
+        if let clientID { buffer.writeClientRequestID(clientID) }
+        AnswerWriter.append(to: &buffer, expecting: 1_024) { writer in
+            // For proxies that would gather the answer before they pass it on.
+            writer.write("x-accel-buffering: no\r\nx-weir-model: ")
+            writer.write(facts.model)
+            if isFieldSafe(facts.version) {
+                writer.write("\r\nx-weir-model-version: ")
+                writer.write(facts.version)
+            }
+            for name in facts.degradations {
+                writer.write("\r\nx-weir-degraded: ")
+                writer.write(name)
+            }
+            writeLimits(facts.limits, to: &writer)
+            writeTimings(facts.timings, to: &writer)
+            writer.write("\r\n\r\n")
+        }
+        return buffer
+    }
+
     /// An answer that was kept, under the id of the request that was charged for it. The limits are those of now.
     static func replay(
         _ answer: KeptAnswer, limits: [LimitReading], clientID: ClientRequestID?, keepsAlive: Bool, at now: Timestamp,
@@ -102,7 +133,9 @@ enum AnswerHead {
             loop.withDate(at: now) { date in
                 AnswerWriter.append(to: &buffer, expecting: 2_048) { writer in
                     writer.write("HTTP/1.1 \(answer.status) \(reasonPhrase(answer.status))\r\n")
-                    writer.write("content-type: application/json\r\n")
+                    if !answer.fields.hasPrefix("content-type: ") {
+                        writer.write("content-type: application/json\r\n")
+                    }
                     writeStart(answer.body.count, answer.requestID, clientID, keepsAlive, date, to: &writer)
                     writer.write(answer.fields)
                     writer.write("\r\nIdempotent-Replayed: true")
@@ -113,6 +146,9 @@ enum AnswerHead {
             }
         }
     }
+
+    /// What an event says that tells of a failure.
+    static func openAIBody(_ refusal: Refusal) -> ByteBuffer { ProblemAnswer.openAI(refusal) }
 
     static func problem(
         _ refusal: Refusal, in dialect: ErrorDialect, requestID: RequestID, clientID: ClientRequestID? = nil,

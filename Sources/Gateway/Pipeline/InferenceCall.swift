@@ -85,6 +85,16 @@ struct Prediction: Sendable {
     var isCached: Bool { cache?.isServedFromCache ?? false }
 }
 
+/// What the head of a stream says; how it ends is not known yet.
+struct StreamHead: Sendable {
+    let requestID: RequestID
+    let model: String
+    let version: String
+    let limits: [LimitReading]
+    let degradations: [String]
+    let timings: StageTimings
+}
+
 /// One policy's numbers for the headers that show limits.
 struct LimitReading: Sendable {
     let policy: String
@@ -116,4 +126,6 @@ enum InferenceOutcome: Sendable {
     /// The answer of an earlier request with the same key, once more; nothing was done and nothing is charged.
     case replayed(KeptAnswer, limits: [LimitReading])
     case refused(Refusal, RequestID)
+    /// All of it has been written, piece by piece.
+    case streamed
 }

@@ -11,6 +11,7 @@ extension InferencePipeline {
     /// - Returns: the numbers of the headers that show limits.
     ///
     /// A lease that was lost meanwhile is asked for anew once: the work is done, and if quota is still there, it can be charged.
+    @discardableResult
     func settle(
         _ work: HeldRequest, _ served: Served, answer: ClaimedAnswer?, on loop: LoopContext
     ) async throws(Refusal) -> [LimitReading] {

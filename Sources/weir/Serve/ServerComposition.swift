@@ -107,6 +107,7 @@ enum ServerComposition {
         configuration.headTimeoutMilliseconds = Int64(settings.headTimeoutMilliseconds)
         configuration.bodyTimeoutMilliseconds = Int64(settings.bodyTimeoutMilliseconds)
         configuration.idleTimeoutMilliseconds = Int64(settings.idleTimeoutMilliseconds)
+        configuration.streamGraceMilliseconds = Int64(settings.graceSeconds) * 1_000
         configuration.contract = EmbeddedContract.yaml
         let parts = base.gatewayParts
         let server = GatewayServer(configuration: configuration, parts: parts, eventLoops: eventLoops, logger: logger)
