@@ -34,7 +34,8 @@ public enum WorkerFailure: Error, Sendable, Equatable, CaseIterable {
     public var isSafeToRetry: Bool {
         switch self {
         case .connectRefused, .connectTimeout, .unreachable, .tls, .overloaded: true
-        case .firstByteTimeout, .totalTimeout, .gapTimeout, .closedBeforeResponse, .closedMidResponse, .malformedResponse,
+        case .firstByteTimeout, .totalTimeout, .gapTimeout, .closedBeforeResponse, .closedMidResponse,
+            .malformedResponse,
             .responseTooLarge,
             .redirect, .cancelled, .shutdown, .invalidRequest:
             false

@@ -26,7 +26,7 @@ import Testing
         arguments: [
             "{}", #"{"enabled": 1}"#, #"{"enabled": true, "ttl_seconds": -1}"#,
             #"{"enabled": true, "levels": ["redis"]}"#, #"{"enabled": true, "sameness": "nearly"}"#,
-            #"{"enabled": true, "generations": "requested"}"#, #"{"enabled": true, "generations": "none"}"#,
+            #"{"enabled": true, "generations": "some"}"#,
             #"{"enabled": true, "ttl_seconds": 10, "maximum_ttl_seconds": 5}"#,
         ])
     func wrongPolicy(body: String) async throws {

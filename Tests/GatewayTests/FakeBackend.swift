@@ -69,6 +69,14 @@ final class FakeBackend: InferenceBackend {
         return WorkerAnswer(status: 200, body: ByteBuffer(string: Self.answer))
     }
 
+    /// Streams are tried with real workers; this one has none.
+    func openStream(
+        _ call: WorkerCall, gapMilliseconds: Int64, on eventLoop: any EventLoop, receiver: any WorkerStreamReceiver
+    ) -> (any WorkerStreamHandle)? {
+        state.withLock { $0.calls.append(call) }
+        return nil
+    }
+
     func send(_ call: WorkerCall, on eventLoop: any EventLoop) async throws(BackendFailure) -> WorkerAnswer {
         let isOnLoop = eventLoop.inEventLoop
         let port = call.address.port

@@ -33,10 +33,10 @@ class OpenAIWorker:
         installation.processes.append(self.process)
         self.process.wait_ready(lambda: answers_ok(self.url, "/health"), f"{name} is ready", 20)
 
-    def seen(self, model_or_gate: str) -> list[dict[str, Any]]:
-        """What came of the requests that carry this word somewhere in their body."""
+    def seen(self, word: str) -> list[dict[str, Any]]:
+        """What came of the requests that have exactly this text somewhere in their body."""
         every = send_once(self.url, "GET", "/seen", timeout=10).json()
-        return [record for record in every if model_or_gate in json.dumps(record["body"])]
+        return [record for record in every if json.dumps(word) in json.dumps(record["body"])]
 
     def gate(self, name: str, count: int) -> None:
         assert send_once(self.url, "PUT", f"/gate/{name}/{count}", timeout=10).status == 200

@@ -78,7 +78,8 @@ def test_operation_ids_are_unique(document):
 @DOCUMENTS
 def test_inputs_take_no_unknown_field(document):
     for name, operation in operations(document):
-        if "requestBody" in operation:
+        # What the OpenAI API's clients send goes to the worker as it is.
+        if "requestBody" in operation and not name.split(" ")[1].startswith("/v1/"):
             schema = resolve(document, operation["requestBody"]["content"]["application/json"]["schema"])
             assert schema["additionalProperties"] is False, name
 

@@ -103,7 +103,7 @@ def test_texts_become_vectors(stage, model, tenant):
 
 
 def test_a_key_sees_the_models_that_it_may_call(stage, model, tenant):
-    only = make_key(stage.installation.admin, tenant.id, models=[model])
+    only = make_key(stage.installation.admin, tenant.id, allowed_models=[model])
     every = [m.id for m in client(stage, tenant.key).models.list().data]
     assert model in every and "iris" in every
     assert [m.id for m in client(stage, only.key).models.list().data] == [model]
@@ -137,7 +137,7 @@ def test_errors_are_the_clients_own_exceptions(stage, model, tenant):
         ask(extra_body={"script": {"status": 500}})
     assert caught.value.status_code == 502 and caught.value.type == "server_error"
     assert caught.value.request_id.startswith("req_")
-    key = make_key(stage.installation.admin, tenant.id, models=["iris"])
+    key = make_key(stage.installation.admin, tenant.id, allowed_models=["iris"])
     with pytest.raises(openai.PermissionDeniedError):
         client(stage, key.key).chat.completions.create(model=model, messages=[{"role": "user", "content": "a"}])
 

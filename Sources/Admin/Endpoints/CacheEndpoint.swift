@@ -67,11 +67,6 @@ enum CachePolicyInput {
         let sameness = input.optional("sameness", .oneOf(CachePolicy.Sameness.allCases)) ?? .tensors
         let levels = input.optional("levels", .cacheLevels) ?? CachePolicy.Levels()
         let generations = input.optional("generations", .oneOf(CachePolicy.Generations.allCases)) ?? .deterministic
-        if generations != .deterministic {
-            input.note(
-                "generations", "must be deterministic: no model is generative yet, so there is nothing to choose",
-                fix: "Leave it out.")
-        }
         if let ttl, let maximum, ttl > maximum {
             input.note("ttl_seconds", "is more than maximum_ttl_seconds", fix: "Send a smaller one.")
         }

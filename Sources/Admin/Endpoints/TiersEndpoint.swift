@@ -17,10 +17,14 @@ struct TiersEndpoint: Sendable {
         let name = input.required("name", .name)
         let version = input.object(
             "version",
-            fields: ["currency", "base_fee_micros", "prices", "quotas", "rate_limits", "cache_hit_token_percent"])
+            fields: [
+                "currency", "base_fee_micros", "prices", "quotas", "rate_limits", "cache_hit_token_percent",
+                "stream_leave",
+            ])
         let currency = version?.required("currency", .currency)
         let baseFee = version?.optional("base_fee_micros", .integer(0...Int64.max)) ?? 0
         let hitPercent = version?.optional("cache_hit_token_percent", .integer(0...100)) ?? 100
+        let streamLeave = version?.nullable("stream_leave", .oneOf(StreamLeave.allCases))
         let prices = version.map(Self.prices) ?? []
         let quotas = version.map(Self.quotas) ?? []
         let rateLimits = version?.rateLimits(.tier) ?? []
@@ -29,7 +33,7 @@ struct TiersEndpoint: Sendable {
         let row = try await administration.createTier(
             NewTier(
                 code: code, name: name, currency: currency, baseFee: Micros(baseFee), prices: prices, quotas: quotas,
-                rateLimits: rateLimits, cacheHitTokenPercent: hitPercent),
+                rateLimits: rateLimits, cacheHitTokenPercent: hitPercent, streamLeave: streamLeave),
             by: call.actor)
         return try .json(TierAnswer(row), status: .created)
     }
@@ -84,6 +88,7 @@ private struct TierAnswer: Encodable {
         let currency: String
         let baseFeeMicros: Int64
         let cacheHitTokenPercent: Int64
+        let streamLeave: String?
         let prices: [Price]
         let quotas: [Rule]
         let rateLimits: [RateLimitAnswer]
@@ -93,6 +98,7 @@ private struct TierAnswer: Encodable {
             case id, number, state, currency, prices, quotas
             case baseFeeMicros = "base_fee_micros"
             case cacheHitTokenPercent = "cache_hit_token_percent"
+            case streamLeave = "stream_leave"
             case rateLimits = "rate_limits"
             case createdAt = "created_at"
         }
@@ -141,6 +147,7 @@ private struct TierAnswer: Encodable {
             id: row.version.id.priceVersion, number: row.version.number, state: row.version.state.rawValue,
             currency: row.version.currency, baseFeeMicros: row.version.baseFee.value,
             cacheHitTokenPercent: row.version.cacheHitTokenPercent,
+            streamLeave: row.version.streamLeave?.rawValue,
             prices: row.version.prices.map {
                 Price(meter: $0.meter.rawValue, model: $0.model, unitPrice: $0.unitPrice.description)
             },

@@ -3,7 +3,8 @@ internal import Domain
 /// How a model's replicas are called, as an input says it.
 enum DeliveryInput {
     static let fields: Set<String> = Set(
-        ["balancing", "safe_to_repeat", "probe_path", "stream_leave"] + DeliverySettings.Number.allCases.map(\.rawValue))
+        ["balancing", "safe_to_repeat", "probe_path", "stream_leave"] + DeliverySettings.Number.allCases.map(\.rawValue)
+    )
 
     static func read(_ input: InputObject) -> DeliverySettings {
         var settings = DeliverySettings(

@@ -41,15 +41,15 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var isInputOver = false
     /// What is being answered piece by piece.
     private var stream: StreamOutlet?
-    private let streamGraceMilliseconds: Int64
+    private let patience: StreamPatience
     private var guardContext: ChannelHandlerContext?
     private var ownContext: ChannelHandlerContext?
 
     init(
         pipeline: InferencePipeline, maximumBodyBytes: Int, loop: LoopContext, time: any TimeSource,
-        guardian: ConnectionGuard, streamGraceMilliseconds: Int64
+        guardian: ConnectionGuard, patience: StreamPatience
     ) {
-        self.streamGraceMilliseconds = streamGraceMilliseconds
+        self.patience = patience
         self.pipeline = pipeline
         self.maximumBodyBytes = maximumBodyBytes
         self.loop = loop
@@ -284,7 +284,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     /// Opens the caller's side of a stream.
     func openStream(for request: ReadyRequest) -> StreamOutlet {
-        let outlet = StreamOutlet(handler: self, request: request, loop: loop, time: time)
+        let outlet = StreamOutlet(handler: self, request: request, patience: patience, loop: loop, time: time)
         stream = outlet
         if !request.context.channel.isActive || isInputOver { outlet.clientLeft() }
         if closesAfterAnswer { stopStreamSoon() }
@@ -295,7 +295,9 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     /// - Parameter taken: succeeds when the system has taken the bytes.
     func writeStream(_ bytes: ByteBuffer, _ taken: EventLoopPromise<Void>) {
-        guard let outlet = guardian.outlet, !guardian.isClosing else { return taken.fail(ChannelError.ioOnClosedChannel) }
+        guard let outlet = guardian.outlet, !guardian.isClosing else {
+            return taken.fail(ChannelError.ioOnClosedChannel)
+        }
         outlet.write(NIOAny(bytes), promise: taken)
         loop.flushSoon(outlet)
     }
@@ -323,7 +325,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private func stopStreamSoon() {
         guard let stream else { return }
         let bound = NIOLoopBound(stream, eventLoop: loop.eventLoop)
-        loop.eventLoop.scheduleTask(in: .milliseconds(streamGraceMilliseconds)) { bound.value.stop() }
+        loop.eventLoop.scheduleTask(in: .milliseconds(patience.graceMilliseconds)) { bound.value.stop() }
     }
 
     /// Whether somebody who runs the server should see it. That an answer is not kept is what the caller asked to be told.

@@ -68,7 +68,9 @@ extension Dispatch {
         while true {
             switch await mailbox.next() {
             case .opened(let status, let contentType):
-                guard let failed = Self.fault(status: status, contentType: contentType, of: turn.replica) else { continue }
+                guard let failed = Self.fault(status: status, contentType: contentType, of: turn.replica) else {
+                    continue
+                }
                 handle.cancel()
                 mailbox.forgetWorker()
                 job.model.end(turn, failed.failure.isReplicasFault ? .replicasFault : .good)
@@ -96,7 +98,8 @@ extension Dispatch {
     private static func fault(status: Int, contentType: String?, of replica: Replica) -> FailedAttempt? {
         guard (200..<300).contains(status) else {
             return FailedAttempt(
-                failure: AttemptFailure(status: status), status: status, cause: "status \(status) of \(replica.address)")
+                failure: AttemptFailure(status: status), status: status, cause: "status \(status) of \(replica.address)"
+            )
         }
         guard let contentType, contentType.lowercased().hasPrefix("text/event-stream") else {
             return FailedAttempt(failure: .nonsense, cause: "\(replica.address): no stream of events")

@@ -18,10 +18,6 @@ extension InferencePipeline {
         uniqueKeysWithValues: StreamEnd.allCases.map {
             ($0, Counter(label: "weir_streams_total", dimensions: [("end", $0.rawValue)]))
         })
-    /// Without a word for so long, the caller is sent a comment, so that nothing between us takes the connection for dead.
-    private static let heartbeatNanoseconds: UInt64 = 15_000_000_000
-    /// A caller that takes nothing for so long has left.
-    private static let stallNanoseconds: UInt64 = 30_000_000_000
     /// Of what is kept for a caller that sends its request again.
     private static let keptByteLimit = 8_388_608
 
@@ -45,7 +41,7 @@ extension InferencePipeline {
             let leave = await leavePolicy(of: work)
             var run = StreamRun(relay: relay, leave: leave, kept: work.claim == nil ? nil : ByteBuffer())
             let outcome = await relayPieces(of: open, to: outlet, &run, work, timings, on: loop)
-            if outcome.end != .clientLeft { await outlet.awaitWrites(stallNanoseconds: Self.stallNanoseconds) }
+            if outcome.end != .clientLeft { await outlet.awaitWrites() }
             let isFault = outcome.end == .workerFailed || outcome.end == .deadline
             dispatch.end(open, isFault: isFault)
             usedTokens = try await settleStream(run, outcome, work, outlet, on: loop)
@@ -108,10 +104,9 @@ extension InferencePipeline {
             case .writable: open.handle.setReading(true)
             case .tick:
                 guard !isDraining, outlet.hasBegun else { break }
-                let silence = time.monotonicNanoseconds &- outlet.writtenAtNanoseconds
-                if outlet.isWritable, silence >= Self.heartbeatNanoseconds {
+                if outlet.needsHeartbeat {
                     outlet.send(ByteBuffer(staticString: ": ping\n\n"), tokens: 0)
-                } else if !outlet.isWritable, silence >= Self.stallNanoseconds {
+                } else if outlet.isStalled {
                     outlet.clientLeft()
                 }
             case .stopping:
@@ -223,7 +218,9 @@ extension InferencePipeline {
         if let cause = outcome.cause {
             logger.warning(
                 "a stream was cut",
-                metadata: ["request_id": "\(work.call.requestID.publicText)", "end": "\(outcome.end)", "cause": "\(cause)"])
+                metadata: [
+                    "request_id": "\(work.call.requestID.publicText)", "end": "\(outcome.end)", "cause": "\(cause)",
+                ])
         }
         if outcome.end == .clientLeft { outlet.close() } else { outlet.finish(tail) }
         RequestMetrics.answered(

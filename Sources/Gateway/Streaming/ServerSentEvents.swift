@@ -50,7 +50,9 @@ struct ServerSentEvents {
         }
         rest.moveReaderIndex(forwardBy: 1)
         searched = 0
-        if line.withUnsafeReadableBytes({ $0.last }) == 0x0D { line = line.getSlice(at: line.readerIndex, length: length - 1) ?? line }
+        if line.withUnsafeReadableBytes({ $0.last }) == 0x0D {
+            line = line.getSlice(at: line.readerIndex, length: length - 1) ?? line
+        }
         return line
     }
 

@@ -7,6 +7,7 @@ internal import NIOCore
 final class StreamOutlet {
     private let handler: DataPlaneHandler
     private let request: ReadyRequest
+    let patience: StreamPatience
     private let loop: LoopContext
     let mailbox: StreamMailbox
     /// Output tokens, and bytes, that the system has taken for the caller.
@@ -19,17 +20,29 @@ final class StreamOutlet {
     private(set) var isGone = false
     private let time: any TimeSource
 
-    init(handler: DataPlaneHandler, request: ReadyRequest, loop: LoopContext, time: any TimeSource) {
+    init(
+        handler: DataPlaneHandler, request: ReadyRequest, patience: StreamPatience, loop: LoopContext,
+        time: any TimeSource
+    ) {
+        self.patience = patience
         self.handler = handler
         self.request = request
         self.loop = loop
         self.time = time
-        mailbox = StreamMailbox(eventLoop: loop.eventLoop, tickMilliseconds: 1_000)
+        mailbox = StreamMailbox(eventLoop: loop.eventLoop, tickMilliseconds: patience.tickMilliseconds)
     }
 
     var isWritable: Bool { !isGone && request.context.channel.isWritable }
     var clientID: ClientRequestID? { request.clientID }
     var staysOpen: Bool { handler.staysOpen(behind: request) }
+
+    /// The caller takes nothing, and has not for so long that it has left.
+    var isStalled: Bool { !isWritable && silenceNanoseconds >= patience.stallNanoseconds }
+
+    /// Nothing was sent for so long that something between us may take the connection for dead.
+    var needsHeartbeat: Bool { isWritable && silenceNanoseconds >= patience.heartbeatNanoseconds }
+
+    private var silenceNanoseconds: UInt64 { time.monotonicNanoseconds &- writtenAtNanoseconds }
 
     /// - Parameter head: of the answer, whole, up to the empty line.
     func begin(_ head: ByteBuffer) {
@@ -95,11 +108,10 @@ final class StreamOutlet {
     }
 
     /// Returns when it is known of all that was written whether the caller's connection has taken it.
-    /// - Parameter stallNanoseconds: a caller that takes nothing for so long has left.
-    func awaitWrites(stallNanoseconds: UInt64) async {
+    func awaitWrites() async {
         while writesUnderWay > 0, !isGone {
             switch await mailbox.next() {
-            case .tick where time.monotonicNanoseconds &- writtenAtNanoseconds >= stallNanoseconds: clientLeft()
+            case .tick where isStalled: clientLeft()
             default: continue
             }
         }

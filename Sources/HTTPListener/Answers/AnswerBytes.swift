@@ -123,6 +123,7 @@ public func reasonPhrase(_ status: Int) -> String {
     case 401: "Unauthorized"
     case 403: "Forbidden"
     case 404: "Not Found"
+    case 499: "Client Closed Request"
     case 405: "Method Not Allowed"
     case 408: "Request Timeout"
     case 409: "Conflict"

@@ -65,7 +65,7 @@ struct ReadPrices: PostgresStatement {
         }
         return Entry(
             tierCode: tierCode, version: version, currency: currency, cacheHitTokenPercent: cacheHitTokenPercent,
-                streamLeave: streamLeave,
+            streamLeave: streamLeave,
             price: PriceSheet.Price(meter: known, model: model, unitPrice: unitPrice))
     }
 }

@@ -50,6 +50,11 @@ struct TiersCommand: AsyncParsableCommand {
         @Option(help: "What an answer from the cache is charged of its tokens, in percent; 100 where it is left out.")
         var cacheHitTokenPercent: Int64?
         @Option(
+            help:
+                "What is charged where the caller of a stream leaves: cancel or drain; the model says it where it is left out."
+        )
+        var streamLeave: String?
+        @Option(
             name: .customLong("price"), parsing: .singleValue,
             help: ArgumentHelp(
                 "Currency units per unit of a meter (request, input_token, cached_input_token, output_token), of one model or of all.",
@@ -68,6 +73,7 @@ struct TiersCommand: AsyncParsableCommand {
             struct Version: Encodable {
                 let currency: String
                 let cacheHitTokenPercent: Int64?
+                let streamLeave: String?
                 let prices: [AdminPrice]
                 let quotas: [AdminQuota]
                 let rateLimits: [AdminRateLimit]
@@ -82,6 +88,9 @@ struct TiersCommand: AsyncParsableCommand {
             guard (0...100).contains(cacheHitTokenPercent ?? 100) else {
                 throw ValidationError("--cache-hit-token-percent is from 0 to 100")
             }
+            guard streamLeave.map({ StreamLeave(rawValue: $0) != nil }) ?? true else {
+                throw ValidationError("--stream-leave is cancel or drain")
+            }
             _ = try body()
         }
 
@@ -90,7 +99,7 @@ struct TiersCommand: AsyncParsableCommand {
             Body(
                 code: code, name: name ?? code,
                 version: Body.Version(
-                    currency: currency, cacheHitTokenPercent: cacheHitTokenPercent,
+                    currency: currency, cacheHitTokenPercent: cacheHitTokenPercent, streamLeave: streamLeave,
                     prices: try prices.map(TierWords.price),
                     quotas: try quotas.map(TierWords.quota),
                     rateLimits: try limits.parsed()

@@ -715,7 +715,7 @@ paths:
             text/event-stream:
               schema:
                 type: string
-                description: Events `data: {…}`, the last of them `data: [DONE]`.
+                description: 'Events `data: {…}`, the last of them `data: [DONE]`.'
         '400': { $ref: '#/components/responses/OpenAIBadRequest' }
         '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
         '403': { $ref: '#/components/responses/OpenAIForbidden' }
@@ -792,7 +792,7 @@ paths:
             text/event-stream:
               schema:
                 type: string
-                description: Events `data: {…}`, the last of them `data: [DONE]`.
+                description: 'Events `data: {…}`, the last of them `data: [DONE]`.'
         '400': { $ref: '#/components/responses/OpenAIBadRequest' }
         '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
         '403': { $ref: '#/components/responses/OpenAIForbidden' }

@@ -107,7 +107,10 @@ enum ServerComposition {
         configuration.headTimeoutMilliseconds = Int64(settings.headTimeoutMilliseconds)
         configuration.bodyTimeoutMilliseconds = Int64(settings.bodyTimeoutMilliseconds)
         configuration.idleTimeoutMilliseconds = Int64(settings.idleTimeoutMilliseconds)
-        configuration.streamGraceMilliseconds = Int64(settings.graceSeconds) * 1_000
+        configuration.streams = StreamPatience(
+            graceMilliseconds: Int64(settings.graceSeconds) * 1_000,
+            heartbeatMilliseconds: Int64(settings.streamHeartbeatMilliseconds),
+            stallMilliseconds: Int64(settings.streamStallMilliseconds))
         configuration.contract = EmbeddedContract.yaml
         let parts = base.gatewayParts
         let server = GatewayServer(configuration: configuration, parts: parts, eventLoops: eventLoops, logger: logger)

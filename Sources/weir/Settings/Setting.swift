@@ -147,6 +147,12 @@ enum SettingsCatalog {
             "Milliseconds for the next bytes of the body of a request to the public listener; all of it has ten times that."
         ),
         Setting(
+            "WEIR_STREAM_HEARTBEAT_MS", .integer(1...3_600_000), default: "15000",
+            "Milliseconds without an event after which a stream's caller is sent a comment."),
+        Setting(
+            "WEIR_STREAM_STALL_MS", .integer(1...3_600_000), default: "30000",
+            "Milliseconds after which the caller of a stream who takes nothing has left."),
+        Setting(
             "WEIR_IDLE_TIMEOUT_MS", .integer(1...3_600_000), default: "75000",
             "Milliseconds after which an idle connection to the public listener is closed."),
         Setting(

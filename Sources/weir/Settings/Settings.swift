@@ -53,6 +53,8 @@ struct Settings: Sendable {
     /// The same, as the client of workers takes it.
     let workerAddresses: WorkerAddressPolicy
     let graceSeconds: Int
+    let streamHeartbeatMilliseconds: Int
+    let streamStallMilliseconds: Int
     let replicaDemand: ReplicaDemand
     /// Without a slash at the end.
     let adminURL: String
@@ -115,6 +117,8 @@ struct Settings: Sendable {
         headTimeoutMilliseconds = reader.number("WEIR_HEAD_TIMEOUT_MS")
         bodyTimeoutMilliseconds = reader.number("WEIR_BODY_TIMEOUT_MS")
         idleTimeoutMilliseconds = reader.number("WEIR_IDLE_TIMEOUT_MS")
+        streamHeartbeatMilliseconds = reader.number("WEIR_STREAM_HEARTBEAT_MS")
+        streamStallMilliseconds = reader.number("WEIR_STREAM_STALL_MS")
         let networks: [String] =
             if case .networks(let blocks) = reader.values["WEIR_WORKER_NETWORKS"] { blocks } else { [] }
         workerNetworks = networks
