@@ -464,3 +464,16 @@ import Testing
         #expect(book.isEmpty, "everything is given back in the end")
     }
 }
+
+extension LeaseBook {
+    /// The slices of the open lease with what is left of them, and the time by the database.
+    fileprivate func remaining(
+        monotonicNanoseconds: UInt64
+    ) -> (slices: [(slice: Lease.Slice, remaining: Int64, isExceeded: Bool)], now: Timestamp)? {
+        var found: (slices: [(slice: Lease.Slice, remaining: Int64, isExceeded: Bool)], now: Timestamp)?
+        forEachRemaining(monotonicNanoseconds: monotonicNanoseconds) { slice, standing, now in
+            found = ((found?.slices ?? []) + [(slice, standing.remaining, standing.isExceeded)], now)
+        }
+        return found
+    }
+}

@@ -127,6 +127,47 @@ import Testing
         #expect(await code(parts.keys, .one(parts.key.text)) == .invalidAPIKey)
     }
 
+    @Test(
+        "a key that was verified is told from every other one of its public id, before and after another takes its place"
+    )
+    func verified() async throws {
+        let parts = await Installation()
+        for _ in 0..<3 { #expect(await code(parts.keys, .one(parts.key.text)) == nil) }
+        for place in parts.key.text.indices {
+            var text = parts.key.text
+            text[place] = text[place] == UInt8(ascii: "0") ? UInt8(ascii: "1") : UInt8(ascii: "0")
+            #expect(await code(parts.keys, .one(text)) == .invalidAPIKey, "byte \(place)")
+        }
+        #expect(await code(parts.keys, .one(parts.key.text + [0])) == .invalidAPIKey)
+        #expect(await code(parts.keys, .one(parts.key.text)) == nil)
+
+        var random = SeededRandom(seed: 7)
+        var text =
+            Array(parts.key.text[..<23]) + (0..<32).map { _ in Base62.alphabet.randomElement(using: &random) ?? 0 }
+        text += Base62.digits(of: CRC32.checksum(text))
+        let successor = try #require(APIKey(parsing: text))
+        parts.directory.put(Installation.record(successor, .customer(Installation.principal(), .active)))
+        try await parts.keys.refresh()
+        for _ in 0..<2 {
+            #expect(await code(parts.keys, .one(parts.key.text)) == .invalidAPIKey)
+            #expect(await code(parts.keys, .one(text)) == nil)
+        }
+    }
+
+    @Test("a tag that was not remembered verifies nothing, whatever it is")
+    func noTag() async {
+        let parts = await Installation()
+        let known = KnownKey(Installation.record(parts.key, .customer(Installation.principal(), .active)))
+        for tag in [KeyedTag(high: 0, low: 0), KeyedTag(high: 0, low: 1), KeyedTag(high: 1, low: 0)] {
+            #expect(!known.isVerified(tag))
+        }
+        known.remember(KeyedTag(high: 5, low: 6))
+        #expect(known.isVerified(KeyedTag(high: 5, low: 6)))
+        for tag in [KeyedTag(high: 5, low: 7), KeyedTag(high: 4, low: 6), KeyedTag(high: 0, low: 6)] {
+            #expect(!known.isVerified(tag))
+        }
+    }
+
     @Test("a refresh reads nothing while nothing has changed")
     func unchanged() async throws {
         let parts = await Installation()

@@ -38,16 +38,3 @@ extension Usage {
             outputTokens: share(outputTokens), source: .cache)
     }
 }
-
-extension ResolvedRoute {
-    /// The one version that a request will be answered with, whichever replica takes it; `nil` where that depends on the replica or is not
-    /// known. Only answers of a known version are cached, because a new version must never be answered with an old one's prediction.
-    public var servedVersion: String? {
-        var known = version
-        for replica in candidates where !replica.version.isEmpty && replica.version != known {
-            guard known.isEmpty else { return nil }
-            known = replica.version
-        }
-        return known.isEmpty ? nil : known
-    }
-}

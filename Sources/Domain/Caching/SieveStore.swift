@@ -16,19 +16,20 @@ public struct SieveStore<Key: Hashable & Sendable, Value: Sendable>: Sendable {
         case tooLarge
     }
 
-    private struct Node: Sendable {
-        var key: Key
-        var value: Value
-        var bytes: Int
-        var endNanoseconds: UInt64
-        var isMarked = false
-        var newer = -1
-        var older = -1
+    // Inlinable with what it touches, so that its user's module makes it for its own types: each hit looks here.
+    @usableFromInline struct Node: Sendable {
+        @usableFromInline var key: Key
+        @usableFromInline var value: Value
+        @usableFromInline var bytes: Int
+        @usableFromInline var endNanoseconds: UInt64
+        @usableFromInline var isMarked = false
+        @usableFromInline var newer = -1
+        @usableFromInline var older = -1
     }
 
-    private var nodes: [Node?] = []
+    @usableFromInline var nodes: [Node?] = []
     private var unused: [Int] = []
-    private var places: [Key: Int] = [:]
+    @usableFromInline var places: [Key: Int] = [:]
     private var newest = -1
     private var oldest = -1
     private var hand = -1
@@ -41,14 +42,16 @@ public struct SieveStore<Key: Hashable & Sendable, Value: Sendable>: Sendable {
     public var count: Int { places.count }
 
     /// The value under the key, unless its end has come; then it is removed.
+    @inlinable
     public mutating func value(of key: Key, atNanoseconds now: UInt64) -> Value? {
-        guard let place = places[key], let end = nodes[place]?.endNanoseconds else { return nil }
-        guard now < end else {
+        guard let place = places[key], let node = nodes[place] else { return nil }
+        guard now < node.endNanoseconds else {
             _ = remove(at: place)
             return nil
         }
-        nodes[place]?.isMarked = true
-        return nodes[place]?.value
+        // What is asked for often has its mark: nothing is written then.
+        if !node.isMarked { nodes[place]?.isMarked = true }
+        return node.value
     }
 
     /// Keeps a value under a key, in place of what was there.
@@ -94,7 +97,8 @@ public struct SieveStore<Key: Hashable & Sendable, Value: Sendable>: Sendable {
         return remove(at: place)
     }
 
-    private mutating func remove(at place: Int) -> Removal? {
+    @usableFromInline
+    mutating func remove(at place: Int) -> Removal? {
         guard let node = nodes[place] else { return nil }
         if node.newer >= 0 { nodes[node.newer]?.older = node.older } else { newest = node.older }
         if node.older >= 0 { nodes[node.older]?.newer = node.newer } else { oldest = node.newer }

@@ -7,7 +7,7 @@ public enum Meter: String, Sendable, CaseIterable {
 }
 
 /// The prices of one immutable tier version. A model without a price of its own takes the price of `*`; no price at all means free.
-public struct PriceSheet: Sendable {
+public final class PriceSheet: Sendable {
     public static let anyModel = "*"
 
     /// One row of the sheet.

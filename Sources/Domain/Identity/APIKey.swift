@@ -40,6 +40,14 @@ public struct APIKey: Sendable {
 
         public init?(_ text: String) { self.init(ascii: Array(text.utf8)) }
 
+        /// What stands in a presented key where its public id belongs; it may be none, and belongs to no key then.
+        /// - Returns: `nil` unless there are as many bytes as a key has.
+        public init?(unchecked key: UnsafeRawBufferPointer) {
+            guard key.count == APIKey.length else { return nil }
+            high = UInt64(UInt32(bigEndian: key.loadUnaligned(fromByteOffset: 10, as: UInt32.self)))
+            low = UInt64(bigEndian: key.loadUnaligned(fromByteOffset: 14, as: UInt64.self))
+        }
+
         public var description: String {
             let bytes = (0..<12).map { index -> UInt8 in
                 let shift = 8 * (11 - index)

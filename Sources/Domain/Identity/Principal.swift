@@ -27,11 +27,16 @@ public final class Principal: Sendable {
     public let environment: APIKey.Environment
     /// The price version in force for the tenant now.
     public let tierVersionID: TierVersionID
-    public let quotas: [Quota]
+    /// The quotas and the zone that cuts their periods.
+    public let terms: QuotaTerms
+    /// Whether the key may call models; kept, because every request asks.
+    public let mayPredict: Bool
     /// `nil` where neither the tenant nor the key has a rate limit.
     public let rateLimits: RateLimits?
-    public let timeZone: String
     public let retention: Retention
+
+    public var quotas: [Quota] { terms.quotas }
+    public var timeZone: String { terms.timeZone }
 
     public init(
         tenantID: TenantID, keyID: KeyID, userID: UserID?, scopes: Set<Scope>, allowedModels: Set<String>?,
@@ -45,9 +50,9 @@ public final class Principal: Sendable {
         self.allowedModels = allowedModels
         self.environment = environment
         self.tierVersionID = tierVersionID
-        self.quotas = quotas
+        terms = QuotaTerms(quotas: quotas, timeZone: timeZone)
+        mayPredict = scopes.contains(.predict)
         self.rateLimits = rateLimits
-        self.timeZone = timeZone
         self.retention = retention
     }
 }

@@ -43,24 +43,26 @@ public struct Hold: Hashable, Sendable {
 
 /// The limits that a request has to pass, and the zone that cuts their periods, as they stood when its caller was authenticated. A lease is
 /// taken under terms; under others, where a limit was changed meanwhile, it admits nothing more.
-public struct QuotaTerms: Sendable {
+///
+/// An immutable object, made with the principal: the same one is the common case, and that is told without looking into it.
+public final class QuotaTerms: Sendable {
     public let quotas: [Quota]
     public let timeZone: String
+    /// Of the quotas, in their order.
+    public let ids: [QuotaID]
 
     public init(quotas: [Quota], timeZone: String) {
         self.quotas = quotas
         self.timeZone = timeZone
+        ids = quotas.map(\.id)
     }
 
     /// Whether these are the same quotas, whatever their amounts.
-    public func names(_ ids: [QuotaID]) -> Bool {
-        guard quotas.count == ids.count else { return false }
-        for index in ids.indices where quotas[index].id != ids[index] { return false }
-        return true
-    }
+    public func names(_ ids: [QuotaID]) -> Bool { self.ids == ids }
 
     /// Whether nothing that decides is different.
     public func isSame(as other: QuotaTerms) -> Bool {
+        if self === other { return true }
         guard quotas.count == other.quotas.count, timeZone == other.timeZone else { return false }
         for index in quotas.indices {
             let (mine, others) = (quotas[index], other.quotas[index])

@@ -20,16 +20,33 @@ public struct LeaseBook: Sendable {
         public init() {}
     }
 
-    fileprivate struct Entry: Sendable {
-        var lease: Lease
-        let terms: QuotaTerms
-        var remaining: [Int64]
+    /// The state of one slice. Numbers alone, because each request changes them: nothing is counted or copied beside them.
+    fileprivate struct Share: Sendable {
+        let countsTokens: Bool
+        let refuses: Bool
+        var remaining: Int64
         /// What was granted and is not given back; with the remainder and what is in flight it tells what was spent.
-        var granted: [Int64]
-        /// By slice: how much of its quota's limit closed leases had not booked when the database last told.
-        var room: [Int64]
-        /// By slice: the database has said that a limit that does not refuse is exceeded.
-        var exceeded: [Bool]
+        var granted: Int64
+        /// How much of its quota's limit closed leases had not booked when the database last told.
+        var room = Int64.max
+        /// The database has said that a limit that does not refuse is exceeded.
+        var isExceeded = false
+
+        init(_ slice: Lease.Slice) {
+            countsTokens = slice.quota.unit == .tokens
+            refuses = slice.quota.mode.refuses
+            remaining = slice.granted
+            granted = slice.granted
+        }
+
+        func need(tokens: Int64) -> Int64 { countsTokens ? tokens : 1 }
+    }
+
+    fileprivate struct Entry: Sendable {
+        let lease: Lease
+        let terms: QuotaTerms
+        /// By slice.
+        var shares: [Share]
         var inFlight = 0
         var inFlightTokens: Int64 = 0
         var admitted = 0
@@ -50,10 +67,7 @@ public struct LeaseBook: Sendable {
             self.terms = terms
             self.clock = clock
             self.endsAtNanoseconds = endsAtNanoseconds
-            remaining = lease.slices.map(\.granted)
-            granted = remaining
-            room = lease.slices.map { _ in .max }
-            exceeded = lease.slices.map { _ in false }
+            shares = lease.slices.map { Share($0) }
             expiresAtNanoseconds = lease.expiresAtNanoseconds
             lastUsedNanoseconds = monotonicNanoseconds
         }
@@ -71,14 +85,10 @@ public struct LeaseBook: Sendable {
 
     /// Holds one request and `tokens` tokens in the lease that is open, in its periods, under these terms and large enough.
     public mutating func take(tokens: Int64, under terms: QuotaTerms, monotonicNanoseconds: UInt64) -> Admission {
-        for index in entries.indices.reversed() where entries[index].admits(under: terms, monotonicNanoseconds) {
-            guard entries[index].covers(tokens: tokens) else { continue }
-            entries[index].move(requests: -1, tokens: -tokens)
-            entries[index].inFlight += 1
-            entries[index].inFlightTokens += tokens
-            entries[index].admitted += 1
-            entries[index].lastUsedNanoseconds = monotonicNanoseconds
-            return .held(Hold(leaseID: entries[index].lease.id, tokens: tokens))
+        var index = entries.count
+        while index > 0 {
+            index -= 1
+            if let hold = entries[index].take(tokens: tokens, under: terms, monotonicNanoseconds) { return .held(hold) }
         }
         return .needsLease
     }
@@ -134,8 +144,8 @@ public struct LeaseBook: Sendable {
             guard let place = entries[index].lease.slices.firstIndex(where: { $0.quota.id == slice.quota.id }) else {
                 continue
             }
-            entries[index].remaining[place] += slice.granted
-            entries[index].granted[place] += slice.granted
+            entries[index].shares[place].remaining += slice.granted
+            entries[index].shares[place].granted += slice.granted
         }
     }
 
@@ -144,8 +154,8 @@ public struct LeaseBook: Sendable {
         guard let index = entries.firstIndex(where: { $0.lease.id == id }),
             let place = entries[index].lease.slices.firstIndex(where: { $0.quota.id == quota.id })
         else { return }
-        entries[index].room[place] = quota.amount.subtractingReportingOverflow(settled).partialValue
-        entries[index].exceeded[place] = isExceeded
+        entries[index].shares[place].room = quota.amount.subtractingReportingOverflow(settled).partialValue
+        entries[index].shares[place].isExceeded = isExceeded
     }
 
     /// Whether a lease grew is not known: it admits no more, so that it is soon closed and gives back whatever it has.
@@ -166,9 +176,7 @@ public struct LeaseBook: Sendable {
 
     private mutating func release(_ hold: Hold, requests: Int64, tokens: Int64) {
         guard let index = entries.firstIndex(where: { $0.lease.id == hold.leaseID }) else { return }
-        entries[index].inFlight -= 1
-        entries[index].inFlightTokens -= hold.tokens
-        entries[index].move(requests: requests, tokens: tokens)
+        entries[index].release(hold, requests: requests, tokens: tokens)
     }
 
     /// The database extended these leases; the new end counts from before the renewal was sent.
@@ -190,7 +198,7 @@ public struct LeaseBook: Sendable {
             guard let index = entries.firstIndex(where: { $0.lease.id == id }) else { continue }
             let exceeded = renewal.exceeded[id]
             for (place, slice) in entries[index].lease.slices.enumerated() {
-                entries[index].exceeded[place] = exceeded?.contains(slice.quota.id) ?? false
+                entries[index].shares[place].isExceeded = exceeded?.contains(slice.quota.id) ?? false
             }
         }
         let scarce = Set(leases.filter { renewal.scarce.contains($0) })
@@ -253,18 +261,24 @@ public struct LeaseBook: Sendable {
         return idle
     }
 
-    /// What is left to take, by policy, for the headers that show limits: the slices of the open lease, and the time by the database.
-    /// `isExceeded` tells that use went on beyond a limit that does not refuse: by what this lease has spent, or because the database said
-    /// so.
-    public func remaining(
-        monotonicNanoseconds: UInt64
-    ) -> (slices: [(slice: Lease.Slice, remaining: Int64, isExceeded: Bool)], now: Timestamp)? {
-        guard let entry = entries.last(where: { !$0.isDraining }) else { return nil }
-        let slices = entry.lease.slices.indices.map { place in
-            let slice = entry.lease.slices[place]
-            return (slice, entry.remaining[place], !slice.quota.mode.refuses && entry.isExceeded(place))
+    /// What is left to take of one slice of the open lease, for the headers that show limits.
+    public struct Standing: Sendable {
+        public let remaining: Int64
+        /// Use went on beyond a limit that does not refuse: by what this lease has spent, or because the database said so.
+        public let isExceeded: Bool
+    }
+
+    /// Calls `body` with each slice of the open lease, what is left of it and the time by the database.
+    public func forEachRemaining(
+        monotonicNanoseconds: UInt64, _ body: (Lease.Slice, Standing, Timestamp) -> Void
+    ) {
+        guard let index = entries.lastIndex(where: { !$0.isDraining }) else { return }
+        let now = entries[index].clock.now(monotonicNanoseconds: monotonicNanoseconds)
+        for place in entries[index].shares.indices {
+            let standing = Standing(
+                remaining: entries[index].shares[place].remaining, isExceeded: entries[index].isExceeded(place))
+            body(entries[index].lease.slices[place], standing, now)
         }
-        return (slices, entry.clock.now(monotonicNanoseconds: monotonicNanoseconds))
     }
 }
 
@@ -276,23 +290,36 @@ extension LeaseBook.Entry {
         return terms.isSame(as: other)
     }
 
-    fileprivate func covers(tokens: Int64) -> Bool {
-        for (slice, left) in zip(lease.slices, remaining) where left < slice.quota.need(tokens: tokens) {
-            return false
-        }
-        return true
+    /// Holds one request and `tokens` tokens, if it admits and covers them.
+    fileprivate mutating func take(tokens: Int64, under terms: QuotaTerms, _ monotonicNanoseconds: UInt64) -> Hold? {
+        guard admits(under: terms, monotonicNanoseconds) else { return nil }
+        for share in shares where share.remaining < share.need(tokens: tokens) { return nil }
+        move(requests: -1, tokens: -tokens)
+        inFlight += 1
+        inFlightTokens += tokens
+        admitted += 1
+        lastUsedNanoseconds = monotonicNanoseconds
+        return Hold(leaseID: lease.id, tokens: tokens)
     }
 
+    fileprivate mutating func release(_ hold: Hold, requests: Int64, tokens: Int64) {
+        inFlight -= 1
+        inFlightTokens -= hold.tokens
+        move(requests: requests, tokens: tokens)
+    }
+
+    /// Whether use went on beyond the limit of a slice that does not refuse.
     fileprivate func isExceeded(_ place: Int) -> Bool {
-        guard !exceeded[place] else { return true }
-        let isRequests = lease.slices[place].quota.unit == .requests
-        return granted[place] - remaining[place] - (isRequests ? Int64(inFlight) : inFlightTokens) > room[place]
+        let share = shares[place]
+        guard !share.refuses else { return false }
+        guard !share.isExceeded else { return true }
+        return share.granted - share.remaining - (share.countsTokens ? inFlightTokens : Int64(inFlight)) > share.room
     }
 
     /// What the lease has to grow by for a request; nothing where it covers it.
     fileprivate func lacks(tokens: Int64, covering count: Int64) -> [LeaseRequest.Want] {
         var wants: [LeaseRequest.Want] = []
-        for (slice, left) in zip(lease.slices, remaining) {
+        for (slice, left) in zip(lease.slices, shares.lazy.map(\.remaining)) {
             let need = slice.quota.need(tokens: tokens)
             guard left < need else { continue }
             wants.append(
@@ -306,17 +333,16 @@ extension LeaseBook.Entry {
     fileprivate mutating func surrender(_ quota: QuotaID?) -> [LeaseReturn] {
         var returns: [LeaseReturn] = []
         for (place, slice) in lease.slices.enumerated()
-        where remaining[place] > 0 && (quota == nil || slice.quota.id == quota) {
-            returns.append(LeaseReturn(leaseID: lease.id, quotaID: slice.quota.id, amount: remaining[place]))
-            granted[place] -= remaining[place]
-            remaining[place] = 0
+        where shares[place].remaining > 0 && (quota == nil || slice.quota.id == quota) {
+            let amount = shares[place].remaining
+            returns.append(LeaseReturn(leaseID: lease.id, quotaID: slice.quota.id, amount: amount))
+            shares[place].granted -= amount
+            shares[place].remaining = 0
         }
         return returns
     }
 
     fileprivate mutating func move(requests: Int64, tokens: Int64) {
-        for index in remaining.indices {
-            remaining[index] += lease.slices[index].quota.unit == .requests ? requests : tokens
-        }
+        for place in shares.indices { shares[place].remaining += shares[place].countsTokens ? tokens : requests }
     }
 }

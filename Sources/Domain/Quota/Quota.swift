@@ -17,7 +17,7 @@ public enum Frequency: String, Sendable, CaseIterable {
     case none
 
     /// Whether the quota begins anew. Where it does not, no answer names the period's end: it lies beyond what RFC 3339 can say.
-    public var recurs: Bool { self != .none }
+    public var recurs: Bool { if case .none = self { false } else { true } }
 }
 
 /// What happens at the limit.

@@ -98,9 +98,17 @@ public protocol ReplicaRuntime: AnyObject, Sendable {}
 public enum ModelName {
     /// `^[a-z0-9][a-z0-9._-]{0,127}$` and no `..`: a name becomes part of a path on the worker's side.
     public static func isValid(_ bytes: some Collection<UInt8>) -> Bool {
+        bytes.withContiguousStorageIfAvailable { isValid(bytes: $0) }
+            ?? Array(bytes).withUnsafeBufferPointer {
+                isValid(bytes: $0)
+            }
+    }
+
+    /// Not generic: each request asks, and a generic loop over another module's collection costs a call for each byte.
+    private static func isValid(bytes: UnsafeBufferPointer<UInt8>) -> Bool {
         guard let first = bytes.first, bytes.count <= 128, isAlphanumeric(first) else { return false }
         var previous = first
-        for byte in bytes.dropFirst() {
+        for byte in bytes[1...] {
             guard
                 isAlphanumeric(byte) || byte == UInt8(ascii: ".") || byte == UInt8(ascii: "_")
                     || byte == UInt8(ascii: "-")
@@ -123,6 +131,13 @@ public enum ModelVersionName {
     /// 1 to 128 of `[A-Za-z0-9._+-]`, no `..` and not a dot alone: a version becomes part of a path on the worker's side, so it must not be
     /// able to lead anywhere else.
     public static func isValid(_ bytes: some Collection<UInt8>) -> Bool {
+        bytes.withContiguousStorageIfAvailable { isValid(bytes: $0) }
+            ?? Array(bytes).withUnsafeBufferPointer {
+                isValid(bytes: $0)
+            }
+    }
+
+    private static func isValid(bytes: UnsafeBufferPointer<UInt8>) -> Bool {
         var previous: UInt8 = 0
         for byte in bytes {
             switch byte {
@@ -132,7 +147,8 @@ public enum ModelVersionName {
             }
             previous = byte
         }
-        return (1...128).contains(bytes.count) && !bytes.elementsEqual(".".utf8)
+        let isDot = bytes.count == 1 && bytes[0] == UInt8(ascii: ".")
+        return bytes.count >= 1 && bytes.count <= 128 && !isDot
     }
 
     /// In a request: the greatest version in service. No version can be called so.

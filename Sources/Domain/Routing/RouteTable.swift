@@ -16,8 +16,8 @@ public struct ModelRoute: Hashable, Sendable {
     }
 }
 
-/// Where one request goes.
-public struct ResolvedRoute: Sendable {
+/// Where one request goes. An immutable object, made with the table: requests hand it on without copying its parts.
+public final class ResolvedRoute: Sendable {
     /// The real model's, whatever name was asked for; its version is the chosen one.
     public let profile: ModelProfile
     /// The replicas that serve the version; may be empty. One that names no version serves every version.
@@ -27,14 +27,37 @@ public struct ResolvedRoute: Sendable {
     /// The field of the body by which callers stay with a version, where there is one.
     public let stickyField: String?
     /// Where a copy of this request goes.
-    public internal(set) var mirror: MirrorTarget?
+    public let mirror: MirrorTarget?
+    /// The one version that a request will be answered with, whichever replica takes it; `nil` where that depends on the replica or is not
+    /// known. Only answers of a known version are cached, because a new version must never be answered with an old one's prediction.
+    public let servedVersion: String?
 
-    init(profile: ModelProfile, candidates: [Replica], namesVersion: Bool, stickyField: String?) {
+    init(
+        profile: ModelProfile, candidates: [Replica], namesVersion: Bool, stickyField: String?,
+        mirror: MirrorTarget? = nil
+    ) {
         self.profile = profile
         self.candidates = candidates
         self.namesVersion = namesVersion
         self.stickyField = stickyField
-        mirror = nil
+        self.mirror = mirror
+        servedVersion = Self.servedVersion(profile, candidates)
+    }
+
+    private static func servedVersion(_ profile: ModelProfile, _ candidates: [Replica]) -> String? {
+        var known = profile.version
+        for replica in candidates where !replica.version.isEmpty && replica.version != known {
+            guard known.isEmpty else { return nil }
+            known = replica.version
+        }
+        return known.isEmpty ? nil : known
+    }
+
+    /// The same with copies that go there.
+    func copied(to mirror: MirrorTarget) -> ResolvedRoute {
+        ResolvedRoute(
+            profile: profile, candidates: candidates, namesVersion: namesVersion, stickyField: stickyField,
+            mirror: mirror)
     }
 
     public var model: String { profile.name }
@@ -151,12 +174,12 @@ public struct RouteTable: Sendable {
         } else {
             return nil
         }
-        guard var route = found.route(version, stickiness: stickiness, draw: draw) else { return nil }
+        guard let route = found.route(version, stickiness: stickiness, draw: draw) else { return nil }
         if let mirror = found.mirror, mirror.takes(draw()),
             // A version is not compared with itself.
             mirror.route.version != route.version || mirror.route.model != route.model
         {
-            route.mirror = mirror
+            return route.copied(to: mirror)
         }
         return route
     }

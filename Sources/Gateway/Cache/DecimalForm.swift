@@ -6,38 +6,58 @@ extension ByteBuffer {
     /// are multiplied with. Exact, whatever the number's length: nothing is converted to floating point. Minus zero is not zero.
     /// - Parameter text: a number by the grammar of RFC 8259.
     mutating func writeDecimalForm(_ text: Slice<UnsafeRawBufferPointer>) {
-        var digits: (first: Int, last: Int)?
+        writeDecimalForm(UnsafeRawBufferPointer(rebasing: text))
+    }
+
+    /// Loops over numbers, not over indices: those of a slice are a generic collection of their own, made anew for each number.
+    private mutating func writeDecimalForm(_ text: UnsafeRawBufferPointer) {
+        var (first, last) = (-1, -1)
         var point: Int?
-        var end = text.endIndex
+        var end = text.count
         var exponent = 0
-        for index in text.indices {
+        var index = 0
+        while index < end {
             switch text[index] {
-            case 0x31...0x39: digits = (digits?.first ?? index, index)
+            case 0x31...0x39:
+                if first < 0 { first = index }
+                last = index
             case UInt8(ascii: "."): point = index
             case UInt8(ascii: "e"), UInt8(ascii: "E"):
-                guard let power = Self.exponent(text[text.index(after: index)...]) else {
+                guard let power = Self.exponent(text[(index + 1)...]) else {
                     // Beyond every float. It is its own form; nothing that is written differently is taken for it.
                     writeBytes(text)
                     return
                 }
                 exponent = power
                 end = index
-            default: continue
+            default: break
             }
-            if end == index { break }
+            index += 1
         }
         if text.first == UInt8(ascii: "-") { writeStaticString("-") }
-        guard let digits else {
+        guard first >= 0 else {
             writeStaticString("0")
             return
         }
-        for index in digits.first...digits.last where text[index] != UInt8(ascii: ".") { writeInteger(text[index]) }
+        writeDigits(UnsafeRawBufferPointer(rebasing: text[first...last]))
         // The power of the last digit that was written.
         let unit = point ?? end
-        let power = digits.last < unit ? unit - digits.last - 1 : unit - digits.last
+        let power = last < unit ? unit - last - 1 : unit - last
         if power + exponent != 0 {
             writeStaticString("e")
             writeDecimal(Int64(power + exponent))
+        }
+    }
+
+    /// Without the point between them.
+    private mutating func writeDigits(_ text: UnsafeRawBufferPointer) {
+        writeWithUnsafeMutableBytes(minimumWritableBytes: text.count) { memory in
+            var count = 0
+            for byte in text where byte != UInt8(ascii: ".") {
+                memory[count] = byte
+                count += 1
+            }
+            return count
         }
     }
 

@@ -66,6 +66,7 @@ public final class PredictionCache: Sendable {
     let droppedRows = Counter(label: "weir_cache_rows_dropped_total")
     /// Until when the table is left alone, by the monotonic clock.
     let tableQuietUntilNanoseconds = Atomic<UInt64>(0)
+    let memo = QuestionMemo()
     let refusedStores = Counter(label: "weir_cache_stores_refused_total")
     let unkeptQuestions = Counter(label: "weir_cache_unkept_total")
     private let pepper: [UInt8]

@@ -6,34 +6,40 @@ internal import NIOCore
 enum AnswerBody {
     /// `{request_id, model, version, prediction, probabilities?, cached, usage}`; what the worker said is spliced in as it came.
     static func write(_ answer: Prediction, to body: inout ByteBuffer) {
-        guard answer.surface == .predict else {
+        guard case .predict = answer.surface else {
             body.writeImmutableBuffer(answer.prediction)
             return
         }
-        body.writeStaticString("{\"request_id\":\"")
+        AnswerWriter.append(to: &body, expecting: 512 + answer.prediction.readableBytes) { write(answer, to: &$0) }
+    }
+
+    private static func write(_ answer: Prediction, to body: inout AnswerWriter) {
+        body.write("{\"request_id\":\"")
         body.writePublicID(answer.requestID)
-        body.writeStaticString("\",\"model\":\"")
+        body.write("\",\"model\":\"")
         // A model's name holds no character that JSON would have to escape.
-        body.writeString(answer.model)
-        body.writeStaticString("\",\"version\":")
+        body.write(answer.model)
+        body.write("\",\"version\":")
         body.writeJSONString(answer.version)
-        body.writeStaticString(",\"prediction\":")
-        body.writeImmutableBuffer(answer.prediction)
+        body.write(",\"prediction\":")
+        body.write(answer.prediction)
         if let probabilities = answer.probabilities {
-            body.writeStaticString(",\"probabilities\":")
-            body.writeImmutableBuffer(probabilities)
+            body.write(",\"probabilities\":")
+            body.write(probabilities)
         }
-        body.writeStaticString(
-            answer.cache?.isServedFromCache == true
-                ? ",\"cached\":true,\"usage\":{\"input_tokens\":" : ",\"cached\":false,\"usage\":{\"input_tokens\":")
+        if answer.isCached {
+            body.write(",\"cached\":true,\"usage\":{\"input_tokens\":")
+        } else {
+            body.write(",\"cached\":false,\"usage\":{\"input_tokens\":")
+        }
         body.writeDecimal(answer.usage.inputTokens)
-        body.writeStaticString(",\"cached_input_tokens\":")
+        body.write(",\"cached_input_tokens\":")
         body.writeDecimal(answer.usage.cachedInputTokens)
-        body.writeStaticString(",\"output_tokens\":")
+        body.write(",\"output_tokens\":")
         body.writeDecimal(answer.usage.outputTokens)
-        body.writeStaticString(",\"source\":\"")
-        body.writeString(answer.usage.source.rawValue)
-        body.writeStaticString("\"}}")
+        body.write(",\"source\":\"")
+        body.write(answer.usage.source.rawValue)
+        body.write("\"}}")
     }
 
     /// What is kept of a result: `{prediction, probabilities?}`, or the answer as it was sent where the surface passes it on.

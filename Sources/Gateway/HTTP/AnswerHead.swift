@@ -9,57 +9,76 @@ enum AnswerHead {
     ) -> ByteBuffer {
         loop.composeAnswer { body, buffer in
             AnswerBody.write(answer, to: &body)
-            begin(
-                &buffer,
-                answer.jsonByteCount == nil
-                    ? "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-                    : "HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\n",
-                body, answer.requestID, keepsAlive, now, loop)
-            writeFields(answer, clientID, to: &buffer)
-            buffer.writeImmutableBuffer(body)
+            loop.withDate(at: now) { date in
+                AnswerWriter.append(to: &buffer, expecting: 2_048) { writer in
+                    writer.write(
+                        answer.jsonByteCount == nil
+                            ? "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+                            : "HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\n")
+                    writeStart(body.readableBytes, answer.requestID, clientID, keepsAlive, date, to: &writer)
+                    writeFacts(answer, to: &writer)
+                    for name in answer.degradations {
+                        writer.write("\r\nx-weir-degraded: ")
+                        writer.write(name)
+                    }
+                    writeLimits(answer.limits, to: &writer)
+                    writeTimings(answer.timings, to: &writer)
+                    writer.write("\r\n\r\n")
+                    writer.write(body)
+                }
+            }
         }
     }
 
-    private static func writeFields(
-        _ answer: Prediction, _ clientID: ClientRequestID?, to buffer: inout ByteBuffer
+    /// The fields of every answer, and the caller's own name for its request.
+    private static func writeStart(
+        _ bodyByteCount: Int, _ requestID: RequestID, _ clientID: ClientRequestID?, _ keepsAlive: Bool, _ date: [UInt8],
+        to writer: inout AnswerWriter
     ) {
-        if let clientID { buffer.writeClientRequestID(clientID) }
-        writeFacts(answer, to: &buffer)
-        for name in answer.degradations {
-            buffer.writeStaticString("\r\nx-weir-degraded: ")
-            buffer.writeString(name)
+        writer.write("content-length: ")
+        writer.writeDecimal(Int64(bodyByteCount))
+        writer.write("\r\ndate: ")
+        writer.write(date)
+        writer.write("\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\nx-request-id: ")
+        writer.writePublicID(requestID)
+        if keepsAlive { writer.write("\r\n") } else { writer.write("\r\nconnection: close\r\n") }
+        if let clientID {
+            writer.write("x-client-request-id: ")
+            writer.write(clientID.text)
+            writer.write("\r\n")
         }
-        writeLimits(answer.limits, to: &buffer)
-        writeTimings(answer.timings, to: &buffer)
-        buffer.writeStaticString("\r\n\r\n")
     }
 
     /// The fields that belong to the answer and not to the moment, with CRLF between them: what is kept of the head under an idempotency key.
     static func writeFacts(_ answer: Prediction, to buffer: inout ByteBuffer) {
-        buffer.writeStaticString("x-weir-model: ")
-        buffer.writeString(answer.model)
+        AnswerWriter.append(to: &buffer, expecting: 512) { writeFacts(answer, to: &$0) }
+    }
+
+    private static func writeFacts(_ answer: Prediction, to writer: inout AnswerWriter) {
+        writer.write("x-weir-model: ")
+        writer.write(answer.model)
         if isFieldSafe(answer.version) {
-            buffer.writeStaticString("\r\nx-weir-model-version: ")
-            buffer.writeString(answer.version)
+            writer.write("\r\nx-weir-model-version: ")
+            writer.write(answer.version)
         }
-        buffer.writeStaticString("\r\nx-weir-usage: in=")
-        buffer.writeDecimal(answer.usage.inputTokens)
-        buffer.writeStaticString(", cached=")
-        buffer.writeDecimal(answer.usage.cachedInputTokens)
-        buffer.writeStaticString(", out=")
-        buffer.writeDecimal(answer.usage.outputTokens)
+        writer.write("\r\nx-weir-usage: in=")
+        writer.writeDecimal(answer.usage.inputTokens)
+        writer.write(", cached=")
+        writer.writeDecimal(answer.usage.cachedInputTokens)
+        writer.write(", out=")
+        writer.writeDecimal(answer.usage.outputTokens)
         if let cost = answer.cost {
-            buffer.writeStaticString("\r\nx-weir-price-version: ")
-            buffer.writeString(answer.priceVersion)
-            buffer.writeStaticString("\r\nx-weir-cost-micros: ")
-            buffer.writeDecimal(cost.value)
-            buffer.writeStaticString("; currency=")
-            buffer.writeString(answer.currency)
+            writer.write("\r\nx-weir-price-version: ")
+            writer.write(answer.priceVersion)
+            writer.write("\r\nx-weir-cost-micros: ")
+            writer.writeDecimal(cost.value)
+            writer.write("; currency=")
+            writer.write(answer.currency)
         }
-        if let cache = answer.cache { write(cache, to: &buffer) }
+        if let cache = answer.cache { write(cache, to: &writer) }
         if let count = answer.jsonByteCount {
-            buffer.writeString(binaryMark)
-            buffer.writeDecimal(Int64(count))
+            writer.write(binaryMark)
+            writer.writeDecimal(Int64(count))
         }
     }
 
@@ -67,20 +86,20 @@ enum AnswerHead {
     private static let binaryMark = "\r\nInference-Header-Content-Length: "
 
     /// `Cache-Status` (RFC 9211) and, for an answer that was kept, `Age` (RFC 9111, section 5.1).
-    private static func write(_ cache: CacheStatus, to buffer: inout ByteBuffer) {
+    private static func write(_ cache: CacheStatus, to writer: inout AnswerWriter) {
         switch cache {
         case .hit(let ttlSeconds, let ageSeconds):
-            buffer.writeStaticString("\r\nCache-Status: weir; hit; ttl=")
-            buffer.writeDecimal(ttlSeconds)
-            buffer.writeStaticString("\r\nAge: ")
-            buffer.writeDecimal(ageSeconds)
+            writer.write("\r\nCache-Status: weir; hit; ttl=")
+            writer.writeDecimal(ttlSeconds)
+            writer.write("\r\nAge: ")
+            writer.writeDecimal(ageSeconds)
         case .collapsed(let ttlSeconds):
-            buffer.writeStaticString("\r\nCache-Status: weir; fwd=uri-miss; collapsed; ttl=")
-            buffer.writeDecimal(ttlSeconds)
+            writer.write("\r\nCache-Status: weir; fwd=uri-miss; collapsed; ttl=")
+            writer.writeDecimal(ttlSeconds)
         case .forwarded(let reason, let isStored):
-            buffer.writeStaticString("\r\nCache-Status: weir; fwd=")
-            buffer.writeString(reason.rawValue)
-            if isStored { buffer.writeStaticString("; stored") }
+            writer.write("\r\nCache-Status: weir; fwd=")
+            writer.write(reason.rawValue)
+            if isStored { writer.write("; stored") }
         }
     }
 
@@ -96,20 +115,22 @@ enum AnswerHead {
                 requestID: facts.requestID, keepsAlive: keepsAlive, date: date)
         }
         if let clientID { buffer.writeClientRequestID(clientID) }
-        // For proxies that would gather the answer before they pass it on.
-        buffer.writeStaticString("x-accel-buffering: no\r\nx-weir-model: ")
-        buffer.writeString(facts.model)
-        if isFieldSafe(facts.version) {
-            buffer.writeStaticString("\r\nx-weir-model-version: ")
-            buffer.writeString(facts.version)
+        AnswerWriter.append(to: &buffer, expecting: 1_024) { writer in
+            // For proxies that would gather the answer before they pass it on.
+            writer.write("x-accel-buffering: no\r\nx-weir-model: ")
+            writer.write(facts.model)
+            if isFieldSafe(facts.version) {
+                writer.write("\r\nx-weir-model-version: ")
+                writer.write(facts.version)
+            }
+            for name in facts.degradations {
+                writer.write("\r\nx-weir-degraded: ")
+                writer.write(name)
+            }
+            writeLimits(facts.limits, to: &writer)
+            writeTimings(facts.timings, to: &writer)
+            writer.write("\r\n\r\n")
         }
-        for name in facts.degradations {
-            buffer.writeStaticString("\r\nx-weir-degraded: ")
-            buffer.writeString(name)
-        }
-        writeLimits(facts.limits, to: &buffer)
-        writeTimings(facts.timings, to: &buffer)
-        buffer.writeStaticString("\r\n\r\n")
         return buffer
     }
 
@@ -118,21 +139,23 @@ enum AnswerHead {
         _ answer: KeptAnswer, limits: [LimitReading], clientID: ClientRequestID?, keepsAlive: Bool, at now: Timestamp,
         on loop: LoopContext
     ) -> ByteBuffer {
-        loop.composeAnswer { body, buffer in
-            body.writeBytes(answer.body)
-            let type = answer.fields.contains(binaryMark) ? "application/octet-stream" : "application/json"
-            begin(
-                &buffer,
-                "HTTP/1.1 \(answer.status) \(reasonPhrase(answer.status))\r\n"
-                    + (answer.fields.hasPrefix("content-type: ") ? "" : "content-type: \(type)\r\n"),
-                body,
-                answer.requestID, keepsAlive, now, loop)
-            if let clientID { buffer.writeClientRequestID(clientID) }
-            buffer.writeString(answer.fields)
-            buffer.writeStaticString("\r\nIdempotent-Replayed: true")
-            writeLimits(limits, to: &buffer)
-            buffer.writeStaticString("\r\n\r\n")
-            buffer.writeImmutableBuffer(body)
+        loop.composeAnswer { _, buffer in
+            loop.withDate(at: now) { date in
+                AnswerWriter.append(to: &buffer, expecting: 2_048) { writer in
+                    writer.write("HTTP/1.1 \(answer.status) \(reasonPhrase(answer.status))\r\n")
+                    if !answer.fields.hasPrefix("content-type: ") {
+                        writer.write(
+                            answer.fields.contains(binaryMark)
+                                ? "content-type: application/octet-stream\r\n" : "content-type: application/json\r\n")
+                    }
+                    writeStart(answer.body.count, answer.requestID, clientID, keepsAlive, date, to: &writer)
+                    writer.write(answer.fields)
+                    writer.write("\r\nIdempotent-Replayed: true")
+                    writeLimits(limits, to: &writer)
+                    writer.write("\r\n\r\n")
+                    writer.write(answer.body)
+                }
+            }
         }
     }
 
@@ -155,91 +178,91 @@ enum AnswerHead {
         return answer
     }
 
-    private static func begin(
-        _ buffer: inout ByteBuffer, _ start: String, _ body: ByteBuffer, _ requestID: RequestID, _ keepsAlive: Bool,
-        _ now: Timestamp,
-        _ loop: LoopContext
-    ) {
-        loop.withDate(at: now) { date in
-            buffer.writeAnswerStart(
-                start, bodyByteCount: body.readableBytes, requestID: requestID, keepsAlive: keepsAlive, date: date)
+    /// Both families of limit headers: `x-ratelimit-*` in the form of the OpenAI API, and the `RateLimit` fields of the IETF draft
+    /// (draft-ietf-httpapi-ratelimit-headers), tightest policy first.
+    private static func writeLimits(_ readings: [LimitReading], to writer: inout AnswerWriter) {
+        guard !readings.isEmpty else { return }
+        writeTightest(readings, of: .requests, "requests", to: &writer)
+        writeTightest(readings, of: .tokens, "tokens", to: &writer)
+        // Two are the common case: turned round in reading, and not sorted into memory of their own.
+        let isTurned = readings.count == 2 && readings[1].remaining < readings[0].remaining
+        let sorted = readings.count <= 2 ? readings : readings.sorted { $0.remaining < $1.remaining }
+        writer.write("\r\nRateLimit-Policy: \"")
+        for index in sorted.indices {
+            if index > 0 { writer.write(", \"") }
+            writePolicy(sorted[isTurned ? 1 - index : index], to: &writer)
+        }
+        writer.write("\r\nRateLimit: \"")
+        for index in sorted.indices {
+            if index > 0 { writer.write(", \"") }
+            writeRemaining(sorted[isTurned ? 1 - index : index], to: &writer)
+        }
+        for index in sorted.indices {
+            let reading = sorted[isTurned ? 1 - index : index]
+            guard reading.isExceeded else { continue }
+            writer.write("\r\nx-weir-quota-exceeded: ")
+            writer.write(reading.policy)
         }
     }
 
-    /// Both families of limit headers: `x-ratelimit-*` in the form of the OpenAI API, and the `RateLimit` fields of the IETF draft
-    /// (draft-ietf-httpapi-ratelimit-headers), tightest policy first.
-    private static func writeLimits(_ readings: [LimitReading], to buffer: inout ByteBuffer) {
-        guard !readings.isEmpty else { return }
-        writeTightest(readings, of: .requests, "requests", to: &buffer)
-        writeTightest(readings, of: .tokens, "tokens", to: &buffer)
-        let sorted = readings.count == 1 ? readings : readings.sorted { $0.remaining < $1.remaining }
-        buffer.writeStaticString("\r\nRateLimit-Policy: \"")
-        for (index, reading) in sorted.enumerated() {
-            if index > 0 { buffer.writeStaticString(", \"") }
-            buffer.writeString(reading.policy)
-            buffer.writeStaticString("\";q=")
-            buffer.writeDecimal(reading.limit)
-            if let seconds = reading.windowSeconds {
-                buffer.writeStaticString(";w=")
-                buffer.writeDecimal(seconds)
-            }
-            switch reading.unit {
-            case .requests: break
-            case .tokens: buffer.writeStaticString(";qu=\"tokens\"")
-            case .concurrency: buffer.writeStaticString(";qu=\"concurrent-requests\"")
-            }
+    private static func writePolicy(_ reading: LimitReading, to writer: inout AnswerWriter) {
+        writer.write(reading.policy)
+        writer.write("\";q=")
+        writer.writeDecimal(reading.limit)
+        if let seconds = reading.windowSeconds {
+            writer.write(";w=")
+            writer.writeDecimal(seconds)
         }
-        buffer.writeStaticString("\r\nRateLimit: \"")
-        for (index, reading) in sorted.enumerated() {
-            if index > 0 { buffer.writeStaticString(", \"") }
-            buffer.writeString(reading.policy)
-            buffer.writeStaticString("\";r=")
-            buffer.writeDecimal(reading.remaining)
-            if let seconds = reading.resetSeconds {
-                buffer.writeStaticString(";t=")
-                buffer.writeDecimal(seconds)
-            }
+        switch reading.unit {
+        case .requests: break
+        case .tokens: writer.write(";qu=\"tokens\"")
+        case .concurrency: writer.write(";qu=\"concurrent-requests\"")
         }
-        for reading in sorted where reading.isExceeded {
-            buffer.writeStaticString("\r\nx-weir-quota-exceeded: ")
-            buffer.writeString(reading.policy)
-        }
+    }
+
+    private static func writeRemaining(_ reading: LimitReading, to writer: inout AnswerWriter) {
+        writer.write(reading.policy)
+        writer.write("\";r=")
+        writer.writeDecimal(reading.remaining)
+        guard let seconds = reading.resetSeconds else { return }
+        writer.write(";t=")
+        writer.writeDecimal(seconds)
     }
 
     private static func writeTightest(
-        _ readings: [LimitReading], of unit: RateUnit, _ name: StaticString, to buffer: inout ByteBuffer
+        _ readings: [LimitReading], of unit: RateUnit, _ name: StaticString, to writer: inout AnswerWriter
     ) {
-        var tightest: LimitReading?
-        for reading in readings where reading.unit == unit && reading.remaining < tightest?.remaining ?? .max {
-            tightest = reading
+        var place: Int?
+        for index in readings.indices where readings[index].counts(unit) {
+            if readings[index].remaining < place.map({ readings[$0].remaining }) ?? .max { place = index }
         }
-        guard let tightest else { return }
-        buffer.writeStaticString("\r\nx-ratelimit-limit-")
-        buffer.writeStaticString(name)
-        buffer.writeStaticString(": ")
-        buffer.writeDecimal(tightest.limit)
-        buffer.writeStaticString("\r\nx-ratelimit-remaining-")
-        buffer.writeStaticString(name)
-        buffer.writeStaticString(": ")
-        buffer.writeDecimal(tightest.remaining)
-        guard let reset = tightest.resetSeconds else { return }
-        buffer.writeStaticString("\r\nx-ratelimit-reset-")
-        buffer.writeStaticString(name)
-        buffer.writeStaticString(": ")
-        buffer.writeDuration(seconds: reset)
+        guard let place else { return }
+        writer.write("\r\nx-ratelimit-limit-")
+        writer.write(name)
+        writer.write(": ")
+        writer.writeDecimal(readings[place].limit)
+        writer.write("\r\nx-ratelimit-remaining-")
+        writer.write(name)
+        writer.write(": ")
+        writer.writeDecimal(readings[place].remaining)
+        guard let reset = readings[place].resetSeconds else { return }
+        writer.write("\r\nx-ratelimit-reset-")
+        writer.write(name)
+        writer.write(": ")
+        writer.writeDuration(seconds: reset)
     }
 
-    private static func writeTimings(_ timings: StageTimings, to buffer: inout ByteBuffer) {
-        buffer.writeStaticString("\r\nserver-timing: auth;dur=")
-        buffer.writeMilliseconds(timings.authenticate)
-        buffer.writeStaticString(", route;dur=")
-        buffer.writeMilliseconds(timings.route)
-        buffer.writeStaticString(", quota;dur=")
-        buffer.writeMilliseconds(timings.quota)
-        buffer.writeStaticString(", upstream;dur=")
-        buffer.writeMilliseconds(timings.upstream)
-        buffer.writeStaticString(", settle;dur=")
-        buffer.writeMilliseconds(timings.settle)
+    private static func writeTimings(_ timings: StageTimings, to writer: inout AnswerWriter) {
+        writer.write("\r\nserver-timing: auth;dur=")
+        writer.writeMilliseconds(timings.authenticate)
+        writer.write(", route;dur=")
+        writer.writeMilliseconds(timings.route)
+        writer.write(", quota;dur=")
+        writer.writeMilliseconds(timings.quota)
+        writer.write(", upstream;dur=")
+        writer.writeMilliseconds(timings.upstream)
+        writer.write(", settle;dur=")
+        writer.writeMilliseconds(timings.settle)
     }
 
     /// A worker's text goes into a header only if it can do no harm there.
@@ -248,13 +271,12 @@ enum AnswerHead {
     }
 }
 
-extension ByteBuffer {
-    /// Milliseconds with three places.
-    fileprivate mutating func writeMilliseconds(_ nanoseconds: UInt64) {
-        let microseconds = Int64(clamping: nanoseconds / 1_000)
-        writeDecimal(microseconds / 1_000)
-        let fraction = microseconds % 1_000
-        writeStaticString(fraction < 10 ? ".00" : fraction < 100 ? ".0" : ".")
-        writeDecimal(fraction)
+extension LimitReading {
+    /// The cases are compared, because `==` of an enumeration with texts compares the texts.
+    fileprivate func counts(_ unit: RateUnit) -> Bool {
+        switch (self.unit, unit) {
+        case (.requests, .requests), (.tokens, .tokens), (.concurrency, .concurrency): true
+        default: false
+        }
     }
 }

@@ -19,6 +19,8 @@ final class LoopContext: CompletionLane {
         var answers = [ByteBuffer](repeating: ByteBuffer(), count: flushLimit + 1)
         var nextAnswer = 0
         var flushes: [ChannelHandlerContext] = []
+        /// Memory of flushes that are done, for those that come next.
+        var spareFlushes: [ChannelHandlerContext] = []
     }
 
     /// Must be made on `eventLoop`.
@@ -69,8 +71,11 @@ final class LoopContext: CompletionLane {
 
     private func flush() {
         var ready: [ChannelHandlerContext] = []
+        swap(&ready, &state.value.spareFlushes)
         swap(&ready, &state.value.flushes)
         for context in ready { context.flush() }
+        ready.removeAll(keepingCapacity: true)
+        swap(&ready, &state.value.spareFlushes)
     }
 
     private static let flushLimit = 16

@@ -11,9 +11,14 @@ internal import Synchronization
 final class LoopExecutor: TaskExecutor {
     private struct Queue {
         var jobs: [UnownedJob] = []
+        /// Memory of jobs that have run, for those that come next.
+        var spare: [UnownedJob] = []
         /// Whether the loop has been asked to run them.
         var isScheduled = false
     }
+
+    /// Jobs whose memory is kept; after a rush it is given back.
+    private static let spareLimit = 4_096
 
     private let eventLoop: any EventLoop
     private let queue = Mutex(Queue())
@@ -34,10 +39,14 @@ final class LoopExecutor: TaskExecutor {
         // What becomes ready meanwhile waits for the next turn, so that the loop's sockets have theirs.
         var ready: [UnownedJob] = []
         queue.withLock { queue in
+            swap(&ready, &queue.spare)
             swap(&ready, &queue.jobs)
             queue.isScheduled = false
         }
         let executor = asUnownedTaskExecutor()
         for job in ready { job.runSynchronously(on: executor) }
+        guard ready.count <= Self.spareLimit else { return }
+        ready.removeAll(keepingCapacity: true)
+        queue.withLock { swap(&ready, &$0.spare) }
     }
 }

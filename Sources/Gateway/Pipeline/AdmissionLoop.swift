@@ -75,12 +75,15 @@
                         return LeaseID(high: 2, low: leases)
                     }
                     if let take { rates.admit(take, for: caller) }
-                    if let hold { quota.settle(hold, usedTokens: 20, of: caller.tenantID) }
+                    if let hold, part == .all {
+                        sink &+= quota.settleAndRead(hold, usedTokens: 20, for: caller).count
+                    } else if let hold {
+                        quota.settle(hold, usedTokens: 20, of: caller.tenantID)
+                    }
                     if let take { rates.settle(take, usedTokens: 20, for: caller) }
                 }
-                if part == .readings || part == .all {
-                    sink &+= quota.readings(for: caller).count &+ rates.readings(for: caller).count
-                }
+                if part == .readings { sink &+= quota.readings(for: caller).count }
+                if part == .readings || part == .all { sink &+= rates.readings(for: caller).count }
                 sink &+= caller.quotas.count
             }
             let end = time.monotonicNanoseconds

@@ -10,7 +10,7 @@ internal import Synchronization
 /// this snapshot by ``refresh()``, which the composition calls when the database's generation moves and at least twice a second.
 public final class KeyCache: AdminAuthenticator {
     private struct State {
-        var known: [APIKey.PublicID: KeyRecord] = [:]
+        var known: [APIKey.PublicID: KnownKey] = [:]
         /// Public ids that do not exist, with the monotonic time until which that is believed.
         var unknown: [APIKey.PublicID: UInt64] = [:]
         var waiting: [APIKey.PublicID: [CheckedContinuation<LookUp?, Never>]] = [:]
@@ -18,7 +18,7 @@ public final class KeyCache: AdminAuthenticator {
     }
 
     private enum LookUp: Sendable {
-        case found(KeyRecord)
+        case found(KnownKey)
         case unknown
         case away(cause: String)
     }
@@ -29,6 +29,7 @@ public final class KeyCache: AdminAuthenticator {
     private let directory: any KeyDirectory
     /// Has read the pepper and nothing else; a copy reads a key. Setting it up costs more than the rest of a check.
     private let keyedHash: HMAC<SHA256>
+    private let tagSecret: TagSecret
     private let time: any TimeSource
     private let logger: Logger
     private let state = Mutex(State())
@@ -38,13 +39,15 @@ public final class KeyCache: AdminAuthenticator {
     public init(directory: any KeyDirectory, pepper: [UInt8], time: any TimeSource, logger: Logger) {
         self.directory = directory
         keyedHash = HMAC<SHA256>(key: SymmetricKey(data: pepper))
+        var random = SystemRandomNumberGenerator()
+        tagSecret = TagSecret(using: &random)
         self.time = time
         self.logger = logger
     }
 
     /// The customer who presents these credentials.
     func customer(for credentials: Credentials) async throws(Refusal) -> Principal {
-        switch try await holder(presenting: Self.parse(credentials)) {
+        switch try await holder(of: credentials) {
         case .customer(let principal, .active): return principal
         case .customer(_, .suspended):
             throw Refusal(.tenantSuspended, "The account is suspended. Contact the operator of this service.")
@@ -55,26 +58,37 @@ public final class KeyCache: AdminAuthenticator {
     }
 
     public func administrator(presenting key: [UInt8]?) async throws(Refusal) -> AdminPrincipal {
-        switch try await holder(presenting: Self.parse(key.map { .one($0) } ?? .none)) {
+        switch try await holder(of: key.map { .one($0) } ?? .none) {
         case .admin(let principal): return principal
         case .customer: throw Refusal(.wrongPlane, "A customer's key cannot administrate. Use an admin key.")
         }
     }
 
-    private func holder(presenting key: APIKey) async throws(Refusal) -> KeyRecord.Holder {
-        let record: KeyRecord
-        if let known = state.withLock({ $0.known[key.publicID] }) {
-            record = known
+    private func holder(of credentials: Credentials) async throws(Refusal) -> KeyRecord.Holder {
+        if case .one(let text) = credentials, let known = verified(text) { return try known.holder(at: time) }
+        let key = try Self.parse(credentials)
+        let known: KnownKey
+        if let found = state.withLock({ $0.known[key.publicID] }) {
+            known = found
         } else {
-            record = try await lookUp(key)
+            known = try await lookUp(key)
         }
         var hash = keyedHash
         hash.update(data: key.text)
         // The comparison of a code with bytes takes the same time wherever they differ.
-        guard hash.finalize() == record.digest else { throw .invalidKey }
-        if record.revokedAt != nil { throw .invalidKey }
-        if let end = record.expiresAt, end <= time.now { throw .invalidKey }
-        return record.holder
+        guard hash.finalize() == known.record.digest else { throw .invalidKey }
+        known.remember(key.text.withUnsafeBytes { tagSecret.tag(of: $0) })
+        return try known.holder(at: time)
+    }
+
+    /// The key whose very bytes were found to have its digest since it was read.
+    private func verified(_ text: [UInt8]) -> KnownKey? {
+        text.withUnsafeBytes { bytes in
+            guard let id = APIKey.PublicID(unchecked: bytes), let known = state.withLock({ $0.known[id] }),
+                known.isVerified(tagSecret.tag(of: bytes))
+            else { return nil }
+            return known
+        }
     }
 
     /// Reads anew every key that is in memory if the database's generation has moved.
@@ -85,10 +99,10 @@ public final class KeyCache: AdminAuthenticator {
         }
         guard let ids else { return }
         let asked = Set(ids)
-        var fresh: [APIKey.PublicID: KeyRecord] = [:]
+        var fresh: [APIKey.PublicID: KnownKey] = [:]
         for start in stride(from: 0, to: ids.count, by: 1_000) {
             for record in try await directory.find(Array(ids[start..<min(start + 1_000, ids.count)])) {
-                fresh[record.publicID] = record
+                fresh[record.publicID] = KnownKey(record)
             }
         }
         state.withLock { state in
@@ -113,7 +127,7 @@ public final class KeyCache: AdminAuthenticator {
     }
 
     /// One query for all requests that wait for the same key.
-    private func lookUp(_ key: APIKey) async throws(Refusal) -> KeyRecord {
+    private func lookUp(_ key: APIKey) async throws(Refusal) -> KnownKey {
         enum Turn {
             case done(LookUp)
             case ask(generation: Int64)
@@ -160,7 +174,7 @@ public final class KeyCache: AdminAuthenticator {
         misses.increment()
         let result: LookUp
         do throws(StoreUnavailable) {
-            result = try await directory.find([id]).first.map { .found($0) } ?? .unknown
+            result = try await directory.find([id]).first.map { .found(KnownKey($0)) } ?? .unknown
         } catch {
             result = .away(cause: error.cause)
         }

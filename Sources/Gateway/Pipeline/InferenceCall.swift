@@ -115,8 +115,9 @@ struct LimitReading: Sendable {
 extension LimitReading {
     init(quota: Quota, remaining: Int64, resetSeconds: Int64, windowSeconds: Int64, isExceeded: Bool = false) {
         let recurs = quota.frequency.recurs
+        let unit: RateUnit = if case .tokens = quota.unit { .tokens } else { .requests }
         self.init(
-            policy: quota.policy, unit: quota.unit == .tokens ? .tokens : .requests, limit: quota.amount,
+            policy: quota.policy, unit: unit, limit: quota.amount,
             remaining: remaining, resetSeconds: recurs ? resetSeconds : nil,
             windowSeconds: recurs ? windowSeconds : nil,
             isExceeded: isExceeded)

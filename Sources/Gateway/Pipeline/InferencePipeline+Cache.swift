@@ -90,16 +90,20 @@ extension InferencePipeline {
     private func charge(_ entry: CachedPrediction, _ status: CacheStatus, _ work: HeldRequest) async throws(Refusal)
         -> Served
     {
-        let percent: Int64
-        do throws(StoreUnavailable) {
-            guard let sheet = try await prices.sheet(work.principal.tierVersionID) else {
-                throw StoreUnavailable(cause: "no price sheet")
+        let sheet: PriceSheet
+        if let known = prices.known(work.principal.tierVersionID) {
+            sheet = known
+        } else {
+            do throws(StoreUnavailable) {
+                guard let read = try await prices.sheet(work.principal.tierVersionID) else {
+                    throw StoreUnavailable(cause: "no price sheet")
+                }
+                sheet = read
+            } catch {
+                throw .storeAway(cause: error.cause)
             }
-            percent = sheet.cacheHitTokenPercent
-        } catch {
-            throw .storeAway(cause: error.cause)
         }
-        let (usage, _) = entry.usage.chargedForHit(percent: percent).clamped(toTokens: work.bound)
+        let (usage, _) = entry.usage.chargedForHit(percent: sheet.cacheHitTokenPercent).clamped(toTokens: work.bound)
         return Served(
             reading: entry.reading, usage: usage, version: entry.version, servedUsage: entry.usage, status: status)
     }
@@ -115,10 +119,25 @@ extension PredictionCache {
         let policy = work.route.profile.cache
         return CacheQuestion(
             tenant: tenant, account: tenant.account(of: work.route.model),
-            key: tenant.secret.key(
-                of: request, model: work.route.model, version: version, policy: policy, label: instruction.label,
-                stickyField: work.route.stickyField),
+            key: key(request, version, instruction, work, tenant),
             version: version, policy: policy, instruction: instruction, at: work.call.receivedAt,
             atNanoseconds: work.call.receivedNanoseconds)
+    }
+
+    private func key(
+        _ request: InferenceRequest, _ version: String, _ instruction: CacheInstruction,
+        _ work: InferencePipeline.HeldRequest, _ tenant: CacheTenant
+    ) -> CacheKey {
+        let (route, policy) = (work.route, work.route.profile.cache)
+        func made() -> CacheKey {
+            tenant.secret.key(
+                of: request, model: route.model, version: version, policy: policy, label: instruction.label,
+                stickyField: route.stickyField)
+        }
+        guard instruction.label == nil else { return made() }
+        let terms = QuestionMemo.Terms(
+            surface: request.surface, model: route.model, version: version, sameness: policy.sameness,
+            stickyField: route.stickyField)
+        return memo.key(request.tape.bytes, of: tenant.id, terms, make: made)
     }
 }

@@ -8,10 +8,13 @@ internal import NIOCore
 extension InferencePipeline {
     /// Writes request, ledger entry and result, and returns when they are committed.
     ///
+    /// - Returns: the numbers of the headers that show limits.
+    ///
     /// A lease that was lost meanwhile is asked for anew once: the work is done, and if quota is still there, it can be charged.
+    @discardableResult
     func settle(
         _ work: HeldRequest, _ served: Served, answer: ClaimedAnswer?, on loop: LoopContext
-    ) async throws(Refusal) {
+    ) async throws(Refusal) -> [LimitReading] {
         let usage = served.usage
         var hold = work.hold
         var attempt = 0
@@ -22,9 +25,9 @@ extension InferencePipeline {
                 answer: answer)
             switch await submit(record, on: loop) {
             case .committed:
-                if let hold { quota.settle(hold, usedTokens: usage.totalTokens, of: work.principal.tenantID) }
+                let limits = settleHold(work, hold, usage)
                 pass(.answered)
-                return
+                return limits
             case .leaseLost:
                 if let hold { quota.lost(hold, of: work.principal.tenantID) }
                 do throws(Refusal) {

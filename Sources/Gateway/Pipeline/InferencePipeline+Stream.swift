@@ -175,7 +175,7 @@ extension InferencePipeline {
         Self.streamTimings.recordNanoseconds(Int64(clamping: now &- work.call.receivedNanoseconds))
         let facts = StreamHead(
             requestID: work.call.requestID, model: work.request.model, version: work.route.profile.version,
-            limits: limits(of: work), degradations: degradations(routes.current, work), timings: timings)
+            limits: limits(of: work), degradations: degradations(work), timings: timings)
         outlet.begin(
             AnswerHead.stream(facts, clientID: outlet.clientID, keepsAlive: outlet.staysOpen, at: time.now, on: loop))
     }

@@ -159,7 +159,7 @@ final class InferencePipeline: Sendable {
             if let known = unmetered.principal { return known }
         #endif
         let principal = try await keys.customer(for: call.credentials)
-        guard principal.scopes.contains(.predict) else {
+        guard principal.mayPredict else {
             throw Refusal(.insufficientScope, "The key may not call models. Use a key with the scope predict.")
         }
         pass(.authenticated)
@@ -298,16 +298,16 @@ final class InferencePipeline: Sendable {
             // What is kept has to be whole before it is written.
             sheet = await self.sheet(of: work)
             answer = Self.answer(
-                prediction(work, served, sheet: sheet, timings: timings), of: claim)
+                prediction(work, served, sheet: sheet, limits: [], timings: timings), of: claim)
         }
-        try await settle(work, served, answer: answer, on: loop)
+        let limits = try await settle(work, served, answer: answer, on: loop)
         timings.settle = time.monotonicNanoseconds &- answered
         if work.claim == nil {
             sheet = prices.known(work.principal.tierVersionID)
             if sheet == nil { sheet = await self.sheet(of: work) }
         }
         note(served, of: work, timings)
-        return prediction(work, served, sheet: sheet, timings: timings)
+        return prediction(work, served, sheet: sheet, limits: limits, timings: timings)
     }
 
     /// - Parameter startedAt: monotonic nanoseconds; where the model's deadlines begin.
@@ -326,9 +326,8 @@ final class InferencePipeline: Sendable {
     }
 
     func prediction(
-        _ work: HeldRequest, _ served: Served, sheet: PriceSheet?, timings: StageTimings
+        _ work: HeldRequest, _ served: Served, sheet: PriceSheet?, limits: [LimitReading], timings: StageTimings
     ) -> Prediction {
-        let snapshot = routes.current
         let written = work.request.write(served.reading.prediction, version: served.version)
         return Prediction(
             requestID: work.call.requestID, surface: work.request.surface, model: work.request.model,
@@ -336,22 +335,35 @@ final class InferencePipeline: Sendable {
             prediction: written.body, probabilities: served.reading.probabilities, usage: served.usage,
             cost: sheet?.amount(requests: 1, usage: served.usage, model: work.route.model).rounded,
             currency: sheet?.currency ?? "",
-            priceVersion: sheet?.versionText ?? "", limits: limits(of: work),
-            degradations: degradations(snapshot, work), timings: timings, cache: served.status,
+            priceVersion: sheet?.versionText ?? "", limits: limits,
+            degradations: degradations(work), timings: timings, cache: served.status,
             workersAnswer: served.reading.prediction, jsonByteCount: written.jsonByteCount)
     }
 
+    /// The numbers of the headers as they stand now.
     func limits(of work: HeldRequest) -> [LimitReading] {
         #if WEIR_UNMETERED_BASELINE
-            return []
+            return unmetered.readings
         #else
             let readings = quota.readings(for: work.principal)
             return work.take == nil ? readings : rates.readings(for: work.principal) + readings
         #endif
     }
 
-    func degradations(_ snapshot: RouteSnapshot, _ work: HeldRequest) -> [String] {
-        var names = snapshot.redis == .unavailable ? ["redis"] : []
+    /// What the request used of its hold is booked; the numbers of the headers are those after it.
+    func settleHold(_ work: HeldRequest, _ hold: Hold?, _ usage: Usage) -> [LimitReading] {
+        #if WEIR_UNMETERED_BASELINE
+            return unmetered.readings
+        #else
+            guard let hold else { return work.take == nil ? [] : rates.readings(for: work.principal) }
+            let readings = quota.settleAndRead(hold, usedTokens: usage.totalTokens, for: work.principal)
+            return work.take == nil ? readings : rates.readings(for: work.principal) + readings
+        #endif
+    }
+
+    func degradations(_ work: HeldRequest) -> [String] {
+        var names: [String] = []
+        if case .unavailable = routes.current.redis { names = ["redis"] }
         if work.take != nil, rates.isDegraded { names.append("rate_limits") }
         let policy = work.route.profile.cache
         if policy.isOn, policy.levels.redis, cache.isDegraded { names.append("cache") }

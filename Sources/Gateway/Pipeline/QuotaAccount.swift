@@ -70,8 +70,8 @@ struct TenantAccounts: Sendable {
 
     /// The account of these terms. One that nothing is in makes room for it.
     mutating func place(of terms: QuotaTerms) -> Int {
-        if let first = accounts.first, terms.names(first.quotas) { return 0 }
-        let ids = terms.quotas.map(\.id)
+        if !accounts.isEmpty, terms.names(accounts[0].quotas) { return 0 }
+        let ids = terms.ids
         if let known = places[ids] { return known }
         let place = accounts.firstIndex(where: \.isUnused) ?? accounts.count
         if place == accounts.count {
@@ -82,6 +82,23 @@ struct TenantAccounts: Sendable {
         }
         places[ids] = place
         return place
+    }
+
+    /// What our own lease still has and what was free elsewhere when it was granted, one for each quota.
+    mutating func readings(of terms: QuotaTerms, monotonicNanoseconds: UInt64) -> [LimitReading] {
+        let place = place(of: terms)
+        var readings: [LimitReading] = []
+        readings.reserveCapacity(terms.quotas.count)
+        accounts[place].book.forEachRemaining(monotonicNanoseconds: monotonicNanoseconds) { slice, standing, now in
+            let free = accounts[place].freeElsewhere[slice.quota.id] ?? 0
+            readings.append(
+                LimitReading(
+                    quota: slice.quota, remaining: max(0, free + standing.remaining),
+                    resetSeconds: max(0, (slice.period.end.milliseconds(since: now) + 999) / 1_000),
+                    windowSeconds: slice.period.end.milliseconds(since: slice.period.start) / 1_000,
+                    isExceeded: standing.isExceeded))
+        }
+        return readings
     }
 
     func now(wallClock: Timestamp, monotonicNanoseconds: UInt64) -> Timestamp {

@@ -44,9 +44,9 @@ public final class QuotaKeeper: Sendable {
     /// - Returns: `nil` for a tenant without quotas.
     /// - Throws: `quota_exceeded` with the numbers that decided, or `metering_unavailable`.
     func hold(tokens: Int64, for principal: Principal, makeLeaseID: () -> LeaseID) async throws(Refusal) -> Hold? {
-        guard !principal.quotas.isEmpty else { return nil }
+        let terms = principal.terms
+        guard !terms.quotas.isEmpty else { return nil }
         let tenant = tenantQuota(principal.tenantID)
-        let terms = QuotaTerms(quotas: principal.quotas, timeZone: principal.timeZone)
         var shared: Refusal?
         while true {
             let monotonic = time.monotonicNanoseconds
@@ -77,6 +77,15 @@ public final class QuotaKeeper: Sendable {
         tenantQuota(tenantID).state.withLock { $0[hold.account].book.settle(hold, usedTokens: usedTokens) }
     }
 
+    /// Settles, and reads the numbers of the headers in the same turn at the lock.
+    func settleAndRead(_ hold: Hold, usedTokens: Int64, for principal: Principal) -> [LimitReading] {
+        let monotonic = time.monotonicNanoseconds
+        return tenantQuota(principal.tenantID).state.withLock { state in
+            state[hold.account].book.settle(hold, usedTokens: usedTokens)
+            return state.readings(of: principal.terms, monotonicNanoseconds: monotonic)
+        }
+    }
+
     func void(_ hold: Hold, of tenantID: TenantID) {
         tenantQuota(tenantID).state.withLock { $0[hold.account].book.void(hold) }
     }
@@ -91,19 +100,9 @@ public final class QuotaKeeper: Sendable {
     /// The numbers of the headers that show limits: what our own lease still has and what was free elsewhere when it was granted.
     func readings(for principal: Principal) -> [LimitReading] {
         guard !principal.quotas.isEmpty else { return [] }
-        let terms = QuotaTerms(quotas: principal.quotas, timeZone: principal.timeZone)
         let monotonic = time.monotonicNanoseconds
-        return tenantQuota(principal.tenantID).state.withLock { state in
-            let place = state.place(of: terms)
-            guard let (slices, now) = state[place].book.remaining(monotonicNanoseconds: monotonic) else { return [] }
-            return slices.map { slice, remaining, isExceeded in
-                let free = state[place].freeElsewhere[slice.quota.id] ?? 0
-                return LimitReading(
-                    quota: slice.quota, remaining: max(0, free + remaining),
-                    resetSeconds: max(0, (slice.period.end.milliseconds(since: now) + 999) / 1_000),
-                    windowSeconds: slice.period.end.milliseconds(since: slice.period.start) / 1_000,
-                    isExceeded: isExceeded)
-            }
+        return tenantQuota(principal.tenantID).state.withLock {
+            $0.readings(of: principal.terms, monotonicNanoseconds: monotonic)
         }
     }
 

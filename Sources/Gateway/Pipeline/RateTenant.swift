@@ -98,18 +98,18 @@ extension RateTenant.State {
         guard self.owner == owner else { return nil }
         let (hasTenant, hasKey) = (!need.limits.tenant.isEmpty, !need.limits.key.isEmpty)
         if hasTenant, !tenant.book.covers(need.tenant, monotonicNanoseconds: now) { return nil }
-        if hasKey, keys[need.keyID]?.book.covers(need.key, monotonicNanoseconds: now) != true { return nil }
+        guard hasKey else { return RateTake(tenant: hasTenant ? tenant.book.take(need.tenant) : nil, key: nil) }
+        // Looked up once: a key's hash is dearer than all of its sums.
+        guard let place = keys.index(forKey: need.keyID),
+            keys.values[place].book.covers(need.key, monotonicNanoseconds: now)
+        else { return nil }
         return RateTake(
-            tenant: hasTenant ? tenant.book.take(need.tenant) : nil,
-            key: hasKey ? keys[need.keyID]?.book.take(need.key) : nil)
+            tenant: hasTenant ? tenant.book.take(need.tenant) : nil, key: keys.values[place].book.take(need.key))
     }
 
     mutating func change(_ take: RateTake, _ keyID: KeyID, _ body: (inout RateBook, RateBook.Take) -> Void) {
         if let part = take.tenant { body(&tenant.book, part) }
-        if let part = take.key, var entry = keys[keyID] {
-            body(&entry.book, part)
-            keys[keyID] = entry
-        }
+        if let part = take.key, let place = keys.index(forKey: keyID) { body(&keys.values[place].book, part) }
     }
 
     private func fresh() -> RateTenant.Entry { RateTenant.Entry(book: RateBook(epoch: nextEpoch)) }

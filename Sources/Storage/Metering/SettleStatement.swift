@@ -160,10 +160,11 @@ func bindSettleBatch(_ batch: ArraySlice<Settlement>, gatewayID: GatewayID, to b
     }
     // Where nobody was answered from the cache they are empty, and `unnest` fills them with NULL.
     let served = batch.contains { $0.servedUsage != nil } ? batch : []
-    for count in [\Usage.inputTokens, \Usage.outputTokens] {
-        binds.appendArray(of: .int8, count: served.count) { array in
-            for settlement in served { array.append(settlement.servedUsage?[keyPath: count]) }
-        }
+    binds.appendArray(of: .int8, count: served.count) { array in
+        for settlement in served { array.append(settlement.servedUsage?.inputTokens) }
+    }
+    binds.appendArray(of: .int8, count: served.count) { array in
+        for settlement in served { array.append(settlement.servedUsage?.outputTokens) }
     }
     let named = batch.contains { $0.operation != Settlement.usualOperation } ? batch : []
     binds.appendArray(of: .text, count: named.count) { array in

@@ -47,6 +47,8 @@ struct SettlementQueue {
         if pending.count == count {
             var taken: [PendingSettlement] = []
             swap(&taken, &pending)
+            // The next batch is likely to be as large: its memory is taken at once and not in steps.
+            pending.reserveCapacity(count)
             return taken
         }
         let taken = Array(pending.prefix(count))
