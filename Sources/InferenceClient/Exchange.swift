@@ -70,7 +70,9 @@ final class Exchange {
         case .waiting: return .overloaded
         case .connecting: return .connectTimeout
         case .awaitingFirstByte: return .firstByteTimeout
-        case .receiving, .finished: return stream == nil ? .totalTimeout : .gapTimeout
+        case .receiving, .finished:
+            // While nobody reads there is no gap to be timed.
+            return phaseDeadline == totalDeadline ? .totalTimeout : .gapTimeout
         }
     }
 

@@ -51,6 +51,33 @@ import Testing
         }
     }
 
+    @Test("a null is replaced, never joined by a second member of its name")
+    func nulls() throws {
+        let text = body(try chat(#","max_tokens":null,"stream":true,"stream_options":null"#))
+        #expect(text.contains(#""max_tokens":256"#) && !text.contains("null"))
+        // Two of one name are refused by the tape.
+        _ = try JSONTape(ByteBuffer(string: text))
+    }
+
+    @Test(
+        "a bound by a worker's own name is brought down to ours",
+        arguments: [
+            ("100000", "7"), ("-1", "7"), ("null", "7"), ("\"9\"", "7"), ("3", "3"),
+        ])
+    func otherBounds(value: String, expected: String) throws {
+        for name in ["n_predict", "num_predict", "max_new_tokens", "max_gen_len"] {
+            #expect(body(try chat(",\"max_tokens\":7,\"\(name)\":\(value)")).contains("\"\(name)\":\(expected)"))
+        }
+    }
+
+    @Test("what is no text is held with more than its bytes")
+    func images() throws {
+        let text =
+            #"{"model":"m","messages":[{"content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"u"}}]}]}"#
+        let request = InferenceRequest.openAI(try OpenAIRequest(ByteBuffer(string: text), for: .chatCompletions))
+        #expect(request.inputBound == Int64(text.utf8.count) + 32_768)
+    }
+
     @Test("an alias is called by its model's name")
     func alias() throws {
         #expect(body(try chat(#","max_tokens":1"#), model: "smol-1").hasPrefix(#"{"model":"smol-1","messages""#))

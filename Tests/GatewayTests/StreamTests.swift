@@ -72,6 +72,26 @@ import Testing
         #expect(lie.end == .cutAtBound && relay.countedTokens == 6)
     }
 
+    @Test("usage that comes with the last piece alone is of the whole stream")
+    func usageAtTheEnd() throws {
+        var relay = try relay(bound: 4)
+        let text = (0..<3).map { Self.piece("w\($0)") }.joined()
+        let last =
+            "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],"
+            + "\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":4}}\n\n"
+        let step = relay.take(ByteBuffer(string: text + last + "data: [DONE]\n\n"))
+        #expect(step.tokens == 4 && step.end == .finished && relay.generatedTokens == 4)
+        #expect(step.textBytes == 6 && relay.textBytes == 6)
+    }
+
+    @Test("an event in several lines goes on in one")
+    func severalLines() throws {
+        var relay = try relay()
+        let event = "data: {\"choices\":[{\"index\":0,\ndata: \"delta\":{\r\"content\":\"a\"}}]}\n\n"
+        let step = relay.take(ByteBuffer(string: event))
+        #expect(step.tokens == 1 && String(buffer: step.forward).filter { $0 == "\n" || $0 == "\r" } == "\n\n")
+    }
+
     @Test(
         "what is no event of the API ends the stream",
         arguments: [
@@ -129,7 +149,7 @@ import Testing
     ) -> StreamTally {
         StreamTally(
             profile: profile, reported: reported, deliveredTokens: delivered, generatedTokens: generated,
-            promptBytes: 10, deliveredBytes: 17)
+            promptBytes: 10, deliveredTextBytes: 17, inputCount: 1)
     }
 
     @Test("what is charged depends on the end and on the policy, and on nothing else")
@@ -163,6 +183,9 @@ import Testing
         #expect(
             tally(delivered: 1, generated: 1, profile: profile(.fixed)).usage(end: .finished, leave: .cancel)
                 == Usage(inputTokens: 5, outputTokens: 0, source: .fixed))
+        #expect(
+            tally(delivered: 1, generated: 1, profile: profile(.counted)).usage(end: .finished, leave: .cancel)
+                == Usage(inputTokens: 0, outputTokens: 1, source: .counted))
         #expect(
             tally(delivered: 1, generated: 1, profile: profile(.payload)).usage(end: .finished, leave: .cancel)
                 == Usage(inputTokens: 3, outputTokens: 5, source: .estimated))

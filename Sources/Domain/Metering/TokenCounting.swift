@@ -20,11 +20,16 @@ public struct MeteredExchange: Sendable {
     public var rows: Int64
     public var requestBytes: Int64
     public var answerBytes: Int64
+    /// Bytes of the texts of a request whose answer is made of them; `nil` for a prediction. Where the worker reports nothing, tokens are
+    /// estimated from it: a fixed number would give long answers away.
+    public var textBytes: Int64?
 
     public init(
         reportedInputTokens: Int64?, reportedCachedInputTokens: Int64?, reportedOutputTokens: Int64?,
-        inputNumbers: Int64, rows: Int64, requestBytes: Int64, answerBytes: Int64
+        inputNumbers: Int64, rows: Int64, requestBytes: Int64, answerBytes: Int64,
+        textBytes: Int64? = nil
     ) {
+        self.textBytes = textBytes
         self.reportedInputTokens = reportedInputTokens
         self.reportedCachedInputTokens = reportedCachedInputTokens
         self.reportedOutputTokens = reportedOutputTokens
@@ -40,7 +45,9 @@ extension ModelProfile {
     public func usage(of exchange: MeteredExchange) -> Usage {
         switch tokenCounting {
         case .worker:
-            guard exchange.reportedInputTokens != nil || exchange.reportedOutputTokens != nil else { return fixedUsage }
+            guard exchange.reportedInputTokens != nil || exchange.reportedOutputTokens != nil else {
+                return exchange.textBytes.map { estimate(exchange, inputBytes: $0) } ?? fixedUsage
+            }
             return Usage(
                 inputTokens: exchange.reportedInputTokens ?? 0,
                 cachedInputTokens: exchange.reportedCachedInputTokens ?? 0,
@@ -48,15 +55,18 @@ extension ModelProfile {
         case .counted:
             return Usage(inputTokens: exchange.inputNumbers, outputTokens: exchange.rows, source: .counted)
         case .fixed: return fixedUsage
-        case .payload:
-            return Usage(
-                inputTokens: tokens(forBytes: exchange.requestBytes),
-                // The answer's size is the worker's to choose, what it may cost is not.
-                outputTokens: min(
-                    tokens(forBytes: exchange.answerBytes),
-                    maximumOutputTokens.multipliedReportingOverflow(by: exchange.rows).partialValue),
-                source: .estimated)
+        case .payload: return estimate(exchange, inputBytes: exchange.requestBytes)
         }
+    }
+
+    private func estimate(_ exchange: MeteredExchange, inputBytes: Int64) -> Usage {
+        Usage(
+            inputTokens: tokens(forBytes: inputBytes),
+            // The answer's size is the worker's to choose, what it may cost is not.
+            outputTokens: min(
+                tokens(forBytes: exchange.answerBytes),
+                maximumOutputTokens.multipliedReportingOverflow(by: exchange.rows).partialValue),
+            source: .estimated)
     }
 
     /// Rounded up.

@@ -116,9 +116,9 @@ extension InferRequest {
 }
 
 extension OpenAIRequest {
-    /// What says who asks and how the answer is sent, not what is asked.
+    /// The name by which the model was asked for is in the answer, so each name has its own. What says who asks and how the answer is sent, not what is asked.
     fileprivate static let fieldsBesideTheQuestion: Set = [
-        "model", "user", "metadata", "stream", "stream_options", "store", "service_tier", "safety_identifier",
+        "user", "metadata", "stream", "stream_options", "store", "service_tier", "safety_identifier",
         "prompt_cache_key",
     ]
 }

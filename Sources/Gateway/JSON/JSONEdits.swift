@@ -20,6 +20,18 @@ struct JSONEdits {
         edits.append(Edit(start: Int(token.start) - quote, end: Int(token.end) + quote, text: text))
     }
 
+    /// Gives a member of an object this value, in the place of the one that it has.
+    /// - Parameter value: JSON.
+    mutating func set(_ name: String, to value: String, in object: JSONTape.Value? = nil) {
+        let object = object ?? tape.root
+        var present: JSONTape.Value?
+        tape.forEachMember(of: object) { key, member in
+            if tape.matches(key, text: name) { present = member }
+        }
+        if let present { return replace(present, with: value) }
+        insert("\"\(name)\":\(value)", into: object)
+    }
+
     /// Puts a member in front of those of an object.
     /// - Parameter member: as `"name":value`; a name that the object does not have.
     mutating func insert(_ member: String, into object: JSONTape.Value? = nil) {

@@ -150,11 +150,15 @@ public struct JSONTape: Sendable {
         }
     }
 
-    /// Calls `body` with the length of each string in a value, keys left out.
+    /// Calls `body` with the length of each string in a value, keys left out. A number in a list stands for a token, which is four bytes as
+    /// texts go.
     func forEachText(in value: Value, _ body: (_ byteCount: Int) -> Void) {
         switch kind(value) {
         case .string: withBytes(of: value) { body($0.count) }
-        case .array: forEachElement(of: value) { forEachText(in: $0, body) }
+        case .array:
+            forEachElement(of: value) { element in
+                if kind(element) == .number { body(4) } else { forEachText(in: element, body) }
+            }
         case .object: forEachMember(of: value) { _, member in forEachText(in: member, body) }
         case .number, .true, .false, .null: break
         }

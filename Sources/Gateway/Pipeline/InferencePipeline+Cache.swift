@@ -134,7 +134,8 @@ extension PredictionCache {
                 of: request, model: route.model, version: version, policy: policy, label: instruction.label,
                 stickyField: route.stickyField)
         }
-        guard instruction.label == nil else { return made() }
+        // The memo knows the JSON alone: of tensors behind it, equal JSON says nothing.
+        guard instruction.label == nil, request.binary?.readableBytes ?? 0 == 0 else { return made() }
         let terms = QuestionMemo.Terms(
             surface: request.surface, model: route.model, version: version, sameness: policy.sameness,
             stickyField: route.stickyField)

@@ -14,10 +14,6 @@ extension InferencePipeline {
     }
 
     private static let streamTimings = Timer(label: "weir_time_to_first_piece_seconds")
-    private static let streamEnds: [StreamEnd: Counter] = Dictionary(
-        uniqueKeysWithValues: StreamEnd.allCases.map {
-            ($0, Counter(label: "weir_streams_total", dimensions: [("end", $0.rawValue)]))
-        })
     /// Of what is kept for a caller that sends its request again.
     private static let keptByteLimit = 8_388_608
 
@@ -28,24 +24,46 @@ extension InferencePipeline {
         let outlet = caller.value.handler.openStream(for: caller.value)
         var usedTokens: Int64 = 0
         defer { if let take = work.take { rates.settle(take, usedTokens: usedTokens, for: work.principal) } }
+        let leave = await leavePolicy(of: work)
         let open: OpenStream
+        let relay: StreamRelay
         do throws(Refusal) {
             pass(.workerCalled)
             open = try await dispatch.openStream(
                 work.request, route: work.route, call: work.call, startedAt: work.heldAtNanoseconds,
                 on: loop.eventLoop, mailbox: outlet.mailbox)
-            let relay = try Self.relay(of: open, work)
-            let leave = await leavePolicy(of: work)
-            var run = StreamRun(relay: relay, leave: leave, kept: work.claim == nil ? nil : ByteBuffer())
-            let outcome = await relayPieces(of: open, to: outlet, &run, work, timings, on: loop)
-            if outcome.end != .clientLeft { await outlet.awaitWrites() }
-            let isFault = outcome.end == .workerFailed || outcome.end == .deadline
-            dispatch.end(open, isFault: isFault)
+            relay = try Self.relay(of: open, work)
+        } catch {
+            outlet.withdraw()
+            if let hold = work.hold { quota.void(hold, of: work.principal.tenantID) }
+            await recordFailure(error, of: work, on: loop)
+            note(failureOf: work)
+            throw error
+        }
+        var run = StreamRun(relay: relay, leave: leave, kept: work.claim == nil ? nil : ByteBuffer())
+        var outcome = await relayPieces(of: open, to: outlet, &run, work, timings, on: loop)
+        dispatch.end(open, isFault: isReplicasFault(outcome, work))
+        outlet.mailbox.ignoreWorker(open.handle, on: loop.eventLoop)
+        if outcome.end != .clientLeft { await outlet.awaitWrites() }
+        // It may have been written whole and not been taken.
+        if outcome.end == .finished, outlet.isGone, outlet.deliveredTokens < run.relay.countedTokens || !outlet.hasBegun
+        {
+            outcome.end = .clientLeft
+        }
+        do throws(Refusal) {
             usedTokens = try await settleStream(run, outcome, work, outlet, on: loop)
         } catch {
             if !outlet.hasBegun { outlet.withdraw() }
             throw error
         }
+    }
+
+    /// A stream that was too long for the model's own bound, or whose caller took its time, speaks for nothing against its worker.
+    private func isReplicasFault(_ outcome: StreamOutcome, _ work: HeldRequest) -> Bool {
+        guard outcome.end == .workerFailed || outcome.end == .deadline else { return false }
+        guard let policy = (work.route.candidates.first?.runtime as? ReplicaState)?.model.policy else { return false }
+        let elapsed = Int64(clamping: (time.monotonicNanoseconds &- work.heldAtNanoseconds) / 1_000_000)
+        return outcome.end == .workerFailed || elapsed < policy.streamTotalMilliseconds
     }
 
     private static func relay(of open: OpenStream, _ work: HeldRequest) throws(Refusal) -> StreamRelay {
@@ -91,10 +109,15 @@ extension InferencePipeline {
             switch next {
             case .piece(let bytes):
                 let step = run.relay.take(bytes)
-                if !isDraining { pass(step, to: outlet, &run, work, timings, on: loop) }
+                if isDraining {
+                    // The caller may come back for it with its key.
+                    keep(step.forward, &run)
+                } else {
+                    pass(step, to: outlet, &run, work, timings, on: loop)
+                }
                 if run.isOverfull {
                     open.handle.cancel()
-                    return StreamOutcome(end: .workerFailed, cause: "more than can be kept under an idempotency key")
+                    return Self.outcome(of: .cutAtBound, isDraining)
                 }
                 if let end = step.end {
                     if end != .finished { open.handle.cancel() }
@@ -116,7 +139,7 @@ extension InferencePipeline {
             case .tick:
                 guard !isDraining, outlet.hasBegun else { break }
                 if outlet.needsHeartbeat {
-                    outlet.send(ByteBuffer(staticString: ": ping\n\n"), tokens: 0)
+                    outlet.send(ByteBuffer(staticString: ": ping\n\n"), tokens: 0, textBytes: 0)
                 } else if outlet.isStalled {
                     outlet.clientLeft()
                 }
@@ -164,10 +187,10 @@ extension InferencePipeline {
             run.held = ByteBuffer()
         }
         keep(events, &run)
-        outlet.send(events, tokens: step.tokens)
+        outlet.send(events, tokens: step.tokens, textBytes: step.textBytes)
     }
 
-    private func begin(_ outlet: StreamOutlet, _ work: HeldRequest, _ timings: StageTimings, on loop: LoopContext) {
+    func begin(_ outlet: StreamOutlet, _ work: HeldRequest, _ timings: StageTimings, on loop: LoopContext) {
         pass(.workerAnswered)
         let now = time.monotonicNanoseconds
         var timings = timings
@@ -180,165 +203,9 @@ extension InferencePipeline {
             AnswerHead.stream(facts, clientID: outlet.clientID, keepsAlive: outlet.staysOpen, at: time.now, on: loop))
     }
 
-    private func keep(_ events: ByteBuffer, _ run: inout StreamRun) {
+    func keep(_ events: ByteBuffer, _ run: inout StreamRun) {
         guard run.kept != nil else { return }
         run.kept?.writeImmutableBuffer(events)
         run.isOverfull = (run.kept?.readableBytes ?? 0) > Self.keptByteLimit
-    }
-
-    // MARK: settle, end
-
-    /// Charges what the policy says, then sends the last events.
-    /// - Returns: tokens that were charged.
-    private func settleStream(
-        _ run: StreamRun, _ outcome: StreamOutcome, _ work: HeldRequest, _ outlet: StreamOutlet, on loop: LoopContext
-    ) async throws(Refusal) -> Int64 {
-        let tally = StreamTally(
-            profile: work.route.profile, reported: run.relay.reported,
-            deliveredTokens: outcome.end == .finished ? run.relay.generatedTokens : outlet.deliveredTokens,
-            generatedTokens: run.relay.generatedTokens, promptBytes: work.request.textByteCount,
-            deliveredBytes: outlet.deliveredBytes)
-        guard outcome.end == .finished || outlet.hasBegun && tally.deliveredTokens > 0 else {
-            return try await fail(outcome, work, outlet, on: loop)
-        }
-        if outcome.end == .finished, !outlet.hasBegun {
-            // A whole answer without a token, as of a model that has nothing to say.
-            begin(outlet, work, StageTimings(), on: loop)
-            outlet.send(run.held, tokens: 0)
-        }
-        let usage = charged(tally, outcome, run, work)
-        let sheet = await sheet(of: work)
-        let tail = tail(of: run, outcome, usage, sheet, work)
-        let record = StreamRecord(
-            end: outcome.end, deliveredTokens: tally.deliveredTokens, generatedTokens: tally.generatedTokens)
-        let served = Served(
-            reading: WorkerReading(
-                prediction: run.relay.wholeAnswer(usage) ?? ByteBuffer(), probabilities: nil, version: nil,
-                inputTokens: nil, cachedInputTokens: nil, outputTokens: nil),
-            usage: usage, version: work.route.profile.version, stream: record)
-        do throws(Refusal) {
-            try await settle(work, served, answer: kept(run, tail, usage, sheet, work), on: loop)
-        } catch {
-            // The caller has most of its answer and cannot be told by a status any more.
-            if error.isOutcomeUnknown { outlet.close() } else { outlet.finish(Self.event(of: error, to: work)) }
-            if let claim = work.claim { await claims.giveUp(claim, after: error) }
-            logFailure(error, of: work)
-            return 0
-        }
-        Self.streamEnds[outcome.end]?.increment()
-        if let cause = outcome.cause {
-            logger.warning(
-                "a stream was cut",
-                metadata: [
-                    "request_id": "\(work.call.requestID.publicText)", "end": "\(outcome.end)", "cause": "\(cause)",
-                ])
-        }
-        if outcome.end == .clientLeft { outlet.close() } else { outlet.finish(tail) }
-        let now = time.monotonicNanoseconds
-        RequestMetrics.answered(work.request.surface, nanoseconds: now &- work.call.receivedNanoseconds)
-        note(
-            served, of: work,
-            StageTimings(
-                quota: work.heldAtNanoseconds &- work.call.receivedNanoseconds, upstream: now &- work.heldAtNanoseconds)
-        )
-        return usage.totalTokens
-    }
-
-    private func charged(
-        _ tally: StreamTally, _ outcome: StreamOutcome, _ run: StreamRun, _ work: HeldRequest
-    ) -> Usage {
-        let counted = tally.usage(end: outcome.end, leave: run.leave)
-        estimates.observe(counted, of: work.route.model, requestBytes: work.request.byteCount)
-        let (usage, wasClamped) = counted.clamped(toTokens: work.bound)
-        if wasClamped || outcome.end == .cutAtBound {
-            Self.clamped.increment()
-            logger.error(
-                "a worker reported more usage than can be",
-                metadata: [
-                    "model": "\(work.route.model)", "request_id": "\(work.call.requestID.publicText)",
-                    "bound": "\(work.bound)",
-                ])
-        }
-        return usage
-    }
-
-    /// Nothing was delivered: nothing is charged.
-    private func fail(
-        _ outcome: StreamOutcome, _ work: HeldRequest, _ outlet: StreamOutlet, on loop: LoopContext
-    ) async throws(Refusal) -> Int64 {
-        if let hold = work.hold { quota.void(hold, of: work.principal.tenantID) }
-        let refusal = Self.refusal(of: outcome)
-        await recordFailure(refusal, of: work, on: loop)
-        note(failureOf: work)
-        guard outlet.hasBegun else { throw refusal }
-        if let claim = work.claim { await claims.giveUp(claim, after: refusal) }
-        outlet.finish(Self.event(of: refusal, to: work))
-        logFailure(refusal, of: work)
-        return 0
-    }
-
-    private static func refusal(of outcome: StreamOutcome) -> Refusal {
-        switch outcome.end {
-        case .clientLeft: .clientLeft
-        case .stopping: .stopping
-        case .deadline:
-            Refusal(
-                .upstreamTimeout, "The model's worker did not go on with its answer in time.", cause: outcome.cause)
-        case .finished, .workerFailed, .cutAtBound:
-            Refusal(
-                .badUpstream, "The model's worker gave an answer that cannot be used.", cause: outcome.cause)
-        }
-    }
-
-    /// The last events of a stream, by the way it ended.
-    private func tail(
-        of run: StreamRun, _ outcome: StreamOutcome, _ usage: Usage, _ sheet: PriceSheet?, _ work: HeldRequest
-    ) -> ByteBuffer {
-        var tail = ByteBuffer()
-        switch outcome.end {
-        case .clientLeft: return tail
-        case .finished, .cutAtBound:
-            if outcome.end == .cutAtBound { tail.writeString(run.relay.cutEvent()) }
-            if case .openAI(let request) = work.request, request.includesUsage {
-                tail.writeString(
-                    run.relay.usageEvent(
-                        usage, cost: sheet?.amount(requests: 1, usage: usage, model: work.route.model).rounded,
-                        currency: sheet?.currency ?? "", priceVersion: sheet?.versionText ?? ""))
-            }
-            if work.request.surface.dialect == .openAI { tail.writeStaticString("data: [DONE]\n\n") }
-        case .workerFailed, .deadline, .stopping: tail = Self.event(of: Self.refusal(of: outcome), to: work)
-        }
-        return tail
-    }
-
-    /// What went wrong, as an event; no `[DONE]` follows it.
-    private static func event(of refusal: Refusal, to work: HeldRequest) -> ByteBuffer {
-        var event = ByteBuffer(staticString: "data: ")
-        event.writeImmutableBuffer(AnswerHead.eventBody(refusal, in: work.request.surface.dialect))
-        event.writeStaticString("\n\n")
-        return event
-    }
-
-    private func kept(
-        _ run: StreamRun, _ tail: ByteBuffer, _ usage: Usage, _ sheet: PriceSheet?, _ work: HeldRequest
-    ) -> ClaimedAnswer? {
-        guard let claim = work.claim, var body = run.kept else { return nil }
-        body.writeImmutableBuffer(tail)
-        var fields = ByteBuffer()
-        fields.writeStaticString("content-type: text/event-stream; charset=utf-8\r\n")
-        fields.writeStaticString("x-weir-model: ")
-        fields.writeString(work.request.model)
-        return ClaimedAnswer(
-            claim: claim, fields: Array(fields.readableBytesView), body: Array(body.readableBytesView))
-    }
-
-    private func logFailure(_ refusal: Refusal, of work: HeldRequest) {
-        RequestMetrics.refused(refusal.code, route: work.request.surface.operation)
-        logger.warning(
-            "request failed",
-            metadata: [
-                "request_id": "\(work.call.requestID.publicText)", "code": "\(refusal.code.rawValue)",
-                "cause": "\(refusal.cause ?? "")",
-            ])
     }
 }

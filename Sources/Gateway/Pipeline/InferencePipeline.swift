@@ -108,6 +108,8 @@ final class InferencePipeline: Sendable {
             if request.isStreaming, caller == nil { throw .notStreamed }
             // What is wrong with them costs no quota.
             let instruction = call.cacheFields.isEmpty ? nil : try CacheInstruction(call.cacheFields)
+            // A stream is never kept.
+            if request.isStreaming, instruction?.use == .only { throw .notCached }
             if !call.idempotencyFields.isEmpty {
                 switch try await self.claim(call, request, principal) {
                 case .claimed(let made): claim = made
@@ -237,7 +239,7 @@ final class InferencePipeline: Sendable {
     /// The most tokens that the request can be charged: no tokenizer makes more tokens than there are bytes, and the profile bounds the
     /// output. Under a hard limit an estimate would not be enough.
     static func tokenBound(_ request: InferenceRequest, _ profile: ModelProfile) -> Int64 {
-        let sum = request.byteCount.addingReportingOverflow(request.outputBound(profile))
+        let sum = request.inputBound.addingReportingOverflow(request.outputBound(profile))
         guard !sum.overflow else { return tokenLimit }
         return min(max(sum.partialValue, profile.fixedTokensPerRequest), tokenLimit)
     }
@@ -379,7 +381,9 @@ final class InferencePipeline: Sendable {
                 reportedOutputTokens: reading.outputTokens,
                 inputNumbers: profile.tokenCounting == .counted ? work.request.numberCount : 0,
                 rows: work.request.rowCount, requestBytes: work.request.byteCount,
-                answerBytes: Int64(reading.prediction.readableBytes + (reading.probabilities?.readableBytes ?? 0))))
+                answerBytes: work.request.surface == .embeddings
+                    ? 0 : Int64(reading.prediction.readableBytes + (reading.probabilities?.readableBytes ?? 0)),
+                textBytes: work.request.generatedFromTextBytes))
         let (usage, wasClamped) = counted.clamped(toTokens: work.bound)
         estimates.observe(usage, of: work.route.model, requestBytes: work.request.byteCount)
         if wasClamped {

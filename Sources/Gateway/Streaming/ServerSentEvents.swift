@@ -62,8 +62,13 @@ struct ServerSentEvents {
         var value = line
         value.moveReaderIndex(forwardBy: 5)
         if value.withUnsafeReadableBytes({ $0.first }) == 0x20 { value.moveReaderIndex(forwardBy: 1) }
-        if hasData { data.writeStaticString("\n") }
+        // Between lines a space stands where the protocol has a line feed: in JSON they are the same, and the data goes on in one line.
+        if hasData { data.writeStaticString(" ") }
         hasData = true
-        data.writeImmutableBuffer(value)
+        if value.withUnsafeReadableBytes({ $0.contains(0x0D) }) {
+            data.writeBytes(value.readableBytesView.map { $0 == 0x0D ? 0x20 : $0 })
+        } else {
+            data.writeImmutableBuffer(value)
+        }
     }
 }

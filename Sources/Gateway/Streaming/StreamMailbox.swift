@@ -18,12 +18,14 @@ enum StreamEvent: Sendable {
 
 /// Where a stream's task hears of everything at one place: the worker, the caller and the time. Confined to its loop.
 ///
-/// It needs no bound of its own: the worker is not read from while its pieces are not taken, and all else comes once or replaces itself.
+/// It needs no bound of its own: its one task does nothing but take what is in it while the worker is read from, and all else comes once or
+/// replaces itself. When that task has other things to do, the worker is ignored.
 final class StreamMailbox: WorkerStreamReceiver {
     private struct State {
         var events = CircularBuffer<StreamEvent>()
         var waiter: UnsafeContinuation<StreamEvent, Never>?
         var hasTick = false
+        var ignoresWorker = false
         var ticks: RepeatedTask?
     }
 
@@ -73,12 +75,29 @@ final class StreamMailbox: WorkerStreamReceiver {
             })
     }
 
+    /// The stream is over as far as it is of interest. What a worker still sends is dropped, and one that does not come to its end soon is cut.
+    func ignoreWorker(_ handle: any WorkerStreamHandle, on eventLoop: any EventLoop) {
+        state.value.ignoresWorker = true
+        forgetWorker()
+        // One that was held back has its end still to come.
+        handle.setReading(true)
+        eventLoop.scheduleTask(in: Self.afterword) { handle.cancel() }
+    }
+
+    private static let afterword = TimeAmount.seconds(1)
+
     func close() {
         state.value.ticks?.cancel()
         state.value.ticks = nil
     }
 
     func workerOpened(status: Int, contentType: String?) { post(.opened(status: status, contentType: contentType)) }
-    func workerSent(_ bytes: ByteBuffer) { post(.piece(bytes)) }
-    func workerEnded(_ failure: BackendFailure?) { post(.workerEnded(failure)) }
+
+    func workerSent(_ bytes: ByteBuffer) {
+        if !state.value.ignoresWorker { post(.piece(bytes)) }
+    }
+
+    func workerEnded(_ failure: BackendFailure?) {
+        if !state.value.ignoresWorker { post(.workerEnded(failure)) }
+    }
 }

@@ -10,9 +10,11 @@ final class StreamOutlet {
     let patience: StreamPatience
     private let loop: LoopContext
     let mailbox: StreamMailbox
-    /// Output tokens, and bytes, that the system has taken for the caller.
+    /// Output tokens, and bytes of their text, that the system has taken for the caller.
     private(set) var deliveredTokens: Int64 = 0
-    private(set) var deliveredBytes: Int64 = 0
+    private(set) var deliveredTextBytes: Int64 = 0
+    /// By the monotonic clock: when bytes were last taken, or began to wait for that.
+    private var progressAtNanoseconds: UInt64 = 0
     /// By the monotonic clock: when bytes were last written.
     private(set) var writtenAtNanoseconds: UInt64 = 0
     private(set) var hasBegun = false
@@ -37,7 +39,9 @@ final class StreamOutlet {
     var staysOpen: Bool { handler.staysOpen(behind: request) }
 
     /// The caller takes nothing, and has not for so long that it has left.
-    var isStalled: Bool { !isWritable && silenceNanoseconds >= patience.stallNanoseconds }
+    var isStalled: Bool {
+        writesUnderWay > 0 && time.monotonicNanoseconds &- progressAtNanoseconds >= patience.stallNanoseconds
+    }
 
     /// Nothing was sent for so long that something between us may take the connection for dead.
     var needsHeartbeat: Bool { isWritable && silenceNanoseconds >= patience.heartbeatNanoseconds }
@@ -48,15 +52,16 @@ final class StreamOutlet {
     func begin(_ head: ByteBuffer) {
         guard !isGone else { return }
         hasBegun = true
-        write(head, tokens: 0, byteCount: 0)
+        write(head, tokens: 0, textBytes: 0)
     }
 
     /// - Parameters:
     ///   - events: whole events, which are one chunk of the answer.
     ///   - tokens: what they count as.
-    func send(_ events: ByteBuffer, tokens: Int64) {
+    ///   - textBytes: of the text in them.
+    func send(_ events: ByteBuffer, tokens: Int64, textBytes: Int64) {
         guard !isGone, events.readableBytes > 0 else { return }
-        write(Self.chunk(events), tokens: tokens, byteCount: Int64(events.readableBytes))
+        write(Self.chunk(events), tokens: tokens, textBytes: textBytes)
     }
 
     /// Ends the answer; the connection may carry the next request.
@@ -64,7 +69,7 @@ final class StreamOutlet {
         guard !isGone else { return close() }
         var last = events.readableBytes > 0 ? Self.chunk(events) : ByteBuffer()
         last.writeStaticString("0\r\n\r\n")
-        write(last, tokens: 0, byteCount: Int64(events.readableBytes))
+        write(last, tokens: 0, textBytes: 0)
         mailbox.close()
         handler.streamFinished(request)
     }
@@ -93,25 +98,29 @@ final class StreamOutlet {
 
     func stop() { mailbox.post(.stopping) }
 
-    private func write(_ bytes: ByteBuffer, tokens: Int64, byteCount: Int64) {
+    private func write(_ bytes: ByteBuffer, tokens: Int64, textBytes: Int64) {
         writtenAtNanoseconds = time.monotonicNanoseconds
+        if writesUnderWay == 0 { progressAtNanoseconds = writtenAtNanoseconds }
         let taken = loop.eventLoop.makePromise(of: Void.self)
         writesUnderWay += 1
         taken.futureResult.assumeIsolated().whenComplete { [self] result in
             writesUnderWay -= 1
             guard case .success = result else { return }
+            progressAtNanoseconds = time.monotonicNanoseconds
             deliveredTokens += tokens
-            deliveredBytes += byteCount
+            deliveredTextBytes += textBytes
             if writesUnderWay == 0 { mailbox.post(.writable) }
         }
         handler.writeStream(bytes, taken)
     }
 
-    /// Returns when it is known of all that was written whether the caller's connection has taken it.
+    /// Returns when it is known of all that was written whether the caller's connection has taken it. A caller that takes nothing for too long
+    /// has left, and so has one for which a server that stops cannot wait.
     func awaitWrites() async {
         while writesUnderWay > 0, !isGone {
             switch await mailbox.next() {
             case .tick where isStalled: clientLeft()
+            case .stopping: clientLeft()
             default: continue
             }
         }

@@ -12,6 +12,8 @@ struct StreamRelay {
         var forward = ByteBuffer()
         /// Output tokens of what is forwarded.
         var tokens: Int64 = 0
+        /// Bytes of the text in it, as it is written.
+        var textBytes: Int64 = 0
         var end: End?
     }
 
@@ -36,6 +38,8 @@ struct StreamRelay {
     private(set) var reported = OpenAIUsage()
     /// As counted piece by piece.
     private(set) var countedTokens: Int64 = 0
+    /// Of all text that was forwarded.
+    private(set) var textBytes: Int64 = 0
     private(set) var end: End?
     /// From the first event, so that what is added to the stream belongs to it.
     private(set) var identity = "\"id\":\"\",\"created\":0"
@@ -112,17 +116,17 @@ struct StreamRelay {
             return
         }
         let continued = tokens(of: choices, tape)
-        let before = reported.outputTokens
         reported.merge(usage)
         // The last event: usage alone. The caller gets one of ours, after the charge.
         if tape.elements(of: choices).isEmpty { return }
-        let tokens =
-            if let now = usage.outputTokens { max(0, now - max(before ?? 0, 0)) } else { continued }
+        // A worker's count is of the whole stream so far, whether it gives one with each piece or with the last alone.
+        let tokens = usage.outputTokens.map { max(0, $0 - countedTokens) } ?? continued
         guard tokens <= outputBound - countedTokens else {
             end = .cutAtBound
             return
         }
         countedTokens += tokens
+        count(textOf: choices, tape, &step)
         remember(tape)
         text?.take(choices, tape)
         step.tokens += tokens
@@ -143,14 +147,15 @@ struct StreamRelay {
             end = .failed(cause: "usage that cannot be billed")
             return
         }
-        let before = reported.outputTokens ?? 0
         reported.merge(usage)
-        let tokens = usage.outputTokens.map { max(0, $0 - before) } ?? (string.isEmpty ? 0 : 1)
+        let tokens = usage.outputTokens.map { max(0, $0 - countedTokens) } ?? (string.isEmpty ? 0 : 1)
         guard tokens <= outputBound - countedTokens else {
             end = .cutAtBound
             return
         }
         countedTokens += tokens
+        textBytes += Int64(string.utf8.count)
+        step.textBytes += Int64(string.utf8.count)
         text?.take(text: string)
         step.tokens += tokens
         generation.write(piece, tape.member("details", of: tape.root), tape, to: &step.forward)
@@ -180,6 +185,20 @@ struct StreamRelay {
             }
         }
         return count
+    }
+
+    /// Whatever a worker calls its text.
+    private mutating func count(textOf choices: JSONTape.Value, _ tape: JSONTape, _ step: inout Step) {
+        var bytes: Int64 = 0
+        tape.forEachElement(of: choices) { choice in
+            if let text = tape.member("text", of: choice) { tape.forEachText(in: text) { bytes += Int64($0) } }
+            guard let delta = tape.member("delta", of: choice) else { return }
+            tape.forEachMember(of: delta) { key, value in
+                if !tape.matches(key, "role") { tape.forEachText(in: value) { bytes += Int64($0) } }
+            }
+        }
+        textBytes += bytes
+        step.textBytes += bytes
     }
 
     private mutating func remember(_ tape: JSONTape) {

@@ -11,7 +11,10 @@ struct StreamTally {
     let generatedTokens: Int64
     /// Of the request's texts, for workers that end before they say what it counted as.
     let promptBytes: Int64
-    let deliveredBytes: Int64
+    /// Of the answer's text, that were handed over.
+    let deliveredTextBytes: Int64
+    /// Inputs that are answered each on its own.
+    let inputCount: Int64
 
     /// - Parameters:
     ///   - end: how the stream ended.
@@ -20,9 +23,16 @@ struct StreamTally {
         if profile.tokenCounting == .fixed {
             return Usage(inputTokens: profile.fixedTokensPerRequest, outputTokens: 0, source: .fixed)
         }
+        if profile.tokenCounting == .counted {
+            return Usage(inputTokens: 0, outputTokens: inputCount, source: .counted)
+        }
         if profile.tokenCounting == .payload {
+            // The answer's size is the worker's to choose, what it may cost is not.
             return Usage(
-                inputTokens: tokens(forBytes: promptBytes), outputTokens: tokens(forBytes: deliveredBytes),
+                inputTokens: tokens(forBytes: promptBytes),
+                outputTokens: min(
+                    tokens(forBytes: deliveredTextBytes),
+                    profile.maximumOutputTokens.multipliedReportingOverflow(by: inputCount).partialValue),
                 source: .estimated)
         }
         let output: Int64

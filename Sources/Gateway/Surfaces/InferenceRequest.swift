@@ -87,6 +87,21 @@ enum InferenceRequest: Sendable {
         return Int64(tape.bytes.readableBytes)
     }
 
+    /// The most tokens that the input can be.
+    var inputBound: Int64 {
+        guard case .openAI(let request) = self else { return byteCount }
+        let others = request.otherPartCount.multipliedReportingOverflow(by: OpenAIRequest.otherPartTokens)
+        return others.overflow ? .max : byteCount.addingReportingOverflow(others.partialValue).partialValue
+    }
+
+    /// Bytes of the texts of a request whose answer is generated; `nil` for a prediction.
+    var generatedFromTextBytes: Int64? {
+        switch self {
+        case .openAI, .generate: textByteCount
+        case .predict, .infer: nil
+        }
+    }
+
     /// Bytes of the texts in it: what there is to go by where a worker does not say what its input counted as.
     var textByteCount: Int64 {
         switch self {

@@ -17,20 +17,23 @@ enum OpenAIDialect {
     static func body(_ request: OpenAIRequest, model: String, profile: ModelProfile) -> ByteBuffer {
         var edits = JSONEdits(request.tape)
         if request.model != model { edits.replace(request.modelValue, with: "\"\(model)\"") }
-        if let tokens = request.impliedMaximumTokens(profile), tokens > 0 { edits.insert("\"max_tokens\":\(tokens)") }
+        if let tokens = request.impliedMaximumTokens(profile), tokens > 0 {
+            // Not beside a null of the same name: which of two a worker takes is anybody's guess.
+            edits.set("max_tokens", to: String(tokens))
+        }
+        let bound = request.maximumTokens ?? profile.maximumOutputTokens
+        for value in request.otherBounds where !(request.tape.int64(value).map { (0...bound).contains($0) } ?? false) {
+            edits.replace(value, with: String(bound))
+        }
         if request.isStreaming {
             // The second is understood by some workers, which then say with each piece what was used so far.
             if let options = request.streamOptions {
-                if let flag = request.tape.member("include_usage", of: options) {
-                    edits.replace(flag, with: "true")
-                } else {
-                    edits.insert("\"include_usage\":true", into: options)
-                }
+                edits.set("include_usage", to: "true", in: options)
                 if request.tape.member("continuous_usage_stats", of: options) == nil {
                     edits.insert("\"continuous_usage_stats\":true", into: options)
                 }
             } else {
-                edits.insert("\"stream_options\":{\"include_usage\":true,\"continuous_usage_stats\":true}")
+                edits.set("stream_options", to: "{\"include_usage\":true,\"continuous_usage_stats\":true}")
             }
         }
         return edits.apply()

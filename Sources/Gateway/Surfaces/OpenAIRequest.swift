@@ -22,6 +22,10 @@ struct OpenAIRequest: Sendable {
     let inputCount: Int64
     /// Answers that are made for each input, also those that are made and thrown away.
     private let choicesPerInput: Int64
+    /// The bound of the answer under names of some worker's own, which there would count before ours.
+    let otherBounds: [JSONTape.Value]
+    /// Pieces of the conversation that are no text: images, sound, files.
+    let otherPartCount: Int64
     private let temperature: JSONTape.Value?
     private let question: JSONTape.Value?
     let modelValue: JSONTape.Value
@@ -72,12 +76,16 @@ struct OpenAIRequest: Sendable {
                 "/max_tokens", "says otherwise than max_completion_tokens", fix: "Send max_completion_tokens alone.")
         }
         maximumTokens = surface == .embeddings ? nil : newer ?? older
-        let choices = try members.count(members.choices, "n", tape) ?? 1
-        let candidates = surface == .completions ? try members.count(members.bestOf, "best_of", tape) ?? 1 : 1
+        let choices = max(
+            try members.count(members.choices, "n", tape) ?? 1,
+            try members.count(members.otherChoices, "n_cmpl", tape) ?? 1)
+        let candidates = try members.count(members.bestOf, "best_of", tape) ?? 1
         guard max(choices, candidates) <= Self.choiceLimit else {
             throw .invalid("/n", "must be 1 to \(Self.choiceLimit)", fix: "Ask for fewer answers.")
         }
         choicesPerInput = max(choices, candidates)
+        otherBounds = members.otherBounds
+        otherPartCount = members.messages.map { Self.countOtherParts(of: $0, tape) } ?? 0
         inputCount = try Self.countInputs(members, of: surface, tape)
     }
 
@@ -88,6 +96,10 @@ struct OpenAIRequest: Sendable {
         tape.forEachText(in: question) { count += Int64($0) }
         return count
     }
+
+    /// More than any model makes of one image or of a minute of sound: what is held for a piece that is no text, and whose bytes may be
+    /// somewhere else.
+    static let otherPartTokens: Int64 = 32_768
 
     /// The most tokens that the answer can have.
     func outputBound(_ profile: ModelProfile) -> Int64 {
@@ -172,7 +184,22 @@ struct OpenAIRequest: Sendable {
         }
     }
 
+    private static func countOtherParts(of messages: JSONTape.Value, _ tape: JSONTape) -> Int64 {
+        var count: Int64 = 0
+        tape.forEachElement(of: messages) { message in
+            guard let content = tape.member("content", of: message) else { return }
+            tape.forEachElement(of: content) { part in
+                if tape.member("type", of: part).map({ !tape.matches($0, "text") }) ?? false { count += 1 }
+            }
+        }
+        return count
+    }
+
     private struct Members {
+        static let boundNames: [StaticString] = ["n_predict", "num_predict", "max_new_tokens", "max_gen_len"]
+
+        var otherBounds: [JSONTape.Value] = []
+        var otherChoices: JSONTape.Value?
         var model: JSONTape.Value?
         var stream: JSONTape.Value?
         var streamOptions: JSONTape.Value?
@@ -207,6 +234,10 @@ struct OpenAIRequest: Sendable {
                     choices = value
                 } else if tape.matches(key, "best_of") {
                     bestOf = value
+                } else if tape.matches(key, "n_cmpl") {
+                    otherChoices = value
+                } else if Self.boundNames.contains(where: { tape.matches(key, $0) }) {
+                    otherBounds.append(value)
                 } else if tape.matches(key, "temperature") {
                     temperature = value
                 }
