@@ -37,6 +37,8 @@ public final class Settlement: Sendable {
     public let answer: ClaimedAnswer?
     /// The usage that the answer had when a worker gave it, for one that came from the cache; `usage` is what is charged for it.
     public let servedUsage: Usage?
+    /// Of an attempt of a job: what completes it. A settlement whose attempt no longer holds its job is refused.
+    public let job: JobCompletion?
 
     public init(
         requestID: RequestID, tenantID: TenantID, userID: UserID?, keyID: KeyID, model: String, modelVersion: String,
@@ -44,7 +46,7 @@ public final class Settlement: Sendable {
         processingMicroseconds: Int64, estimatedTokens: Int64, usage: Usage, tierVersionID: TierVersionID,
         leaseID: LeaseID?,
         prompt: [UInt8]?, promptDigest: [UInt8]?,
-        result: [UInt8]?, answer: ClaimedAnswer? = nil, servedUsage: Usage? = nil
+        result: [UInt8]?, answer: ClaimedAnswer? = nil, servedUsage: Usage? = nil, job: JobCompletion? = nil
     ) {
         self.requestID = requestID
         self.tenantID = tenantID
@@ -67,11 +69,13 @@ public final class Settlement: Sendable {
         self.result = result
         self.answer = answer
         self.servedUsage = servedUsage
+        self.job = job
     }
 
     /// What the customer sent and got, as far as it is kept with it; the rest of a settlement is small.
     public var keptBytes: Int {
         (prompt?.count ?? 0) + (result?.count ?? 0) + (answer.map { $0.body.count + $0.fields.count } ?? 0)
+            + (job?.answer.count ?? 0)
     }
 
     /// Billed entries go to the ledger; a failed request leaves only its request row.
@@ -86,6 +90,8 @@ public enum SettlementResult: Sendable, Equatable {
     case leaseLost
     /// Another attempt has taken the idempotency key over; nothing was written for this request.
     case claimLost
+    /// The job was claimed by another attempt, cancelled or ended meanwhile; nothing was written for this attempt.
+    case jobLost
     /// The database refused this one row although its neighbours were written; a defect of ours that raises an alarm.
     case rejected
     /// The database cannot be reached, and the row was not sent: nothing was written.

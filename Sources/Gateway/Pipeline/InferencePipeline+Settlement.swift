@@ -41,6 +41,10 @@ extension InferencePipeline {
                 // This gateway slept past its claim. Nothing is charged here; the answer is the other attempt's.
                 if let hold { quota.void(hold, of: work.principal.tenantID) }
                 throw .keyInFlight
+            case .jobLost:
+                // Another attempt has the job, or it was cancelled. What was done for it is discarded.
+                if let hold { quota.void(hold, of: work.principal.tenantID) }
+                throw Refusal(.conflict, "The job was ended or claimed by another attempt.", cause: "job lost")
             case .rejected:
                 if let hold { quota.void(hold, of: work.principal.tenantID) }
                 throw Refusal(
