@@ -1,3 +1,0 @@
--- draft
--- Stands here only until the migration of this number is merged.
-SELECT 1;
