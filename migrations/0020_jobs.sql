@@ -291,7 +291,7 @@ BEGIN
         RAISE EXCEPTION 'the ends are not on a quarter of an hour' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     SELECT position INTO reached FROM rollup_watermark FOR UPDATE;
-    earliest := uuid_lower_bound(greatest(p_from, timestamptz '1970-01-02 00:00:00+00') - interval '15 days');
+    earliest := uuid_lower_bound(greatest(p_from, timestamptz '1970-01-17 00:00:00+00') - interval '15 days');
     DELETE FROM usage WHERE bucket_start >= p_from AND bucket_start < p_to;
     INSERT INTO usage (tenant_id, bucket_start, key_id, model, tier_version_id, requests_count, input_tokens, cached_input_tokens,
         output_tokens)
