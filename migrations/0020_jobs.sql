@@ -22,7 +22,7 @@ CREATE TABLE jobs (
     batch_id          uuid,
     custom_id         text CHECK (length(custom_id) <= 512),
     -- Which surface reads the payload and writes the answer, as requests.operation.
-    operation         text NOT NULL CHECK (length(operation) BETWEEN 1 AND 64),
+    operation         text NOT NULL CHECK (length(operation) BETWEEN 1 AND 40),
     model             text NOT NULL,
     -- Model and version where the path names them and not the payload.
     path_model        text,

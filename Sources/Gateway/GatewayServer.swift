@@ -142,7 +142,9 @@ public struct GatewayServer: Sendable {
             bodyMilliseconds: configuration.bodyTimeoutMilliseconds,
             idleMilliseconds: configuration.idleTimeoutMilliseconds)
         let maximumBodyBytes = configuration.maximumBodyBytes
-        let problems = ProblemStyle(instance: .request) { RequestMetrics.refused($0, route: "guard") }
+        let problems = ProblemStyle(instance: .request, dialect: { ErrorDialect(path: $0) }) {
+            RequestMetrics.refused($0, route: "guard")
+        }
         let time = parts.time
         return { eventLoop in
             // Every connection of this group's listener is on one of its loops.
@@ -170,7 +172,9 @@ struct ControlPlane: Sendable {
         let router = Router(context: ControlContext.self, options: .autoGenerateHeadEndpoints)
         router.add(
             middleware: ProblemMiddleware(
-                style: ProblemStyle(instance: .request) { RequestMetrics.refused($0, route: "control") },
+                style: ProblemStyle(instance: .request, dialect: { ErrorDialect(path: $0) }) {
+                    RequestMetrics.refused($0, route: "control")
+                },
                 maximumBodyBytes: maximumBodyBytes, methods: RouteCatalog.methods))
         let health = HealthEndpoint(health: parts.health, contract: contract)
         router.get("/", use: health.root)
@@ -186,8 +190,11 @@ struct ControlPlane: Sendable {
         reading.get(
             "/api/v1/requests/{id}/explain",
             use: ExplanationEndpoint(records: parts.records, prices: parts.prices).get)
+        let models = ModelsEndpoint(routes: parts.routes)
         let any = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: nil))
         any.get("/api/v1/quota", use: QuotaEndpoint(records: parts.records, rates: parts.rates, quota: parts.quota).get)
+        any.get("/v1/models", use: models.list)
+        any.get("/v1/models/{id}", use: models.one)
         any.post(
             "/api/v1/quote",
             use: QuoteEndpoint(

@@ -17,7 +17,7 @@ import Testing
         probabilities: String? = "[0.9,0.1]"
     ) -> Prediction {
         Prediction(
-            requestID: Self.requestID, model: "iris", version: version,
+            requestID: Self.requestID, surface: .predict, model: "iris", version: version,
             prediction: ByteBuffer(string: #""set\u006fsa""#),
             probabilities: probabilities.map { ByteBuffer(string: $0) }, usage: usage, cost: cost, currency: "USD",
             priceVersion: "pv_1", limits: limits, degradations: degradations,
@@ -122,7 +122,7 @@ import Testing
     func problem(code: FailureCode) async throws {
         let refusal = Refusal(code, "Do \"this\".\n", errors: [.init(location: "/a\"", message: "m\\", fix: "f")])
         let (lines, body) = try await written {
-            AnswerHead.problem(refusal, requestID: Self.requestID, keepsAlive: true, at: Self.now, on: $0)
+            AnswerHead.problem(refusal, in: .problem, requestID: Self.requestID, keepsAlive: true, at: Self.now, on: $0)
         }
         #expect(lines.first?.hasPrefix("HTTP/1.1 \(code.httpStatus) ") == true)
         #expect(lines.contains("content-length: \(body.utf8.count)"))
@@ -149,7 +149,7 @@ import Testing
         let refusal = Refusal.quotaExceeded(
             QuotaRefusal(quota: quota, period: period, settled: 1_200, held: 5, requested: 60), at: now)
         let (lines, body) = try await written {
-            AnswerHead.problem(refusal, requestID: Self.requestID, keepsAlive: true, at: now, on: $0)
+            AnswerHead.problem(refusal, in: .problem, requestID: Self.requestID, keepsAlive: true, at: now, on: $0)
         }
         for line in [
             "x-should-retry: false", "retry-after: 3600", "x-ratelimit-limit-tokens: 1000",
@@ -176,7 +176,7 @@ import Testing
         let refusal = Refusal.quotaExceeded(
             QuotaRefusal(quota: quota, period: period, settled: 10, held: 0, requested: 1), at: Self.now)
         let (lines, body) = try await written {
-            AnswerHead.problem(refusal, requestID: Self.requestID, keepsAlive: true, at: Self.now, on: $0)
+            AnswerHead.problem(refusal, in: .problem, requestID: Self.requestID, keepsAlive: true, at: Self.now, on: $0)
         }
         #expect(lines.contains(#"RateLimit-Policy: "requests-none";q=10"#))
         #expect(lines.contains(#"RateLimit: "requests-none";r=0"#))
@@ -188,7 +188,8 @@ import Testing
     func retry() async throws {
         let (lines, _) = try await written {
             AnswerHead.problem(
-                .storeAway(cause: "secret"), requestID: Self.requestID, keepsAlive: true, at: Self.now, on: $0)
+                .storeAway(cause: "secret"), in: .problem, requestID: Self.requestID, keepsAlive: true, at: Self.now,
+                on: $0)
         }
         #expect(lines.contains("retry-after: 2") && lines.contains("retry-after-ms: 2000"))
         #expect(!lines.joined().contains("secret"))
@@ -216,6 +217,7 @@ import Testing
             prediction: ByteBuffer(string: "[1]"), probabilities: ByteBuffer(string: "[2]"), version: nil,
             inputTokens: nil, cachedInputTokens: nil, outputTokens: nil)
         #expect(
-            String(decoding: AnswerBody.result(reading), as: UTF8.self) == #"{"prediction":[1],"probabilities":[2]}"#)
+            String(decoding: AnswerBody.result(reading, on: .predict), as: UTF8.self)
+                == #"{"prediction":[1],"probabilities":[2]}"#)
     }
 }

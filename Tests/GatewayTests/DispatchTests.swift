@@ -57,7 +57,7 @@ struct DispatchUnderTest: Sendable {
                 receivedNanoseconds: time.monotonicNanoseconds, credentials: .none, body: body, trace: nil)
             return .success(
                 try await Dispatch(backend: backend, time: time).call(
-                    try PredictRequest(body), route: route, call: call, startedAt: time.monotonicNanoseconds,
+                    .predict(try PredictRequest(body)), route: route, call: call, startedAt: time.monotonicNanoseconds,
                     on: eventLoop))
         } catch {
             return .failure(error)
@@ -76,7 +76,7 @@ struct DispatchUnderTest: Sendable {
             requestID: RequestID(high: 1, low: 2), receivedAt: time.now,
             receivedNanoseconds: time.monotonicNanoseconds, credentials: .none, body: body, trace: nil)
         return await Dispatch(backend: backend, time: time).copy(
-            request, route: route, call: call, limitMilliseconds: limitMilliseconds,
+            .predict(request), route: route, call: call, limitMilliseconds: limitMilliseconds,
             on: MultiThreadedEventLoopGroup.singleton.any())
     }
 
@@ -258,7 +258,7 @@ struct DispatchUnderTest: Sendable {
             credentials: .none, body: body, trace: nil)
         await #expect(throws: Refusal.self) {
             try await Dispatch(backend: parts.backend, time: parts.time).call(
-                try PredictRequest(body), route: route, call: call, startedAt: started,
+                .predict(try PredictRequest(body)), route: route, call: call, startedAt: started,
                 on: MultiThreadedEventLoopGroup.singleton.any())
         }
         #expect(parts.backend.calls.map(\.totalMilliseconds) == [1_000, 700])

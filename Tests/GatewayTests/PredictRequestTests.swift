@@ -30,7 +30,7 @@ import Testing
         #expect(request.version == version)
         #expect(request.rows.count == rows)
         #expect(request.isBatch == isBatch)
-        #expect(request.byteCount == Int64(text.utf8.count))
+        #expect(InferenceRequest.predict(request).byteCount == Int64(text.utf8.count))
     }
 
     @Test(

@@ -7,8 +7,13 @@ import Testing
 @Suite("Worker dialects") struct WorkerDialectTests {
     private static let requestID = RequestID(high: 0x0195_a3c0_11aa_7bcd, low: 0x8e00_5f6a_7b8c_9d0e)
 
+    private static let profile = ModelProfile(
+        name: "iris", version: "1", featureCount: nil, fixedTokensPerRequest: 1, maximumOutputTokens: 64)
+
     private func read(_ text: String, _ workerProtocol: WorkerProtocol, isBatch: Bool = false) -> WorkerReading? {
-        WorkerDialect.read(ByteBuffer(string: text), from: workerProtocol, isBatch: isBatch)
+        let rows = isBatch ? #""inputs":[[1]]"# : #""features":[1]"#
+        guard let request = try? PredictRequest(ByteBuffer(string: "{\"model\":\"iris\",\(rows)}")) else { return nil }
+        return WorkerDialect.read(ByteBuffer(string: text), from: workerProtocol, to: .predict(request))
     }
 
     @Test(
@@ -18,7 +23,7 @@ import Testing
             (.oip, "3", "/v2/models/iris/versions/3/infer"),
         ] as [(WorkerProtocol, String, String)])
     func path(workerProtocol: WorkerProtocol, version: String, path: String) {
-        #expect(WorkerDialect.path(workerProtocol, model: "iris", version: version) == path)
+        #expect(WorkerDialect.path(workerProtocol, of: .predict, model: "iris", version: version) == path)
     }
 
     @Test("a plain body goes on as the caller wrote it")
@@ -28,7 +33,8 @@ import Testing
         #expect(
             String(
                 buffer: WorkerDialect.body(
-                    request, requestID: Self.requestID, for: .predict, model: request.model, version: request.version))
+                    .predict(request), requestID: Self.requestID, for: .predict, model: request.model,
+                    version: request.version, profile: Self.profile))
                 == text)
     }
 
@@ -46,7 +52,8 @@ import Testing
         let request = try PredictRequest(ByteBuffer(string: text))
         let body = String(
             buffer: WorkerDialect.body(
-                request, requestID: Self.requestID, for: .oip, model: request.model, version: nil))
+                .predict(request), requestID: Self.requestID, for: .oip, model: request.model, version: nil,
+                profile: Self.profile))
         #expect(body == #"{"id":"req_0195a3c0-11aa-7bcd-8e00-5f6a7b8c9d0e","inputs":[{"name":"input0",\#(expected)}]}"#)
         _ = try JSONTape(ByteBuffer(string: body))
     }

@@ -18,6 +18,8 @@ public struct CacheInstruction: Hashable, Sendable {
     public var ttlSeconds: Int64?
     /// The caller's own name for what it asks. Entries with different names are different, and can be cleared by name.
     public var label: String?
+    /// The caller names the cache and wants something of it, which asks for a kept answer also where chance makes each one different.
+    public var isAsked = false
 
     public init() {}
 
@@ -55,6 +57,7 @@ public struct CacheInstruction: Hashable, Sendable {
             }
             // Ours by name, and so the last word.
             use = mode
+            isAsked = mode != .bypass
         } else if refusesKept {
             // Together with only-if-cached nothing is left that could be answered.
             maximumAgeSeconds = -1

@@ -39,6 +39,10 @@ public final class Settlement: Sendable {
     public let servedUsage: Usage?
     /// Of an attempt of a job: what completes it. A settlement whose attempt no longer holds its job is refused.
     public let job: JobCompletion?
+    /// The kind of work, as `predict` or `chat.completions`.
+    public let operation: String
+    /// Of a stream that was charged.
+    public let stream: StreamRecord?
 
     public init(
         requestID: RequestID, tenantID: TenantID, userID: UserID?, keyID: KeyID, model: String, modelVersion: String,
@@ -46,7 +50,8 @@ public final class Settlement: Sendable {
         processingMicroseconds: Int64, estimatedTokens: Int64, usage: Usage, tierVersionID: TierVersionID,
         leaseID: LeaseID?,
         prompt: [UInt8]?, promptDigest: [UInt8]?,
-        result: [UInt8]?, answer: ClaimedAnswer? = nil, servedUsage: Usage? = nil, job: JobCompletion? = nil
+        result: [UInt8]?, answer: ClaimedAnswer? = nil, servedUsage: Usage? = nil,
+        operation: String = Settlement.usualOperation, stream: StreamRecord? = nil, job: JobCompletion? = nil
     ) {
         self.requestID = requestID
         self.tenantID = tenantID
@@ -70,7 +75,12 @@ public final class Settlement: Sendable {
         self.answer = answer
         self.servedUsage = servedUsage
         self.job = job
+        self.operation = operation
+        self.stream = stream
     }
+
+    /// Of nearly all requests of an installation that serves models of tables; written as nothing.
+    public static let usualOperation = "predict"
 
     /// What the customer sent and got, as far as it is kept with it; the rest of a settlement is small.
     public var keptBytes: Int {

@@ -49,6 +49,8 @@ public enum WorkerProtocol: String, Sendable, CaseIterable {
     case oip
     /// `POST /predict` with plain JSON.
     case predict
+    /// The OpenAI API, under `/v1`.
+    case openai
 }
 
 /// One process that serves a model.

@@ -84,6 +84,9 @@ public struct RouteTable: Sendable {
         }
     }
 
+    /// Models and aliases, in order.
+    public var names: [String] { (Array(contents.routes.keys) + contents.aliases.keys).sorted() }
+
     private let contents: Contents
     public let source: Source
 

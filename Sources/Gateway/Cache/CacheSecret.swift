@@ -27,7 +27,7 @@ struct CacheSecret: Sendable {
     /// The key of a question.
     /// - Parameter stickyField: says which version the caller stays with, and no more; the version is in the key.
     func key(
-        of request: PredictRequest, model: String, version: String, policy: CachePolicy, label: String?,
+        of request: InferenceRequest, model: String, version: String, policy: CachePolicy, label: String?,
         stickyField: String? = nil
     ) -> CacheKey {
         var text = ByteBuffer()
@@ -66,6 +66,31 @@ struct CacheSecret: Sendable {
         // Takes the same time wherever they differ.
         return hash.finalize() == code
     }
+}
+
+extension InferenceRequest {
+    /// Writes what this request has in common with those that are the same question to the model.
+    fileprivate func writeQuestion(
+        _ sameness: CachePolicy.Sameness, without stickyField: String?, to buffer: inout ByteBuffer
+    ) {
+        switch self {
+        case .predict(let request): request.writeQuestion(sameness, without: stickyField, to: &buffer)
+        case .openAI(let request):
+            buffer.writeString(request.surface.operation)
+            buffer.writeStaticString("\n")
+            var without = OpenAIRequest.fieldsBesideTheQuestion
+            if let stickyField { without.insert(stickyField) }
+            request.tape.writeCanonical(to: &buffer, without: without)
+        }
+    }
+}
+
+extension OpenAIRequest {
+    /// What says who asks and how the answer is sent, not what is asked.
+    fileprivate static let fieldsBesideTheQuestion: Set = [
+        "model", "user", "metadata", "stream", "stream_options", "store", "service_tier", "safety_identifier",
+        "prompt_cache_key",
+    ]
 }
 
 extension PredictRequest {

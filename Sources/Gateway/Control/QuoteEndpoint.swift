@@ -23,7 +23,8 @@ struct QuoteEndpoint: Sendable {
             throw Refusal(.unsupportedMediaType, "The body must be JSON. Send content-type: application/json.")
         }
         let body = try await request.body.collect(upTo: maximumBodyBytes)
-        let predict = try InferencePipeline.validate(body, for: caller, routes: routes)
+        let predict = try InferencePipeline.validate(
+            body, for: caller, target: CallTarget(surface: Surface(quoted: body)), routes: routes)
         let route = try InferencePipeline.route(of: predict, for: caller, in: routes.current.table)
         let bound = InferencePipeline.tokenBound(predict, route.profile)
         let calendar = PeriodCalendar(timeZone: caller.timeZone) ?? .utc
@@ -125,13 +126,13 @@ private struct QuoteAnswer: Encodable {
     }
 
     init(
-        request: PredictRequest, route: ResolvedRoute, bound: Int64, expected: Int64?, tier: TierVersionID,
+        request: InferenceRequest, route: ResolvedRoute, bound: Int64, expected: Int64?, tier: TierVersionID,
         sheet: PriceSheet?,
         policies: [Policy]
     ) {
         model = request.model
         version = route.version
-        rows = request.rows.count
+        rows = Int(clamping: request.rowCount)
         tokensAtMost = bound
         tokensExpected = expected.map { min($0, bound) }
         priceVersion = tier.priceVersionText

@@ -176,6 +176,8 @@ extension WorkerProtocol {
         switch self {
         case .oip: "/v2/health/ready"
         case .predict: "/healthz"
+        // What the servers of that API have in common.
+        case .openai: "/health"
         }
     }
 }

@@ -6,6 +6,10 @@ internal import NIOCore
 enum AnswerBody {
     /// `{request_id, model, version, prediction, probabilities?, cached, usage}`; what the worker said is spliced in as it came.
     static func write(_ answer: Prediction, to body: inout ByteBuffer) {
+        guard answer.surface == .predict else {
+            body.writeImmutableBuffer(answer.prediction)
+            return
+        }
         body.writeStaticString("{\"request_id\":\"")
         body.writePublicID(answer.requestID)
         body.writeStaticString("\",\"model\":\"")
@@ -32,8 +36,9 @@ enum AnswerBody {
         body.writeStaticString("\"}}")
     }
 
-    /// What is kept of a result: `{prediction, probabilities?}`.
-    static func result(_ reading: WorkerReading) -> [UInt8] {
+    /// What is kept of a result: `{prediction, probabilities?}`, or the answer as it was sent where the surface passes it on.
+    static func result(_ reading: WorkerReading, on surface: Surface) -> [UInt8] {
+        guard surface == .predict else { return Array(reading.prediction.readableBytesView) }
         var body = ByteBuffer()
         body.writeStaticString("{\"prediction\":")
         body.writeImmutableBuffer(reading.prediction)

@@ -96,13 +96,14 @@ enum AnswerHead {
     }
 
     static func problem(
-        _ refusal: Refusal, requestID: RequestID, clientID: ClientRequestID? = nil, keepsAlive: Bool, at now: Timestamp,
-        on loop: LoopContext
+        _ refusal: Refusal, in dialect: ErrorDialect, requestID: RequestID, clientID: ClientRequestID? = nil,
+        keepsAlive: Bool, at now: Timestamp, on loop: LoopContext
     ) -> ByteBuffer {
         var answer = ByteBuffer()
         loop.withDate(at: now) { date in
             answer = ProblemAnswer.message(
-                refusal, requestID: requestID, instance: .request, clientID: clientID, keepsAlive: keepsAlive,
+                refusal, in: dialect, requestID: requestID, instance: .request, clientID: clientID,
+                keepsAlive: keepsAlive,
                 date: date)
         }
         return answer

@@ -19,7 +19,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private enum State {
         case idle
         /// A metered request is arriving.
-        case gathering(RequestFields, keepsAlive: Bool, ByteBuffer)
+        case gathering(CallTarget, RequestFields, keepsAlive: Bool, ByteBuffer)
         /// The pipeline runs.
         case running
         /// The framework has the request.
@@ -141,7 +141,8 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         guardian.plainRequestArrived()
         state = .running
         run(
-            request.body, credentials: request.credentials, trace: request.trace, clientID: request.clientID,
+            request.body, for: .predict, credentials: request.credentials, trace: request.trace,
+            clientID: request.clientID,
             cacheFields: request.cacheFields, keepsAlive: true, context: ownContext)
         return true
     }
@@ -149,18 +150,18 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private func take(_ part: HTTPServerRequestPart, context: ChannelHandlerContext) {
         switch (state, part) {
         case (.idle, .head(let head)): begin(head, context: context)
-        case (.gathering(let fields, let keepsAlive, var body), .body(let bytes)):
+        case (.gathering(let target, let fields, let keepsAlive, var body), .body(let bytes)):
             // Moved out while it grows, so that the bytes are not copied.
             state = .idle
             guard body.readableBytes + bytes.readableBytes <= maximumBodyBytes else {
                 return refuse(.tooLarge(maximumBodyBytes))
             }
             if body.readableBytes == 0 { body = bytes } else { body.writeImmutableBuffer(bytes) }
-            state = .gathering(fields, keepsAlive: keepsAlive, body)
-        case (.gathering(let fields, let keepsAlive, let body), .end):
+            state = .gathering(target, fields, keepsAlive: keepsAlive, body)
+        case (.gathering(let target, let fields, let keepsAlive, let body), .end):
             state = .running
             run(
-                body, credentials: fields.credentials,
+                body, for: target, credentials: fields.credentials,
                 trace: fields.traceParent.flatMap { TraceContext(parent: $0, state: fields.traceState) },
                 clientID: fields.requestID.flatMap { ClientRequestID($0) }, idempotencyFields: fields.idempotencyKeys,
                 cacheFields: fields.cacheFields, keepsAlive: keepsAlive, context: context)
@@ -173,7 +174,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private func begin(_ head: HTTPRequestHead, context: ChannelHandlerContext) {
-        guard head.method == .POST, Self.isMetered(head.uri) else {
+        guard head.method == .POST, var target = MeteredRoutes.match(head.uri) else {
             state = .passing(requestEnded: false)
             if head.headers.contains(name: "expect") { writeContinue() }
             hasPassedParts = true
@@ -181,6 +182,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
             return
         }
         let fields = RequestFields(head.headers)
+        if fields.prefersAsync { target.isAsync = true }
         if let refusal = headRefusal(fields) { return refuse(refusal) }
         if fields.expect != nil {
             // Who cannot be a customer is told so before it sends its body.
@@ -192,7 +194,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
             }
         }
         state = .gathering(
-            fields, keepsAlive: head.isKeepAlive && !fields.asksForUpgrade, ByteBuffer())
+            target, fields, keepsAlive: head.isKeepAlive && !fields.asksForUpgrade, ByteBuffer())
     }
 
     /// What the head alone decides, before a byte of the body is read.
@@ -210,13 +212,14 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private func run(
-        _ body: ByteBuffer, credentials: Credentials, trace: TraceContext?, clientID: ClientRequestID?,
+        _ body: ByteBuffer, for target: CallTarget, credentials: Credentials, trace: TraceContext?,
+        clientID: ClientRequestID?,
         idempotencyFields: [String] = [], cacheFields: [CacheField], keepsAlive: Bool, context: ChannelHandlerContext
     ) {
         let now = time.now
         let call = InferenceCall(
             requestID: loop.makeRequestID(at: now), receivedAt: now, receivedNanoseconds: time.monotonicNanoseconds,
-            credentials: credentials, body: body, trace: trace, idempotencyFields: idempotencyFields,
+            credentials: credentials, body: body, trace: trace, target: target, idempotencyFields: idempotencyFields,
             cacheFields: cacheFields)
         loop.runners.run(
             ReadyRequest(call: call, clientID: clientID, keepsAlive: keepsAlive, handler: self, context: context),
@@ -234,20 +237,22 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         switch outcome {
         case .answered(let prediction):
             bytes = AnswerHead.prediction(prediction, clientID: clientID, keepsAlive: staysOpen, at: now, on: loop)
-            RequestMetrics.answered(nanoseconds: time.monotonicNanoseconds &- request.call.receivedNanoseconds)
+            RequestMetrics.answered(
+                request.call.target.surface, nanoseconds: time.monotonicNanoseconds &- request.call.receivedNanoseconds)
         case .replayed(let answer, let limits):
             bytes = AnswerHead.replay(
                 answer, limits: limits, clientID: clientID, keepsAlive: staysOpen, at: now, on: loop)
-            RequestMetrics.replayed()
+            RequestMetrics.replayed(request.call.target.surface)
         case .refused(let refusal, let requestID) where refusal.isOutcomeUnknown:
-            RequestMetrics.refused(refusal.code, route: "predict")
+            RequestMetrics.refused(refusal.code, route: request.call.target.surface.operation)
             log(refusal, requestID)
             // The charge may or may not be there; whoever got an answer could not tell it from one that is sure.
             return context.close(promise: nil)
         case .refused(let refusal, let requestID):
             bytes = AnswerHead.problem(
-                refusal, requestID: requestID, clientID: clientID, keepsAlive: staysOpen, at: now, on: loop)
-            RequestMetrics.refused(refusal.code, route: "predict")
+                refusal, in: request.call.target.surface.dialect, requestID: requestID, clientID: clientID,
+                keepsAlive: staysOpen, at: now, on: loop)
+            RequestMetrics.refused(refusal.code, route: request.call.target.surface.operation)
             log(refusal, requestID)
         }
         guardian.writeRaw(bytes, flushes: !staysOpen, context: guardContext)
@@ -317,10 +322,5 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
             default: take(waiting.removeFirst(), context: context)
             }
         }
-    }
-
-    private static func isMetered(_ target: String) -> Bool {
-        let path = target.utf8.prefix { $0 != UInt8(ascii: "?") }
-        return path.elementsEqual("/predict".utf8) || path.elementsEqual("/predict/".utf8)
     }
 }

@@ -29,7 +29,7 @@ public final class ClaimKeeper: Sendable {
     ///   - operation: what the route does, the same for all its spellings.
     /// - Throws: `bad_request` for a header that is no key, `idempotency_in_progress`, `idempotency_mismatch`, or `metering_unavailable`.
     func claim(
-        _ fields: [String], operation: StaticString, body: JSONTape, of tenantID: TenantID, for requestID: RequestID
+        _ fields: [String], operation: String, body: JSONTape, of tenantID: TenantID, for requestID: RequestID
     ) async throws(Refusal) -> Admission {
         guard fields.count == 1, let key = IdempotencyKey(field: fields[0]) else { throw .malformedKey }
         let claim = IdempotencyClaim(tenantID: tenantID, key: key, requestID: requestID)
@@ -81,9 +81,9 @@ public final class ClaimKeeper: Sendable {
     }
 
     /// SHA-256 over the operation and the canonical body, with a line feed between them, which neither of them has.
-    static func fingerprint(_ operation: StaticString, _ body: JSONTape) -> [UInt8] {
+    static func fingerprint(_ operation: String, _ body: JSONTape) -> [UInt8] {
         var text = ByteBuffer()
-        text.writeStaticString(operation)
+        text.writeString(operation)
         text.writeStaticString("\n")
         body.writeCanonical(to: &text)
         return Array(SHA256.hash(data: Array(text.readableBytesView)))

@@ -11,7 +11,7 @@ struct Dispatch: Sendable {
     /// - Parameter startedAt: monotonic nanoseconds; where the model's total deadline begins.
     /// - Throws: what the caller is told; none of it is billed.
     func call(
-        _ request: PredictRequest, route: ResolvedRoute, call: InferenceCall, startedAt: UInt64,
+        _ request: InferenceRequest, route: ResolvedRoute, call: InferenceCall, startedAt: UInt64,
         on eventLoop: any EventLoop
     ) async throws(Refusal) -> WorkerReading {
         guard let model = (route.candidates.first?.runtime as? ReplicaState)?.model else {
@@ -45,7 +45,7 @@ struct Dispatch: Sendable {
     /// - Parameter limitMilliseconds: holds where it is shorter than the model's total deadline.
     /// - Returns: `nil` where there was no place.
     func copy(
-        _ request: PredictRequest, route: ResolvedRoute, call: InferenceCall, limitMilliseconds: Int64,
+        _ request: InferenceRequest, route: ResolvedRoute, call: InferenceCall, limitMilliseconds: Int64,
         on eventLoop: any EventLoop
     ) async -> AttemptResult? {
         guard let model = (route.candidates.first?.runtime as? ReplicaState)?.model,
@@ -59,7 +59,7 @@ struct Dispatch: Sendable {
 
     /// A request on its way to some replica.
     struct Job: Sendable {
-        let request: PredictRequest
+        let request: InferenceRequest
         let call: InferenceCall
         let route: ResolvedRoute
         let model: ModelDelivery
@@ -112,7 +112,7 @@ struct Dispatch: Sendable {
         do throws(BackendFailure) {
             let answer = try await backend.send(
                 workerCall(job, turn.replica, leftMilliseconds: leftMilliseconds), on: job.eventLoop)
-            let result = read(answer, from: turn.replica, isBatch: job.request.isBatch)
+            let result = read(answer, from: turn.replica, to: job.request)
             switch result {
             case .answered:
                 // What one replica takes compares with nothing.
@@ -148,10 +148,11 @@ struct Dispatch: Sendable {
         return WorkerCall(
             address: replica.address,
             path: WorkerDialect.path(
-                replica.workerProtocol, model: job.route.model, version: job.route.version(for: replica) ?? ""),
+                replica.workerProtocol, of: job.request.surface, model: job.route.model,
+                version: job.route.version(for: replica) ?? ""),
             body: WorkerDialect.body(
                 job.request, requestID: job.call.requestID, for: replica.workerProtocol, model: job.route.model,
-                version: Self.saidVersion(to: replica, by: job.request, on: job.route)),
+                version: Self.saidVersion(to: replica, by: job.request, on: job.route), profile: job.route.profile),
             requestID: job.call.requestID.publicText, traceParent: job.call.trace?.parent,
             traceState: job.call.trace?.state, connectMilliseconds: policy.connectMilliseconds,
             firstByteMilliseconds: policy.firstByteMilliseconds, totalMilliseconds: leftMilliseconds,
@@ -160,19 +161,19 @@ struct Dispatch: Sendable {
 
     /// The version in the body. A request that names none goes on as it is where the model has one version alone.
     private static func saidVersion(
-        to replica: Replica, by request: PredictRequest, on route: ResolvedRoute
+        to replica: Replica, by request: InferenceRequest, on route: ResolvedRoute
     ) -> String? {
         route.namesVersion || request.version != nil ? route.version(for: replica) : nil
     }
 
-    private func read(_ answer: WorkerAnswer, from replica: Replica, isBatch: Bool) -> AttemptResult {
+    private func read(_ answer: WorkerAnswer, from replica: Replica, to request: InferenceRequest) -> AttemptResult {
         guard (200..<300).contains(answer.status) else {
             return .failed(
                 FailedAttempt(
                     failure: AttemptFailure(status: answer.status), status: answer.status,
                     cause: "status \(answer.status) of \(replica.address)"))
         }
-        guard let reading = WorkerDialect.read(answer.body, from: replica.workerProtocol, isBatch: isBatch) else {
+        guard let reading = WorkerDialect.read(answer.body, from: replica.workerProtocol, to: request) else {
             return .failed(
                 FailedAttempt(
                     failure: .nonsense,

@@ -7,7 +7,7 @@ extension InferencePipeline {
     final class HeldRequest: Sendable {
         let call: InferenceCall
         let principal: Principal
-        let request: PredictRequest
+        let request: InferenceRequest
         let route: ResolvedRoute
         let take: RateTake?
         let hold: Hold?
@@ -19,7 +19,7 @@ extension InferencePipeline {
         let cacheInstruction: CacheInstruction?
 
         init(
-            call: InferenceCall, principal: Principal, request: PredictRequest, route: ResolvedRoute, take: RateTake?,
+            call: InferenceCall, principal: Principal, request: InferenceRequest, route: ResolvedRoute, take: RateTake?,
             hold: Hold?, heldAtNanoseconds: UInt64, bound: Int64, claim: IdempotencyClaim?,
             cacheInstruction: CacheInstruction?
         ) {

@@ -10,6 +10,7 @@ struct InferenceCall: Sendable {
     let credentials: Credentials
     let body: ByteBuffer
     let trace: TraceContext?
+    var target = CallTarget.predict
     /// The values of the header `Idempotency-Key`; nearly always none.
     var idempotencyFields: [String] = []
     /// What the head says about the cache; nearly always nothing.
@@ -65,9 +66,10 @@ struct StageTimings: Sendable {
 /// A prediction that is settled and may leave.
 struct Prediction: Sendable {
     let requestID: RequestID
+    let surface: Surface
     let model: String
     let version: String
-    /// JSON of the worker's own answer.
+    /// JSON of the worker's own answer; where the surface passes answers on as they are, all of it.
     let prediction: ByteBuffer
     let probabilities: ByteBuffer?
     let usage: Usage

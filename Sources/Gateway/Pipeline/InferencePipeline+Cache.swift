@@ -12,11 +12,13 @@ extension InferencePipeline {
         /// The usage of the worker's own answer, where the cache gave it.
         var servedUsage: Usage?
         var status: CacheStatus?
+        /// Of an answer that was sent piece by piece.
+        var stream: StreamRecord?
     }
 
     /// Calls the worker, by way of the cache where the model or the request has to do with one.
     func serve(_ work: HeldRequest, on loop: LoopContext) async throws(Refusal) -> Served {
-        guard work.route.profile.cache.isOn || work.cacheInstruction != nil else {
+        guard work.route.profile.cache.isOn || work.cacheInstruction != nil, !work.request.isStreaming else {
             return try await serveByWorker(work, on: loop)
         }
         return try await serveByCache(work, on: loop)
@@ -39,7 +41,9 @@ extension InferencePipeline {
 
     private func serveByCache(_ work: HeldRequest, on loop: LoopContext) async throws(Refusal) -> Served {
         let instruction = work.cacheInstruction ?? .standard
-        guard work.route.profile.cache.isOn else {
+        guard work.route.profile.cache.isOn,
+            work.request.isCacheable(work.route.profile.cache, isAskedFor: instruction.isAsked)
+        else {
             if instruction.use == .only { throw .notCached }
             return try await serveByWorker(work, on: loop)
         }
@@ -104,7 +108,7 @@ extension InferencePipeline {
 extension PredictionCache {
     /// What a request asks the cache.
     fileprivate func question(
-        _ request: PredictRequest, _ version: String, _ instruction: CacheInstruction,
+        _ request: InferenceRequest, _ version: String, _ instruction: CacheInstruction,
         _ work: InferencePipeline.HeldRequest
     ) -> CacheQuestion {
         let tenant = tenant(work.principal.tenantID)

@@ -5,11 +5,12 @@ internal import NIOCore
 extension InferencePipeline {
     /// Before the model is looked up: a request that was charged is answered again also when its model has gone since.
     func claim(
-        _ call: InferenceCall, _ request: PredictRequest, _ principal: Principal
+        _ call: InferenceCall, _ request: InferenceRequest, _ principal: Principal
     ) async throws(Refusal) -> ClaimKeeper.Admission {
         guard settler.isAccepting else { throw .storeAway(cause: "settlement is not accepting") }
         return try await claims.claim(
-            call.idempotencyFields, operation: PredictRequest.operation, body: request.tape, of: principal.tenantID,
+            call.idempotencyFields, operation: call.target.surface.idempotencyOperation, body: request.tape,
+            of: principal.tenantID,
             for: call.requestID)
     }
 

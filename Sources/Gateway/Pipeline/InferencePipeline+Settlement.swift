@@ -109,8 +109,9 @@ extension InferencePipeline {
             prompt: retention == .full ? Array(work.call.body.readableBytesView) : nil,
             promptDigest: retention == .hashed
                 ? Array(SHA256.hash(data: Array(work.call.body.readableBytesView))) : nil,
-            result: retention == .full ? served.map { AnswerBody.result($0.reading) } : nil, answer: answer,
-            servedUsage: served?.servedUsage)
+            result: retention == .full ? served.map { AnswerBody.result($0.reading, on: work.request.surface) } : nil,
+            answer: answer,
+            servedUsage: served?.servedUsage, operation: work.request.surface.operation, stream: served?.stream)
     }
 }
 

@@ -81,14 +81,23 @@ final class InferencePipeline: Sendable {
 
     func run(_ call: InferenceCall, on loop: LoopContext) async -> InferenceOutcome {
         pass(.accepted)
+        let principal: Principal
+        do throws(Refusal) {
+            principal = try await authenticate(call)
+        } catch {
+            return .refused(error, call.requestID)
+        }
+        return await serve(call, for: principal, on: loop)
+    }
+
+    /// All stages behind authentication.
+    func serve(_ call: InferenceCall, for principal: Principal, on loop: LoopContext) async -> InferenceOutcome {
         var timings = StageTimings()
         var claim: IdempotencyClaim?
         do throws(Refusal) {
-            let start = call.receivedNanoseconds
-            let principal = try await authenticate(call)
             let authenticated = time.monotonicNanoseconds
-            timings.authenticate = authenticated &- start
-            let request = try Self.validate(call.body, for: principal, routes: routes)
+            timings.authenticate = authenticated &- call.receivedNanoseconds
+            let request = try Self.validate(call.body, for: principal, target: call.target, routes: routes)
             // What is wrong with them costs no quota.
             let instruction = call.cacheFields.isEmpty ? nil : try CacheInstruction(call.cacheFields)
             if !call.idempotencyFields.isEmpty {
@@ -150,12 +159,10 @@ final class InferencePipeline: Sendable {
     ///
     /// A key that may call a model may call it by every name; one that may only use another name may use that one.
     static func validate(
-        _ body: ByteBuffer, for principal: Principal, routes: RouteDirectory
-    ) throws(Refusal) -> PredictRequest {
-        let request = try PredictRequest(body)
-        if let allowed = principal.allowedModels, !allowed.contains(request.model),
-            !(routes.current.table.realModel(of: request.model).map(allowed.contains) ?? false)
-        {
+        _ body: ByteBuffer, for principal: Principal, target: CallTarget, routes: RouteDirectory
+    ) throws(Refusal) -> InferenceRequest {
+        let request = try InferenceRequest(body, for: target)
+        if principal.allowedModels != nil, !principal.mayCall(request.model, in: routes.current.table) {
             throw notAllowed(request.model)
         }
         return request
@@ -167,7 +174,7 @@ final class InferencePipeline: Sendable {
 
     /// Finds the version and the replicas of a request; also what a quote does.
     static func route(
-        of request: PredictRequest, for principal: Principal, in table: RouteTable
+        of request: InferenceRequest, for principal: Principal, in table: RouteTable
     ) throws(Refusal) -> ResolvedRoute {
         let route = table.resolve(
             model: request.model, version: request.version,
@@ -193,17 +200,25 @@ final class InferencePipeline: Sendable {
         if let allowed = principal.allowedModels, !allowed.contains(request.model), !allowed.contains(route.model) {
             throw notAllowed(request.model)
         }
-        try request.check(extra: route.stickyField)
-        try request.check(against: route.profile)
+        for replica in route.candidates where !request.isSpoken(by: replica.workerProtocol) {
+            throw Refusal(
+                .validationFailed,
+                "The model \(request.model) is not served on this route: its workers speak \(replica.workerProtocol.rawValue).",
+                errors: [
+                    .init(
+                        location: "/model", message: "is not served on this route",
+                        fix: "Send it to the route that its workers speak, or take another model.")
+                ])
+        }
+        try request.check(against: route.profile, stickyField: route.stickyField)
         return route
     }
 
     /// The most tokens that the request can be charged: no tokenizer makes more tokens than there are bytes, and the profile bounds the
     /// output. Under a hard limit an estimate would not be enough.
-    static func tokenBound(_ request: PredictRequest, _ profile: ModelProfile) -> Int64 {
-        let output = profile.maximumOutputTokens.multipliedReportingOverflow(by: Int64(request.rows.count))
-        let sum = request.byteCount.addingReportingOverflow(output.partialValue)
-        guard !output.overflow, !sum.overflow else { return tokenLimit }
+    static func tokenBound(_ request: InferenceRequest, _ profile: ModelProfile) -> Int64 {
+        let sum = request.byteCount.addingReportingOverflow(request.outputBound(profile))
+        guard !sum.overflow else { return tokenLimit }
         return min(max(sum.partialValue, profile.fixedTokensPerRequest), tokenLimit)
     }
 
@@ -215,7 +230,7 @@ final class InferencePipeline: Sendable {
     /// Takes of the rate limits and holds quota. A refused request consumes nothing, and because it has no row, what decided is kept for
     /// a while.
     private func admit(
-        _ bound: Int64, _ request: PredictRequest, _ principal: Principal, _ call: InferenceCall, on loop: LoopContext
+        _ bound: Int64, _ request: InferenceRequest, _ principal: Principal, _ call: InferenceCall, on loop: LoopContext
     ) async throws(Refusal) -> (RateTake?, Hold?) {
         var taken: RateTake?
         do throws(Refusal) {
@@ -291,7 +306,8 @@ final class InferencePipeline: Sendable {
     ) -> Prediction {
         let snapshot = routes.current
         return Prediction(
-            requestID: work.call.requestID, model: work.request.model, version: served.version,
+            requestID: work.call.requestID, surface: work.request.surface, model: work.request.model,
+            version: served.version,
             prediction: served.reading.prediction, probabilities: served.reading.probabilities, usage: served.usage,
             cost: sheet?.amount(requests: 1, usage: served.usage, model: work.route.model).rounded,
             currency: sheet?.currency ?? "",
@@ -324,7 +340,7 @@ final class InferencePipeline: Sendable {
                 reportedInputTokens: reading.inputTokens, reportedCachedInputTokens: reading.cachedInputTokens,
                 reportedOutputTokens: reading.outputTokens,
                 inputNumbers: profile.tokenCounting == .counted ? work.request.numberCount : 0,
-                rows: Int64(work.request.rows.count), requestBytes: work.request.byteCount,
+                rows: work.request.rowCount, requestBytes: work.request.byteCount,
                 answerBytes: Int64(reading.prediction.readableBytes + (reading.probabilities?.readableBytes ?? 0))))
         let (usage, wasClamped) = counted.clamped(toTokens: work.bound)
         estimates.observe(usage, of: work.route.model, requestBytes: work.request.byteCount)

@@ -11,7 +11,7 @@ internal import Synchronization
 public final class MirrorTraffic: Sendable {
     /// A request that was answered, and the answer to compare with.
     struct Copy: Sendable {
-        let request: PredictRequest
+        let request: InferenceRequest
         let target: ResolvedRoute
         let call: InferenceCall
         let prediction: ByteBuffer
@@ -38,7 +38,7 @@ public final class MirrorTraffic: Sendable {
 
     /// Takes a copy on. Called on the request's event loop, after its answer is settled.
     func offer(
-        _ request: PredictRequest, to target: ResolvedRoute, of call: InferenceCall, answer: ByteBuffer,
+        _ request: InferenceRequest, to target: ResolvedRoute, of call: InferenceCall, answer: ByteBuffer,
         at now: Timestamp, by dispatch: Dispatch, on loop: LoopContext
     ) {
         guard underWay.wrappingAdd(1, ordering: .relaxed).newValue <= limit else {
@@ -48,7 +48,7 @@ public final class MirrorTraffic: Sendable {
         // A name of its own: to a worker this is another request.
         let own = InferenceCall(
             requestID: loop.makeRequestID(at: now), receivedAt: now, receivedNanoseconds: call.receivedNanoseconds,
-            credentials: .none, body: call.body, trace: call.trace)
+            credentials: .none, body: call.body, trace: call.trace, target: call.target)
         let copy = Copy(
             request: request, target: target, call: own, prediction: answer, loop: loop, dispatch: dispatch)
         if case .enqueued = continuation.yield(copy) { return }
@@ -71,7 +71,9 @@ public final class MirrorTraffic: Sendable {
 
     private func send(_ copy: Copy) async {
         defer { underWay.wrappingSubtract(1, ordering: .relaxed) }
-        guard (try? copy.request.check(against: copy.target.profile)) != nil else {
+        guard (try? copy.request.check(against: copy.target.profile, stickyField: copy.target.stickyField)) != nil,
+            copy.target.candidates.allSatisfy({ copy.request.isSpoken(by: $0.workerProtocol) })
+        else {
             metrics.sent.increment()
             return metrics.failed.increment()
         }

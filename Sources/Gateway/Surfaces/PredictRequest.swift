@@ -6,8 +6,6 @@ struct PredictRequest: Sendable {
     /// Numbers of one row, and rows of one request, at most.
     static let valueLimit = 4_096
     static let rowLimit = 4_096
-    /// What an idempotency key stands for on this surface, however the path is spelled.
-    static let operation: StaticString = "POST /predict/"
 
     let model: String
     let version: String?
@@ -19,9 +17,6 @@ struct PredictRequest: Sendable {
     let extra: (key: JSONTape.Value, value: JSONTape.Value)?
 
     private static let forbidden: [StaticString] = ["api_base", "base_url", "url", "callback", "headers"]
-
-    /// Bytes of the body: no tokenizer makes more tokens than bytes, so this bounds the input tokens.
-    var byteCount: Int64 { Int64(tape.bytes.readableBytes) }
 
     /// Numbers of all rows together.
     var numberCount: Int64 { rows.reduce(0) { $0 + Int64(tape.elements(of: $1).count) } }

@@ -13,11 +13,14 @@ struct WorkerReading: Sendable {
     let outputTokens: Int64?
 }
 
-/// How a predict request is written for, and its answer read from, each worker protocol.
+/// How a request is written for, and its answer read from, each worker protocol.
 enum WorkerDialect {
-    static func path(_ workerProtocol: WorkerProtocol, model: String, version: String) -> String {
+    static func path(
+        _ workerProtocol: WorkerProtocol, of surface: Surface, model: String, version: String
+    ) -> String {
         switch workerProtocol {
         case .predict: "/predict"
+        case .openai: OpenAIDialect.path(surface)
         case .oip: version.isEmpty ? "/v2/models/\(model)/infer" : "/v2/models/\(model)/versions/\(version)/infer"
         }
     }
@@ -26,11 +29,22 @@ enum WorkerDialect {
     ///   - model: what the worker calls the model; the request may name it otherwise.
     ///   - version: what the worker is told; `nil` leaves it to the worker.
     static func body(
+        _ request: InferenceRequest, requestID: RequestID, for workerProtocol: WorkerProtocol, model: String,
+        version: String?, profile: ModelProfile
+    ) -> ByteBuffer {
+        switch request {
+        case .predict(let request):
+            body(request, requestID: requestID, for: workerProtocol, model: model, version: version)
+        case .openAI(let request): OpenAIDialect.body(request, model: model, profile: profile)
+        }
+    }
+
+    private static func body(
         _ request: PredictRequest, requestID: RequestID, for workerProtocol: WorkerProtocol, model: String,
         version: String?
     ) -> ByteBuffer {
         switch workerProtocol {
-        case .predict:
+        case .predict, .openai:
             // Checked field by field, so the caller's own bytes can go on as they are where they say the same.
             request.extra == nil && request.version == version && request.model == model
                 ? request.tape.bytes : predictBody(request, model: model, version: version)
@@ -79,10 +93,21 @@ enum WorkerDialect {
     }
 
     /// - Returns: `nil` for anything that is not a usable answer; the worker is not trusted.
-    static func read(_ body: ByteBuffer, from workerProtocol: WorkerProtocol, isBatch: Bool) -> WorkerReading? {
+    static func read(
+        _ body: ByteBuffer, from workerProtocol: WorkerProtocol, to request: InferenceRequest
+    ) -> WorkerReading? {
+        switch request {
+        case .predict(let request): read(body, from: workerProtocol, isBatch: request.isBatch)
+        case .openAI(let request): OpenAIDialect.read(body, surface: request.surface, model: request.model)
+        }
+    }
+
+    private static func read(
+        _ body: ByteBuffer, from workerProtocol: WorkerProtocol, isBatch: Bool
+    ) -> WorkerReading? {
         guard let tape = try? JSONTape(body), tape.kind(tape.root) == .object else { return nil }
         switch workerProtocol {
-        case .predict: return readPredict(tape)
+        case .predict, .openai: return readPredict(tape)
         case .oip: return readInfer(tape, isBatch: isBatch)
         }
     }

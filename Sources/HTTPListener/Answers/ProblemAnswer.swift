@@ -12,28 +12,35 @@ public struct ProblemStyle: Sendable {
     }
 
     let instance: Instance
+    let dialect: @Sendable (String) -> ErrorDialect
     let count: @Sendable (FailureCode) -> Void
 
-    /// - Parameter count: called once for each refusal.
-    public init(instance: Instance, count: @escaping @Sendable (FailureCode) -> Void) {
+    /// - Parameters:
+    ///   - dialect: of a request target, or of its path.
+    ///   - count: called once for each refusal.
+    public init(
+        instance: Instance, dialect: @escaping @Sendable (String) -> ErrorDialect = { _ in .problem },
+        count: @escaping @Sendable (FailureCode) -> Void
+    ) {
         self.instance = instance
+        self.dialect = dialect
         self.count = count
     }
 }
 
-/// Problem details (RFC 9457), written as bytes.
+/// What a refusal looks like in each dialect, written as bytes.
 public enum ProblemAnswer {
     /// A whole answer: status line, fields, body.
     public static func message(
-        _ refusal: Refusal, requestID: RequestID, instance: ProblemStyle.Instance, clientID: ClientRequestID? = nil,
-        keepsAlive: Bool, date: [UInt8]
+        _ refusal: Refusal, in dialect: ErrorDialect = .problem, requestID: RequestID, instance: ProblemStyle.Instance,
+        clientID: ClientRequestID? = nil, keepsAlive: Bool, date: [UInt8]
     ) -> ByteBuffer {
-        let body = body(refusal, requestID: requestID, instance: instance)
-        let status = refusal.code.httpStatus
+        let body = body(refusal, in: dialect, requestID: requestID, instance: instance)
+        let status = dialect.status(of: refusal.code)
         var buffer = ByteBuffer()
         buffer.reserveCapacity(500 + body.readableBytes)
         buffer.writeAnswerStart(
-            "HTTP/1.1 \(status) \(reasonPhrase(status))\r\ncontent-type: application/problem+json\r\n",
+            "HTTP/1.1 \(status) \(reasonPhrase(status))\r\ncontent-type: \(dialect.contentType)\r\n",
             bodyByteCount: body.readableBytes, requestID: requestID, keepsAlive: keepsAlive, date: date)
         if let clientID { buffer.writeClientRequestID(clientID) }
         buffer.writeStaticString("x-weir-error: ")
@@ -44,8 +51,49 @@ public enum ProblemAnswer {
         return buffer
     }
 
-    /// Problem details with our extensions, as JSON.
-    public static func body(_ refusal: Refusal, requestID: RequestID, instance: ProblemStyle.Instance) -> ByteBuffer {
+    /// The body of a refusal, as JSON.
+    public static func body(
+        _ refusal: Refusal, in dialect: ErrorDialect = .problem, requestID: RequestID, instance: ProblemStyle.Instance
+    ) -> ByteBuffer {
+        switch dialect {
+        case .problem: problem(refusal, requestID: requestID, instance: instance)
+        case .openAI: openAI(refusal)
+        case .openInference: openInference(refusal)
+        }
+    }
+
+    /// `{"error": {message, type, param, code}}`: all four are there always, because the API's own schema asks for them.
+    public static func openAI(_ refusal: Refusal) -> ByteBuffer {
+        var body = ByteBuffer()
+        body.writeStaticString("{\"error\":{\"message\":")
+        body.writeJSONString(refusal.detail)
+        body.writeStaticString(",\"type\":")
+        body.writeJSONString(refusal.code.openAIType)
+        body.writeStaticString(",\"param\":")
+        if let location = refusal.errors.first?.location {
+            // A JSON Pointer of ours; that API names fields with dots.
+            body.writeJSONString(String(location.drop { $0 == "/" }).split(separator: "/").joined(separator: "."))
+        } else {
+            body.writeStaticString("null")
+        }
+        body.writeStaticString(",\"code\":")
+        body.writeJSONString(refusal.code.openAICode)
+        body.writeStaticString("}}")
+        return body
+    }
+
+    private static func openInference(_ refusal: Refusal) -> ByteBuffer {
+        var body = ByteBuffer()
+        body.writeStaticString("{\"error\":")
+        body.writeJSONString(refusal.detail)
+        body.writeStaticString("}")
+        return body
+    }
+
+    /// Problem details (RFC 9457) with our extensions.
+    private static func problem(
+        _ refusal: Refusal, requestID: RequestID, instance: ProblemStyle.Instance
+    ) -> ByteBuffer {
         var body = ByteBuffer()
         body.writeStaticString("{\"type\":")
         body.writeJSONString(refusal.code.typeURI)

@@ -9,7 +9,7 @@ public protocol IdentifiedContext: RequestContext {
     var requestID: Domain.RequestID { get }
 }
 
-/// Outermost: gives every answer its identifier and turns every error into problem details. Nothing of an error that we did not write
+/// Outermost: gives every answer its identifier and turns every error into what its path's dialect has for it. Nothing of an error that we did not write
 /// ourselves reaches the caller.
 public struct ProblemMiddleware<Context: IdentifiedContext>: RouterMiddleware {
     private let style: ProblemStyle
@@ -32,7 +32,7 @@ public struct ProblemMiddleware<Context: IdentifiedContext>: RouterMiddleware {
         do {
             response = try await next(request, context)
         } catch {
-            response = render(refusal(for: error, request), context)
+            response = render(refusal(for: error, request), in: style.dialect(request.uri.path), context)
         }
         response.headers[.requestID] = context.requestID.publicText
         response.headers[.contentTypeOptions] = "nosniff"
@@ -75,8 +75,8 @@ public struct ProblemMiddleware<Context: IdentifiedContext>: RouterMiddleware {
         }
     }
 
-    private func render(_ refusal: Refusal, _ context: Context) -> Response {
-        let status = refusal.code.httpStatus
+    private func render(_ refusal: Refusal, in dialect: ErrorDialect, _ context: Context) -> Response {
+        let status = dialect.status(of: refusal.code)
         if status >= 500 {
             context.logger.log(
                 level: status == 500 ? .error : .warning, "request failed",
@@ -87,7 +87,7 @@ public struct ProblemMiddleware<Context: IdentifiedContext>: RouterMiddleware {
         }
         style.count(refusal.code)
         var headers = HTTPFields()
-        headers[.contentType] = "application/problem+json"
+        headers[.contentType] = dialect.contentType.description
         headers[.weirError] = refusal.code.rawValue
         for (name, value) in refusal.fields {
             if let name = HTTPField.Name(name) { headers[name] = value }
@@ -97,7 +97,8 @@ public struct ProblemMiddleware<Context: IdentifiedContext>: RouterMiddleware {
         return Response(
             status: .init(code: status), headers: headers,
             body: .init(
-                byteBuffer: ProblemAnswer.body(refusal, requestID: context.requestID, instance: style.instance)))
+                byteBuffer: ProblemAnswer.body(
+                    refusal, in: dialect, requestID: context.requestID, instance: style.instance)))
     }
 }
 

@@ -30,6 +30,8 @@ public final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandle
     /// The client waits for leave to send its body, behind answers that are still to be written.
     private var owesContinue = false
     private var sawPart = false
+    /// Of the request whose head came last.
+    private var dialect = ErrorDialect.problem
     public private(set) var isClosing = false
     /// The request that came last asks for another protocol. It is answered as if it did not, and the connection ends with it: behind it the
     /// parser reads nothing more.
@@ -89,6 +91,7 @@ public final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandle
         switch unwrapInboundIn(data) {
         case .head(let head):
             let fields = RequestFields(head.headers)
+            dialect = problems.dialect(head.uri)
             if let refusal = rules.check(head, fields) {
                 refuseInTurn(refusal, context: context)
                 return
@@ -251,7 +254,8 @@ public final class ConnectionGuard: ChannelDuplexHandler, RemovableChannelHandle
         let now = time.now
         var random = SystemRandomNumberGenerator()
         let answer = ProblemAnswer.message(
-            refusal, requestID: RequestID(at: now, using: &random), instance: problems.instance, keepsAlive: false,
+            refusal, in: dialect, requestID: RequestID(at: now, using: &random), instance: problems.instance,
+            keepsAlive: false,
             date: Array(httpDate(secondsSince1970: now.microsecondsSince1970 / 1_000_000).utf8))
         writeRaw(answer, context: context)
         problems.count(refusal.code)

@@ -23,6 +23,8 @@ public struct RequestFields: Sendable {
     public private(set) var apiKeys: [String] = []
     /// The values of `idempotency-key`; more than one is an error for the route that heeds it.
     public private(set) var idempotencyKeys: [String] = []
+    /// Whether the caller prefers to be told later (RFC 7240, section 4.1).
+    public private(set) var prefersAsync = false
     /// What the request says about the cache; nearly always nothing.
     public private(set) var cacheFields: [CacheField] = []
 
@@ -37,6 +39,7 @@ public struct RequestFields: Sendable {
             hostCount += 1
             host = host ?? value
         case 6 where Self.matches(name, "expect"): expect = expect ?? value
+        case 6 where Self.matches(name, "prefer"): if Self.prefersAsync(value) { prefersAsync = true }
         case 7 where Self.matches(name, "api-key"): apiKeys.append(value)
         case 7 where Self.matches(name, "upgrade"): hasUpgrade = true
         case 9 where Self.matches(name, "x-api-key"): apiKeys.append(value)
@@ -60,6 +63,14 @@ public struct RequestFields: Sendable {
             transferEncodingCount += 1
             transferEncoding = transferEncoding ?? value
         default: break
+        }
+    }
+
+    /// Preferences are divided by commas, their parameters by semicolons (RFC 7240, section 2).
+    private static func prefersAsync(_ value: String) -> Bool {
+        value.split(separator: ",").contains { preference in
+            let name = preference.prefix { $0 != ";" && $0 != "=" }.filter { $0 != " " && $0 != "\t" }
+            return name.lowercased() == "respond-async"
         }
     }
 

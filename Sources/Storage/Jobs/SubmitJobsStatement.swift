@@ -33,8 +33,8 @@ struct SubmitJobs: PostgresStatement {
             FROM accepted
             ON CONFLICT (job_id) DO NOTHING
         ), recorded AS (
-            INSERT INTO requests (request_id, tenant_id, user_id, key_id, gateway_id, model, status, created_at, estimated_tokens, is_job)
-            SELECT job_id, tenant_id, user_id, key_id, $1, model, 'queued', created_at, estimated_tokens, true FROM accepted
+            INSERT INTO requests (request_id, tenant_id, user_id, key_id, gateway_id, model, status, created_at, estimated_tokens, operation, is_job)
+            SELECT job_id, tenant_id, user_id, key_id, $1, model, 'queued', created_at, estimated_tokens, operation, true FROM accepted
             ON CONFLICT (request_id) DO NOTHING
         )
         SELECT job_id FROM disowned

@@ -16,7 +16,7 @@ struct SettleJobBatch: PostgresStatement {
 
     static let sql = """
         WITH batch AS MATERIALIZED (
-            SELECT * FROM unnest(\(SettleText.parameters), $26, $27, $28, $29, $30)
+            SELECT * FROM unnest(\(SettleText.parameters), $30, $31, $32, $33, $34)
                 AS b (\(SettleText.columns),
                     idempotency_key, answer_fields, answer_body, job_attempt, job_answer)
         ), \(SettleText.fence), claimants AS MATERIALIZED (

@@ -30,11 +30,12 @@ struct HoldGatewayLockAlone: PostgresStatement {
 /// are parameters.
 enum SettleText {
     static let parameters =
-        "$2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25"
+        "$2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29"
     static let columns = """
         request_id, tenant_id, user_id, key_id, model, model_version, is_completed, http_status, error_code, created_at,
                     completed_at, processing_us, estimated_tokens, input_tokens, cached_input_tokens, output_tokens, token_source,
-                    tier_version_id, lease_id, prompt, prompt_sha256, result, served_input_tokens, served_output_tokens
+                    tier_version_id, lease_id, prompt, prompt_sha256, result, served_input_tokens, served_output_tokens, operation, stream_end,
+                    delivered_tokens, generated_tokens
         """
 
     /// From `batch`: the rows whose lease is lost, as `refused`.
@@ -62,11 +63,12 @@ enum SettleText {
         ), recorded AS (
             INSERT INTO requests (request_id, tenant_id, user_id, key_id, gateway_id, model, model_version, status, http_status,
                 error_code, created_at, completed_at, processing_us, estimated_tokens, input_tokens, output_tokens, tier_version_id,
-                prompt, prompt_sha256, result_id, cached)
+                prompt, prompt_sha256, result_id, cached, operation, stream_end, delivered_tokens, generated_tokens)
             SELECT request_id, tenant_id, user_id, key_id, $1, model, model_version,
                 CASE WHEN is_completed THEN 'completed' ELSE 'failed' END, http_status, error_code, created_at, completed_at,
                 processing_us, estimated_tokens, input_tokens, output_tokens, tier_version_id, prompt, prompt_sha256,
-                CASE WHEN result IS NOT NULL THEN request_id END, is_completed AND token_source = 'cache'
+                CASE WHEN result IS NOT NULL THEN request_id END, is_completed AND token_source = 'cache',
+                coalesce(operation, 'predict'), stream_end, delivered_tokens, generated_tokens
             FROM accepted
             ON CONFLICT (request_id) DO NOTHING
         ), posted AS (
@@ -106,6 +108,7 @@ struct SettleBatch: PostgresStatement {
         .timestamptzArray, .timestamptzArray, .int8Array, .int8Array, .int8Array, .int8Array, .int8Array, .textArray,
         .uuidArray,
         .uuidArray, .textArray, .byteaArray, .textArray, .int8Array, .int8Array,
+        .textArray, .textArray, .int8Array, .int8Array,
     ]
     static let columns: [PostgresType] = [.uuid]
 
@@ -160,6 +163,19 @@ func bindSettleBatch(_ batch: ArraySlice<Settlement>, gatewayID: GatewayID, to b
     for count in [\Usage.inputTokens, \Usage.outputTokens] {
         binds.appendArray(of: .int8, count: served.count) { array in
             for settlement in served { array.append(settlement.servedUsage?[keyPath: count]) }
+        }
+    }
+    let named = batch.contains { $0.operation != Settlement.usualOperation } ? batch : []
+    binds.appendArray(of: .text, count: named.count) { array in
+        for settlement in named { array.append(settlement.operation) }
+    }
+    let streams = batch.contains { $0.stream != nil } ? batch : []
+    binds.appendArray(of: .text, count: streams.count) { array in
+        for settlement in streams { array.append(settlement.stream?.end.rawValue) }
+    }
+    for count in [\StreamRecord.deliveredTokens, \StreamRecord.generatedTokens] {
+        binds.appendArray(of: .int8, count: streams.count) { array in
+            for settlement in streams { array.append(settlement.stream?[keyPath: count]) }
         }
     }
 }

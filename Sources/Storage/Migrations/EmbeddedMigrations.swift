@@ -1950,10 +1950,31 @@ REVOKE ALL ON FUNCTION remove_excess_predictions FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION remove_excess_predictions TO weir_jobs;
 
 """#),
-        (name: "0019_reserved", sql: #"""
--- draft
--- Stands here only until the migration of this number is merged.
-SELECT 1;
+        (name: "0019_surfaces_and_streams", sql: #"""
+-- What kind of work a request was, and what became of one whose answer was sent piece by piece.
+ALTER TABLE routes DROP CONSTRAINT routes_protocol_check,
+    ADD CONSTRAINT routes_protocol_check CHECK (protocol IN ('oip', 'predict', 'openai'));
+ALTER TABLE workers DROP CONSTRAINT workers_protocol_check,
+    ADD CONSTRAINT workers_protocol_check CHECK (protocol IN ('oip', 'predict', 'openai'));
+
+ALTER TABLE requests
+    ADD COLUMN operation text NOT NULL DEFAULT 'predict' CHECK (length(operation) BETWEEN 1 AND 40),
+    -- Only of a stream that was charged: one that ends before its first token is a failed request.
+    ADD COLUMN stream_end text
+        CHECK (stream_end IN ('finished', 'client_left', 'worker_failed', 'cut_at_bound', 'deadline', 'stopping')),
+    -- Output tokens that were handed to the caller, and that the worker made as far as we know. Which of the two is charged when they differ
+    -- is the model's policy.
+    ADD COLUMN delivered_tokens bigint CHECK (delivered_tokens >= 0),
+    ADD COLUMN generated_tokens bigint CHECK (generated_tokens >= 0),
+    ADD CONSTRAINT requests_stream CHECK (num_nulls(stream_end, delivered_tokens, generated_tokens) IN (0, 3));
+GRANT SELECT (operation, stream_end, delivered_tokens, generated_tokens) ON requests TO weir_admin, weir_reports;
+
+-- What is done and charged when the caller of a stream leaves: 'cancel' tells the worker to stop and charges what was delivered, 'drain' reads
+-- the stream to its end and charges all of it. NULL leaves it to the model's own setting, and a model without one cancels.
+ALTER TABLE model_registry
+    ADD COLUMN stream_leave text CHECK (stream_leave IN ('cancel', 'drain'));
+ALTER TABLE tier_versions
+    ADD COLUMN stream_leave text CHECK (stream_leave IN ('cancel', 'drain'));
 
 """#),
         (name: "0020_jobs", sql: #"""
@@ -1981,7 +2002,7 @@ CREATE TABLE jobs (
     batch_id          uuid,
     custom_id         text CHECK (length(custom_id) <= 512),
     -- Which surface reads the payload and writes the answer, as requests.operation.
-    operation         text NOT NULL CHECK (length(operation) BETWEEN 1 AND 64),
+    operation         text NOT NULL CHECK (length(operation) BETWEEN 1 AND 40),
     model             text NOT NULL,
     -- Model and version where the path names them and not the payload.
     path_model        text,
@@ -2250,7 +2271,7 @@ BEGIN
         RAISE EXCEPTION 'the ends are not on a quarter of an hour' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     SELECT position INTO reached FROM rollup_watermark FOR UPDATE;
-    earliest := uuid_lower_bound(greatest(p_from, timestamptz '1970-01-02 00:00:00+00') - interval '15 days');
+    earliest := uuid_lower_bound(greatest(p_from, timestamptz '1970-01-17 00:00:00+00') - interval '15 days');
     DELETE FROM usage WHERE bucket_start >= p_from AND bucket_start < p_to;
     INSERT INTO usage (tenant_id, bucket_start, key_id, model, tier_version_id, requests_count, input_tokens, cached_input_tokens,
         output_tokens)

@@ -50,7 +50,8 @@ struct RoutesCommand: AsyncParsableCommand {
                 "Workers; a weight from 1 to 1000 may stand behind a star.", valueName: "host:port[*weight]"))
         var workers: [String]
         @Option(
-            name: .customLong("protocol"), help: "How they are spoken to: oip (Open Inference Protocol v2) or predict.")
+            name: .customLong("protocol"),
+            help: "How they are spoken to: oip (Open Inference Protocol v2), predict, or openai (the OpenAI API).")
         var workerProtocol = WorkerProtocol.oip.rawValue
         @Option(help: "The model version that they serve; the model's own where it is left out.") var version: String?
         @OptionGroup var admin: AdminOptions
@@ -61,7 +62,7 @@ struct RoutesCommand: AsyncParsableCommand {
 
         func replicas() throws -> [AdminReplica] {
             guard WorkerProtocol(rawValue: workerProtocol) != nil else {
-                throw ValidationError("--protocol is oip or predict")
+                throw ValidationError("--protocol is oip, predict or openai")
             }
             return try workers.map { try Self.replica($0, workerProtocol, version) }
         }

@@ -40,6 +40,8 @@ security:
 tags:
   - name: predict
     description: Asking a model. Metered.
+  - name: openai
+    description: The OpenAI API, for the clients that speak it. Errors are that API's error objects.
   - name: account
     description: What was used, and what is left.
   - name: service
@@ -656,6 +658,289 @@ paths:
         '503': { $ref: '#/components/responses/StorageUnavailable' }
         '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
 
+  /v1/chat/completions:
+    post:
+      operationId: createChatCompletion
+      tags: [openai]
+      summary: Answer a conversation
+      description: |
+        Needs the scope `predict`. The body goes to the worker as it stands, fields that Weir does not know included; Weir
+        reads the model, the bounds of the answer and whether it is a stream. Without `max_tokens` the worker is told the
+        model's own bound: never more is made than was held against the quota.
+      parameters:
+        - { $ref: '#/components/parameters/TraceParent' }
+        - { $ref: '#/components/parameters/TraceState' }
+        - { $ref: '#/components/parameters/ClientRequestId' }
+        - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/CacheControl' }
+        - { $ref: '#/components/parameters/CacheUse' }
+        - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/CacheLabel' }
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/ChatCompletionRequest' }
+            example: { model: assistant, messages: [{ role: user, content: Hello }], max_tokens: 32 }
+      responses:
+        '200':
+          description: The worker's answer. Its usage is committed.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            x-client-request-id: { $ref: '#/components/headers/ClientRequestId' }
+            RateLimit-Policy: { $ref: '#/components/headers/RateLimitPolicy' }
+            RateLimit: { $ref: '#/components/headers/RateLimit' }
+            x-ratelimit-limit-requests: { $ref: '#/components/headers/LimitRequests' }
+            x-ratelimit-remaining-requests: { $ref: '#/components/headers/RemainingRequests' }
+            x-ratelimit-reset-requests: { $ref: '#/components/headers/ResetRequests' }
+            x-ratelimit-limit-tokens: { $ref: '#/components/headers/LimitTokens' }
+            x-ratelimit-remaining-tokens: { $ref: '#/components/headers/RemainingTokens' }
+            x-ratelimit-reset-tokens: { $ref: '#/components/headers/ResetTokens' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            x-weir-model: { $ref: '#/components/headers/Model' }
+            x-weir-model-version: { $ref: '#/components/headers/ModelVersion' }
+            x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
+            x-weir-usage: { $ref: '#/components/headers/Usage' }
+            x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-degraded: { $ref: '#/components/headers/Degraded' }
+            x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
+            Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
+            Cache-Status: { $ref: '#/components/headers/CacheStatus' }
+            Age: { $ref: '#/components/headers/Age' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/ChatCompletion' }
+              example: { id: chatcmpl-1, object: chat.completion, created: 1762000000, model: assistant, choices: [{ index: 0, message: { role: assistant, content: Hi! }, finish_reason: stop }], usage: { prompt_tokens: 9, completion_tokens: 3, total_tokens: 12 } }
+            text/event-stream:
+              schema:
+                type: string
+                description: Events `data: {…}`, the last of them `data: [DONE]`.
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '404': { $ref: '#/components/responses/OpenAINotFound' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '409': { $ref: '#/components/responses/OpenAIConflict' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '415': { $ref: '#/components/responses/OpenAIUnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '422': { $ref: '#/components/responses/OpenAIMismatch' }
+        '429': { $ref: '#/components/responses/OpenAITooManyRequests' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '502': { $ref: '#/components/responses/OpenAIBadUpstream' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '504': { $ref: '#/components/responses/OpenAIUpstreamTimeout' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+
+  /v1/completions:
+    post:
+      operationId: createCompletion
+      tags: [openai]
+      summary: Go on with a text
+      description: |
+        Needs the scope `predict`. The body goes to the worker as it stands, fields that Weir does not know included; Weir
+        reads the model, the bounds of the answer and whether it is a stream. Without `max_tokens` the worker is told the
+        model's own bound: never more is made than was held against the quota.
+      parameters:
+        - { $ref: '#/components/parameters/TraceParent' }
+        - { $ref: '#/components/parameters/TraceState' }
+        - { $ref: '#/components/parameters/ClientRequestId' }
+        - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/CacheControl' }
+        - { $ref: '#/components/parameters/CacheUse' }
+        - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/CacheLabel' }
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/CompletionRequest' }
+            example: { model: assistant, prompt: Once upon a time, max_tokens: 32 }
+      responses:
+        '200':
+          description: The worker's answer. Its usage is committed.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            x-client-request-id: { $ref: '#/components/headers/ClientRequestId' }
+            RateLimit-Policy: { $ref: '#/components/headers/RateLimitPolicy' }
+            RateLimit: { $ref: '#/components/headers/RateLimit' }
+            x-ratelimit-limit-requests: { $ref: '#/components/headers/LimitRequests' }
+            x-ratelimit-remaining-requests: { $ref: '#/components/headers/RemainingRequests' }
+            x-ratelimit-reset-requests: { $ref: '#/components/headers/ResetRequests' }
+            x-ratelimit-limit-tokens: { $ref: '#/components/headers/LimitTokens' }
+            x-ratelimit-remaining-tokens: { $ref: '#/components/headers/RemainingTokens' }
+            x-ratelimit-reset-tokens: { $ref: '#/components/headers/ResetTokens' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            x-weir-model: { $ref: '#/components/headers/Model' }
+            x-weir-model-version: { $ref: '#/components/headers/ModelVersion' }
+            x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
+            x-weir-usage: { $ref: '#/components/headers/Usage' }
+            x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-degraded: { $ref: '#/components/headers/Degraded' }
+            x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
+            Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
+            Cache-Status: { $ref: '#/components/headers/CacheStatus' }
+            Age: { $ref: '#/components/headers/Age' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/Completion' }
+              example: { id: cmpl-1, object: text_completion, created: 1762000000, model: assistant, choices: [{ index: 0, text: ' there was', finish_reason: length }], usage: { prompt_tokens: 4, completion_tokens: 32, total_tokens: 36 } }
+            text/event-stream:
+              schema:
+                type: string
+                description: Events `data: {…}`, the last of them `data: [DONE]`.
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '404': { $ref: '#/components/responses/OpenAINotFound' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '409': { $ref: '#/components/responses/OpenAIConflict' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '415': { $ref: '#/components/responses/OpenAIUnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '422': { $ref: '#/components/responses/OpenAIMismatch' }
+        '429': { $ref: '#/components/responses/OpenAITooManyRequests' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '502': { $ref: '#/components/responses/OpenAIBadUpstream' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '504': { $ref: '#/components/responses/OpenAIUpstreamTimeout' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+
+  /v1/embeddings:
+    post:
+      operationId: createEmbedding
+      tags: [openai]
+      summary: Turn texts into vectors
+      description: |
+        Needs the scope `predict`. Answers of a model that has a cache are kept.
+      parameters:
+        - { $ref: '#/components/parameters/TraceParent' }
+        - { $ref: '#/components/parameters/TraceState' }
+        - { $ref: '#/components/parameters/ClientRequestId' }
+        - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/CacheControl' }
+        - { $ref: '#/components/parameters/CacheUse' }
+        - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/CacheLabel' }
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/EmbeddingRequest' }
+            example: { model: embedder, input: [Hello, World] }
+      responses:
+        '200':
+          description: The worker's answer. Its usage is committed.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            x-client-request-id: { $ref: '#/components/headers/ClientRequestId' }
+            RateLimit-Policy: { $ref: '#/components/headers/RateLimitPolicy' }
+            RateLimit: { $ref: '#/components/headers/RateLimit' }
+            x-ratelimit-limit-requests: { $ref: '#/components/headers/LimitRequests' }
+            x-ratelimit-remaining-requests: { $ref: '#/components/headers/RemainingRequests' }
+            x-ratelimit-reset-requests: { $ref: '#/components/headers/ResetRequests' }
+            x-ratelimit-limit-tokens: { $ref: '#/components/headers/LimitTokens' }
+            x-ratelimit-remaining-tokens: { $ref: '#/components/headers/RemainingTokens' }
+            x-ratelimit-reset-tokens: { $ref: '#/components/headers/ResetTokens' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            x-weir-model: { $ref: '#/components/headers/Model' }
+            x-weir-model-version: { $ref: '#/components/headers/ModelVersion' }
+            x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
+            x-weir-usage: { $ref: '#/components/headers/Usage' }
+            x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-degraded: { $ref: '#/components/headers/Degraded' }
+            x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
+            Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
+            Cache-Status: { $ref: '#/components/headers/CacheStatus' }
+            Age: { $ref: '#/components/headers/Age' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/EmbeddingList' }
+              example: { object: list, model: embedder, data: [{ object: embedding, index: 0, embedding: [0.1, 0.2] }], usage: { prompt_tokens: 2, total_tokens: 2 } }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '404': { $ref: '#/components/responses/OpenAINotFound' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '409': { $ref: '#/components/responses/OpenAIConflict' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '415': { $ref: '#/components/responses/OpenAIUnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '422': { $ref: '#/components/responses/OpenAIMismatch' }
+        '429': { $ref: '#/components/responses/OpenAITooManyRequests' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '502': { $ref: '#/components/responses/OpenAIBadUpstream' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '504': { $ref: '#/components/responses/OpenAIUpstreamTimeout' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+
+  /v1/models:
+    get:
+      operationId: listModels
+      tags: [openai]
+      summary: The models that this key may call
+      description: Aliases are models here. Takes any customer key.
+      responses:
+        '200':
+          description: All of them, by name.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenAIModelList' }
+              example: { object: list, data: [{ id: iris, object: model, created: 0, owned_by: weir }] }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+
+  /v1/models/{id}:
+    get:
+      operationId: getModel
+      tags: [openai]
+      summary: One of them
+      description: A model that is not there and one that this key may not call are answered in the same words.
+      parameters:
+        - name: id
+          in: path
+          required: true
+          schema: { type: string }
+      responses:
+        '200':
+          description: The model.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenAIModel' }
+              example: { id: iris, object: model, created: 0, owned_by: weir }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '404': { $ref: '#/components/responses/OpenAINotFound' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+
   /status/{id}:
     get:
       operationId: getStatus
@@ -889,6 +1174,151 @@ components:
       schema: { type: string, const: no-store }
 
   responses:
+    OpenAIBadRequest:
+      description: 'The request cannot be read, or does not fit the model or the schema; `param` names the field.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenAIError' }
+          example: { error: { message: What to do about it., type: invalid_request_error, param: null, code: bad_request } }
+    OpenAIUnauthorized:
+      description: No key, or none that is valid.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+        WWW-Authenticate: { $ref: '#/components/headers/WWWAuthenticate' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenAIError' }
+          example: { error: { message: What to do about it., type: authentication_error, param: null, code: invalid_api_key } }
+    OpenAIForbidden:
+      description: The key may not do this, or not call this model, or the account is suspended.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenAIError' }
+          example: { error: { message: What to do about it., type: invalid_request_error, param: null, code: bad_request } }
+    OpenAINotFound:
+      description: 'There is no such model (`model_not_found`), or no such thing, or it is not yours.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenAIError' }
+          example: { error: { message: What to do about it., type: invalid_request_error, param: null, code: model_not_found } }
+    OpenAIRequestTimeout:
+      description: The request did not arrive in time.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenAIError' }
+          example: { error: { message: What to do about it., type: invalid_request_error, param: null, code: bad_request } }
+    OpenAIConflict:
+      description: A request with this idempotency key is under way.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenAIError' }
+          example: { error: { message: What to do about it., type: invalid_request_error, param: null, code: bad_request } }
+    OpenAIContentTooLarge:
+      description: The body is too large.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenAIError' }
+          example: { error: { message: What to do about it., type: invalid_request_error, param: null, code: bad_request } }
+    OpenAIURITooLong:
+      description: The request target is too long.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenAIError' }
+          example: { error: { message: What to do about it., type: invalid_request_error, param: null, code: bad_request } }
+    OpenAIUnsupportedMediaType:
+      description: The body is not JSON, or it is compressed.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenAIError' }
+          example: { error: { message: What to do about it., type: invalid_request_error, param: null, code: bad_request } }
+    OpenAIExpectationFailed:
+      description: The expectation cannot be met.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenAIError' }
+          example: { error: { message: What to do about it., type: invalid_request_error, param: null, code: bad_request } }
+    OpenAIMismatch:
+      description: The idempotency key was used with another request.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenAIError' }
+          example: { error: { message: What to do about it., type: invalid_request_error, param: null, code: bad_request } }
+    OpenAITooManyRequests:
+      description: 'A rate limit (`rate_limit_exceeded`) or a quota (`insufficient_quota`, with `x-should-retry: false`).'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenAIError' }
+          example: { error: { message: What to do about it., type: insufficient_quota, param: null, code: insufficient_quota } }
+    OpenAIHeadersTooLarge:
+      description: The header is too large.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenAIError' }
+          example: { error: { message: What to do about it., type: invalid_request_error, param: null, code: bad_request } }
+    OpenAIInternalError:
+      description: Something failed on our side. Nothing was charged.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenAIError' }
+          example: { error: { message: What to do about it., type: server_error, param: null, code: internal_error } }
+    OpenAIBadUpstream:
+      description: The worker gave no usable answer. Nothing was charged.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenAIError' }
+          example: { error: { message: What to do about it., type: server_error, param: null, code: internal_error } }
+    OpenAIUnavailable:
+      description: No worker, or no database to record usage in. Nothing was charged.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenAIError' }
+          example: { error: { message: What to do about it., type: server_error, param: null, code: internal_error } }
+    OpenAIUpstreamTimeout:
+      description: The worker did not answer in time. Nothing was charged.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenAIError' }
+          example: { error: { message: What to do about it., type: server_error, param: null, code: internal_error } }
+    OpenAIHTTPVersionNotSupported:
+      description: The HTTP version is not supported.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenAIError' }
+          example: { error: { message: What to do about it., type: server_error, param: null, code: internal_error } }
     BadRequest:
       description: >-
         The request cannot be read: `bad_request`, `invalid_json`, `duplicate_key`, `too_deep`,
@@ -1255,6 +1685,114 @@ components:
       type: string
       enum: [ok, unavailable, not_configured]
 
+    OpenAIError:
+      type: object
+      required: [error]
+      properties:
+        error:
+          type: object
+          required: [message, type, param, code]
+          properties:
+            message: { type: string }
+            type: { type: string }
+            param: { type: [string, 'null'] }
+            code: { type: [string, 'null'] }
+    OpenAIModel:
+      type: object
+      required: [id, object, created, owned_by]
+      properties:
+        id: { type: string }
+        object: { type: string, const: model }
+        created: { type: integer, description: Seconds since 1970; 0 where it is not known. }
+        owned_by: { type: string }
+    OpenAIModelList:
+      type: object
+      required: [object, data]
+      properties:
+        object: { type: string, const: list }
+        data: { type: array, items: { $ref: '#/components/schemas/OpenAIModel' } }
+    OpenAIUsage:
+      type: object
+      properties:
+        prompt_tokens: { type: integer, format: int64, minimum: 0 }
+        completion_tokens: { type: integer, format: int64, minimum: 0 }
+        total_tokens: { type: integer, format: int64, minimum: 0 }
+        prompt_tokens_details:
+          type: [object, 'null']
+          properties:
+            cached_tokens: { type: integer, format: int64, minimum: 0 }
+    GenerationBounds:
+      type: object
+      required: [model]
+      properties:
+        model: { type: string }
+        stream: { type: [boolean, 'null'] }
+        stream_options:
+          type: [object, 'null']
+          properties:
+            include_usage: { type: boolean }
+        max_tokens: { type: [integer, 'null'], minimum: 1 }
+        max_completion_tokens: { type: [integer, 'null'], minimum: 1 }
+        n: { type: [integer, 'null'], minimum: 1, maximum: 128 }
+        temperature: { type: [number, 'null'] }
+        user: { type: string }
+    ChatCompletionRequest:
+      description: Further fields go to the worker as they are.
+      allOf:
+        - { $ref: '#/components/schemas/GenerationBounds' }
+        - type: object
+          required: [messages]
+          properties:
+            messages: { type: array, minItems: 1, items: { type: object } }
+    CompletionRequest:
+      description: Further fields go to the worker as they are.
+      allOf:
+        - { $ref: '#/components/schemas/GenerationBounds' }
+        - type: object
+          required: [prompt]
+          properties:
+            prompt: { type: [string, array] }
+            best_of: { type: [integer, 'null'], minimum: 1, maximum: 128 }
+    EmbeddingRequest:
+      type: object
+      description: Further fields go to the worker as they are.
+      required: [model, input]
+      properties:
+        model: { type: string }
+        input:
+          type: [string, array]
+          description: A text, a list of texts, a list of tokens, or a list of those; at most 2,048 inputs.
+        encoding_format: { type: string, enum: [float, base64] }
+        dimensions: { type: integer, minimum: 1 }
+        user: { type: string }
+    ChatCompletion:
+      type: object
+      required: [choices]
+      properties:
+        id: { type: string }
+        object: { type: string }
+        created: { type: integer }
+        model: { type: string }
+        choices: { type: array, items: { type: object } }
+        usage: { $ref: '#/components/schemas/OpenAIUsage' }
+    Completion:
+      type: object
+      required: [choices]
+      properties:
+        id: { type: string }
+        object: { type: string }
+        created: { type: integer }
+        model: { type: string }
+        choices: { type: array, items: { type: object } }
+        usage: { $ref: '#/components/schemas/OpenAIUsage' }
+    EmbeddingList:
+      type: object
+      required: [data]
+      properties:
+        object: { type: string }
+        model: { type: string }
+        data: { type: array, items: { type: object } }
+        usage: { $ref: '#/components/schemas/OpenAIUsage' }
     PredictRequest:
       type: object
       description: One input row in `features`, or several in `inputs`; exactly one of the two. Keys may not occur

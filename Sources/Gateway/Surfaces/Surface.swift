@@ -1,0 +1,77 @@
+internal import Domain
+internal import NIOCore
+
+/// The API by which a metered request came in: how its body is read, how its answer is written, how its errors look. What happens between
+/// is the same for all of them.
+enum Surface: UInt8, Sendable, CaseIterable {
+    /// The native API.
+    case predict
+    /// The OpenAI API.
+    case chatCompletions, completions, embeddings
+
+    /// The surface whose request a body is, for a quote: told by the one field that each of them has alone. What is none of them is read as
+    /// the native one, which then says what is wrong with it.
+    init(quoted body: ByteBuffer) {
+        self = .predict
+        guard let tape = try? JSONTape(body), tape.kind(tape.root) == .object else { return }
+        if tape.member("messages", of: tape.root) != nil { self = .chatCompletions }
+        if tape.member("prompt", of: tape.root) != nil { self = .completions }
+        if tape.member("input", of: tape.root) != nil { self = .embeddings }
+    }
+
+    /// What is kept about a request as the kind of work that it was.
+    var operation: String {
+        switch self {
+        case .predict: "predict"
+        case .chatCompletions: "chat.completions"
+        case .completions: "completions"
+        case .embeddings: "embeddings"
+        }
+    }
+
+    /// What an idempotency key stands for on this surface, however the path is spelled.
+    var idempotencyOperation: String {
+        switch self {
+        case .predict: "POST /predict/"
+        case .chatCompletions: "POST /v1/chat/completions"
+        case .completions: "POST /v1/completions"
+        case .embeddings: "POST /v1/embeddings"
+        }
+    }
+
+    var dialect: ErrorDialect {
+        switch self {
+        case .predict: .problem
+        case .chatCompletions, .completions, .embeddings: .openAI
+        }
+    }
+}
+
+/// What the request line says about a metered request.
+struct CallTarget: Sendable, Equatable {
+    var surface: Surface
+    /// Where the path names them.
+    var model: String?
+    var version: String?
+    /// The caller wants to be told later: by the path or by `Prefer: respond-async` (RFC 7240).
+    var isAsync = false
+
+    static let predict = CallTarget(surface: .predict)
+}
+
+/// The metered routes: the only ones that may reach a worker. No other part of the server reads their requests.
+enum MeteredRoutes {
+    /// - Parameter target: of the request line, with its query.
+    /// - Returns: `nil` for what is not metered.
+    static func match(_ target: String) -> CallTarget? {
+        let path = target.utf8.prefix { $0 != UInt8(ascii: "?") }
+        if path.elementsEqual("/predict".utf8) || path.elementsEqual("/predict/".utf8) { return .predict }
+        for (route, surface) in fixed where path.elementsEqual(route.utf8) { return CallTarget(surface: surface) }
+        return nil
+    }
+
+    private static let fixed: [(String, Surface)] = [
+        ("/v1/chat/completions", .chatCompletions), ("/v1/completions", .completions),
+        ("/v1/embeddings", .embeddings),
+    ]
+}
