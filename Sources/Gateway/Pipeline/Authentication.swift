@@ -54,6 +54,24 @@ public final class KeyCache: AdminAuthenticator {
         }
     }
 
+    /// The customer whose key has this public id, for a job that was submitted with it: the key was presented then.
+    /// - Throws: as ``customer(for:)``, and `insufficient_scope`.
+    func principal(of id: APIKey.PublicID?) async throws(Refusal) -> Principal {
+        guard let id else { throw .invalidKey }
+        let record: KeyRecord
+        if let known = state.withLock({ $0.known[id] }) { record = known } else { record = try await lookUp(id) }
+        if record.revokedAt != nil { throw .invalidKey }
+        if let end = record.expiresAt, end <= time.now { throw .invalidKey }
+        guard case .customer(let principal, let standing) = record.holder else { throw .invalidKey }
+        guard standing == .active else {
+            throw Refusal(.tenantSuspended, "The account is suspended or has no subscription.")
+        }
+        guard principal.scopes.contains(.predict) else {
+            throw Refusal(.insufficientScope, "The key may not call models.")
+        }
+        return principal
+    }
+
     public func administrator(presenting key: [UInt8]?) async throws(Refusal) -> AdminPrincipal {
         switch try await holder(presenting: Self.parse(key.map { .one($0) } ?? .none)) {
         case .admin(let principal): return principal
@@ -66,7 +84,7 @@ public final class KeyCache: AdminAuthenticator {
         if let known = state.withLock({ $0.known[key.publicID] }) {
             record = known
         } else {
-            record = try await lookUp(key)
+            record = try await lookUp(key.publicID)
         }
         var hash = keyedHash
         hash.update(data: key.text)
@@ -113,13 +131,12 @@ public final class KeyCache: AdminAuthenticator {
     }
 
     /// One query for all requests that wait for the same key.
-    private func lookUp(_ key: APIKey) async throws(Refusal) -> KeyRecord {
+    private func lookUp(_ id: APIKey.PublicID) async throws(Refusal) -> KeyRecord {
         enum Turn {
             case done(LookUp)
             case ask(generation: Int64)
             case wait
         }
-        let id = key.publicID
         while true {
             let now = time.monotonicNanoseconds
             let turn = state.withLock { state -> Turn in

@@ -55,6 +55,10 @@ struct CallTarget: Sendable, Equatable {
     var version: String?
     /// The caller wants to be told later: by the path or by `Prefer: respond-async` (RFC 7240).
     var isAsync = false
+    /// It was `Prefer` that said so, and the answer says that it was heeded.
+    var isAsyncPreferred = false
+    /// The route takes the bodies of several surfaces; which one it is shows in the body.
+    var isSurfaceInBody = false
 
     static let predict = CallTarget(surface: .predict)
 }
@@ -66,6 +70,12 @@ enum MeteredRoutes {
     static func match(_ target: String) -> CallTarget? {
         let path = target.utf8.prefix { $0 != UInt8(ascii: "?") }
         if path.elementsEqual("/predict".utf8) || path.elementsEqual("/predict/".utf8) { return .predict }
+        if path.elementsEqual("/predict/async".utf8) || path.elementsEqual("/predict/async/".utf8) {
+            return CallTarget(surface: .predict, isAsync: true)
+        }
+        if path.elementsEqual("/generate".utf8) {
+            return CallTarget(surface: .predict, isAsync: true, isSurfaceInBody: true)
+        }
         for (route, surface) in fixed where path.elementsEqual(route.utf8) { return CallTarget(surface: surface) }
         return nil
     }
