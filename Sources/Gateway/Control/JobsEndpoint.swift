@@ -53,8 +53,8 @@ struct JobsEndpoint: Sendable {
         case .cancelled, .ended(.cancelled): break
         case .ended(let state):
             throw Refusal(.conflict, "The job cannot be cancelled any more: it is \(state.rawValue).")
-        case .gone: throw .resultGone
-        case .unknown: throw .noSuchJob
+        case .gone: throw Refusal.resultGone
+        case .unknown: throw Refusal.noSuchJob
         }
         waiters.ended([id])
         return JobAnswer.full(try await find(id, tenantID))

@@ -51,7 +51,7 @@ struct RequestsEndpoint: Sendable {
             case .unknown: break
             }
         }
-        try .json(StatusAnswer(try await find(context)))
+        return try .json(StatusAnswer(try await find(context)))
     }
 
     private func find(_ context: ControlContext) async throws -> RequestRow {

@@ -1,6 +1,6 @@
 public import Domain
 internal import HTTPListener
-public import Logging
+internal import Logging
 internal import Metrics
 internal import NIOCore
 internal import Synchronization

@@ -38,7 +38,7 @@ struct QueueCommand: AsyncParsableCommand {
                             row.oldestReadySeconds.map { "\($0)" },
                         ])
                 }
-                return table
+                return table.text
             }
         }
     }
@@ -73,7 +73,7 @@ struct QueueCommand: AsyncParsableCommand {
                 for row in answer.data {
                     table.add([row.id, row.tenantId, row.model, "\(row.attempts)", row.errorCode, row.errorDetail, row.endedAt])
                 }
-                return table
+                return table.text
             }
         }
     }
@@ -93,7 +93,7 @@ struct QueueCommand: AsyncParsableCommand {
                 let answer = try $0.decoded(Answer.self)
                 var table = TextTable(["job", "status"])
                 table.add([answer.id, answer.status])
-                return table
+                return table.text
             }
         }
     }

@@ -42,6 +42,8 @@ tags:
     description: Asking a model. Metered.
   - name: openai
     description: The OpenAI API, for the clients that speak it. Errors are that API's error objects.
+  - name: jobs
+    description: Asking now and fetching the answer later.
   - name: account
     description: What was used, and what is left.
   - name: service
@@ -208,6 +210,9 @@ paths:
 
         With an `Idempotency-Key`, sending the request again gets the answer of the one that was charged, for 48 hours.
       parameters:
+        - { $ref: '#/components/parameters/Prefer' }
+        - { $ref: '#/components/parameters/JobPriority' }
+        - { $ref: '#/components/parameters/JobRunAt' }
         - { $ref: '#/components/parameters/TraceParent' }
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
@@ -265,6 +270,7 @@ paths:
                 probabilities: [0.981, 0.019, 0.0]
                 cached: false
                 usage: { input_tokens: 4, cached_input_tokens: 0, output_tokens: 1, source: fixed }
+        '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/BadRequest' }
         '401': { $ref: '#/components/responses/Unauthorized' }
         '403': { $ref: '#/components/responses/Forbidden' }
@@ -291,6 +297,9 @@ paths:
       summary: Ask a model (the same without the last slash)
       description: The same operation as `POST /predict/`. It is answered here, not redirected.
       parameters:
+        - { $ref: '#/components/parameters/Prefer' }
+        - { $ref: '#/components/parameters/JobPriority' }
+        - { $ref: '#/components/parameters/JobRunAt' }
         - { $ref: '#/components/parameters/TraceParent' }
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
@@ -348,6 +357,7 @@ paths:
                 probabilities: [0.981, 0.019, 0.0]
                 cached: false
                 usage: { input_tokens: 4, cached_input_tokens: 0, output_tokens: 1, source: fixed }
+        '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/BadRequest' }
         '401': { $ref: '#/components/responses/Unauthorized' }
         '403': { $ref: '#/components/responses/Forbidden' }
@@ -668,6 +678,9 @@ paths:
         reads the model, the bounds of the answer and whether it is a stream. Without `max_tokens` the worker is told the
         model's own bound: never more is made than was held against the quota.
       parameters:
+        - { $ref: '#/components/parameters/Prefer' }
+        - { $ref: '#/components/parameters/JobPriority' }
+        - { $ref: '#/components/parameters/JobRunAt' }
         - { $ref: '#/components/parameters/TraceParent' }
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
@@ -716,6 +729,7 @@ paths:
               schema:
                 type: string
                 description: Events `data: {…}`, the last of them `data: [DONE]`.
+        '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/OpenAIBadRequest' }
         '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
         '403': { $ref: '#/components/responses/OpenAIForbidden' }
@@ -745,6 +759,9 @@ paths:
         reads the model, the bounds of the answer and whether it is a stream. Without `max_tokens` the worker is told the
         model's own bound: never more is made than was held against the quota.
       parameters:
+        - { $ref: '#/components/parameters/Prefer' }
+        - { $ref: '#/components/parameters/JobPriority' }
+        - { $ref: '#/components/parameters/JobRunAt' }
         - { $ref: '#/components/parameters/TraceParent' }
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
@@ -793,6 +810,7 @@ paths:
               schema:
                 type: string
                 description: Events `data: {…}`, the last of them `data: [DONE]`.
+        '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/OpenAIBadRequest' }
         '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
         '403': { $ref: '#/components/responses/OpenAIForbidden' }
@@ -820,6 +838,9 @@ paths:
       description: |
         Needs the scope `predict`. Answers of a model that has a cache are kept.
       parameters:
+        - { $ref: '#/components/parameters/Prefer' }
+        - { $ref: '#/components/parameters/JobPriority' }
+        - { $ref: '#/components/parameters/JobRunAt' }
         - { $ref: '#/components/parameters/TraceParent' }
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
@@ -864,6 +885,7 @@ paths:
             application/json:
               schema: { $ref: '#/components/schemas/EmbeddingList' }
               example: { object: list, model: embedder, data: [{ object: embedding, index: 0, embedding: [0.1, 0.2] }], usage: { prompt_tokens: 2, total_tokens: 2 } }
+        '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/OpenAIBadRequest' }
         '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
         '403': { $ref: '#/components/responses/OpenAIForbidden' }
@@ -941,12 +963,286 @@ paths:
         '503': { $ref: '#/components/responses/OpenAIUnavailable' }
         '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
 
+  /predict/async:
+    post:
+      operationId: predictAsync
+      tags: [jobs]
+      summary: Ask a model, and fetch the answer later
+      description: |
+        Needs the scope `predict`. The body is that of `POST /predict/`, and so is what can be refused at once. The answer
+        says where the result will be. Any other metered route does the same with `Prefer: respond-async`.
+        See [async.md](../docs/api/async.md).
+      parameters:
+        - { $ref: '#/components/parameters/TraceParent' }
+        - { $ref: '#/components/parameters/TraceState' }
+        - { $ref: '#/components/parameters/ClientRequestId' }
+        - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/CacheControl' }
+        - { $ref: '#/components/parameters/CacheUse' }
+        - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/CacheLabel' }
+        - { $ref: '#/components/parameters/JobPriority' }
+        - { $ref: '#/components/parameters/JobRunAt' }
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/PredictRequest' }
+            example: { model: iris, features: [5.1, 3.5, 1.4, 0.2] }
+      responses:
+        '202': { $ref: '#/components/responses/JobQueued' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/KeyInProgress' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '415': { $ref: '#/components/responses/UnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/PredictUnprocessable' }
+        '429': { $ref: '#/components/responses/QuotaExceeded' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/PredictUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /predict/async/:
+    post:
+      operationId: predictAsyncWithSlash
+      tags: [jobs]
+      summary: The same with a last slash
+      description: |
+        The same operation as `POST /predict/async`.
+      parameters:
+        - { $ref: '#/components/parameters/TraceParent' }
+        - { $ref: '#/components/parameters/TraceState' }
+        - { $ref: '#/components/parameters/ClientRequestId' }
+        - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/CacheControl' }
+        - { $ref: '#/components/parameters/CacheUse' }
+        - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/CacheLabel' }
+        - { $ref: '#/components/parameters/JobPriority' }
+        - { $ref: '#/components/parameters/JobRunAt' }
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/PredictRequest' }
+            example: { model: iris, features: [5.1, 3.5, 1.4, 0.2] }
+      responses:
+        '202': { $ref: '#/components/responses/JobQueued' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/KeyInProgress' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '415': { $ref: '#/components/responses/UnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/PredictUnprocessable' }
+        '429': { $ref: '#/components/responses/QuotaExceeded' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/PredictUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /generate:
+    post:
+      operationId: generate
+      tags: [jobs]
+      summary: Have a text made, and fetch it later
+      description: |
+        Needs the scope `predict`. The body is that of `POST /v1/completions` (with `prompt`), `POST /v1/chat/completions`
+        (with `messages`), `POST /v1/embeddings` (with `input`) or `POST /predict/`; the result is that surface's. Nothing can be
+        streamed.
+      parameters:
+        - { $ref: '#/components/parameters/TraceParent' }
+        - { $ref: '#/components/parameters/TraceState' }
+        - { $ref: '#/components/parameters/ClientRequestId' }
+        - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/CacheControl' }
+        - { $ref: '#/components/parameters/CacheUse' }
+        - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/CacheLabel' }
+        - { $ref: '#/components/parameters/JobPriority' }
+        - { $ref: '#/components/parameters/JobRunAt' }
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: 
+              oneOf:
+                - { $ref: '#/components/schemas/CompletionRequest' }
+                - { $ref: '#/components/schemas/ChatCompletionRequest' }
+                - { $ref: '#/components/schemas/EmbeddingRequest' }
+                - { $ref: '#/components/schemas/PredictRequest' }
+            example: { model: words, prompt: 'Once upon a time', max_tokens: 20 }
+      responses:
+        '202': { $ref: '#/components/responses/JobQueued' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/KeyInProgress' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '415': { $ref: '#/components/responses/UnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/PredictUnprocessable' }
+        '429': { $ref: '#/components/responses/QuotaExceeded' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/PredictUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/jobs/{id}:
+    get:
+      operationId: getJob
+      tags: [jobs]
+      summary: What has become of a job
+      description: >-
+        Needs the scope `read`. With `wait` the answer comes when the job has ended, or when the time is over.
+      parameters:
+        - { $ref: '#/components/parameters/RequestIdInPath' }
+        - { $ref: '#/components/parameters/JobWait' }
+      responses:
+        '200':
+          description: The job.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/Job' }
+              example:
+                object: job
+                id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+                request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+                status: processing
+                model: iris
+                operation: predict
+                priority: 5
+                attempts: 1
+                created_at: '2026-03-14T09:26:53.589793Z'
+                run_at: '2026-03-14T09:26:53.590000Z'
+                started_at: '2026-03-14T09:26:53.600000Z'
+                completed_at: null
+                expires_at: null
+                batch_id: null
+                custom_id: null
+                result: null
+                error: null
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '410': { $ref: '#/components/responses/Gone' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+    delete:
+      operationId: cancelJob
+      tags: [jobs]
+      summary: Cancel a job
+      description: >-
+        Needs the scope `predict`. A queued job does not run, and what a running one comes to is discarded; neither is charged. Cancelling again is no error.
+      parameters:
+        - { $ref: '#/components/parameters/RequestIdInPath' }
+      responses:
+        '200':
+          description: The job as it is now.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/Job' }
+              example:
+                object: job
+                id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+                request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+                status: processing
+                model: iris
+                operation: predict
+                priority: 5
+                attempts: 1
+                created_at: '2026-03-14T09:26:53.589793Z'
+                run_at: '2026-03-14T09:26:53.590000Z'
+                started_at: '2026-03-14T09:26:53.600000Z'
+                completed_at: null
+                expires_at: null
+                batch_id: null
+                custom_id: null
+                result: null
+                error: null
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/Conflict' }
+        '410': { $ref: '#/components/responses/Gone' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/jobs/{id}/result:
+    get:
+      operationId: getJobResult
+      tags: [jobs]
+      summary: The result of a job
+      description: >-
+        Needs the scope `read`. The very body with which a synchronous request would have been answered; 409 where there is none.
+      parameters:
+        - { $ref: '#/components/parameters/RequestIdInPath' }
+      responses:
+        '200':
+          description: The result.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { type: object }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/Conflict' }
+        '410': { $ref: '#/components/responses/Gone' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
   /status/{id}:
     get:
       operationId: getStatus
       tags: [account]
       summary: What became of a request
-      description: Needs the scope `read`. Shorter than `/api/v1/requests/{id}`, and with the result.
+      description: Needs the scope `read`. Shorter than `/api/v1/requests/{id}`, and with the result. Of jobs as well.
       parameters:
         - { $ref: '#/components/parameters/RequestIdInPath' }
       responses:
@@ -971,6 +1267,7 @@ paths:
         '403': { $ref: '#/components/responses/Forbidden' }
         '404': { $ref: '#/components/responses/NotFound' }
         '408': { $ref: '#/components/responses/RequestTimeout' }
+        '410': { $ref: '#/components/responses/Gone' }
         '413': { $ref: '#/components/responses/ContentTooLarge' }
         '414': { $ref: '#/components/responses/URITooLong' }
         '417': { $ref: '#/components/responses/ExpectationFailed' }
@@ -1049,6 +1346,29 @@ components:
         What was not charged is not kept: after an error the same key runs anew.
       schema: { type: string, pattern: '^([!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}")$' }
       example: 8e03978e-40d5-43dd-bc93-6894a57f9324
+    Prefer:
+      name: Prefer
+      in: header
+      description: >-
+        `respond-async` (RFC 7240) makes the request a job: 202, and the answer is fetched later. Other preferences are ignored.
+      schema: { type: string }
+      example: respond-async
+    JobPriority:
+      name: x-weir-priority
+      in: header
+      description: Of a job, among those of the same account; 9 comes first.
+      schema: { type: integer, minimum: 0, maximum: 9, default: 5 }
+    JobRunAt:
+      name: x-weir-run-at
+      in: header
+      description: Of a job, not before this instant, at most seven days ahead.
+      schema: { type: string, format: date-time }
+    JobWait:
+      name: wait
+      in: query
+      description: How long to wait for the job's end, `0s` to `60s`, or in milliseconds as `500ms`.
+      schema: { type: string, pattern: '^[0-9]{1,6}(s|ms)?$' }
+      example: 20s
     RequestIdInPath:
       name: id
       in: path
@@ -1174,6 +1494,26 @@ components:
       schema: { type: string, const: no-store }
 
   responses:
+    JobQueued:
+      description: The job is queued durably. Nothing is charged before it has run.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+        x-client-request-id: { $ref: '#/components/headers/ClientRequestId' }
+        Location:
+          description: Where the job is.
+          schema: { type: string, format: uri-reference }
+        Retry-After: { $ref: '#/components/headers/RetryAfter' }
+        Preference-Applied:
+          description: '`respond-async`, where it was preferred (RFC 7240).'
+          schema: { type: string }
+        RateLimit-Policy: { $ref: '#/components/headers/RateLimitPolicy' }
+        RateLimit: { $ref: '#/components/headers/RateLimit' }
+        Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
+        Cache-Control: { $ref: '#/components/headers/NoStore' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/JobReceipt' }
+          example: { request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42, status: queued }
     OpenAIBadRequest:
       description: 'The request cannot be read, or does not fit the model or the schema; `param` names the field.'
       headers:
@@ -1368,6 +1708,14 @@ components:
       description: '`not_found`: there is none, or it is not yours; the answer does not say which. `model_not_found`: no model has this name.'
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+    Gone:
+      description: The job's result was kept for its time and is gone.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+        Cache-Control: { $ref: '#/components/headers/NoStore' }
       content:
         application/problem+json:
           schema: { $ref: '#/components/schemas/Problem' }
@@ -1630,6 +1978,42 @@ components:
         name: { type: string, const: weir }
         version: { type: string }
 
+    JobReceipt:
+      type: object
+      required: [request_id, status]
+      properties:
+        request_id: { $ref: '#/components/schemas/RequestId' }
+        status: { type: string, const: queued }
+    Job:
+      type: object
+      required:
+        [object, id, request_id, status, model, operation, priority, attempts, created_at, run_at, started_at, completed_at,
+         expires_at, batch_id, custom_id, result, error]
+      properties:
+        object: { type: string, const: job }
+        id: { $ref: '#/components/schemas/RequestId' }
+        request_id: { $ref: '#/components/schemas/RequestId' }
+        status: { type: string, enum: [queued, processing, completed, failed, cancelled, expired] }
+        model: { $ref: '#/components/schemas/ModelName' }
+        operation: { type: string, description: Which surface it is of, as `predict` or `chat.completions`. }
+        priority: { type: integer, minimum: 0, maximum: 9 }
+        attempts: { type: integer, minimum: 0, description: How often it was begun. }
+        created_at: { $ref: '#/components/schemas/Instant' }
+        run_at: { $ref: '#/components/schemas/Instant' }
+        started_at: { oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }] }
+        completed_at: { oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }] }
+        expires_at:
+          description: When the result is no longer kept.
+          oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }]
+        batch_id: { type: [string, 'null'], description: Of a job that came with others. }
+        custom_id: { type: [string, 'null'] }
+        result: { type: [object, 'null'], description: The answer as a synchronous request would have got it. }
+        error:
+          type: [object, 'null']
+          required: [code, message]
+          properties:
+            code: { type: string }
+            message: { type: string }
     Liveness:
       type: object
       required: [alive]
