@@ -1,4 +1,3 @@
--- draft
 -- Asynchronous jobs.
 --
 -- A job is a request whose row is there before it runs: requests says what became of it, for ever, and jobs holds what the queue needs, until

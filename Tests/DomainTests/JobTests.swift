@@ -32,20 +32,40 @@ struct JobTests {
     @Test("a worker that failed is tried again until the attempts are used up")
     func transient() {
         for number in Int32(1)...4 {
-            guard case .retry = JobDisposition.of(.badUpstream, attempt: number, limit: 5, jitter: 1) else {
+            guard case .retry = JobDisposition.of(Refusal(.badUpstream, ""), attempt: number, limit: 5, jitter: 1)
+            else {
                 Issue.record("attempt \(number) is not tried again")
                 continue
             }
         }
-        #expect(JobDisposition.of(.badUpstream, attempt: 5, limit: 5, jitter: 1) == .bury)
-        #expect(JobDisposition.of(.upstreamTimeout, attempt: 6, limit: 5, jitter: 1) == .bury)
+        #expect(JobDisposition.of(Refusal(.badUpstream, ""), attempt: 5, limit: 5, jitter: 1) == .bury)
+        #expect(JobDisposition.of(Refusal(.upstreamTimeout, ""), attempt: 6, limit: 5, jitter: 1) == .bury)
     }
 
     @Test("what could not be tried does not count, even at the last attempt")
     func untried() {
         for code in [FailureCode.noHealthyWorker, .overloaded, .meteringUnavailable, .storageUnavailable] {
-            #expect(JobDisposition.of(code, attempt: 5, limit: 5, jitter: 1_000) == .giveBack(afterMilliseconds: 1_000))
+            #expect(
+                JobDisposition.of(Refusal(code, ""), attempt: 5, limit: 5, jitter: 1_000)
+                    == .giveBack(afterMilliseconds: 1_000))
         }
+    }
+
+    @Test("a quota that others hold is not exhausted: the job comes back")
+    func heldQuota() {
+        let quota = Quota(
+            id: QuotaID(high: 1, low: 1), unit: .requests, frequency: .day, amount: 10, mode: .hard)
+        let period = PeriodCalendar.utc.period(containing: Timestamp(microsecondsSince1970: 0), frequency: .day)
+        func refusal(settled: Int64, held: Int64) -> Refusal {
+            Refusal(
+                .quotaExceeded, "",
+                quota: QuotaRefusal(quota: quota, period: period, settled: settled, held: held, requested: 1))
+        }
+        #expect(
+            JobDisposition.of(refusal(settled: 9, held: 1), attempt: 5, limit: 5, jitter: 7)
+                == .giveBack(afterMilliseconds: 7))
+        #expect(JobDisposition.of(refusal(settled: 10, held: 0), attempt: 1, limit: 5, jitter: 7) == .fail)
+        #expect(JobDisposition.of(refusal(settled: 10, held: 5), attempt: 1, limit: 5, jitter: 7) == .fail)
     }
 
     @Test("what another attempt would not change fails at once")
@@ -54,7 +74,7 @@ struct JobTests {
             FailureCode.quotaExceeded, .invalidAPIKey, .tenantSuspended, .modelNotFound, .modelNotAllowed,
             .validationFailed, .requestTooLarge,
         ] {
-            #expect(JobDisposition.of(code, attempt: 1, limit: 5, jitter: 1) == .fail, "\(code)")
+            #expect(JobDisposition.of(Refusal(code, ""), attempt: 1, limit: 5, jitter: 1) == .fail, "\(code)")
         }
     }
 }

@@ -23,7 +23,8 @@ struct JobsUnderTest {
                     try await body(
                         JobsUnderTest(
                             harness: harness, pool: writer,
-                            store: JobStore(pool: writer, gatewayID: Seed.gateway, leaseMilliseconds: leaseMilliseconds),
+                            store: JobStore(
+                                pool: writer, gatewayID: Seed.gateway, leaseMilliseconds: leaseMilliseconds),
                             other: JobStore(
                                 pool: writer, gatewayID: Seed.otherGateway, leaseMilliseconds: leaseMilliseconds),
                             records: JobRecordStore(reader: reader, writer: writer)))
@@ -43,11 +44,13 @@ struct JobsUnderTest {
         let jobs = (0..<count).map { number in
             JobSubmission(
                 jobID: answer?.claim.requestID
-                    ?? Seed.newRequestID(at: Timestamp(microsecondsSince1970: now.microsecondsSince1970 + Int64(number) * 1_000)),
+                    ?? Seed.newRequestID(
+                        at: Timestamp(microsecondsSince1970: now.microsecondsSince1970 + Int64(number) * 1_000)),
                 tenantID: tenant, userID: nil, keyID: tenant == Seed.tenantA ? Seed.keyA : Seed.keyB,
                 operation: "predict", model: "iris", payload: Array(payload.utf8),
                 schedule: .init(priority: priority, runAt: runAt), estimatedTokens: 10, createdAt: now,
-                lifetimeMilliseconds: lifetimeMilliseconds, batchID: batch, customID: batch == nil ? nil : "line-\(number)",
+                lifetimeMilliseconds: lifetimeMilliseconds, batchID: batch,
+                customID: batch == nil ? nil : "line-\(number)",
                 answer: answer)
         }
         let disowned = try await pool.execute(SubmitJobs(gatewayID: Seed.gateway, jobs: jobs))
@@ -59,7 +62,9 @@ struct JobsUnderTest {
     }
 
     func states() async throws -> [String] {
-        try await harness.ask("SELECT j.state, r.status, count(*) FROM jobs j JOIN requests r ON r.request_id = j.job_id GROUP BY 1, 2 ORDER BY 1")
+        try await harness.ask(
+            "SELECT j.state, r.status, count(*) FROM jobs j JOIN requests r ON r.request_id = j.job_id GROUP BY 1, 2 ORDER BY 1"
+        )
     }
 
     /// Settles attempts as a writer does.

@@ -150,7 +150,8 @@ struct JobQueueTests {
                 #expect(!job.isLastAttempt)
                 _ = try await jobs.store.giveBack([
                     JobReturn(
-                        attempt: job.attempt, disposition: .giveBack(afterMilliseconds: 0), code: .overloaded, detail: "")
+                        attempt: job.attempt, disposition: .giveBack(afterMilliseconds: 0), code: .overloaded,
+                        detail: "")
                 ])
             }
         }
@@ -181,7 +182,8 @@ struct JobQueueTests {
                     "UPDATE jobs SET lease_expires_at = clock_timestamp() - interval '1 ms' WHERE state = 'processing'")
                 let isLast = try await jobs.harness.ask("SELECT attempt = attempt_limit FROM jobs") == ["true"]
                 #expect(
-                    try await jobs.other.recover(limit: 10) == JobRecovery(returned: isLast ? 0 : 1, dead: isLast ? 1 : 0))
+                    try await jobs.other.recover(limit: 10)
+                        == JobRecovery(returned: isLast ? 0 : 1, dead: isLast ? 1 : 0))
             }
             #expect(try await jobs.states() == ["failed|failed|1"])
         }

@@ -20,7 +20,8 @@ struct JobSettlementTests {
             #expect(try await jobs.harness.ask("SELECT count(*) FROM ledger") == ["2"])
             #expect(
                 try await jobs.harness.ask(
-                    "SELECT convert_from(answer, 'UTF8'), payload IS NULL, lease_owner IS NULL, round(extract(epoch FROM expires_at - ended_at)) FROM jobs")
+                    "SELECT convert_from(answer, 'UTF8'), payload IS NULL, lease_owner IS NULL, round(extract(epoch FROM expires_at - ended_at)) FROM jobs"
+                )
                     == [#"{"n":1}|true|true|86400"#])
             #expect(
                 try await jobs.harness.ask(
@@ -77,7 +78,8 @@ struct JobSettlementTests {
                     for try await _ in group {}
                 }
                 let end = try await jobs.harness.ask(
-                    "SELECT state, (SELECT count(*) FROM ledger WHERE entry_id = job_id) FROM jobs WHERE job_id = '\(id)'")
+                    "SELECT state, (SELECT count(*) FROM ledger WHERE entry_id = job_id) FROM jobs WHERE job_id = '\(id)'"
+                )
                 #expect(end == ["completed|1"] || end == ["cancelled|0"], "\(end)")
             }
         }
@@ -144,7 +146,10 @@ struct JobSettlementTests {
             #expect(try await cancel(ids[0]) == "gone")
             #expect(try await jobs.harness.ask("SELECT remove_expired_jobs(1000)", as: "weir_jobs") == ["3"])
             #expect(try await cancel(ids[0]) == "gone")
-            #expect(try await jobs.harness.ask("SELECT status, count(*) FROM requests GROUP BY 1 ORDER BY 1") == ["cancelled|2", "completed|1"])
+            #expect(
+                try await jobs.harness.ask("SELECT status, count(*) FROM requests GROUP BY 1 ORDER BY 1") == [
+                    "cancelled|2", "completed|1",
+                ])
         }
     }
 
@@ -156,14 +161,16 @@ struct JobSettlementTests {
                 Issue.record("another tenant's job")
                 return
             }
-            #expect(try await jobs.harness.ask("SELECT job_id FROM jobs", as: "weir_reader", tenant: Seed.tenantB).isEmpty)
+            #expect(
+                try await jobs.harness.ask("SELECT job_id FROM jobs", as: "weir_reader", tenant: Seed.tenantB).isEmpty)
             for role in ["weir_writer", "weir_jobs", "weir_admin", "weir_reports", "weir_directory"] {
                 #expect(try await jobs.harness.sqlState(of: "SELECT payload FROM jobs", as: role) == "42501", "\(role)")
                 #expect(try await jobs.harness.sqlState(of: "SELECT answer FROM jobs", as: role) == "42501", "\(role)")
             }
             // The rows of other requests are written once.
             _ = try await jobs.harness.settle([Seed.settlement()])
-            try await jobs.harness.run("UPDATE requests SET status = 'failed', error_code = 'x' WHERE NOT is_job", as: "weir_writer")
+            try await jobs.harness.run(
+                "UPDATE requests SET status = 'failed', error_code = 'x' WHERE NOT is_job", as: "weir_writer")
             #expect(try await jobs.harness.ask("SELECT status FROM requests WHERE NOT is_job") == ["completed"])
         }
     }

@@ -33,7 +33,8 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         with open(journal, "a") as file: file.write((self.headers.get("x-request-id") or "?") + "\\n")
         if b"666" in body:
-            self.connection.close()
+            self.connection.shutdown(2)
+            self.close_connection = True
             return
         time.sleep(think)
         self.answer({"prediction": "setosa", "version": "1", "usage": {"input_tokens": 3, "output_tokens": 2}})

@@ -12,12 +12,12 @@ public enum JobDisposition: Sendable, Equatable {
     /// Decides over an attempt that was refused.
     ///
     /// - Parameters:
-    ///   - code: why the pipeline refused the attempt.
+    ///   - refusal: why the pipeline refused the attempt.
     ///   - jitter: a random number; the pause is drawn with it, so that jobs that failed together do not come back together.
     public static func of(
-        _ code: FailureCode, attempt: Int32, limit: Int32, backoff: JobBackoff = JobBackoff(), jitter: UInt64
+        _ refusal: Refusal, attempt: Int32, limit: Int32, backoff: JobBackoff = JobBackoff(), jitter: UInt64
     ) -> JobDisposition {
-        switch code.jobVerdict {
+        switch refusal.jobVerdict {
         case .untried: return .giveBack(afterMilliseconds: backoff.milliseconds(afterAttempt: 1, jitter: jitter))
         case .final: return .fail
         case .transient:
@@ -58,12 +58,23 @@ enum JobVerdict {
     case final
 }
 
+extension Refusal {
+    var jobVerdict: JobVerdict {
+        // What is missing is not used but held, by a gateway that may give it back at any moment: the quota is not exhausted yet.
+        if code == .quotaExceeded, let quota, quota.held > 0, quota.settled + quota.requested <= quota.quota.amount {
+            return .untried
+        }
+        return code.jobVerdict
+    }
+}
+
 extension FailureCode {
     /// Codes of workers that tried are transient, codes of what was not there to try it are untried, and whatever the caller did is final.
     var jobVerdict: JobVerdict {
         switch self {
         case .badUpstream, .upstreamTimeout, .internalError: .transient
-        case .noHealthyWorker, .meteringUnavailable, .storageUnavailable, .overloaded, .rateLimited, .idempotencyInProgress:
+        case .noHealthyWorker, .meteringUnavailable, .storageUnavailable, .overloaded, .rateLimited,
+            .idempotencyInProgress:
             .untried
         default: .final
         }

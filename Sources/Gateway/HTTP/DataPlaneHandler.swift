@@ -219,7 +219,8 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private func run(
         _ body: ByteBuffer, for target: CallTarget, credentials: Credentials, trace: TraceContext?,
         clientID: ClientRequestID?,
-        idempotencyFields: [String] = [], cacheFields: [CacheField], jobFields: JobFields = JobFields(), keepsAlive: Bool, context: ChannelHandlerContext
+        idempotencyFields: [String] = [], cacheFields: [CacheField], jobFields: JobFields = JobFields(),
+        keepsAlive: Bool, context: ChannelHandlerContext
     ) {
         let now = time.now
         let call = InferenceCall(

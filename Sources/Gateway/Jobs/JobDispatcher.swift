@@ -164,7 +164,7 @@ public final class JobDispatcher: Sendable {
 
     private func giveBack(_ job: ClaimedJob, _ refusal: Refusal) {
         let disposition = JobDisposition.of(
-            refusal.code, attempt: job.attempt.number, limit: job.attemptLimit, backoff: configuration.backoff,
+            refusal, attempt: job.attempt.number, limit: job.attemptLimit, backoff: configuration.backoff,
             jitter: UInt64.random(in: .min ... .max))
         let item = JobReturn(
             attempt: job.attempt, disposition: disposition, code: refusal.code,

@@ -9,7 +9,9 @@ extension InferencePipeline {
     ) async throws(Refusal) -> ClaimKeeper.Admission {
         guard settler.isAccepting else { throw .storeAway(cause: "settlement is not accepting") }
         return try await claims.claim(
-            call.idempotencyFields, operation: call.target.surface.idempotencyOperation + (call.target.isAsync ? " async" : ""), body: request.tape,
+            call.idempotencyFields,
+            operation: call.target.surface.idempotencyOperation + (call.target.isAsync ? " async" : ""),
+            body: request.tape,
             of: principal.tenantID,
             for: call.requestID)
     }

@@ -116,7 +116,8 @@ extension InferencePipeline {
                 ? Array(SHA256.hash(data: Array(work.call.body.readableBytesView))) : nil,
             result: retention == .full ? served.map { AnswerBody.result($0.reading, on: work.request.surface) } : nil,
             answer: answer,
-            servedUsage: served?.servedUsage, operation: work.request.surface.operation, stream: served?.stream, job: job)
+            servedUsage: served?.servedUsage, operation: work.request.surface.operation, stream: served?.stream,
+            job: job)
     }
 }
 

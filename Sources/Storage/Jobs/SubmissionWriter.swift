@@ -84,7 +84,8 @@ public final class SubmissionWriter: JobSubmitter {
         return await withCheckedContinuation { waiter in
             let refusal = state.withLock { state -> SubmissionResult? in
                 if state.isClosed { return .unavailable(isUnknown: false) }
-                guard state.jobs + jobs.count <= options.queueLimit, state.bytes + bytes <= options.queueBytesLimit else {
+                guard state.jobs + jobs.count <= options.queueLimit, state.bytes + bytes <= options.queueBytesLimit
+                else {
                     return .overloaded
                 }
                 state.jobs += jobs.count
@@ -127,7 +128,8 @@ public final class SubmissionWriter: JobSubmitter {
             for group in state.groups {
                 guard
                     count == 0
-                        || jobs + group.jobs.count <= options.batchLimit && bytes + group.bytes <= options.batchBytesLimit
+                        || jobs + group.jobs.count <= options.batchLimit
+                            && bytes + group.bytes <= options.batchBytesLimit
                 else { break }
                 count += 1
                 jobs += group.jobs.count

@@ -1978,7 +1978,6 @@ ALTER TABLE tier_versions
 
 """#),
         (name: "0020_jobs", sql: #"""
--- draft
 -- Asynchronous jobs.
 --
 -- A job is a request whose row is there before it runs: requests says what became of it, for ever, and jobs holds what the queue needs, until

@@ -34,9 +34,9 @@ struct QueueCommand: AsyncParsableCommand {
                 var table = TextTable(["tenant", "ready", "waiting", "processing", "oldest_s"])
                 for row in answer.data {
                     table.add([
-                            row.tenantId, "\(row.ready)", "\(row.waiting)", "\(row.processing)",
-                            row.oldestReadySeconds.map { "\($0)" },
-                        ])
+                        row.tenantId, "\(row.ready)", "\(row.waiting)", "\(row.processing)",
+                        row.oldestReadySeconds.map { "\($0)" },
+                    ])
                 }
                 return table.text
             }
@@ -71,7 +71,9 @@ struct QueueCommand: AsyncParsableCommand {
                 let answer = try $0.decoded(Answer.self)
                 var table = TextTable(["job", "tenant", "model", "attempts", "error", "detail", "ended"])
                 for row in answer.data {
-                    table.add([row.id, row.tenantId, row.model, "\(row.attempts)", row.errorCode, row.errorDetail, row.endedAt])
+                    table.add([
+                        row.id, row.tenantId, row.model, "\(row.attempts)", row.errorCode, row.errorDetail, row.endedAt,
+                    ])
                 }
                 return table.text
             }

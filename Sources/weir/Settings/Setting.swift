@@ -167,7 +167,8 @@ enum SettingsCatalog {
             "Jobs that one tenant may have queued; more are refused with 429."),
         Setting(
             "WEIR_JOB_BACKOFF_MS", .integer(1...300_000), default: "1000",
-            "The ceiling of the random pause after a job's first failed attempt, in milliseconds; it doubles each time, to five minutes."),
+            "The ceiling of the random pause after a job's first failed attempt, in milliseconds; it doubles each time, to five minutes."
+        ),
     ]
 
     private static let operation: [Setting] = [
