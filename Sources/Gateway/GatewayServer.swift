@@ -17,6 +17,8 @@ public struct GatewayServer: Sendable {
         public var headTimeoutMilliseconds: Int64 = 10_000
         public var bodyTimeoutMilliseconds: Int64 = 30_000
         public var idleTimeoutMilliseconds: Int64 = 75_000
+        /// How long a stream may go on after the server was told to stop.
+        public var streamGraceMilliseconds: Int64 = 5_000
         /// The text of `openapi/weir.yaml`.
         public var contract = ""
         public init() {}
@@ -179,6 +181,7 @@ public struct GatewayServer: Sendable {
             RequestMetrics.refused($0, route: "guard")
         }
         let time = parts.time
+        let streamGraceMilliseconds = configuration.streamGraceMilliseconds
         return { eventLoop in
             // Every connection of this group's listener is on one of its loops.
             let loop = loops[eventLoop] ?? LoopContext(eventLoop: eventLoop)
@@ -186,7 +189,8 @@ public struct GatewayServer: Sendable {
             let guardian = ConnectionGuard(
                 rules: RequestRules(), limits: limits, problems: problems, writesContinue: false, time: time)
             let dataPlane = DataPlaneHandler(
-                pipeline: pipeline, maximumBodyBytes: maximumBodyBytes, loop: loop, time: time, guardian: guardian)
+                pipeline: pipeline, maximumBodyBytes: maximumBodyBytes, loop: loop, time: time, guardian: guardian,
+                streamGraceMilliseconds: streamGraceMilliseconds)
             return GuardedChannel.Handlers(
                 framing: MessageFraming(guardian: guardian) { dataPlane.takePlain($0) }, guardian: guardian,
                 behind: [dataPlane])

@@ -36,6 +36,8 @@ final class Exchange {
     private(set) var phase = Phase.waiting
     private var phaseDeadline: NIODeadline
     private var continuation: ExchangeContinuation?
+    /// Where the answer goes if it is taken piece by piece; then there is no continuation.
+    let stream: StreamControl?
     /// The connection that is being opened for it or that carries it.
     var connection: WorkerConnection?
     /// A stale keep-alive connection has cost it one attempt; there is no third.
@@ -45,7 +47,7 @@ final class Exchange {
 
     init(
         token: UInt64, request: WorkerRequest, head: RequestHead, replica: ReplicaPool, deadlines: WorkerDeadlines,
-        now: NIODeadline, continuation: ExchangeContinuation
+        now: NIODeadline, continuation: ExchangeContinuation? = nil, stream: StreamControl? = nil
     ) {
         self.token = token
         self.request = request
@@ -53,6 +55,7 @@ final class Exchange {
         self.replica = replica
         self.deadlines = deadlines
         self.continuation = continuation
+        self.stream = stream
         totalDeadline = now + WorkerDeadlines.amount(milliseconds: deadlines.totalMilliseconds)
         phaseDeadline = now + WorkerDeadlines.amount(milliseconds: deadlines.connectMilliseconds)
     }
@@ -67,7 +70,7 @@ final class Exchange {
         case .waiting: return .overloaded
         case .connecting: return .connectTimeout
         case .awaitingFirstByte: return .firstByteTimeout
-        case .receiving, .finished: return .totalTimeout
+        case .receiving, .finished: return stream == nil ? .totalTimeout : .gapTimeout
         }
     }
 
@@ -86,8 +89,22 @@ final class Exchange {
         phaseDeadline = totalDeadline
     }
 
+    /// A piece of a stream has come, or will be waited for from now on.
+    func pieceArrived(now: NIODeadline, isReading: Bool) {
+        guard let stream, phase == .receiving else { return }
+        phaseDeadline = isReading ? now + stream.gap : totalDeadline
+    }
+
     func finish(_ result: Result<WorkerReply, WorkerFailure>) {
         phase = .finished
+        if let stream {
+            connection = nil
+            switch result {
+            case .success: stream.end(nil)
+            case .failure(let failure): stream.end(failure)
+            }
+            return
+        }
         connection = nil
         continuation?.resume(returning: result)
         continuation = nil

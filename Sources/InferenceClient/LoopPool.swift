@@ -65,6 +65,27 @@ final class LoopPool {
         replica.start(exchange, now: now)
     }
 
+    /// Begins a call whose answer is taken piece by piece.
+    func start(_ request: WorkerRequest, to address: WorkerAddress, deadlines: WorkerDeadlines, stream: StreamControl) {
+        guard shutdownPromise == nil else { return stream.end(.shutdown) }
+        let now = NIODeadline.now()
+        let replica = replica(at: address)
+        guard let head = replica.head(for: request), head.accepts(request) else { return stream.end(.invalidRequest) }
+        // Nobody cancels it by its token.
+        let exchange = Exchange(
+            token: 0, request: request, head: head, replica: replica, deadlines: deadlines, now: now, stream: stream)
+        stream.exchange = exchange
+        exchange.position = inFlight.count
+        inFlight.append(exchange)
+        replica.start(exchange, now: now)
+    }
+
+    /// Ends a stream that its receiver does not want any more.
+    func abandon(_ exchange: Exchange) {
+        guard exchange.phase != .finished else { return }
+        give(up: exchange, .cancelled)
+    }
+
     func cancel(_ token: UInt64) {
         guard let exchange = inFlight.first(where: { $0.token == token }) else { return }
         give(up: exchange, .cancelled)

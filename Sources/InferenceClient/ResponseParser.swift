@@ -43,6 +43,8 @@ struct ResponseParser {
     private var interimCount = 0
     private var fields = ResponseFields()
     private(set) var status = 0
+    /// Whether the head of the final response has been read.
+    private(set) var hasHead = false
     private var body = ByteBuffer()
     /// Bytes that end in the middle of a line, and how many of them are known to hold no line end.
     private var partial = ByteBuffer()
@@ -65,6 +67,7 @@ struct ResponseParser {
         interimCount = 0
         fields = ResponseFields()
         status = 0
+        hasHead = false
         body = ByteBuffer()
         partial = ByteBuffer()
         searchedByteCount = 0
@@ -112,9 +115,18 @@ struct ResponseParser {
         return true
     }
 
+    /// What has come of the body since this was last asked, for a response that is not gathered whole.
+    mutating func takePiece() -> ByteBuffer {
+        defer { body = ByteBuffer() }
+        return body
+    }
+
+    /// As the response names it.
+    var contentType: String? { fields.hasContentType ? lastContentType : nil }
+
     mutating func takeReply() -> WorkerReply {
         defer { body = ByteBuffer() }
-        return WorkerReply(status: status, contentType: fields.hasContentType ? lastContentType : nil, body: body)
+        return WorkerReply(status: status, contentType: contentType, body: body)
     }
 
     // MARK: - Bodies
@@ -279,6 +291,7 @@ struct ResponseParser {
             stage = .statusLine
             return nil
         }
+        hasHead = true
         if fields.contentLength != nil, fields.isChunked { return .malformedResponse }
         if fields.isChunked, !fields.isPersistent { return .malformedResponse }
         if (300...399).contains(status) { return .redirect }

@@ -77,6 +77,10 @@ public final class WorkerClient: Sendable {
         return sum
     }
 
+    func pool(of eventLoop: any EventLoop) -> LoopPool? {
+        lanes.first { $0.eventLoop === eventLoop }?.pool.value
+    }
+
     /// What a call needs to find its loop's pool.
     private final class Lane: Sendable {
         let eventLoop: any EventLoop

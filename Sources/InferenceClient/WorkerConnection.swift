@@ -108,6 +108,7 @@ final class WorkerConnection: ChannelInboundHandler {
             exchange.enterReceiving()
         }
         var bytes = unwrapInboundIn(data)
+        if let stream = exchange.stream { return receive(&bytes, of: exchange, into: stream, context: context) }
         switch parser.consume(&bytes) {
         case .incomplete: break
         case .complete:
@@ -119,6 +120,37 @@ final class WorkerConnection: ChannelInboundHandler {
             pool.retire(self)
             pool.owner.finish(exchange, .failure(failure))
         }
+    }
+
+    private func receive(
+        _ bytes: inout ByteBuffer, of exchange: Exchange, into stream: StreamControl, context: ChannelHandlerContext
+    ) {
+        let progress = parser.consume(&bytes)
+        let isWellFormed = if case .failed = progress { false } else { true }
+        if parser.hasHead, isWellFormed { stream.open(status: parser.status, contentType: parser.contentType) }
+        let piece = parser.takePiece()
+        exchange.pieceArrived(now: .now(), isReading: stream.isReading)
+        pool.owner.wake(at: exchange.deadline)
+        stream.send(piece)
+        // Whoever took it may have given the stream up.
+        guard self.exchange === exchange else { return }
+        switch progress {
+        case .incomplete: break
+        case .complete:
+            answer(
+                exchange, isReusable: parser.allowsReuse && bytes.readableBytes == 0 && context.channel.isWritable)
+        case .failed(let failure):
+            pool.retire(self)
+            pool.owner.finish(exchange, .failure(failure))
+        }
+    }
+
+    /// Reads from the worker, or lets it wait.
+    func setReading(_ isOn: Bool) {
+        guard let context else { return }
+        // Nothing to handle: it fails only for a channel that is closing.
+        _ = context.channel.setOption(.autoRead, value: isOn)
+        if isOn { context.read() }
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -163,6 +195,8 @@ final class WorkerConnection: ChannelInboundHandler {
         let reply = parser.takeReply()
         exchange = nil
         hasAnswered = true
+        // The next one who is answered over this connection wants to be read to.
+        if answered.stream?.isReading == false { setReading(true) }
         // First the connection, so that a caller who runs on another thread finds it free.
         if isReusable { pool.release(self) } else { pool.retire(self) }
         pool.owner.finish(answered, .success(reply))

@@ -6,6 +6,8 @@ public enum WorkerFailure: Error, Sendable, Equatable, CaseIterable {
     case unreachable
     case firstByteTimeout
     case totalTimeout
+    /// Too much time between two pieces of a stream.
+    case gapTimeout
     /// The connection was closed after the request was written and before a byte of an answer.
     case closedBeforeResponse
     case closedMidResponse
@@ -32,7 +34,7 @@ public enum WorkerFailure: Error, Sendable, Equatable, CaseIterable {
     public var isSafeToRetry: Bool {
         switch self {
         case .connectRefused, .connectTimeout, .unreachable, .tls, .overloaded: true
-        case .firstByteTimeout, .totalTimeout, .closedBeforeResponse, .closedMidResponse, .malformedResponse,
+        case .firstByteTimeout, .totalTimeout, .gapTimeout, .closedBeforeResponse, .closedMidResponse, .malformedResponse,
             .responseTooLarge,
             .redirect, .cancelled, .shutdown, .invalidRequest:
             false
@@ -47,6 +49,7 @@ public enum WorkerFailure: Error, Sendable, Equatable, CaseIterable {
         case .unreachable: "unreachable"
         case .firstByteTimeout: "first_byte_timeout"
         case .totalTimeout: "total_timeout"
+        case .gapTimeout: "gap_timeout"
         case .closedBeforeResponse: "closed_before_response"
         case .closedMidResponse: "closed_mid_response"
         case .malformedResponse: "malformed_response"

@@ -3,13 +3,14 @@ internal import Domain
 /// How a model's replicas are called, as an input says it.
 enum DeliveryInput {
     static let fields: Set<String> = Set(
-        ["balancing", "safe_to_repeat", "probe_path"] + DeliverySettings.Number.allCases.map(\.rawValue))
+        ["balancing", "safe_to_repeat", "probe_path", "stream_leave"] + DeliverySettings.Number.allCases.map(\.rawValue))
 
     static func read(_ input: InputObject) -> DeliverySettings {
         var settings = DeliverySettings(
             balancing: input.nullable("balancing", .oneOf(Balancing.allCases)),
             isSafeToRepeat: input.nullable("safe_to_repeat", .boolean),
-            probePath: input.nullable("probe_path", probePath))
+            probePath: input.nullable("probe_path", probePath),
+            streamLeave: input.nullable("stream_leave", .oneOf(StreamLeave.allCases)))
         for number in DeliverySettings.Number.allCases {
             settings.numbers[number] = input.nullable(number.rawValue, .integer(number.range))
         }
@@ -45,6 +46,7 @@ struct DeliveryAnswer: Encodable {
         try container.encodeIfPresent(settings.balancing?.rawValue, forKey: Name("balancing"))
         try container.encodeIfPresent(settings.isSafeToRepeat, forKey: Name("safe_to_repeat"))
         try container.encodeIfPresent(settings.probePath, forKey: Name("probe_path"))
+        try container.encodeIfPresent(settings.streamLeave?.rawValue, forKey: Name("stream_leave"))
         for (number, value) in settings.numbers { try container.encode(value, forKey: Name(number.rawValue)) }
     }
 }

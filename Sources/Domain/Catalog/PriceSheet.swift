@@ -32,6 +32,8 @@ public struct PriceSheet: Sendable {
     public let currency: String
     /// What a hit of the cache is charged of the tokens of its answer, 0 to 100.
     public let cacheHitTokenPercent: Int64
+    /// What is charged where the caller of a stream leaves; `nil` leaves it to the model.
+    public let streamLeave: StreamLeave?
     /// By model, without `*`.
     private let rates: [String: Rates]
     private let anyModelRates: Rates
@@ -65,8 +67,9 @@ public struct PriceSheet: Sendable {
 
     public init(
         tierVersionID: TierVersionID, tierCode: String, version: Int32, currency: String,
-        cacheHitTokenPercent: Int64 = 100, prices: [Price]
+        cacheHitTokenPercent: Int64 = 100, streamLeave: StreamLeave? = nil, prices: [Price]
     ) {
+        self.streamLeave = streamLeave
         self.cacheHitTokenPercent = cacheHitTokenPercent
         self.tierVersionID = tierVersionID
         versionText = tierVersionID.priceVersionText

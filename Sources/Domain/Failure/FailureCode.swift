@@ -41,6 +41,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
     case notCached = "not_cached"
     case tooManyJobs = "too_many_jobs"
     case resultExpired = "result_expired"
+    case clientClosed = "client_closed"
 
     /// The HTTP status on the native surface.
     public var httpStatus: Int {
@@ -65,6 +66,8 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .noHealthyWorker, .meteringUnavailable, .storageUnavailable, .overloaded: 503
         case .upstreamTimeout, .notCached: 504
         case .httpVersionNotSupported: 505
+        // Of no standard; known from the logs of nginx. Nobody is left to be answered with it.
+        case .clientClosed: 499
         }
     }
 
@@ -110,6 +113,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .notCached: "The answer is not in the cache"
         case .tooManyJobs: "Too many jobs are queued"
         case .resultExpired: "The result is no longer kept"
+        case .clientClosed: "The client left before there was an answer"
         }
     }
 

@@ -26,3 +26,11 @@ public struct StreamRecord: Sendable, Equatable {
         self.generatedTokens = generatedTokens
     }
 }
+
+/// What is done, and charged, when the caller of a stream leaves before its end.
+public enum StreamLeave: String, Sendable, CaseIterable {
+    /// The worker is told to stop, and what was delivered is charged.
+    case cancel
+    /// The worker goes on to its end, and all of it is charged: for workers whose work is done whether somebody listens or not.
+    case drain
+}

@@ -43,6 +43,11 @@ public struct DeliveryPolicy: Hashable, Sendable {
     public var breaker = CircuitBreaker.Thresholds()
     /// How long a replica that is new or returns takes to its whole share; 0 gives it at once.
     public var slowStartMilliseconds: Int64 = 10_000
+    /// Between two pieces of a stream.
+    public var streamGapMilliseconds: Int64 = 60_000
+    /// A whole stream, its attempts included; in the place of ``totalMilliseconds``.
+    public var streamTotalMilliseconds: Int64 = 600_000
+    public var streamLeave = StreamLeave.cancel
     public var probe = Probe(path: nil, intervalMilliseconds: 5_000, timeoutMilliseconds: 1_000)
 
     public init() {}
@@ -53,6 +58,7 @@ public struct DeliveryPolicy: Hashable, Sendable {
         if let balancing = settings.balancing { policy.balancing = balancing }
         if let isSafeToRepeat = settings.isSafeToRepeat { policy.isSafeToRepeat = isSafeToRepeat }
         if let path = settings.probePath { policy.probe.path = path }
+        if let leave = settings.streamLeave { policy.streamLeave = leave }
         for (number, value) in settings.numbers { policy.set(number, to: value) }
         // A first byte that may come after the end would make two names of one deadline.
         policy.firstByteMilliseconds = min(policy.firstByteMilliseconds, policy.totalMilliseconds)
@@ -79,6 +85,8 @@ public struct DeliveryPolicy: Hashable, Sendable {
         case .slowStartMilliseconds: slowStartMilliseconds = value
         case .probeIntervalMilliseconds: probe.intervalMilliseconds = value
         case .probeTimeoutMilliseconds: probe.timeoutMilliseconds = value
+        case .streamGapMilliseconds: streamGapMilliseconds = value
+        case .streamTotalMilliseconds: streamTotalMilliseconds = value
         }
     }
 }

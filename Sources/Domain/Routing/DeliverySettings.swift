@@ -17,6 +17,8 @@ public struct DeliverySettings: Hashable, Sendable {
         case slowStartMilliseconds = "slow_start_ms"
         case probeIntervalMilliseconds = "probe_interval_ms"
         case probeTimeoutMilliseconds = "probe_timeout_ms"
+        case streamGapMilliseconds = "stream_gap_ms"
+        case streamTotalMilliseconds = "stream_total_ms"
 
         /// What is accepted; the registry checks the same.
         public var range: ClosedRange<Int64> {
@@ -35,6 +37,8 @@ public struct DeliverySettings: Hashable, Sendable {
             case .slowStartMilliseconds: 0...3_600_000
             case .probeIntervalMilliseconds: 0...3_600_000
             case .probeTimeoutMilliseconds: 1...60_000
+            case .streamGapMilliseconds: 1...3_600_000
+            case .streamTotalMilliseconds: 1...86_400_000
             }
         }
     }
@@ -42,15 +46,17 @@ public struct DeliverySettings: Hashable, Sendable {
     public var balancing: Balancing?
     public var isSafeToRepeat: Bool?
     public var probePath: String?
+    public var streamLeave: StreamLeave?
     public var numbers: [Number: Int64]
 
     public init(
         balancing: Balancing? = nil, isSafeToRepeat: Bool? = nil, probePath: String? = nil,
-        numbers: [Number: Int64] = [:]
+        streamLeave: StreamLeave? = nil, numbers: [Number: Int64] = [:]
     ) {
         self.balancing = balancing
         self.isSafeToRepeat = isSafeToRepeat
         self.probePath = probePath
+        self.streamLeave = streamLeave
         self.numbers = numbers
     }
 

@@ -74,6 +74,35 @@ enum AnswerHead {
         }
     }
 
+    /// The head of an answer that is sent piece by piece.
+    static func stream(
+        _ facts: StreamHead, clientID: ClientRequestID?, keepsAlive: Bool, at now: Timestamp, on loop: LoopContext
+    ) -> ByteBuffer {
+        var buffer = ByteBuffer()
+        buffer.reserveCapacity(1_024)
+        loop.withDate(at: now) { date in
+            buffer.writeAnswerStart(
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n", bodyByteCount: nil,
+                requestID: facts.requestID, keepsAlive: keepsAlive, date: date)
+        }
+        if let clientID { buffer.writeClientRequestID(clientID) }
+        // For proxies that would gather the answer before they pass it on.
+        buffer.writeStaticString("x-accel-buffering: no\r\nx-weir-model: ")
+        buffer.writeString(facts.model)
+        if isFieldSafe(facts.version) {
+            buffer.writeStaticString("\r\nx-weir-model-version: ")
+            buffer.writeString(facts.version)
+        }
+        for name in facts.degradations {
+            buffer.writeStaticString("\r\nx-weir-degraded: ")
+            buffer.writeString(name)
+        }
+        writeLimits(facts.limits, to: &buffer)
+        writeTimings(facts.timings, to: &buffer)
+        buffer.writeStaticString("\r\n\r\n")
+        return buffer
+    }
+
     /// An answer that was kept, under the id of the request that was charged for it. The limits are those of now.
     static func replay(
         _ answer: KeptAnswer, limits: [LimitReading], clientID: ClientRequestID?, keepsAlive: Bool, at now: Timestamp,
@@ -83,7 +112,8 @@ enum AnswerHead {
             body.writeBytes(answer.body)
             begin(
                 &buffer,
-                "HTTP/1.1 \(answer.status) \(reasonPhrase(answer.status))\r\ncontent-type: application/json\r\n",
+                "HTTP/1.1 \(answer.status) \(reasonPhrase(answer.status))\r\n"
+                    + (answer.fields.hasPrefix("content-type: ") ? "" : "content-type: application/json\r\n"),
                 body,
                 answer.requestID, keepsAlive, now, loop)
             if let clientID { buffer.writeClientRequestID(clientID) }
@@ -110,6 +140,9 @@ enum AnswerHead {
             buffer.writeImmutableBuffer(body)
         }
     }
+
+    /// What an event says that tells of a failure.
+    static func openAIBody(_ refusal: Refusal) -> ByteBuffer { ProblemAnswer.openAI(refusal) }
 
     static func problem(
         _ refusal: Refusal, in dialect: ErrorDialect, requestID: RequestID, clientID: ClientRequestID? = nil,

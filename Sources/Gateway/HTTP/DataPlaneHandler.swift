@@ -39,13 +39,17 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var closesAfterAnswer = false
     /// The client has sent all that it will; what is under way is answered before the framework hears of it and closes.
     private var isInputOver = false
+    /// What is being answered piece by piece.
+    private var stream: StreamOutlet?
+    private let streamGraceMilliseconds: Int64
     private var guardContext: ChannelHandlerContext?
     private var ownContext: ChannelHandlerContext?
 
     init(
         pipeline: InferencePipeline, maximumBodyBytes: Int, loop: LoopContext, time: any TimeSource,
-        guardian: ConnectionGuard
+        guardian: ConnectionGuard, streamGraceMilliseconds: Int64
     ) {
+        self.streamGraceMilliseconds = streamGraceMilliseconds
         self.pipeline = pipeline
         self.maximumBodyBytes = maximumBodyBytes
         self.loop = loop
@@ -107,6 +111,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if context.channel.isWritable { stream?.becameWritable() }
         if context.channel.isWritable, !guardian.isClosing {
             drainWaiting(context)
             channelReadComplete(context: context)
@@ -115,15 +120,23 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         context.fireChannelWritabilityChanged()
     }
 
+    func channelInactive(context: ChannelHandlerContext) {
+        stream?.clientLeft()
+        context.fireChannelInactive()
+    }
+
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         if case .inputClosed? = event as? ChannelEvent, case .running = state {
             isInputOver = true
+            // Of who has closed its side while a stream runs nobody can say that it still reads; nearly always it does not.
+            stream?.clientLeft()
             return
         }
         if event is ChannelShouldQuiesceEvent {
             switch state {
             case .gathering, .running:
                 closesAfterAnswer = true
+                stopStreamSoon()
                 return
             // The connection may be closed for that: what was written in this turn leaves before.
             case .idle, .passing: context.flush()
@@ -252,6 +265,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         case .queued(let job):
             bytes = AnswerHead.accepted(job, clientID: clientID, keepsAlive: staysOpen, at: now, on: loop)
             RequestMetrics.queued(request.call.target.surface)
+        case .streamed: return
         case .refused(let refusal, let requestID) where refusal.isOutcomeUnknown:
             RequestMetrics.refused(refusal.code, route: request.call.target.surface.operation)
             log(refusal, requestID)
@@ -273,6 +287,52 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         } else {
             becomeIdle(context)
         }
+    }
+
+    // MARK: streams
+
+    /// Opens the caller's side of a stream.
+    func openStream(for request: ReadyRequest) -> StreamOutlet {
+        let outlet = StreamOutlet(handler: self, request: request, loop: loop, time: time)
+        stream = outlet
+        if !request.context.channel.isActive || isInputOver { outlet.clientLeft() }
+        if closesAfterAnswer { stopStreamSoon() }
+        return outlet
+    }
+
+    func staysOpen(behind request: ReadyRequest) -> Bool { request.keepsAlive && !closesAfterAnswer }
+
+    /// - Parameter taken: succeeds when the system has taken the bytes.
+    func writeStream(_ bytes: ByteBuffer, _ taken: EventLoopPromise<Void>) {
+        guard let outlet = guardian.outlet, !guardian.isClosing else { return taken.fail(ChannelError.ioOnClosedChannel) }
+        outlet.write(NIOAny(bytes), promise: taken)
+        loop.flushSoon(outlet)
+    }
+
+    func streamFinished(_ request: ReadyRequest) {
+        stream = nil
+        guard let guardContext, request.context.channel.isActive else { return }
+        guardian.answerComplete(context: guardContext)
+        if staysOpen(behind: request) {
+            becomeIdle(request.context)
+        } else {
+            guardContext.flush()
+            guardian.linger(guardContext)
+        }
+    }
+
+    func streamAborted(_ request: ReadyRequest) {
+        stream = nil
+        request.context.close(promise: nil)
+    }
+
+    func streamWithdrawn() { stream = nil }
+
+    /// A server that stops waits for a stream, but not for ever.
+    private func stopStreamSoon() {
+        guard let stream else { return }
+        let bound = NIOLoopBound(stream, eventLoop: loop.eventLoop)
+        loop.eventLoop.scheduleTask(in: .milliseconds(streamGraceMilliseconds)) { bound.value.stop() }
     }
 
     /// Whether somebody who runs the server should see it. That an answer is not kept is what the caller asked to be told.

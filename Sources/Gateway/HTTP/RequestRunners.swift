@@ -49,7 +49,7 @@ final class RequestRunners: Sendable {
     /// The request and its body are gone when this returns, so that a task that waits holds none.
     private func serveNext(through pipeline: InferencePipeline, on loop: LoopContext) async -> Bool {
         guard let request = await next() else { return false }
-        let outcome = await pipeline.run(request.value.call, on: loop)
+        let outcome = await pipeline.run(request.value.call, on: loop, for: request)
         request.value.handler.answer(outcome, to: request.value)
         return true
     }

@@ -150,6 +150,16 @@ public struct JSONTape: Sendable {
         }
     }
 
+    /// Calls `body` with the length of each string in a value, keys left out.
+    func forEachText(in value: Value, _ body: (_ byteCount: Int) -> Void) {
+        switch kind(value) {
+        case .string: withBytes(of: value) { body($0.count) }
+        case .array: forEachElement(of: value) { forEachText(in: $0, body) }
+        case .object: forEachMember(of: value) { _, member in forEachText(in: member, body) }
+        case .number, .true, .false, .null: break
+        }
+    }
+
     /// Whether a string is written with escapes.
     func hasEscape(_ value: Value) -> Bool { tokens[value.index].hasEscape }
 

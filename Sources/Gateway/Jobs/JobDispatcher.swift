@@ -136,7 +136,7 @@ public final class JobDispatcher: Sendable {
             // It may yet be settled. If it is not, its lease runs out and another attempt is made.
             end(job.attempt)
         case .refused(let refusal, _): giveBack(job, refusal)
-        case .replayed, .queued:
+        case .replayed, .queued, .streamed:
             giveBack(job, Refusal(.internalError, "", cause: "an attempt of a job that was not run"))
         }
         metrics.duration.recordNanoseconds(Int64(clamping: time.monotonicNanoseconds &- start))

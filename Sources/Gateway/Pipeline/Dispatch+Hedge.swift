@@ -12,12 +12,12 @@ final class HedgeRace: Sendable {
 extension Dispatch {
     private enum Arrival: Sendable {
         case delayOver
-        case ended(AttemptResult, isSecond: Bool)
+        case ended(AttemptResult<WorkerReading>, isSecond: Bool)
     }
 
     /// Calls the replica whose turn it is and, if it has not answered after the model's delay, a second one beside it. The first answer that
     /// can be given is taken and the other call is given up: there is one answer, and one charge.
-    func hedge(_ job: Job, _ turn: ReplicaTurn) async -> Attempts {
+    func hedge(_ job: Job, _ turn: ReplicaTurn) async -> Attempts<WorkerReading> {
         let delay = UInt64(max(0, job.model.policy.hedgeAfterMilliseconds ?? 0)) * 1_000_000
         let race = HedgeRace()
         return await withTaskGroup(of: Arrival.self) { group in
@@ -26,7 +26,7 @@ extension Dispatch {
                 try? await Task.sleep(nanoseconds: delay)
                 return .delayOver
             }
-            var attempts = Attempts(
+            var attempts = Attempts<WorkerReading>(
                 last: .failed(FailedAttempt(failure: .cancelled, cause: "given up")), tried: [turn.state])
             var underWay = 1
             while let arrival = await group.next() {
@@ -66,7 +66,7 @@ extension Dispatch {
     }
 }
 
-extension Dispatch.AttemptResult {
+extension Dispatch.AttemptResult<WorkerReading> {
     /// Whether a worker that is well has answered, be it against the request.
     fileprivate var isTheWorkersWord: Bool {
         switch self {

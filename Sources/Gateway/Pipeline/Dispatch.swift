@@ -30,12 +30,14 @@ struct Dispatch: Sendable {
             throw DeliveryRefusals.busy(error, model: model.name)
         }
         if model.policy.hedgeAfterMilliseconds != nil, route.candidates.count > 1 {
-            return try await elsewhere(job, after: await hedge(job, turn))
+            return try await elsewhere(job, after: await hedge(job, turn)) { await attempt(job, $0, isFirst: false) }
         }
         switch await attempt(job, turn) {
         case .answered(let reading): return reading
         case .failed(let failed):
-            return try await elsewhere(job, after: Attempts(last: .failed(failed), tried: [turn.state]))
+            return try await elsewhere(job, after: Attempts(last: .failed(failed), tried: [turn.state])) {
+                await attempt(job, $0, isFirst: false)
+            }
         }
     }
 
@@ -47,7 +49,7 @@ struct Dispatch: Sendable {
     func copy(
         _ request: InferenceRequest, route: ResolvedRoute, call: InferenceCall, limitMilliseconds: Int64,
         on eventLoop: any EventLoop
-    ) async -> AttemptResult? {
+    ) async -> AttemptResult<WorkerReading>? {
         guard let model = (route.candidates.first?.runtime as? ReplicaState)?.model,
             let turn = model.turnForCopy(among: route.candidates)
         else { return nil }
@@ -69,8 +71,8 @@ struct Dispatch: Sendable {
         let eventLoop: any EventLoop
     }
 
-    enum AttemptResult: Sendable {
-        case answered(WorkerReading)
+    enum AttemptResult<Answer: Sendable>: Sendable {
+        case answered(Answer)
         case failed(FailedAttempt)
     }
 
@@ -83,8 +85,8 @@ struct Dispatch: Sendable {
     }
 
     /// What was tried for a request so far.
-    struct Attempts: Sendable {
-        var last: AttemptResult
+    struct Attempts<Answer: Sendable>: Sendable {
+        var last: AttemptResult<Answer>
         var tried: [ReplicaState]
         /// Of those that ended before the last.
         var earlier: [AttemptFailure] = []
@@ -97,7 +99,7 @@ struct Dispatch: Sendable {
     /// - Parameter race: where a second replica may be asked meanwhile.
     func attempt(
         _ job: Job, _ turn: ReplicaTurn, isFirst: Bool = true, race: HedgeRace? = nil
-    ) async -> AttemptResult {
+    ) async -> AttemptResult<WorkerReading> {
         var leftMilliseconds = job.totalMilliseconds
         var began = job.startedAt
         // The first turn begins with the stage, unless it had to be waited for.
@@ -143,7 +145,7 @@ struct Dispatch: Sendable {
         return Int64((time.monotonicNanoseconds &- began) / 1_000_000) >= leftMilliseconds
     }
 
-    private func workerCall(_ job: Job, _ replica: Replica, leftMilliseconds: Int64) -> WorkerCall {
+    func workerCall(_ job: Job, _ replica: Replica, leftMilliseconds: Int64) -> WorkerCall {
         let policy = job.model.policy
         return WorkerCall(
             address: replica.address,
@@ -166,7 +168,9 @@ struct Dispatch: Sendable {
         route.namesVersion || request.version != nil ? route.version(for: replica) : nil
     }
 
-    private func read(_ answer: WorkerAnswer, from replica: Replica, to request: InferenceRequest) -> AttemptResult {
+    private func read(
+        _ answer: WorkerAnswer, from replica: Replica, to request: InferenceRequest
+    ) -> AttemptResult<WorkerReading> {
         guard (200..<300).contains(answer.status) else {
             return .failed(
                 FailedAttempt(
@@ -182,7 +186,7 @@ struct Dispatch: Sendable {
         return .answered(reading)
     }
 
-    private static func failed(_ failure: BackendFailure) -> FailedAttempt {
+    static func failed(_ failure: BackendFailure) -> FailedAttempt {
         switch failure {
         case .unreachable(let cause): FailedAttempt(failure: .notSent, cause: cause)
         case .timeout(let cause): FailedAttempt(failure: .silent, cause: cause)
@@ -196,14 +200,16 @@ struct Dispatch: Sendable {
     // MARK: further attempts
 
     /// The answer, if it is there; else asks other replicas, as far as the rule, the budget and the time allow.
-    private func elsewhere(_ job: Job, after attempts: Attempts) async throws(Refusal) -> WorkerReading {
+    func elsewhere<Answer>(
+        _ job: Job, after attempts: Attempts<Answer>, attempt: (ReplicaTurn) async -> AttemptResult<Answer>
+    ) async throws(Refusal) -> Answer {
         let policy = job.model.policy
         let rule = RetryRule(attempts: policy.attempts, isSafeToRepeat: policy.isSafeToRepeat)
         var attempts = attempts
         while true {
             let failed: FailedAttempt
             switch attempts.last {
-            case .answered(let reading): return reading
+            case .answered(let answer): return answer
             case .failed(let last): failed = last
             }
             attempts.earlier.append(failed.failure)
@@ -218,7 +224,7 @@ struct Dispatch: Sendable {
                 throw refusal
             }
             attempts.tried.append(turn.state)
-            attempts.last = await attempt(job, turn, isFirst: false)
+            attempts.last = await attempt(turn)
         }
     }
 }

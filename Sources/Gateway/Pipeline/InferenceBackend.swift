@@ -46,4 +46,25 @@ public enum BackendFailure: Error, Sendable {
 /// Speaks to workers on the event loop of the request.
 public protocol InferenceBackend: Sendable {
     func send(_ call: WorkerCall, on eventLoop: any EventLoop) async throws(BackendFailure) -> WorkerAnswer
+
+    /// Calls a worker whose answer is taken piece by piece. To be called on `eventLoop`, on which the receiver is told.
+    func openStream(
+        _ call: WorkerCall, gapMilliseconds: Int64, on eventLoop: any EventLoop, receiver: any WorkerStreamReceiver
+    ) -> (any WorkerStreamHandle)?
+}
+
+/// Who is told what a worker sends, while it sends it; in order, and nothing after the end.
+public protocol WorkerStreamReceiver: AnyObject, Sendable {
+    func workerOpened(status: Int, contentType: String?)
+    func workerSent(_ bytes: ByteBuffer)
+    /// - Parameter failure: `nil` where the answer is whole.
+    func workerEnded(_ failure: BackendFailure?)
+}
+
+/// A stream under way. To be used on the event loop of the call.
+public protocol WorkerStreamHandle: Sendable {
+    /// Reads on, or lets the worker wait.
+    func setReading(_ isOn: Bool)
+    /// Tells the worker to stop; the receiver hears nothing more.
+    func cancel()
 }

@@ -89,6 +89,16 @@ struct Prediction: Sendable {
     var isCached: Bool { cache?.isServedFromCache ?? false }
 }
 
+/// What the head of a stream says; how it ends is not known yet.
+struct StreamHead: Sendable {
+    let requestID: RequestID
+    let model: String
+    let version: String
+    let limits: [LimitReading]
+    let degradations: [String]
+    let timings: StageTimings
+}
+
 /// One policy's numbers for the headers that show limits.
 struct LimitReading: Sendable {
     let policy: String
@@ -121,4 +131,6 @@ enum InferenceOutcome: Sendable {
     case refused(Refusal, RequestID)
     /// The answer is to be fetched later.
     case queued(AcceptedJob)
+    /// All of it has been written, piece by piece.
+    case streamed
 }

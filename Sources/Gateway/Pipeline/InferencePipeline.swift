@@ -82,9 +82,12 @@ final class InferencePipeline: Sendable {
         }
     #endif
 
-    private static let clamped = Counter(label: "weir_usage_clamped_total")
+    static let clamped = Counter(label: "weir_usage_clamped_total")
 
-    func run(_ call: InferenceCall, on loop: LoopContext) async -> InferenceOutcome {
+    /// - Parameter caller: whose connection a stream is written to; `nil` where nobody takes one.
+    func run(
+        _ call: InferenceCall, on loop: LoopContext, for caller: NIOLoopBound<ReadyRequest>? = nil
+    ) async -> InferenceOutcome {
         pass(.accepted)
         let principal: Principal
         do throws(Refusal) {
@@ -92,11 +95,14 @@ final class InferencePipeline: Sendable {
         } catch {
             return .refused(error, call.requestID)
         }
-        return await serve(call, for: principal, on: loop)
+        return await serve(call, for: principal, on: loop, to: caller)
     }
 
     /// All stages behind authentication.
-    func serve(_ call: InferenceCall, for principal: Principal, on loop: LoopContext) async -> InferenceOutcome {
+    func serve(
+        _ call: InferenceCall, for principal: Principal, on loop: LoopContext,
+        to caller: NIOLoopBound<ReadyRequest>? = nil
+    ) async -> InferenceOutcome {
         if call.target.isAsync { return await submit(call, for: principal, on: loop) }
         var timings = StageTimings()
         var claim: IdempotencyClaim?
@@ -104,6 +110,7 @@ final class InferencePipeline: Sendable {
             let authenticated = time.monotonicNanoseconds
             timings.authenticate = authenticated &- call.receivedNanoseconds
             let request = try Self.validate(call.body, for: principal, target: call.target, routes: routes)
+            if request.isStreaming, caller == nil { throw .notStreamed }
             // What is wrong with them costs no quota.
             let instruction = call.cacheFields.isEmpty ? nil : try CacheInstruction(call.cacheFields)
             if !call.idempotencyFields.isEmpty {
@@ -129,6 +136,12 @@ final class InferencePipeline: Sendable {
                 call: call, principal: principal, request: request, route: route, take: take, hold: hold,
                 heldAtNanoseconds: held, bound: bound, claim: claim,
                 cacheInstruction: instruction)
+            if request.isStreaming {
+                guard let caller else { throw .notStreamed }
+                try await stream(work, timings: timings, to: caller, on: loop)
+                if let claim { claims.end(claim) }
+                return .streamed
+            }
             let prediction = try await finish(work, timings: timings, on: loop)
             if let claim { claims.end(claim) }
             // A kept answer says nothing of a worker that another one could be compared with.
@@ -307,11 +320,11 @@ final class InferencePipeline: Sendable {
         return reading
     }
 
-    private func sheet(of work: HeldRequest) async -> PriceSheet? {
+    func sheet(of work: HeldRequest) async -> PriceSheet? {
         try? await prices.sheet(work.principal.tierVersionID)
     }
 
-    private func prediction(
+    func prediction(
         _ work: HeldRequest, _ served: Served, sheet: PriceSheet?, timings: StageTimings
     ) -> Prediction {
         let snapshot = routes.current
@@ -331,7 +344,7 @@ final class InferencePipeline: Sendable {
         return principal.rateLimits == nil ? readings : rates.readings(for: principal) + readings
     }
 
-    private func limits(of work: HeldRequest) -> [LimitReading] {
+    func limits(of work: HeldRequest) -> [LimitReading] {
         #if WEIR_UNMETERED_BASELINE
             return []
         #else
@@ -340,7 +353,7 @@ final class InferencePipeline: Sendable {
         #endif
     }
 
-    private func degradations(_ snapshot: RouteSnapshot, _ work: HeldRequest) -> [String] {
+    func degradations(_ snapshot: RouteSnapshot, _ work: HeldRequest) -> [String] {
         var names = snapshot.redis == .unavailable ? ["redis"] : []
         if work.take != nil, rates.isDegraded { names.append("rate_limits") }
         let policy = work.route.profile.cache

@@ -47,6 +47,14 @@ enum InferenceRequest: Sendable {
     /// Bytes of the body: no tokenizer makes more tokens than bytes, so this bounds the input tokens.
     var byteCount: Int64 { Int64(tape.bytes.readableBytes) }
 
+    /// Bytes of the texts in it: what there is to go by where a worker does not say what its input counted as.
+    var textByteCount: Int64 {
+        switch self {
+        case .predict: byteCount
+        case .openAI(let request): request.textByteCount
+        }
+    }
+
     /// Inputs that are answered each on its own.
     var rowCount: Int64 {
         switch self {

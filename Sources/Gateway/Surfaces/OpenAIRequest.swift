@@ -23,6 +23,7 @@ struct OpenAIRequest: Sendable {
     /// Answers that are made for each input, also those that are made and thrown away.
     private let choicesPerInput: Int64
     private let temperature: JSONTape.Value?
+    private let question: JSONTape.Value?
     let modelValue: JSONTape.Value
     let streamOptions: JSONTape.Value?
 
@@ -49,6 +50,7 @@ struct OpenAIRequest: Sendable {
         self.model = model
         self.modelValue = modelValue
         temperature = members.temperature
+        question = members.messages ?? members.prompt ?? members.input
         isStreaming = surface == .embeddings ? false : try members.flag(members.stream, "stream", tape)
         if let options = members.streamOptions, tape.kind(options) != .null {
             guard tape.kind(options) == .object, isStreaming else {
@@ -77,6 +79,14 @@ struct OpenAIRequest: Sendable {
         }
         choicesPerInput = max(choices, candidates)
         inputCount = try Self.countInputs(members, of: surface, tape)
+    }
+
+    /// Bytes of all texts of the conversation or the prompt, the names of their fields left out.
+    var textByteCount: Int64 {
+        guard let question else { return 0 }
+        var count: Int64 = 0
+        tape.forEachText(in: question) { count += Int64($0) }
+        return count
     }
 
     /// The most tokens that the answer can have.

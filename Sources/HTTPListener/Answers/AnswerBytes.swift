@@ -88,13 +88,18 @@ extension ByteBuffer {
     /// line must follow.
     /// - Parameters:
     ///   - start: status line and first fields, each with its line end.
+    ///   - bodyByteCount: `nil` for a body that is sent in chunks.
     ///   - date: the text of the `Date` field (RFC 9110, section 6.6.1).
     public mutating func writeAnswerStart(
-        _ start: String, bodyByteCount: Int, requestID: RequestID, keepsAlive: Bool, date: [UInt8]
+        _ start: String, bodyByteCount: Int?, requestID: RequestID, keepsAlive: Bool, date: [UInt8]
     ) {
         writeString(start)
-        writeStaticString("content-length: ")
-        writeDecimal(Int64(bodyByteCount))
+        if let bodyByteCount {
+            writeStaticString("content-length: ")
+            writeDecimal(Int64(bodyByteCount))
+        } else {
+            writeStaticString("transfer-encoding: chunked")
+        }
         writeStaticString("\r\ndate: ")
         writeBytes(date)
         writeStaticString("\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\nx-request-id: ")

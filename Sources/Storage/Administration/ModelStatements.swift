@@ -33,11 +33,12 @@ struct ListModels: PostgresStatement {
 enum ModelColumns {
     static let names = """
         m.model_name, m.version, m.feature_count, m.fixed_tokens_per_request, m.maximum_output_tokens, m.token_counting, m.bytes_per_token,
-        m.delivery_balancing, m.delivery_safe_to_repeat, m.delivery_probe_path, m.delivery_replica_concurrency,
+        m.delivery_balancing, m.delivery_safe_to_repeat, m.delivery_probe_path, m.delivery_stream_leave, m.delivery_replica_concurrency,
         m.delivery_queue_depth, m.delivery_queue_wait_ms, m.delivery_connect_ms, m.delivery_first_byte_ms,
         m.delivery_total_ms, m.delivery_attempts, m.delivery_hedge_after_ms, m.delivery_retry_percent,
         m.delivery_breaker_failures, m.delivery_breaker_percent, m.delivery_breaker_open_ms,
-        m.delivery_slow_start_ms, m.delivery_probe_interval_ms, m.delivery_probe_timeout_ms,
+        m.delivery_slow_start_ms, m.delivery_probe_interval_ms, m.delivery_probe_timeout_ms, m.delivery_stream_gap_ms,
+        m.delivery_stream_total_ms,
         m.cache_enabled, m.cache_ttl_seconds, m.cache_maximum_ttl_seconds, m.cache_sameness, m.cache_levels, m.cache_generations
         """
     static let types: [PostgresType] =
@@ -56,12 +57,13 @@ enum ModelColumns {
 struct SetDelivery: PostgresStatement {
     static let sql = """
         UPDATE model_registry m SET
-            delivery_balancing = $2, delivery_safe_to_repeat = $3, delivery_probe_path = $4,
-            delivery_replica_concurrency = $5, delivery_queue_depth = $6, delivery_queue_wait_ms = $7,
-            delivery_connect_ms = $8, delivery_first_byte_ms = $9, delivery_total_ms = $10, delivery_attempts = $11,
-            delivery_hedge_after_ms = $12, delivery_retry_percent = $13, delivery_breaker_failures = $14,
-            delivery_breaker_percent = $15, delivery_breaker_open_ms = $16, delivery_slow_start_ms = $17,
-            delivery_probe_interval_ms = $18, delivery_probe_timeout_ms = $19,
+            delivery_balancing = $2, delivery_safe_to_repeat = $3, delivery_probe_path = $4, delivery_stream_leave = $5,
+            delivery_replica_concurrency = $6, delivery_queue_depth = $7, delivery_queue_wait_ms = $8,
+            delivery_connect_ms = $9, delivery_first_byte_ms = $10, delivery_total_ms = $11, delivery_attempts = $12,
+            delivery_hedge_after_ms = $13, delivery_retry_percent = $14, delivery_breaker_failures = $15,
+            delivery_breaker_percent = $16, delivery_breaker_open_ms = $17, delivery_slow_start_ms = $18,
+            delivery_probe_interval_ms = $19, delivery_probe_timeout_ms = $20, delivery_stream_gap_ms = $21,
+            delivery_stream_total_ms = $22,
             updated_at = now()
         WHERE m.model_name = $1 AND m.is_active
         RETURNING \(ModelColumns.names)
@@ -141,7 +143,10 @@ struct DescribeModel: PostgresStatement {
                 'breaker_open_ms', delivery_breaker_open_ms,
                 'slow_start_ms', delivery_slow_start_ms,
                 'probe_interval_ms', delivery_probe_interval_ms,
-                'probe_timeout_ms', delivery_probe_timeout_ms)),
+                'probe_timeout_ms', delivery_probe_timeout_ms,
+                'stream_leave', delivery_stream_leave,
+                'stream_gap_ms', delivery_stream_gap_ms,
+                'stream_total_ms', delivery_stream_total_ms)),
             'cache', CASE WHEN cache_enabled IS NOT NULL THEN
                 jsonb_build_object('enabled', cache_enabled, 'ttl_seconds', cache_ttl_seconds,
                     'maximum_ttl_seconds', cache_maximum_ttl_seconds, 'sameness', cache_sameness, 'levels', cache_levels,

@@ -170,6 +170,9 @@ struct AdminDelivery: Codable, Sendable, Equatable {
     var slowStartMs: Int64?
     var probeIntervalMs: Int64?
     var probeTimeoutMs: Int64?
+    var streamLeave: String?
+    var streamGapMs: Int64?
+    var streamTotalMs: Int64?
 }
 
 struct AdminReplicaState: Decodable, Sendable {

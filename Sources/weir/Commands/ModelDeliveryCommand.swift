@@ -8,7 +8,7 @@ struct ModelDeliveryCommand: AsyncParsableCommand {
         discussion: """
             Replaces what was said before; what is left out is the gateways' default. Every gateway follows within a second.
 
-            Settings: balancing, safe_to_repeat, probe_path, \
+            Settings: balancing, safe_to_repeat, probe_path, stream_leave, \
             \(DeliverySettings.Number.allCases.map(\.rawValue).joined(separator: ", ")).
 
             Examples:
@@ -52,6 +52,11 @@ struct ModelDeliveryCommand: AsyncParsableCommand {
         case "probe_path":
             guard DeliverySettings.isValid(probePath: value) else {
                 throw ValidationError("probe_path is a path such as /healthz")
+            }
+            return .text(value)
+        case "stream_leave":
+            guard StreamLeave(rawValue: value) != nil else {
+                throw ValidationError("stream_leave is cancel or drain")
             }
             return .text(value)
         default:

@@ -118,6 +118,7 @@ enum ServerComposition {
         configuration.headTimeoutMilliseconds = Int64(settings.headTimeoutMilliseconds)
         configuration.bodyTimeoutMilliseconds = Int64(settings.bodyTimeoutMilliseconds)
         configuration.idleTimeoutMilliseconds = Int64(settings.idleTimeoutMilliseconds)
+        configuration.streamGraceMilliseconds = Int64(settings.graceSeconds) * 1_000
         configuration.contract = EmbeddedContract.yaml
         return GatewayServer(
             configuration: configuration, parts: base.gatewayParts, eventLoops: eventLoops, logger: logger)

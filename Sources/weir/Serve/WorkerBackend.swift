@@ -22,10 +22,49 @@ struct WorkerBackend: InferenceBackend {
         }
     }
 
+    func openStream(
+        _ call: WorkerCall, gapMilliseconds: Int64, on eventLoop: any EventLoop,
+        receiver: any Gateway.WorkerStreamReceiver
+    ) -> (any WorkerStreamHandle)? {
+        let request = WorkerRequest(
+            path: call.path, body: call.body, requestID: call.requestID, traceParent: call.traceParent,
+            traceState: call.traceState, isSafeToRepeat: call.isSafeToRepeat)
+        let deadlines = StreamDeadlines(
+            connectMilliseconds: call.connectMilliseconds, firstByteMilliseconds: call.firstByteMilliseconds,
+            gapMilliseconds: gapMilliseconds, totalMilliseconds: call.totalMilliseconds)
+        return client.openStream(
+            request, to: call.address, deadlines: deadlines, on: eventLoop, receiver: Receiver(receiver)
+        ).map { Handle(stream: $0) }
+    }
+
+    /// Tells the pipeline in its own words.
+    private final class Receiver: InferenceClient.WorkerStreamReceiver {
+        private let receiver: any Gateway.WorkerStreamReceiver
+
+        init(_ receiver: any Gateway.WorkerStreamReceiver) { self.receiver = receiver }
+
+        func workerOpened(status: Int, contentType: String?) {
+            receiver.workerOpened(status: status, contentType: contentType)
+        }
+
+        func workerSent(_ bytes: ByteBuffer) { receiver.workerSent(bytes) }
+
+        func workerEnded(_ failure: WorkerFailure?) {
+            receiver.workerEnded(failure.map { WorkerBackend.failure($0) })
+        }
+    }
+
+    private struct Handle: WorkerStreamHandle {
+        let stream: WorkerStream
+
+        func setReading(_ isOn: Bool) { stream.setReading(isOn) }
+        func cancel() { stream.cancel() }
+    }
+
     private static func failure(_ failure: WorkerFailure) -> BackendFailure {
         switch failure {
         case .connectRefused, .connectTimeout, .unreachable, .tls, .shutdown: .unreachable(cause: failure.metricLabel)
-        case .firstByteTimeout, .totalTimeout: .timeout(cause: failure.metricLabel)
+        case .firstByteTimeout, .totalTimeout, .gapTimeout: .timeout(cause: failure.metricLabel)
         case .overloaded: .overloaded
         case .cancelled: .cancelled
         case .closedBeforeResponse, .closedMidResponse, .malformedResponse: .badAnswer(cause: failure.metricLabel)

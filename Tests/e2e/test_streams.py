@@ -1,0 +1,207 @@
+"""Streams that end in every way there is, through two gateways: each is settled once, for what the policy says."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from deadline import wait_until
+from openai_stage import OpenAIStage, RawStream, chat, open_stage
+from tenancy import Tenant, make_tenant, unique
+
+CHUNKS = 40
+QUICK = {"attempts": 1, "breaker_failures": 0, "breaker_percent": 0}
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[OpenAIStage]:
+    yield from open_stage()
+
+
+@pytest.fixture(scope="module")
+def model(stage: OpenAIStage) -> str:
+    return stage.model(QUICK)
+
+
+@pytest.fixture(scope="module")
+def drained(stage: OpenAIStage) -> str:
+    return stage.model({**QUICK, "stream_leave": "drain"})
+
+
+@pytest.fixture
+def tenant(stage: OpenAIStage) -> Tenant:
+    return make_tenant(stage.installation)
+
+
+def entries(stage: OpenAIStage, tenant: Tenant) -> int:
+    return stage.database.execute(
+        "SELECT count(*) FROM ledger WHERE tenant_id = %s", [tenant.id]).fetchone()[0]
+
+
+def test_the_caller_leaves_at_every_piece_and_pays_for_what_it_has(stage, model, tenant):
+    def leave(count: int) -> tuple[int, dict]:
+        gate = unique("gate")
+        stage.worker.gate(gate, count)
+        stream = RawStream(
+            stage.gateways[count % 2], tenant.key, chat(model, stream=True, script={"chunks": CHUNKS, "gate": gate}))
+        stream.tokens(count)
+        stream.close()
+        row = stage.settled(stream.request_id)
+        wait_until(lambda: stage.worker.seen(gate)[0]["gone"], "the worker was told to stop", 10)
+        return count, row
+
+    with ThreadPoolExecutor(4) as pool:
+        for count, row in pool.map(leave, range(1, CHUNKS + 1)):
+            assert (row["output"], row["end"], row["entries"]) == (count, "client_left", 1), (count, row)
+            assert row["delivered"] == row["generated"] == count
+    assert entries(stage, tenant) == CHUNKS
+
+
+def test_the_caller_leaves_at_every_piece_and_the_worker_goes_on(stage, drained, tenant):
+    def leave(count: int) -> tuple[int, dict]:
+        gate = unique("gate")
+        stage.worker.gate(gate, count)
+        stream = RawStream(
+            stage.gateways[count % 2], tenant.key, chat(drained, stream=True, script={"chunks": CHUNKS, "gate": gate}))
+        stream.tokens(count)
+        stream.close()
+        stage.worker.gate(gate, CHUNKS)
+        return count, stage.settled(stream.request_id)
+
+    with ThreadPoolExecutor(4) as pool:
+        for count, row in pool.map(leave, range(1, CHUNKS)):
+            assert (row["output"], row["end"], row["entries"]) == (CHUNKS, "client_left", 1), (count, row)
+            # A piece may have been on its way when the caller left.
+            assert count <= row["delivered"] <= CHUNKS and row["generated"] == CHUNKS
+    assert entries(stage, tenant) == CHUNKS - 1
+
+
+@pytest.mark.parametrize("extra", [0, 7])
+def test_the_worker_is_cut_at_every_piece_and_what_came_is_charged(stage, model, tenant, extra):
+    def cut(count: int) -> tuple[int, RawStream, list[str]]:
+        script = {"chunks": CHUNKS, "break_after": count, "break_bytes": extra}
+        stream = RawStream(stage.gateways[count % 2], tenant.key, chat(model, stream=True, script=script))
+        return count, stream, stream.events() if stream.status == 200 else []
+
+    with ThreadPoolExecutor(4) as pool:
+        for count, stream, events in pool.map(cut, range(CHUNKS)):
+            row = stage.settled(stream.request_id)
+            if count == 0:
+                assert stream.status == 502 and row["entries"] == 0 and row["status"] == "failed"
+                continue
+            assert "[DONE]" not in events and json.loads(events[-1])["error"]["code"] == "bad_upstream"
+            assert (row["output"], row["end"], row["entries"]) == (count, "worker_failed", 1), (count, row)
+    assert entries(stage, tenant) == CHUNKS - 1
+
+
+def test_an_error_of_the_worker_ends_the_stream_and_what_came_is_charged(stage, model, tenant):
+    stream = RawStream(
+        stage.gateways[0], tenant.key, chat(model, stream=True, script={"chunks": 9, "error_after": 4}))
+    assert "error" in json.loads(stream.events()[-1]) and stream.is_whole
+    row = stage.settled(stream.request_id)
+    assert (row["output"], row["end"]) == (4, "worker_failed")
+
+
+def test_a_stream_that_ends_without_its_last_word_is_charged_for_what_came(stage, model, tenant):
+    stream = RawStream(
+        stage.gateways[0], tenant.key, chat(model, stream=True, script={"chunks": 3, "no_done": True}))
+    assert "error" in json.loads(stream.events()[-1])
+    assert stage.settled(stream.request_id)["output"] == 3
+
+
+def test_an_error_before_the_first_token_is_free(stage, model, tenant):
+    stream = RawStream(
+        stage.gateways[1], tenant.key, chat(model, stream=True, script={"chunks": 3, "error_after": 0}))
+    assert stream.status == 502
+    row = stage.settled(stream.request_id)
+    assert row["status"] == "failed" and row["entries"] == 0
+
+
+def test_a_worker_that_goes_on_behind_the_bound_is_cut_there(stage, model, tenant):
+    stream = RawStream(
+        stage.gateways[0], tenant.key,
+        chat(model, stream=True, max_tokens=5, script={"chunks": 30, "overrun": True}))
+    events = stream.events()
+    assert events[-1] == "[DONE]"
+    last = json.loads(events[-2])
+    assert last["choices"][0]["finish_reason"] == "length" and last["x_weir"]["finish_detail"] == "quota"
+    row = stage.settled(stream.request_id)
+    assert (row["output"], row["end"], row["entries"]) == (5, "cut_at_bound", 1)
+
+
+def test_a_worker_that_says_nothing_more_is_given_up(stage, tenant):
+    model = stage.model({**QUICK, "stream_gap_ms": 300})
+    stream = RawStream(
+        stage.gateways[0], tenant.key, chat(model, stream=True, script={"chunks": 9, "hang_after": 2}))
+    assert json.loads(stream.events()[-1])["error"]["code"] == "upstream_timeout"
+    row = stage.settled(stream.request_id)
+    assert (row["output"], row["end"]) == (2, "deadline")
+
+
+def test_usage_with_each_piece_is_believed_where_the_end_does_not_come(stage, model, tenant):
+    stream = RawStream(
+        stage.gateways[0], tenant.key,
+        chat(model, "a b c d", stream=True, script={"chunks": 9, "each_usage": True, "break_after": 6}))
+    stream.events()
+    row = stage.settled(stream.request_id)
+    assert (row["input"], row["output"], row["source"]) == (4, 6, "counted")
+
+
+def test_a_caller_that_reads_slowly_holds_the_worker_back(stage, tenant):
+    model = stage.model(QUICK, maximum_output_tokens=200_000)
+    stream = RawStream(stage.gateways[0], tenant.key, chat(model, "z" * 40, stream=True, script={"chunks": 60_000}))
+    word = "z" * 40
+    # The worker comes to a stand although it has more to send: nobody gathers a stream in memory.
+    def standing() -> int:
+        before = stage.worker.seen(word)[0]["sent"]
+        time.sleep(0.3)
+        return before if before == stage.worker.seen(word)[0]["sent"] < 60_000 else 0
+
+    sent = wait_until(standing, "the worker waits", 30)
+    assert 0 < sent < 60_000
+    stream.close()
+    row = stage.settled(stream.request_id)
+    assert row["end"] == "client_left" and 0 < row["output"] <= sent
+
+
+def test_a_gateway_that_stops_lets_a_stream_end(stage, model, tenant):
+    gateway = stage.installation.gateway(unique("stopping")).start()
+    wait_until(lambda: stage.knows(gateway, model, tenant), "the model is there", 15)
+    gate = unique("gate")
+    stage.worker.gate(gate, 2)
+    stream = RawStream(gateway, tenant.key, chat(model, stream=True, script={"chunks": 4, "gate": gate}))
+    stream.tokens(2)
+    gateway.process.send(signal.SIGTERM)
+    stage.worker.gate(gate, 4)
+    assert stream.events()[-1] == "[DONE]"
+    assert stage.settled(stream.request_id)["output"] == 4
+    assert gateway.process.wait(30) == 0
+
+
+def test_a_gateway_that_stops_does_not_wait_for_ever(stage, model, tenant):
+    gateway = stage.installation.gateway(unique("stopping"), {"WEIR_GRACE_SECONDS": "1"}).start()
+    wait_until(lambda: stage.knows(gateway, model, tenant), "the model is there", 15)
+    gate = unique("gate")
+    stage.worker.gate(gate, 3)
+    stream = RawStream(gateway, tenant.key, chat(model, stream=True, script={"chunks": 9, "gate": gate}))
+    stream.tokens(3)
+    gateway.process.send(signal.SIGTERM)
+    assert "error" in json.loads(stream.events()[-1])
+    row = stage.settled(stream.request_id)
+    assert (row["output"], row["end"], row["entries"]) == (3, "stopping", 1)
+    assert gateway.process.wait(30) == 0
+
+
+def test_a_gateway_that_is_killed_charges_nothing_that_was_not_ended(stage, model, tenant):
+    gateway = stage.installation.gateway(unique("killed")).start()
+    wait_until(lambda: stage.knows(gateway, model, tenant), "the model is there", 15)
+    gate = unique("gate")
+    stage.worker.gate(gate, 3)
+    stream = RawStream(gateway, tenant.key, chat(model, stream=True, script={"chunks": 9, "gate": gate}))
+    stream.tokens(3)
+    gateway.process.kill()
+    wait_until(lambda: stage.worker.seen(gate)[0]["gone"], "the worker was told to stop", 10)
+    assert entries(stage, tenant) == 0
