@@ -17,10 +17,14 @@ struct TiersEndpoint: Sendable {
         let name = input.required("name", .name)
         let version = input.object(
             "version",
-            fields: ["currency", "base_fee_micros", "prices", "quotas", "rate_limits", "cache_hit_token_percent"])
+            fields: [
+                "currency", "base_fee_micros", "prices", "quotas", "rate_limits", "cache_hit_token_percent",
+                "result_ttl_seconds",
+            ])
         let currency = version?.required("currency", .currency)
         let baseFee = version?.optional("base_fee_micros", .integer(0...Int64.max)) ?? 0
         let hitPercent = version?.optional("cache_hit_token_percent", .integer(0...100)) ?? 100
+        let resultTTL = version?.optional("result_ttl_seconds", .integer(60...2_592_000)) ?? 86_400
         let prices = version.map(Self.prices) ?? []
         let quotas = version.map(Self.quotas) ?? []
         let rateLimits = version?.rateLimits(.tier) ?? []
@@ -29,7 +33,7 @@ struct TiersEndpoint: Sendable {
         let row = try await administration.createTier(
             NewTier(
                 code: code, name: name, currency: currency, baseFee: Micros(baseFee), prices: prices, quotas: quotas,
-                rateLimits: rateLimits, cacheHitTokenPercent: hitPercent),
+                rateLimits: rateLimits, cacheHitTokenPercent: hitPercent, resultTTLSeconds: resultTTL),
             by: call.actor)
         return try .json(TierAnswer(row), status: .created)
     }
@@ -84,6 +88,7 @@ private struct TierAnswer: Encodable {
         let currency: String
         let baseFeeMicros: Int64
         let cacheHitTokenPercent: Int64
+        let resultTTLSeconds: Int64
         let prices: [Price]
         let quotas: [Rule]
         let rateLimits: [RateLimitAnswer]
@@ -93,6 +98,7 @@ private struct TierAnswer: Encodable {
             case id, number, state, currency, prices, quotas
             case baseFeeMicros = "base_fee_micros"
             case cacheHitTokenPercent = "cache_hit_token_percent"
+            case resultTTLSeconds = "result_ttl_seconds"
             case rateLimits = "rate_limits"
             case createdAt = "created_at"
         }
@@ -140,7 +146,7 @@ private struct TierAnswer: Encodable {
         version = Version(
             id: row.version.id.priceVersion, number: row.version.number, state: row.version.state.rawValue,
             currency: row.version.currency, baseFeeMicros: row.version.baseFee.value,
-            cacheHitTokenPercent: row.version.cacheHitTokenPercent,
+            cacheHitTokenPercent: row.version.cacheHitTokenPercent, resultTTLSeconds: row.version.resultTTLSeconds,
             prices: row.version.prices.map {
                 Price(meter: $0.meter.rawValue, model: $0.model, unitPrice: $0.unitPrice.description)
             },

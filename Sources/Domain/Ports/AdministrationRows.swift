@@ -208,6 +208,8 @@ public struct NewTier: Hashable, Sendable {
     public let baseFee: Micros
     /// What a hit of the cache is charged of the tokens of its answer, 0 to 100.
     public let cacheHitTokenPercent: Int64
+    /// How long the results of jobs are kept, from a minute to thirty days.
+    public let resultTTLSeconds: Int64
     /// At most one for each meter and model.
     public let prices: [PriceSheet.Price]
     /// At most one for each unit and frequency.
@@ -217,8 +219,9 @@ public struct NewTier: Hashable, Sendable {
 
     public init(
         code: String, name: String, currency: String, baseFee: Micros, prices: [PriceSheet.Price], quotas: [QuotaRule],
-        rateLimits: [RateLimitRule] = [], cacheHitTokenPercent: Int64 = 100
+        rateLimits: [RateLimitRule] = [], cacheHitTokenPercent: Int64 = 100, resultTTLSeconds: Int64 = 86_400
     ) {
+        self.resultTTLSeconds = resultTTLSeconds
         self.cacheHitTokenPercent = cacheHitTokenPercent
         self.rateLimits = rateLimits
         self.code = code
@@ -251,14 +254,17 @@ public struct TierRow: Hashable, Sendable {
         public let rateLimits: [RateLimitRule]
         /// What a hit of the cache is charged of the tokens of its answer, 0 to 100.
         public let cacheHitTokenPercent: Int64
+        /// How long the results of jobs are kept.
+        public let resultTTLSeconds: Int64
         public let createdAt: Timestamp
 
         public init(
             id: TierVersionID, number: Int32, state: State, currency: String, baseFee: Micros,
             prices: [PriceSheet.Price],
             quotas: [QuotaRule], rateLimits: [RateLimitRule] = [], cacheHitTokenPercent: Int64 = 100,
-            createdAt: Timestamp
+            resultTTLSeconds: Int64 = 86_400, createdAt: Timestamp
         ) {
+            self.resultTTLSeconds = resultTTLSeconds
             self.cacheHitTokenPercent = cacheHitTokenPercent
             self.rateLimits = rateLimits
             self.id = id
