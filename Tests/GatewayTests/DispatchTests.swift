@@ -69,7 +69,7 @@ struct DispatchUnderTest: Sendable {
     }
 
     /// Sends what a mirror would.
-    func copy(limitMilliseconds: Int64 = 5_000) async -> Dispatch.AttemptResult? {
+    func copy(limitMilliseconds: Int64 = 5_000) async -> Dispatch.AttemptResult<WorkerReading>? {
         let body = ByteBuffer(string: Installation.body)
         guard let route, let request = try? PredictRequest(body) else { return nil }
         let call = InferenceCall(
