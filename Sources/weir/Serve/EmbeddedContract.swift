@@ -728,7 +728,7 @@ paths:
             text/event-stream:
               schema:
                 type: string
-                description: Events `data: {…}`, the last of them `data: [DONE]`.
+                description: 'Events `data: {…}`, the last of them `data: [DONE]`.'
         '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/OpenAIBadRequest' }
         '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
@@ -809,7 +809,7 @@ paths:
             text/event-stream:
               schema:
                 type: string
-                description: Events `data: {…}`, the last of them `data: [DONE]`.
+                description: 'Events `data: {…}`, the last of them `data: [DONE]`.'
         '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/OpenAIBadRequest' }
         '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
