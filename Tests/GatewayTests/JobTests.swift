@@ -65,13 +65,13 @@ struct JobTests {
     }
 
     @Test("who waits for a job is woken by its end, by the clock, or at once when too many wait")
-    func waiters() async throws {
+    func waiters() async {
         let records = FakeJobRecords()
         let time = SystemTime()
         let waiters = JobWaiters(records: records, limit: 2, time: time, logger: Logger(label: "test"))
         let id = Domain.RequestID(high: 1, low: 1)
         let other = Domain.RequestID(high: 1, low: 2)
-        try await withThrowingTaskGroup(of: Void.self) { group in
+        await withTaskGroup(of: Void.self) { group in
             group.addTask { await waiters.run() }
             let start = time.monotonicNanoseconds
             await waiters.wait(for: other, milliseconds: 100)
