@@ -17,10 +17,8 @@ ALTER TABLE requests
 GRANT SELECT (operation, stream_end, delivered_tokens, generated_tokens) ON requests TO weir_admin, weir_reports;
 
 -- What is done and charged when the caller of a stream leaves: 'cancel' tells the worker to stop and charges what was delivered, 'drain' reads
--- the stream to its end and charges all of it. The tier's word counts before the model's; where neither says anything it is 'cancel'.
+-- the stream to its end and charges all of it. NULL leaves it to the model's own setting, and a model without one cancels.
 ALTER TABLE model_registry
-    ADD COLUMN delivery_stream_leave text CHECK (delivery_stream_leave IN ('cancel', 'drain')),
-    ADD COLUMN delivery_stream_gap_ms bigint CHECK (delivery_stream_gap_ms BETWEEN 1 AND 3600000),
-    ADD COLUMN delivery_stream_total_ms bigint CHECK (delivery_stream_total_ms BETWEEN 1 AND 86400000);
+    ADD COLUMN stream_leave text CHECK (stream_leave IN ('cancel', 'drain'));
 ALTER TABLE tier_versions
     ADD COLUMN stream_leave text CHECK (stream_leave IN ('cancel', 'drain'));

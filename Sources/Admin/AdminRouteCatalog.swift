@@ -27,6 +27,9 @@ public enum AdminRouteCatalog {
         case setModelCache
         case getCacheStatistics
         case clearCache
+        case getQueue
+        case listDeadJobs
+        case retryDeadJob
         case getModelUsage
         case listRoutes
         case setRoute
@@ -93,6 +96,9 @@ public enum AdminRouteCatalog {
         Entry(.setModelCache, "PUT", "/admin/v1/models/{model}/cache", .operator),
         Entry(.getCacheStatistics, "GET", "/admin/v1/cache/stats", .operator, ["tenant_id", "model"]),
         Entry(.clearCache, "POST", "/admin/v1/cache/clear", .operator),
+        Entry(.getQueue, "GET", "/admin/v1/queue", .operator),
+        Entry(.listDeadJobs, "GET", "/admin/v1/queue/dead", .operator, ["limit", "after"]),
+        Entry(.retryDeadJob, "POST", "/admin/v1/queue/dead/{id}/retry", .operator),
         Entry(.getModelUsage, "GET", "/admin/v1/models/{model}/usage", .operator, ["from", "to"]),
         Entry(.listRoutes, "GET", "/admin/v1/routes", .operator, paging),
         Entry(.setRoute, "PUT", "/admin/v1/routes/{model}", .operator),

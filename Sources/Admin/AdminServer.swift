@@ -34,6 +34,8 @@ public struct AdminServer: Sendable {
         /// How the replicas are.
         public let replicas: @Sendable () -> [ReplicaReading]
         public let time: any TimeSource
+        /// The queue of jobs.
+        public var queue: (any QueueAdministration)?
 
         public init(
             administration: any Administration, authenticator: any AdminAuthenticator, prices: any PriceSource,
@@ -132,6 +134,7 @@ struct AdminRouter: Sendable {
         let workers = WorkersEndpoint(administration: parts.administration, isAllowed: parts.isAllowed)
         let usage = UsageEndpoint(administration: parts.administration, prices: parts.prices, time: parts.time)
         let cache = CacheEndpoint(administration: parts.administration)
+        let queue = QueueEndpoint(queue: parts.queue, time: parts.time)
         let modelUsage = ModelUsageEndpoint(
             administration: parts.administration, demand: demand, time: parts.time)
         let audit = AuditEndpoint(administration: parts.administration)
@@ -169,6 +172,9 @@ struct AdminRouter: Sendable {
         case .setModelCache: return cache.setPolicy
         case .getCacheStatistics: return cache.statistics
         case .clearCache: return cache.clear
+        case .getQueue: return queue.depth
+        case .listDeadJobs: return queue.dead
+        case .retryDeadJob: return queue.retry
         case .getModelUsage: return modelUsage.get
         case .listRoutes: return routes.list
         case .setRoute: return routes.set

@@ -41,6 +41,8 @@ public struct GatewayServer: Sendable {
         public var refusals = RefusalBuffer()
         /// Its ``MirrorTraffic/run()`` is the caller's to run.
         public var mirrors = MirrorTraffic()
+        /// What has to do with jobs; a server without it takes none.
+        public var jobs: Jobs?
         #if WEIR_FAULTS
             public var faults: any FaultPlan = NoFaults()
         #endif
@@ -62,6 +64,20 @@ public struct GatewayServer: Sendable {
             self.records = records
             self.health = health
             self.time = time
+        }
+    }
+
+    /// The parts that take jobs in and tell of them.
+    public struct Jobs: Sendable {
+        public let desk: JobDesk
+        public let records: any JobRecords
+        /// Its ``JobWaiters/run()`` is the caller's to run.
+        public let waiters: JobWaiters
+
+        public init(desk: JobDesk, records: any JobRecords, waiters: JobWaiters) {
+            self.desk = desk
+            self.records = records
+            self.waiters = waiters
         }
     }
 
@@ -104,6 +120,21 @@ public struct GatewayServer: Sendable {
         return application
     }
 
+    /// Builds what runs jobs, on the event loops and with the parts of this server, whose listener need not run for it.
+    public func makeDispatcher(
+        queue: any JobQueue, configuration: JobDispatcher.Configuration
+    ) async throws -> JobDispatcher {
+        let loops = try await LoopContexts(group: eventLoops)
+        #if WEIR_FAULTS
+            let pipeline = makePipeline(faults: parts.faults)
+        #else
+            let pipeline = makePipeline()
+        #endif
+        return JobDispatcher(
+            queue: queue, pipeline: pipeline, keys: parts.keys, loops: loops.all, waiters: parts.jobs?.waiters,
+            configuration: configuration, time: parts.time, logger: logger)
+    }
+
     /// Ends the tasks that wait for requests when the server stops; each of them holds the pipeline.
     private struct IdleRunners: Service {
         let loops: LoopContexts
@@ -119,7 +150,8 @@ public struct GatewayServer: Sendable {
             InferencePipeline(
                 keys: parts.keys, routes: parts.routes, prices: parts.prices, rates: parts.rates, quota: parts.quota,
                 claims: parts.claims, cache: parts.cache, dispatch: dispatch, settler: parts.settler,
-                estimates: estimates, refusals: parts.refusals, mirrors: parts.mirrors, time: parts.time,
+                estimates: estimates, refusals: parts.refusals, mirrors: parts.mirrors, jobs: parts.jobs?.desk,
+                time: parts.time,
                 logger: logger,
                 faults: faults)
         }
@@ -128,7 +160,8 @@ public struct GatewayServer: Sendable {
             InferencePipeline(
                 keys: parts.keys, routes: parts.routes, prices: parts.prices, rates: parts.rates, quota: parts.quota,
                 claims: parts.claims, cache: parts.cache, dispatch: dispatch, settler: parts.settler,
-                estimates: estimates, refusals: parts.refusals, mirrors: parts.mirrors, time: parts.time, logger: logger
+                estimates: estimates, refusals: parts.refusals, mirrors: parts.mirrors, jobs: parts.jobs?.desk,
+                time: parts.time, logger: logger
             )
         }
     #endif
@@ -187,7 +220,7 @@ struct ControlPlane: Sendable {
         router.get("/readyz", use: health.ready)
         router.get("/openapi.yaml", use: health.openAPI)
         addOpenInference(to: router)
-        let requests = RequestsEndpoint(records: parts.records, prices: parts.prices)
+        let requests = RequestsEndpoint(records: parts.records, prices: parts.prices, jobs: parts.jobs?.records)
         let reading = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: .read))
         reading.get("/status/{id}", use: requests.status)
         reading.get("/api/v1/requests", use: requests.list)
@@ -196,6 +229,13 @@ struct ControlPlane: Sendable {
             "/api/v1/requests/{id}/explain",
             use: ExplanationEndpoint(records: parts.records, prices: parts.prices).get)
         let models = ModelsEndpoint(routes: parts.routes)
+        if let jobs = parts.jobs {
+            let endpoint = JobsEndpoint(records: jobs.records, waiters: jobs.waiters, time: parts.time)
+            reading.get("/api/v1/jobs/{id}", use: endpoint.one)
+            reading.get("/api/v1/jobs/{id}/result", use: endpoint.result)
+            router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: .predict))
+                .delete("/api/v1/jobs/{id}", use: endpoint.cancel)
+        }
         let any = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: nil))
         any.get("/api/v1/quota", use: QuotaEndpoint(records: parts.records, rates: parts.rates, quota: parts.quota).get)
         any.get("/v1/models", use: models.list)

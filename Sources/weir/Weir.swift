@@ -28,7 +28,8 @@ struct Weir: AsyncParsableCommand {
                 name: "Administration",
                 subcommands: [
                     TenantsCommand.self, KeysCommand.self, TiersCommand.self, QuotasCommand.self, RoutesCommand.self,
-                    ReplicasCommand.self, ModelsCommand.self, CacheCommand.self, WorkersCommand.self, UsageCommand.self,
+                    ReplicasCommand.self, ModelsCommand.self, CacheCommand.self, QueueCommand.self, WorkersCommand.self,
+                    UsageCommand.self,
                 ]),
         ])
 

@@ -21,6 +21,9 @@ struct StatementCatalogTests {
                     HoldGatewayLockAlone.self, SettleBatch.self, SettleClaimedBatch.self, ClaimKey.self,
                     RenewClaims.self, ReleaseClaim.self, InsertRefusals.self, FindCachedPrediction.self,
                     KeepCachedPredictions.self, NoteCacheAccesses.self, AddCacheStatistics.self, NoteQueueDepths.self,
+                    SubmitJobs.self, NotifyJobs.self, ClaimJobs.self, RenewJobs.self, ReturnJobs.self,
+                    RecoverJobs.self, CancelJobs.self, CancelBatchJobs.self, FindEndedJobs.self,
+                    CountQueuedJobs.self, SettleJobBatch.self,
                 ]
             ),
             (
@@ -29,6 +32,7 @@ struct StatementCatalogTests {
                     ActAsTenant.self, ReadUsage.self, ReadQuotaStates.self, ReadRequestsBefore.self,
                     ReadRequestsAfter.self,
                     ReadRequest.self, ReadAdmission.self, ReadLeasePolicies.self, ReadRefusal.self,
+                    ReadJob.self, FindFormerJob.self, ReadBatchJobs.self, CountBatchJobs.self,
                 ]
             ),
             (
@@ -38,7 +42,7 @@ struct StatementCatalogTests {
                     RemoveExpiredKeys.self, LookAtQuotas.self, InsertQuotaEvents.self, NoteExceededUse.self,
                     RemoveClosedLeases.self, RemoveRefusals.self, RemoveExpiredPredictions.self,
                     RemoveExcessPredictions.self,
-                    ReadBusyTimes.self,
+                    ReadBusyTimes.self, RemoveExpiredJobs.self,
                 ]
             ),
         ]

@@ -43,7 +43,7 @@ struct SettingsTests {
         #expect(settings.cacheDefaultSeconds == 300 && settings.cacheMaximumSeconds == 86_400)
         #expect(settings.inferenceTimeoutMilliseconds == 30_000)
         #expect(settings.metricsEnabled)
-        #expect(settings.roles == [.gateway, .admin, .jobs])
+        #expect(settings.roles == [.gateway, .admin, .jobs, .dispatcher])
         #expect(settings.logLevel == .info)
         #expect(settings.eventLoops >= 1)
         #expect(settings.maximumBodyBytes == 1_048_576)

@@ -20,11 +20,13 @@ struct TiersEndpoint: Sendable {
             fields: [
                 "currency", "base_fee_micros", "prices", "quotas", "rate_limits", "cache_hit_token_percent",
                 "stream_leave",
+                "result_ttl_seconds",
             ])
         let currency = version?.required("currency", .currency)
         let baseFee = version?.optional("base_fee_micros", .integer(0...Int64.max)) ?? 0
         let hitPercent = version?.optional("cache_hit_token_percent", .integer(0...100)) ?? 100
         let streamLeave = version?.nullable("stream_leave", .oneOf(StreamLeave.allCases))
+        let resultTTL = version?.optional("result_ttl_seconds", .integer(60...2_592_000)) ?? 86_400
         let prices = version.map(Self.prices) ?? []
         let quotas = version.map(Self.quotas) ?? []
         let rateLimits = version?.rateLimits(.tier) ?? []
@@ -33,7 +35,8 @@ struct TiersEndpoint: Sendable {
         let row = try await administration.createTier(
             NewTier(
                 code: code, name: name, currency: currency, baseFee: Micros(baseFee), prices: prices, quotas: quotas,
-                rateLimits: rateLimits, cacheHitTokenPercent: hitPercent, streamLeave: streamLeave),
+                rateLimits: rateLimits, cacheHitTokenPercent: hitPercent, streamLeave: streamLeave,
+                resultTTLSeconds: resultTTL),
             by: call.actor)
         return try .json(TierAnswer(row), status: .created)
     }
@@ -89,6 +92,7 @@ private struct TierAnswer: Encodable {
         let baseFeeMicros: Int64
         let cacheHitTokenPercent: Int64
         let streamLeave: String?
+        let resultTTLSeconds: Int64
         let prices: [Price]
         let quotas: [Rule]
         let rateLimits: [RateLimitAnswer]
@@ -99,6 +103,7 @@ private struct TierAnswer: Encodable {
             case baseFeeMicros = "base_fee_micros"
             case cacheHitTokenPercent = "cache_hit_token_percent"
             case streamLeave = "stream_leave"
+            case resultTTLSeconds = "result_ttl_seconds"
             case rateLimits = "rate_limits"
             case createdAt = "created_at"
         }
@@ -147,7 +152,7 @@ private struct TierAnswer: Encodable {
             id: row.version.id.priceVersion, number: row.version.number, state: row.version.state.rawValue,
             currency: row.version.currency, baseFeeMicros: row.version.baseFee.value,
             cacheHitTokenPercent: row.version.cacheHitTokenPercent,
-            streamLeave: row.version.streamLeave?.rawValue,
+            streamLeave: row.version.streamLeave?.rawValue, resultTTLSeconds: row.version.resultTTLSeconds,
             prices: row.version.prices.map {
                 Price(meter: $0.meter.rawValue, model: $0.model, unitPrice: $0.unitPrice.description)
             },

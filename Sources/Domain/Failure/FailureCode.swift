@@ -39,6 +39,8 @@ public enum FailureCode: String, Sendable, CaseIterable {
     case overloaded
     case upstreamTimeout = "upstream_timeout"
     case notCached = "not_cached"
+    case tooManyJobs = "too_many_jobs"
+    case resultExpired = "result_expired"
     case clientClosed = "client_closed"
 
     /// The HTTP status on the native surface.
@@ -51,12 +53,13 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .methodNotAllowed: 405
         case .requestTimeout: 408
         case .conflict, .idempotencyInProgress: 409
+        case .resultExpired: 410
         case .requestTooLarge: 413
         case .uriTooLong: 414
         case .unsupportedMediaType, .unsupportedEncoding: 415
         case .expectationFailed: 417
         case .validationFailed, .idempotencyMismatch: 422
-        case .quotaExceeded, .rateLimited: 429
+        case .quotaExceeded, .rateLimited, .tooManyJobs: 429
         case .headersTooLarge: 431
         case .internalError: 500
         case .badUpstream: 502
@@ -108,6 +111,8 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .overloaded: "Too much is waiting"
         case .upstreamTimeout: "The model's worker did not answer in time"
         case .notCached: "The answer is not in the cache"
+        case .tooManyJobs: "Too many jobs are queued"
+        case .resultExpired: "The result is no longer kept"
         case .clientClosed: "The client left before there was an answer"
         }
     }

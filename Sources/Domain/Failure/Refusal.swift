@@ -29,6 +29,8 @@ public struct Refusal: Error, Sendable {
     /// Whether the request may have been charged although it is refused: then no answer is sent at all, because every answer would claim to
     /// know.
     public var isOutcomeUnknown = false
+    /// Of an attempt of a job: another one has the job, or it was ended otherwise. What was done is discarded and nothing follows from it.
+    public var isSuperseded = false
     /// The methods that exist, for a 405.
     public var allowedMethods: [String] = []
 

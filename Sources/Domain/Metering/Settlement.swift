@@ -37,6 +37,8 @@ public final class Settlement: Sendable {
     public let answer: ClaimedAnswer?
     /// The usage that the answer had when a worker gave it, for one that came from the cache; `usage` is what is charged for it.
     public let servedUsage: Usage?
+    /// Of an attempt of a job: what completes it. A settlement whose attempt no longer holds its job is refused.
+    public let job: JobCompletion?
     /// The kind of work, as `predict` or `chat.completions`.
     public let operation: String
     /// Of a stream that was charged.
@@ -49,7 +51,7 @@ public final class Settlement: Sendable {
         leaseID: LeaseID?,
         prompt: [UInt8]?, promptDigest: [UInt8]?,
         result: [UInt8]?, answer: ClaimedAnswer? = nil, servedUsage: Usage? = nil,
-        operation: String = Settlement.usualOperation, stream: StreamRecord? = nil
+        operation: String = Settlement.usualOperation, stream: StreamRecord? = nil, job: JobCompletion? = nil
     ) {
         self.requestID = requestID
         self.tenantID = tenantID
@@ -72,6 +74,7 @@ public final class Settlement: Sendable {
         self.result = result
         self.answer = answer
         self.servedUsage = servedUsage
+        self.job = job
         self.operation = operation
         self.stream = stream
     }
@@ -82,6 +85,7 @@ public final class Settlement: Sendable {
     /// What the customer sent and got, as far as it is kept with it; the rest of a settlement is small.
     public var keptBytes: Int {
         (prompt?.count ?? 0) + (result?.count ?? 0) + (answer.map { $0.body.count + $0.fields.count } ?? 0)
+            + (job?.answer.count ?? 0)
     }
 
     /// Billed entries go to the ledger; a failed request leaves only its request row.
@@ -96,6 +100,8 @@ public enum SettlementResult: Sendable, Equatable {
     case leaseLost
     /// Another attempt has taken the idempotency key over; nothing was written for this request.
     case claimLost
+    /// The job was claimed by another attempt, cancelled or ended meanwhile; nothing was written for this attempt.
+    case jobLost
     /// The database refused this one row although its neighbours were written; a defect of ours that raises an alarm.
     case rejected
     /// The database cannot be reached, and the row was not sent: nothing was written.

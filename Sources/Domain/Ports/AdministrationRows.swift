@@ -210,6 +210,8 @@ public struct NewTier: Hashable, Sendable {
     public let cacheHitTokenPercent: Int64
     /// What is charged where the caller of a stream leaves; `nil` leaves it to the model.
     public let streamLeave: StreamLeave?
+    /// How long the results of jobs are kept, from a minute to thirty days.
+    public let resultTTLSeconds: Int64
     /// At most one for each meter and model.
     public let prices: [PriceSheet.Price]
     /// At most one for each unit and frequency.
@@ -220,9 +222,10 @@ public struct NewTier: Hashable, Sendable {
     public init(
         code: String, name: String, currency: String, baseFee: Micros, prices: [PriceSheet.Price], quotas: [QuotaRule],
         rateLimits: [RateLimitRule] = [], cacheHitTokenPercent: Int64 = 100,
-        streamLeave: StreamLeave? = nil
+        streamLeave: StreamLeave? = nil, resultTTLSeconds: Int64 = 86_400
     ) {
         self.streamLeave = streamLeave
+        self.resultTTLSeconds = resultTTLSeconds
         self.cacheHitTokenPercent = cacheHitTokenPercent
         self.rateLimits = rateLimits
         self.code = code
@@ -257,15 +260,18 @@ public struct TierRow: Hashable, Sendable {
         public let cacheHitTokenPercent: Int64
         /// What is charged where the caller of a stream leaves; `nil` leaves it to the model.
         public let streamLeave: StreamLeave?
+        /// How long the results of jobs are kept.
+        public let resultTTLSeconds: Int64
         public let createdAt: Timestamp
 
         public init(
             id: TierVersionID, number: Int32, state: State, currency: String, baseFee: Micros,
             prices: [PriceSheet.Price],
             quotas: [QuotaRule], rateLimits: [RateLimitRule] = [], cacheHitTokenPercent: Int64 = 100,
-            streamLeave: StreamLeave? = nil, createdAt: Timestamp
+            streamLeave: StreamLeave? = nil, resultTTLSeconds: Int64 = 86_400, createdAt: Timestamp
         ) {
             self.streamLeave = streamLeave
+            self.resultTTLSeconds = resultTTLSeconds
             self.cacheHitTokenPercent = cacheHitTokenPercent
             self.rateLimits = rateLimits
             self.id = id

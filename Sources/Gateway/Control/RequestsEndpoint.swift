@@ -7,6 +7,7 @@ internal import Hummingbird
 struct RequestsEndpoint: Sendable {
     let records: any CustomerRecords
     let prices: PriceBook
+    var jobs: (any JobRecords)?
 
     private static let statuses: Set<String> = ["queued", "processing", "completed", "failed", "cancelled", "expired"]
 
@@ -43,7 +44,14 @@ struct RequestsEndpoint: Sendable {
     }
 
     func status(_ request: Request, _ context: ControlContext) async throws -> Response {
-        try .json(StatusAnswer(try await find(context)))
+        if let jobs, let text = context.parameters.get("id"), let id = Domain.RequestID(publicText: text) {
+            switch try await jobs.job(id, tenantID: try context.caller.tenantID) {
+            case .job(let row): return JobAnswer.status(row)
+            case .gone: throw Refusal.resultGone
+            case .unknown: break
+            }
+        }
+        return try .json(StatusAnswer(try await find(context)))
     }
 
     private func find(_ context: ControlContext) async throws -> RequestRow {

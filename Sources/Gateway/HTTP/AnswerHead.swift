@@ -159,6 +159,22 @@ enum AnswerHead {
         }
     }
 
+    static func accepted(
+        _ job: AcceptedJob, clientID: ClientRequestID?, keepsAlive: Bool, at now: Timestamp, on loop: LoopContext
+    ) -> ByteBuffer {
+        loop.composeAnswer { body, buffer in
+            AcceptedJob.writeBody(job.requestID, to: &body)
+            begin(
+                &buffer, "HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\n", body, job.requestID,
+                keepsAlive, now, loop)
+            if let clientID { buffer.writeClientRequestID(clientID) }
+            AcceptedJob.writeFields(job.requestID, isPreferenceApplied: job.isPreferenceApplied, to: &buffer)
+            writeLimits(job.limits, to: &buffer)
+            buffer.writeStaticString("\r\n\r\n")
+            buffer.writeImmutableBuffer(body)
+        }
+    }
+
     /// What an event says that tells of a failure.
     static func eventBody(_ refusal: Refusal, in dialect: ErrorDialect) -> ByteBuffer {
         dialect == .openInference ? ProblemAnswer.openInference(refusal) : ProblemAnswer.openAI(refusal)

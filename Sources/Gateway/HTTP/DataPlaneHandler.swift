@@ -177,7 +177,9 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
                 body, for: target, credentials: fields.credentials,
                 trace: fields.traceParent.flatMap { TraceContext(parent: $0, state: fields.traceState) },
                 clientID: fields.requestID.flatMap { ClientRequestID($0) }, idempotencyFields: fields.idempotencyKeys,
-                cacheFields: fields.cacheFields, keepsAlive: keepsAlive, context: context)
+                cacheFields: fields.cacheFields,
+                jobFields: JobFields(priorities: fields.jobPriorities, instants: fields.jobInstants),
+                keepsAlive: keepsAlive, context: context)
         case (.passing, _):
             if case .end = part { state = .passing(requestEnded: true) }
             hasPassedParts = true
@@ -195,7 +197,10 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
             return
         }
         let fields = RequestFields(head.headers)
-        if fields.prefersAsync { target.isAsync = true }
+        if fields.prefersAsync {
+            target.isAsync = true
+            target.isAsyncPreferred = true
+        }
         if target.surface == .infer, let text = fields.inferenceHeaderLength {
             target.jsonByteCount = text.utf8.allSatisfy { (0x30...0x39).contains($0) } ? Int(text) ?? -1 : -1
         }
@@ -232,13 +237,14 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private func run(
         _ body: ByteBuffer, for target: CallTarget, credentials: Credentials, trace: TraceContext?,
         clientID: ClientRequestID?,
-        idempotencyFields: [String] = [], cacheFields: [CacheField], keepsAlive: Bool, context: ChannelHandlerContext
+        idempotencyFields: [String] = [], cacheFields: [CacheField], jobFields: JobFields = JobFields(),
+        keepsAlive: Bool, context: ChannelHandlerContext
     ) {
         let now = time.now
         let call = InferenceCall(
             requestID: loop.makeRequestID(at: now), receivedAt: now, receivedNanoseconds: time.monotonicNanoseconds,
             credentials: credentials, body: body, trace: trace, target: target, idempotencyFields: idempotencyFields,
-            cacheFields: cacheFields)
+            cacheFields: cacheFields, jobFields: jobFields)
         loop.runners.run(
             ReadyRequest(call: call, clientID: clientID, keepsAlive: keepsAlive, handler: self, context: context),
             through: pipeline, on: loop)
@@ -261,6 +267,9 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
             bytes = AnswerHead.replay(
                 answer, limits: limits, clientID: clientID, keepsAlive: staysOpen, at: now, on: loop)
             RequestMetrics.replayed(request.call.target.surface)
+        case .queued(let job):
+            bytes = AnswerHead.accepted(job, clientID: clientID, keepsAlive: staysOpen, at: now, on: loop)
+            RequestMetrics.queued(request.call.target.surface)
         case .streamed: return
         case .refused(let refusal, let requestID) where refusal.isOutcomeUnknown:
             RequestMetrics.refused(refusal.code, route: request.call.target.surface.operation)

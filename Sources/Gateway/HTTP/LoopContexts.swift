@@ -22,5 +22,7 @@ struct LoopContexts: Sendable {
         }
     }
 
+    var all: [LoopContext] { Array(byLoop.values) }
+
     subscript(eventLoop: any EventLoop) -> LoopContext? { byLoop[ObjectIdentifier(eventLoop)] }
 }

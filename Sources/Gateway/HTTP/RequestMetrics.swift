@@ -12,6 +12,9 @@ enum RequestMetrics {
     private static let repeated = bySurface {
         Counter(label: "weir_requests_total", dimensions: [("route", $0), ("code", "replayed")])
     }
+    private static let accepted = bySurface {
+        Counter(label: "weir_requests_total", dimensions: [("route", $0), ("code", "queued")])
+    }
     private static let failed: [FailureCode: [String: Counter]] = Dictionary(
         uniqueKeysWithValues: FailureCode.allCases.map { code in
             (
@@ -39,6 +42,9 @@ enum RequestMetrics {
 
     /// An answer that was kept was sent once more.
     static func replayed(_ surface: Surface) { repeated[Int(surface.rawValue)].increment() }
+
+    /// A job was queued.
+    static func queued(_ surface: Surface) { accepted[Int(surface.rawValue)].increment() }
 
     static func refused(_ code: FailureCode, route: String) {
         failed[code]?[route]?.increment()

@@ -57,6 +57,24 @@ public final class KeyCache: AdminAuthenticator {
         }
     }
 
+    /// The customer whose key has this public id, for a job that was submitted with it: the key was presented then.
+    /// - Throws: as ``customer(for:)``, and `insufficient_scope`.
+    func principal(of id: APIKey.PublicID?) async throws(Refusal) -> Principal {
+        guard let id else { throw .invalidKey }
+        let record: KeyRecord
+        if let known = state.withLock({ $0.known[id] }) { record = known } else { record = try await lookUp(id) }
+        if record.revokedAt != nil { throw .invalidKey }
+        if let end = record.expiresAt, end <= time.now { throw .invalidKey }
+        guard case .customer(let principal, let standing) = record.holder else { throw .invalidKey }
+        guard standing == .active else {
+            throw Refusal(.tenantSuspended, "The account is suspended or has no subscription.")
+        }
+        guard principal.scopes.contains(.predict) else {
+            throw Refusal(.insufficientScope, "The key may not call models.")
+        }
+        return principal
+    }
+
     public func administrator(presenting key: [UInt8]?) async throws(Refusal) -> AdminPrincipal {
         switch try await holder(of: key.map { .one($0) } ?? .none) {
         case .admin(let principal): return principal
@@ -71,7 +89,7 @@ public final class KeyCache: AdminAuthenticator {
         if let found = state.withLock({ $0.known[key.publicID] }) {
             known = found
         } else {
-            known = try await lookUp(key)
+            known = try await lookUp(key.publicID)
         }
         var hash = keyedHash
         hash.update(data: key.text)
@@ -127,13 +145,12 @@ public final class KeyCache: AdminAuthenticator {
     }
 
     /// One query for all requests that wait for the same key.
-    private func lookUp(_ key: APIKey) async throws(Refusal) -> KnownKey {
+    private func lookUp(_ id: APIKey.PublicID) async throws(Refusal) -> KnownKey {
         enum Turn {
             case done(LookUp)
             case ask(generation: Int64)
             case wait
         }
-        let id = key.publicID
         while true {
             let now = time.monotonicNanoseconds
             let turn = state.withLock { state -> Turn in

@@ -15,6 +15,10 @@ struct InferenceCall: Sendable {
     var idempotencyFields: [String] = []
     /// What the head says about the cache; nearly always nothing.
     var cacheFields: [CacheField] = []
+    /// What the head wishes for a job; heeded where the target is asynchronous.
+    var jobFields = JobFields()
+    /// Of a job that runs: its rate limits were taken at submission, and its row is not this request's to write but by completing it.
+    var attempt: JobAttempt?
 }
 
 /// What the caller presented to say who it is.
@@ -130,6 +134,8 @@ enum InferenceOutcome: Sendable {
     /// The answer of an earlier request with the same key, once more; nothing was done and nothing is charged.
     case replayed(KeptAnswer, limits: [LimitReading])
     case refused(Refusal, RequestID)
+    /// The answer is to be fetched later.
+    case queued(AcceptedJob)
     /// All of it has been written, piece by piece.
     case streamed
 }

@@ -9,8 +9,9 @@ extension InferencePipeline {
     ) async throws(Refusal) -> ClaimKeeper.Admission {
         guard settler.isAccepting else { throw .storeAway(cause: "settlement is not accepting") }
         return try await claims.claim(
-            call.idempotencyFields, operation: call.target.idempotencyOperation, body: request.tape,
-            binary: request.binary,
+            call.idempotencyFields,
+            operation: call.target.idempotencyOperation + (call.target.isAsync ? " async" : ""),
+            body: request.tape, binary: request.binary,
             of: principal.tenantID,
             for: call.requestID)
     }

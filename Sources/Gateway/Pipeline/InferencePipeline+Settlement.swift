@@ -13,7 +13,7 @@ extension InferencePipeline {
     /// A lease that was lost meanwhile is asked for anew once: the work is done, and if quota is still there, it can be charged.
     @discardableResult
     func settle(
-        _ work: HeldRequest, _ served: Served, answer: ClaimedAnswer?, on loop: LoopContext
+        _ work: HeldRequest, _ served: Served, answer: ClaimedAnswer?, job: JobCompletion? = nil, on loop: LoopContext
     ) async throws(Refusal) -> [LimitReading] {
         let usage = served.usage
         var hold = work.hold
@@ -22,7 +22,7 @@ extension InferencePipeline {
             attempt += 1
             let record = settlement(
                 of: work, hold: hold, usage: usage, version: served.version, served: served, failure: nil,
-                answer: answer)
+                answer: answer, job: job)
             switch await submit(record, on: loop) {
             case .committed:
                 let limits = settleHold(work, hold, usage)
@@ -44,6 +44,12 @@ extension InferencePipeline {
                 // This gateway slept past its claim. Nothing is charged here; the answer is the other attempt's.
                 if let hold { quota.void(hold, of: work.principal.tenantID) }
                 throw .keyInFlight
+            case .jobLost:
+                // Another attempt has the job, or it was cancelled. What was done for it is discarded.
+                if let hold { quota.void(hold, of: work.principal.tenantID) }
+                var refusal = Refusal(.conflict, "The job was ended or claimed by another attempt.")
+                refusal.isSuperseded = true
+                throw refusal
             case .rejected:
                 if let hold { quota.void(hold, of: work.principal.tenantID) }
                 throw Refusal(
@@ -62,7 +68,10 @@ extension InferencePipeline {
     }
 
     /// A failed call leaves a request row and no ledger entry. That the row could not be written must not hide the failure itself.
+    ///
+    /// A job has its row, and who runs it decides what becomes of it.
     func recordFailure(_ refusal: Refusal, of work: HeldRequest, on loop: LoopContext) async {
+        guard work.call.attempt == nil else { return }
         #if WEIR_FAULTS
             let failure: FailureCode? = faults.mutant == .billFailed ? nil : refusal.code
         #else
@@ -92,7 +101,7 @@ extension InferencePipeline {
 
     private func settlement(
         of work: HeldRequest, hold: Hold?, usage: Usage, version: String, served: Served?, failure: FailureCode?,
-        answer: ClaimedAnswer? = nil
+        answer: ClaimedAnswer? = nil, job: JobCompletion? = nil
     ) -> Settlement {
         let completedAt = time.now
         let retention = work.principal.retention
@@ -110,7 +119,8 @@ extension InferencePipeline {
                 ? Array(SHA256.hash(data: Array(work.call.body.readableBytesView))) : nil,
             result: retention == .full ? served.map { AnswerBody.result($0.reading, on: work.request.surface) } : nil,
             answer: answer,
-            servedUsage: served?.servedUsage, operation: work.request.surface.operation, stream: served?.stream)
+            servedUsage: served?.servedUsage, operation: work.request.surface.operation, stream: served?.stream,
+            job: job)
     }
 }
 

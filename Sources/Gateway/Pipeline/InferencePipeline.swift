@@ -23,6 +23,8 @@ final class InferencePipeline: Sendable {
     let estimates: TokenEstimates
     let refusals: RefusalBuffer
     let mirrors: MirrorTraffic
+    /// Where jobs are taken in; `nil` in a server that takes none.
+    let jobs: JobDesk?
     let time: any TimeSource
     let logger: Logger
     let statistics = InferenceStatistics()
@@ -36,8 +38,10 @@ final class InferencePipeline: Sendable {
             keys: KeyCache, routes: RouteDirectory, prices: PriceBook, rates: RateKeeper, quota: QuotaKeeper,
             claims: ClaimKeeper, cache: PredictionCache, dispatch: Dispatch, settler: any Settler,
             estimates: TokenEstimates,
-            refusals: RefusalBuffer, mirrors: MirrorTraffic, time: any TimeSource, logger: Logger, faults: any FaultPlan
+            refusals: RefusalBuffer, mirrors: MirrorTraffic, jobs: JobDesk? = nil, time: any TimeSource, logger: Logger,
+            faults: any FaultPlan
         ) {
+            self.jobs = jobs
             self.estimates = estimates
             self.refusals = refusals
             self.mirrors = mirrors
@@ -59,8 +63,9 @@ final class InferencePipeline: Sendable {
             keys: KeyCache, routes: RouteDirectory, prices: PriceBook, rates: RateKeeper, quota: QuotaKeeper,
             claims: ClaimKeeper, cache: PredictionCache, dispatch: Dispatch, settler: any Settler,
             estimates: TokenEstimates,
-            refusals: RefusalBuffer, mirrors: MirrorTraffic, time: any TimeSource, logger: Logger
+            refusals: RefusalBuffer, mirrors: MirrorTraffic, jobs: JobDesk? = nil, time: any TimeSource, logger: Logger
         ) {
+            self.jobs = jobs
             self.estimates = estimates
             self.refusals = refusals
             self.mirrors = mirrors
@@ -99,6 +104,7 @@ final class InferencePipeline: Sendable {
         _ call: InferenceCall, for principal: Principal, on loop: LoopContext,
         to caller: NIOLoopBound<ReadyRequest>? = nil
     ) async -> InferenceOutcome {
+        if call.target.isAsync { return await submit(call, for: principal, on: loop) }
         var timings = StageTimings()
         var claim: IdempotencyClaim?
         do throws(Refusal) {
@@ -251,12 +257,12 @@ final class InferencePipeline: Sendable {
 
     /// Takes of the rate limits and holds quota. A refused request consumes nothing, and because it has no row, what decided is kept for
     /// a while.
-    private func admit(
+    func admit(
         _ bound: Int64, _ request: InferenceRequest, _ principal: Principal, _ call: InferenceCall, on loop: LoopContext
     ) async throws(Refusal) -> (RateTake?, Hold?) {
         var taken: RateTake?
         do throws(Refusal) {
-            taken = try await rates.take(tokens: bound, for: principal)
+            if call.attempt == nil { taken = try await rates.take(tokens: bound, for: principal) }
             let hold = try await quota.hold(tokens: bound, for: principal) {
                 LeaseID(call.requestID, on: loop, at: time.now)
             }
@@ -264,6 +270,7 @@ final class InferencePipeline: Sendable {
             return (taken, hold)
         } catch {
             if let taken { rates.giveBack(taken, for: principal) }
+            guard call.attempt == nil else { throw error }
             refusals.note(
                 error, of: call.requestID, for: principal, model: request.model, at: time.now,
                 monotonicNanoseconds: time.monotonicNanoseconds)
@@ -302,7 +309,10 @@ final class InferencePipeline: Sendable {
             answer = Self.answer(
                 prediction(work, served, sheet: sheet, limits: [], timings: timings), of: claim)
         }
-        let limits = try await settle(work, served, answer: answer, on: loop)
+        let job =
+            work.call.attempt == nil
+            ? nil : Self.completion(of: work, prediction(work, served, sheet: nil, limits: [], timings: timings))
+        let limits = try await settle(work, served, answer: answer, job: job, on: loop)
         timings.settle = time.monotonicNanoseconds &- answered
         if work.claim == nil {
             sheet = prices.known(work.principal.tierVersionID)
@@ -340,6 +350,12 @@ final class InferencePipeline: Sendable {
             priceVersion: sheet?.versionText ?? "", limits: limits,
             degradations: degradations(work), timings: timings, cache: served.status,
             workersAnswer: served.reading.prediction, jsonByteCount: written.jsonByteCount)
+    }
+
+    /// The numbers of a caller's limits, where a request has taken of its rate limits.
+    func limits(of principal: Principal) -> [LimitReading] {
+        let readings = quota.readings(for: principal)
+        return principal.rateLimits == nil ? readings : rates.readings(for: principal) + readings
     }
 
     /// The numbers of the headers as they stand now.

@@ -67,6 +67,10 @@ struct CallTarget: Sendable, Equatable {
     /// Where the JSON of the body ends and binary data begin: the header `Inference-Header-Content-Length`, less than zero for one that is no
     /// number. `nil` where the whole body is JSON.
     var jsonByteCount: Int?
+    /// It was `Prefer` that said so, and the answer says that it was heeded.
+    var isAsyncPreferred = false
+    /// The route takes the bodies of several surfaces; which one it is shows in the body.
+    var isSurfaceInBody = false
 
     static let predict = CallTarget(surface: .predict)
 
@@ -84,6 +88,12 @@ enum MeteredRoutes {
     static func match(_ target: String) -> CallTarget? {
         let path = target.utf8.prefix { $0 != UInt8(ascii: "?") }
         if path.elementsEqual("/predict".utf8) || path.elementsEqual("/predict/".utf8) { return .predict }
+        if path.elementsEqual("/predict/async".utf8) || path.elementsEqual("/predict/async/".utf8) {
+            return CallTarget(surface: .predict, isAsync: true)
+        }
+        if path.elementsEqual("/generate".utf8) {
+            return CallTarget(surface: .predict, isAsync: true, isSurfaceInBody: true)
+        }
         for (route, surface) in fixed where path.elementsEqual(route.utf8) { return CallTarget(surface: surface) }
         return path.starts(with: "/v2/models/".utf8) ? model(path) : nil
     }

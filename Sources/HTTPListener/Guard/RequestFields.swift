@@ -27,6 +27,9 @@ public struct RequestFields: Sendable {
     public private(set) var prefersAsync = false
     /// Where the JSON of a body with binary tensors ends.
     public private(set) var inferenceHeaderLength: String?
+    /// The values of `x-weir-priority` and `x-weir-run-at`, of requests that are to become jobs.
+    public private(set) var jobPriorities: [String] = []
+    public private(set) var jobInstants: [String] = []
     /// What the request says about the cache; nearly always nothing.
     public private(set) var cacheFields: [CacheField] = []
 
@@ -56,6 +59,8 @@ public struct RequestFields: Sendable {
         case 13 where Self.matches(name, "authorization"):
             authorizationCount += 1
             authorization = authorization ?? value
+        case 13 where Self.matches(name, "x-weir-run-at"): jobInstants.append(value)
+        case 15 where Self.matches(name, "x-weir-priority"): jobPriorities.append(value)
         case 14 where Self.matches(name, "content-length"): contentLength = contentLength ?? value
         case 15 where Self.matches(name, "idempotency-key"): idempotencyKeys.append(value)
         case 16 where Self.matches(name, "content-encoding"): contentEncoding = contentEncoding ?? value

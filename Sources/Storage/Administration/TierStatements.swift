@@ -6,7 +6,7 @@ private let tierColumns: [PostgresType] =
         .text, .text, .timestamptz, .uuid, .int4, .text, .text, .int8, .timestamptz, .textArray, .textArray, .textArray,
         .textArray,
         .textArray, .int8Array, .textArray, .textArray, .textArray,
-    ] + rateLimitColumns + [.int2, .text]
+    ] + rateLimitColumns + [.int2, .text, .int4]
 
 private func tierRow(_ row: inout PostgresRow) throws(PostgresError) -> TierRow {
     let code = try row.text()
@@ -29,7 +29,7 @@ private func tierRow(_ row: inout PostgresRow) throws(PostgresError) -> TierRow 
             id: id, number: number, state: state, currency: currency, baseFee: baseFee, prices: prices,
             quotas: quotas, rateLimits: rateLimits, cacheHitTokenPercent: Int64(try row.int16()),
             streamLeave: try row.optionalText().flatMap { StreamLeave(rawValue: $0) },
-            createdAt: versionCreatedAt),
+            resultTTLSeconds: Int64(try row.int32()), createdAt: versionCreatedAt),
         createdAt: createdAt)
 }
 
@@ -80,7 +80,8 @@ struct ListTiers: PostgresStatement {
         )
         SELECT t.code, t.name, t.created_at, v.tier_version_id, v.version, v.state, v.currency, v.base_fee_micros, v.created_at,
             p.meters, p.models, p.unit_prices, q.units, q.frequencies, q.amounts, q.modes,
-            q.alignments, q.thresholds, l.scopes, l.units, l.amounts, l.bursts, v.cache_hit_token_percent, v.stream_leave
+            q.alignments, q.thresholds, l.scopes, l.units, l.amounts, l.bursts, v.cache_hit_token_percent, v.stream_leave,
+            v.result_ttl_seconds
         FROM page JOIN tiers t ON t.code = page.code
         CROSS JOIN LATERAL (
             SELECT * FROM tier_versions v WHERE v.tier_code = t.code AND v.state <> 'draft'
@@ -128,7 +129,8 @@ struct FindTier: PostgresStatement {
     static let sql = """
         SELECT t.code, t.name, t.created_at, v.tier_version_id, v.version, v.state, v.currency, v.base_fee_micros, v.created_at,
             p.meters, p.models, p.unit_prices, q.units, q.frequencies, q.amounts, q.modes,
-            q.alignments, q.thresholds, l.scopes, l.units, l.amounts, l.bursts, v.cache_hit_token_percent, v.stream_leave
+            q.alignments, q.thresholds, l.scopes, l.units, l.amounts, l.bursts, v.cache_hit_token_percent, v.stream_leave,
+            v.result_ttl_seconds
         FROM tiers t
         CROSS JOIN LATERAL (
             SELECT * FROM tier_versions v WHERE v.tier_code = t.code AND v.state <> 'draft'
@@ -184,10 +186,10 @@ struct InsertTier: PostgresStatement {
 struct InsertTierVersion: PostgresStatement {
     static let sql = """
         INSERT INTO tier_versions (tier_version_id, tier_code, version, currency, base_fee_micros, cache_hit_token_percent,
-            stream_leave)
-        VALUES ($1, $2, 1, $3, $4, $5, $6)
+            stream_leave, result_ttl_seconds)
+        VALUES ($1, $2, 1, $3, $4, $5, $6, $7)
         """
-    static let parameters: [PostgresType] = [.uuid, .text, .text, .int8, .int2, .text]
+    static let parameters: [PostgresType] = [.uuid, .text, .text, .int8, .int2, .text, .int4]
 
     let id: TierVersionID
     let tier: NewTier
@@ -199,6 +201,7 @@ struct InsertTierVersion: PostgresStatement {
         binds.append(tier.baseFee.value)
         binds.append(Int16(clamping: tier.cacheHitTokenPercent))
         binds.append(tier.streamLeave?.rawValue)
+        binds.append(Int32(clamping: tier.resultTTLSeconds))
     }
 }
 
@@ -263,6 +266,7 @@ struct DescribeTierVersion: PostgresStatement {
         SELECT jsonb_build_object('code', t.code, 'name', t.name, 'price_version', v.tier_version_id, 'version', v.version,
             'state', v.state, 'currency', v.currency, 'base_fee_micros', v.base_fee_micros,
             'cache_hit_token_percent', v.cache_hit_token_percent, 'stream_leave', v.stream_leave,
+            'result_ttl_seconds', v.result_ttl_seconds,
             'prices', (SELECT coalesce(jsonb_agg(jsonb_build_object('meter', p.meter, 'model', p.model,
                 'unit_price', p.unit_price::text) ORDER BY p.meter, p.model), '[]')
                 FROM tier_prices p WHERE p.tier_version_id = v.tier_version_id),

@@ -174,5 +174,9 @@ public enum StatementCatalog {
         FindCachedPrediction.self, KeepCachedPredictions.self, NoteCacheAccesses.self, AddCacheStatistics.self,
         ReadCacheClearings.self, RemoveExpiredPredictions.self, RemoveExcessPredictions.self,
         ReadBusyTimes.self, NoteQueueDepths.self,
+        SubmitJobs.self, NotifyJobs.self, ClaimJobs.self, RenewJobs.self, ReturnJobs.self, RecoverJobs.self,
+        RemoveExpiredJobs.self, ReadJob.self, FindFormerJob.self, ReadBatchJobs.self, CountBatchJobs.self,
+        CancelJobs.self, CancelBatchJobs.self, FindEndedJobs.self, CountQueuedJobs.self, SettleJobBatch.self,
+        ReadQueueDepths.self, ListDeadJobs.self, CountDeadJobs.self, RetryDeadJob.self,
     ]
 }

@@ -288,7 +288,12 @@ private struct SettlementLoop {
         let settlements = batch.map(\.settlement)[...]
         writer.pass(.batchSent)
         let refused: [RequestID: SettlementResult]
-        if settlements.contains(where: { $0.answer != nil }) {
+        if settlements.contains(where: { $0.job != nil }) {
+            let statement = SettleJobBatch(gatewayID: writer.gatewayID, batch: settlements)
+            refused = Dictionary(
+                try send(statement, isUnknown: isUnknown).map { ($0.requestID, $0.result) }
+            ) { first, _ in first }
+        } else if settlements.contains(where: { $0.answer != nil }) {
             let statement = SettleClaimedBatch(gatewayID: writer.gatewayID, batch: settlements)
             refused = Dictionary(
                 try send(statement, isUnknown: isUnknown).map {
@@ -373,7 +378,7 @@ extension PostgresError {
     /// Whether a row of the batch is to blame, so that the others can be written without it: a value that cannot be sent, and the SQLSTATE
     /// classes of data (22), integrity (23), limits of one row (54), and what a trigger raises (P0). Everything else, a time limit or a
     /// missing right for example, befalls every row alike and may pass.
-    fileprivate var blamesRows: Bool {
+    var blamesRows: Bool {
         guard let sqlState else { return code == .encoding }
         return ["22", "23", "54", "P0"].contains { sqlState.hasPrefix($0) }
     }

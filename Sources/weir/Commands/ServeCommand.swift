@@ -36,7 +36,7 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(help: "WEIR_ADMIN_PORT: the port of the admin listener; 0 takes any free one.")
     var adminPort: String?
 
-    @Option(help: "WEIR_ROLES: any of gateway,admin,jobs.")
+    @Option(help: "WEIR_ROLES: any of gateway,admin,jobs,dispatcher.")
     var roles: String?
 
     @Option(help: "WEIR_LOG_LEVEL: trace, debug, info, notice, warning, error or critical.")

@@ -219,7 +219,7 @@ struct DevInstallation: Sendable {
                 name: "serve",
                 arguments: [
                     executable, "serve", "--host", "127.0.0.1", "--port", "\(port)", "--admin-host", "127.0.0.1",
-                    "--admin-port", "\(adminPort)", "--roles", "gateway,admin,jobs", "--exit-with-stdin",
+                    "--admin-port", "\(adminPort)", "--roles", "gateway,admin,jobs,dispatcher", "--exit-with-stdin",
                 ], environment: environment),
             logPath: layout.logPath("serve"))
         try await waitUntil("The gateway", server, limitMilliseconds: 60_000) {

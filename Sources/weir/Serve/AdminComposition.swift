@@ -25,10 +25,11 @@ enum AdminComposition {
             pool: pools.admin, reports: pools.reports, pepper: settings.keyPepper ?? [], time: parts.time)
         var renderMetrics: (@Sendable () -> String)?
         if settings.metricsEnabled { renderMetrics = { metrics.render() } }
-        let adminParts = AdminServer.Parts(
+        var adminParts = AdminServer.Parts(
             administration: administration, authenticator: parts.keys, prices: PriceStore(pool: pools.directory),
             metrics: renderMetrics, isAllowed: parts.isAllowedWorker,
             replicas: { parts.routes.deliveries.readings }, time: parts.time)
+        adminParts.queue = administration
         let server = AdminServer(
             configuration: configuration, parts: adminParts, eventLoops: eventLoops, logger: logger)
         let application = server.makeApplication { port in

@@ -10,6 +10,8 @@ struct DatabasePools: Sendable {
     let claims: PostgresPool
     /// What a request reads of the cache's table: apart from what requests cannot do without, and given up soon.
     let cache: PostgresPool
+    /// Jobs: submissions, claims and what ends them.
+    let queue: PostgresPool
     let reader: PostgresPool
     let jobs: PostgresPool
     let admin: PostgresPool
@@ -40,13 +42,14 @@ struct DatabasePools: Sendable {
         writer = try pool("writer", 4, timeout: 2_000)
         claims = try pool("claims", 4, role: "writer", timeout: 2_000, waiters: 10_000)
         cache = try pool("cache", 2, role: "writer", timeout: 200, answer: 300, waits: 200, waiters: 32)
+        queue = try pool("queue", 4, role: "writer", timeout: 5_000, waiters: 1_024)
         reader = try pool("reader", min(settings.poolSize + settings.poolOverflow, 8))
         jobs = try pool("jobs", 2)
         admin = try pool("admin", 4)
         reports = try pool("reports", 2)
     }
 
-    var all: [PostgresPool] { [directory, writer, claims, cache, reader, jobs, admin, reports] }
+    var all: [PostgresPool] { [directory, writer, claims, cache, queue, reader, jobs, admin, reports] }
 
     /// A session of the role `weir_<name>`, with every timeout set.
     /// - Parameter answerMilliseconds: after which a silent connection is given up; a second more than a statement may take where it is `nil`.

@@ -41,6 +41,9 @@ enum ServerComposition {
                     base.routes.current.table.models.map(\.profile.name)
                 })
         }
+        if settings.roles.contains(.jobs) {
+            services += QueueUpkeepJobs.all(QueueUpkeepStore(pool: pools.jobs), time: base.time, logger: logger)
+        }
         services.append(
             SettlementService(settler: base.settler, graceMilliseconds: Int64(settings.graceSeconds) * 1_000))
         services.append(
@@ -59,7 +62,7 @@ enum ServerComposition {
                     settings: settings, pools: pools, parts: base, eventLoops: eventLoops, metrics: metrics,
                     logger: logger))
         }
-        if settings.roles.contains(.gateway) {
+        if !settings.roles.isDisjoint(with: [.gateway, .dispatcher]) {
             services.append(
                 DeliveryService(
                     deliveries: base.routes.deliveries,
@@ -68,7 +71,15 @@ enum ServerComposition {
                         backend: WorkerProbeBackend(client: base.workers, eventLoops: eventLoops))))
             services.append(MirrorService(mirrors: base.mirrors))
             services.append(QueueService(queues: base.queues, logger: logger))
-            services.append(try await gateway(settings: settings, base: base, eventLoops: eventLoops, logger: logger))
+            let server = server(settings: settings, base: base, eventLoops: eventLoops, logger: logger)
+            if settings.roles.contains(.gateway) {
+                services.append(SubmissionService(submission: base.jobs.submission))
+                services.append(WaiterService(waiters: base.jobs.gateway.waiters))
+                services.append(try await gateway(server, settings: settings, logger: logger))
+            }
+            if settings.roles.contains(.dispatcher) {
+                services += try await dispatcher(server, settings: settings, base: base, logger: logger)
+            }
         }
         var configuration = ServiceGroupConfiguration(
             services: services.map { .init(service: $0) }, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
@@ -97,9 +108,9 @@ enum ServerComposition {
         try? await eventLoops.shutdownGracefully()
     }
 
-    private static func gateway(
+    private static func server(
         settings: Settings, base: ServerParts, eventLoops: MultiThreadedEventLoopGroup, logger: Logger
-    ) async throws -> any Service {
+    ) -> GatewayServer {
         var configuration = GatewayServer.Configuration()
         configuration.host = settings.host
         configuration.port = settings.port
@@ -112,8 +123,26 @@ enum ServerComposition {
             heartbeatMilliseconds: Int64(settings.streamHeartbeatMilliseconds),
             stallMilliseconds: Int64(settings.streamStallMilliseconds))
         configuration.contract = EmbeddedContract.yaml
-        let parts = base.gatewayParts
-        let server = GatewayServer(configuration: configuration, parts: parts, eventLoops: eventLoops, logger: logger)
+        return GatewayServer(
+            configuration: configuration, parts: base.gatewayParts, eventLoops: eventLoops, logger: logger)
+    }
+
+    /// Stopped first of all, so that others can have its jobs while the rest of this process finishes.
+    private static func dispatcher(
+        _ server: GatewayServer, settings: Settings, base: ServerParts, logger: Logger
+    ) async throws -> [any Service] {
+        let dispatcher = try await server.makeDispatcher(queue: base.jobs.store, configuration: base.jobs.dispatcher)
+        base.jobs.relay.connect(dispatcher)
+        let listener = try PostgresListener(
+            configuration: DatabasePools.configuration(
+                url: settings.databaseURL ?? "", name: "directory", statementMilliseconds: 5_000),
+            channels: ["weir_jobs"], logger: logger)
+        return [listener, DispatcherService(dispatcher: dispatcher, events: listener.events)]
+    }
+
+    private static func gateway(
+        _ server: GatewayServer, settings: Settings, logger: Logger
+    ) async throws -> any Service {
         let application = try await server.makeApplication { port in
             logger.notice("serving", metadata: ["listener": "public", "host": "\(settings.host)", "port": "\(port)"])
         }

@@ -26,6 +26,7 @@ struct ServerParts: Sendable {
     let workers: WorkerClient
     let redis: RedisClient?
     let listener: PostgresListener
+    let jobs: JobParts
     let records: any CustomerRecords
     let health: any HealthSource
     let watch: DatabaseWatch
@@ -84,6 +85,7 @@ struct ServerParts: Sendable {
             configuration: DatabasePools.configuration(url: url, name: "directory", statementMilliseconds: 5_000),
             channels: ["weir_control"], logger: logger)
         records = CustomerStore(pool: pools.reader)
+        jobs = JobParts(settings: settings, pools: pools, gatewayID: gatewayID, time: time, logger: logger)
         watch = DatabaseWatch(time: time)
         health = ProcessHealth(
             watch: watch, settler: settler, routes: routes, rates: rates, cache: cache, isRedisConfigured: redis != nil)
@@ -139,6 +141,7 @@ struct ServerParts: Sendable {
             records: records, health: health, time: time)
         parts.refusals = refusals
         parts.mirrors = mirrors
+        parts.jobs = jobs.gateway
         #if WEIR_FAULTS
             parts.faults = EnvironmentFaults(ProcessInfo.processInfo.environment)
         #endif

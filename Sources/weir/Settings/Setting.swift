@@ -29,7 +29,7 @@ struct Setting: Sendable {
 
 /// Every variable that Weir reads. Parsing, the documentation's table and `.env.example` follow from this list.
 enum SettingsCatalog {
-    static let all: [Setting] = database + redisAndCache + serving + operation + client
+    static let all: [Setting] = database + redisAndCache + serving + jobs + operation + client
 
     private static let byName = Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0) })
 
@@ -107,8 +107,8 @@ enum SettingsCatalog {
 
     private static let serving: [Setting] = [
         Setting(
-            "WEIR_ROLES", .roles, default: "gateway,admin,jobs",
-            "What this process does: any of `gateway`, `admin`, `jobs`."),
+            "WEIR_ROLES", .roles, default: "gateway,admin,jobs,dispatcher",
+            "What this process does: any of `gateway`, `admin`, `jobs`, `dispatcher`."),
         Setting("WEIR_HOST", .host, default: "127.0.0.1", "The address of the public listener."),
         Setting("WEIR_PORT", .port, default: "8080", "The port of the public listener; 0 takes any free one."),
         Setting("WEIR_ADMIN_HOST", .host, default: "127.0.0.1", "The address of the admin listener."),
@@ -159,6 +159,22 @@ enum SettingsCatalog {
             "WEIR_WORKER_NETWORKS", .networks,
             default: "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7",
             "Networks in which workers may be; a route to any other address is not used."),
+    ]
+
+    private static let jobs: [Setting] = [
+        Setting(
+            "WEIR_JOB_CONCURRENCY", .integer(1...10_000), default: "32",
+            "Asynchronous jobs that one process with the role `dispatcher` runs at once."),
+        Setting(
+            "WEIR_JOB_LEASE_SECONDS", .integer(1...3_600), default: "10",
+            "Seconds after which the jobs of a process that has died are run by others; renewed while they run."),
+        Setting(
+            "WEIR_JOBS_PER_TENANT", .integer(1...100_000_000), default: "100000",
+            "Jobs that one tenant may have queued; more are refused with 429."),
+        Setting(
+            "WEIR_JOB_BACKOFF_MS", .integer(1...300_000), default: "1000",
+            "The ceiling of the random pause after a job's first failed attempt, in milliseconds; it doubles each time, to five minutes."
+        ),
     ]
 
     private static let operation: [Setting] = [

@@ -48,6 +48,8 @@ enum ServerRole: String, Sendable, CaseIterable {
     case admin
     /// Background services.
     case jobs
+    /// Runs asynchronous jobs.
+    case dispatcher
 }
 
 extension SettingKind {
@@ -139,11 +141,11 @@ private func readRoles(_ text: String) throws(BadSetting) -> Set<ServerRole> {
     var roles: Set<ServerRole> = []
     for word in commaSeparated(text) {
         guard let role = ServerRole(rawValue: word) else {
-            throw BadSetting(expected: "a list of gateway, admin, jobs, separated by commas")
+            throw BadSetting(expected: "a list of gateway, admin, jobs, dispatcher, separated by commas")
         }
         roles.insert(role)
     }
-    guard !roles.isEmpty else { throw BadSetting(expected: "at least one of gateway, admin, jobs") }
+    guard !roles.isEmpty else { throw BadSetting(expected: "at least one of gateway, admin, jobs, dispatcher") }
     return roles
 }
 

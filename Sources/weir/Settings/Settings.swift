@@ -39,6 +39,10 @@ struct Settings: Sendable {
     let adminBodyTimeoutMilliseconds: Int
     let adminIdleTimeoutMilliseconds: Int
     let roles: Set<ServerRole>
+    let jobConcurrency: Int
+    let jobLeaseSeconds: Int
+    let jobsPerTenant: Int
+    let jobBackoffMilliseconds: Int
     /// The bytes under which API keys are hashed. Secret.
     let keyPepper: [UInt8]?
     /// Never 0: the number of cores where the setting is.
@@ -109,6 +113,10 @@ struct Settings: Sendable {
         adminBodyTimeoutMilliseconds = reader.number("WEIR_ADMIN_BODY_TIMEOUT_MS")
         adminIdleTimeoutMilliseconds = reader.number("WEIR_ADMIN_IDLE_TIMEOUT_MS")
         roles = if case .roles(let roles) = reader.values["WEIR_ROLES"] { roles } else { [] }
+        jobConcurrency = reader.number("WEIR_JOB_CONCURRENCY")
+        jobLeaseSeconds = reader.number("WEIR_JOB_LEASE_SECONDS")
+        jobsPerTenant = reader.number("WEIR_JOBS_PER_TENANT")
+        jobBackoffMilliseconds = reader.number("WEIR_JOB_BACKOFF_MS")
         keyPepper = reader.text("WEIR_KEY_PEPPER").map { Array($0.utf8) }
         let loops = reader.number("WEIR_EVENT_LOOPS")
         eventLoops = loops == 0 ? System.coreCount : loops
