@@ -78,7 +78,7 @@ def test_operation_ids_are_unique(document):
 @DOCUMENTS
 def test_inputs_take_no_unknown_field(document):
     for name, operation in operations(document):
-        if "requestBody" in operation:
+        if "application/json" in operation.get("requestBody", {}).get("content", {}):
             schema = resolve(document, operation["requestBody"]["content"]["application/json"]["schema"])
             assert schema["additionalProperties"] is False, name
 

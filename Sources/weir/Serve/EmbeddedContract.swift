@@ -46,6 +46,8 @@ tags:
     description: Asking now and fetching the answer later.
   - name: account
     description: What was used, and what is left.
+  - name: webhooks
+    description: Being told of events.
   - name: service
     description: About the gateway itself. Open to everybody.
 
@@ -562,6 +564,280 @@ paths:
         '503': { $ref: '#/components/responses/StorageUnavailable' }
         '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
 
+  /api/v1/webhooks:
+    get:
+      operationId: listWebhooks
+      tags: [webhooks]
+      summary: The tenant's webhooks, oldest first
+      description: >-
+        Needs the scope `webhooks`, as all of these routes do. There are at most as many as one page holds.
+      responses:
+        '200':
+          description: All webhooks.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/WebhookList' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+    post:
+      operationId: addWebhook
+      tags: [webhooks]
+      summary: Be told of events at an address
+      description: >-
+        The address is looked up and must be on the public internet; it is looked up and checked again at each attempt.
+        The answer has the secret with which messages are signed, this once.
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/NewWebhook' }
+            example: { url: 'https://example.com/weir', events: [quota.threshold] }
+      responses:
+        '201':
+          description: The webhook, with its secret.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+            Location:
+              description: The webhook.
+              schema: { type: string, format: uri-reference }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/WebhookWithSecret' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/Conflict' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '415': { $ref: '#/components/responses/UnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ForbiddenTarget' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/webhooks/{id}:
+    get:
+      operationId: getWebhook
+      tags: [webhooks]
+      summary: One webhook
+      description: >-
+        Needs the scope `webhooks`.
+      parameters:
+        - { $ref: '#/components/parameters/WebhookIdInPath' }
+      responses:
+        '200':
+          description: The webhook.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/Webhook' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+    delete:
+      operationId: removeWebhook
+      tags: [webhooks]
+      summary: Be told no more
+      description: >-
+        Removes the webhook with its deliveries. One that is being sent at this moment may still arrive.
+      parameters:
+        - { $ref: '#/components/parameters/WebhookIdInPath' }
+      responses:
+        '204':
+          description: It is removed.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/webhooks/{id}/deliveries:
+    get:
+      operationId: listWebhookDeliveries
+      tags: [webhooks]
+      summary: What was sent, and what waits, newest first
+      description: >-
+        Finished deliveries are kept for some days.
+      parameters:
+        - { $ref: '#/components/parameters/WebhookIdInPath' }
+        - { $ref: '#/components/parameters/Limit' }
+        - { $ref: '#/components/parameters/After' }
+        - name: state
+          in: query
+          description: Only deliveries in this state.
+          schema: { $ref: '#/components/schemas/WebhookDeliveryState' }
+      responses:
+        '200':
+          description: One page of deliveries.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/WebhookDeliveryList' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/webhooks/{id}/rotate:
+    post:
+      operationId: rotateWebhookSecret
+      tags: [webhooks]
+      summary: A new secret
+      description: >-
+        The secret before it signs as well until the grace is over; messages then have two signatures. A second rotation
+        within the grace ends the one before.
+      parameters:
+        - { $ref: '#/components/parameters/WebhookIdInPath' }
+      requestBody:
+        required: false
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/WebhookRotation' }
+            example: { grace_seconds: 3600 }
+      responses:
+        '200':
+          description: The webhook, with its new secret.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/WebhookWithSecret' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '415': { $ref: '#/components/responses/UnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/webhooks/{id}/enable:
+    post:
+      operationId: enableWebhook
+      tags: [webhooks]
+      summary: Let a disabled webhook be sent to again
+      description: >-
+        What was given up meanwhile is not sent by itself; each delivery can be asked for anew.
+      parameters:
+        - { $ref: '#/components/parameters/WebhookIdInPath' }
+      responses:
+        '200':
+          description: The webhook.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/Webhook' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/webhooks/deliveries/{id}/retry:
+    post:
+      operationId: retryWebhookDelivery
+      tags: [webhooks]
+      summary: Send a delivery again
+      description: >-
+        At once, under the same event id, with a whole schedule of attempts. Also one that was delivered.
+      parameters:
+        - { $ref: '#/components/parameters/WebhookDeliveryIdInPath' }
+      responses:
+        '202':
+          description: It is due.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/WebhookDelivery' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/Conflict' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
   /api/v1/requests:
     get:
       operationId: listRequests
@@ -903,6 +1179,307 @@ paths:
         '502': { $ref: '#/components/responses/OpenAIBadUpstream' }
         '503': { $ref: '#/components/responses/OpenAIUnavailable' }
         '504': { $ref: '#/components/responses/OpenAIUpstreamTimeout' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+
+  /v1/files:
+    post:
+      operationId: uploadFile
+      tags: [openai]
+      summary: Upload a file of requests
+      description: >-
+        Needs the scope `predict`, as all routes of files and batches do. The file is taken in piece by piece. `purpose` is
+        `batch`.
+      requestBody:
+        required: true
+        content:
+          multipart/form-data:
+            schema:
+              type: object
+              required: [purpose, file]
+              properties:
+                purpose: { type: string, enum: [batch] }
+                file: { type: string, contentMediaType: application/jsonl }
+      responses:
+        '200':
+          description: The file.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenAIFile' }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '409': { $ref: '#/components/responses/OpenAIConflict' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '415': { $ref: '#/components/responses/OpenAIUnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+    get:
+      operationId: listFiles
+      tags: [openai]
+      summary: Files, newest first
+      description: >-
+        Uploaded ones and the outputs of batches.
+      parameters:
+        - { $ref: '#/components/parameters/After' }
+        - name: limit
+          in: query
+          description: The most items in the answer; a page has at most a thousand.
+          schema: { type: integer, minimum: 1, maximum: 10000, default: 100 }
+        - name: purpose
+          in: query
+          description: Only files of this purpose.
+          schema: { type: string }
+        - name: order
+          in: query
+          schema: { type: string, enum: [desc] }
+      responses:
+        '200':
+          description: One page of files.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenAIFileList' }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+
+  /v1/files/{id}:
+    get:
+      operationId: getFile
+      tags: [openai]
+      summary: One file
+      description: >-
+        Without its content.
+      parameters:
+        - { $ref: '#/components/parameters/FileIdInPath' }
+      responses:
+        '200':
+          description: The file.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenAIFile' }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '404': { $ref: '#/components/responses/OpenAINotFound' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+    delete:
+      operationId: deleteFile
+      tags: [openai]
+      summary: Delete a file
+      description: >-
+        Not while a batch that has not ended reads it.
+      parameters:
+        - { $ref: '#/components/parameters/FileIdInPath' }
+      responses:
+        '200':
+          description: It is deleted.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenAIFileDeletion' }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '404': { $ref: '#/components/responses/OpenAINotFound' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '409': { $ref: '#/components/responses/OpenAIConflict' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+
+  /v1/files/{id}/content:
+    get:
+      operationId: getFileContent
+      tags: [openai]
+      summary: The content of a file
+      description: >-
+        As it was uploaded, or as the batch wrote it: JSON Lines.
+      parameters:
+        - { $ref: '#/components/parameters/FileIdInPath' }
+      responses:
+        '200':
+          description: The bytes.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/octet-stream:
+              schema: { type: string, contentMediaType: application/octet-stream }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '404': { $ref: '#/components/responses/OpenAINotFound' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+
+  /v1/batches:
+    post:
+      operationId: createBatch
+      tags: [openai]
+      summary: Run the lines of a file as jobs
+      description: >-
+        Each line is one request, charged as a request; lines that fail are not charged. The input is checked first; a batch
+        whose input is wrong has the status `failed`, and `errors` by line.
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/NewOpenAIBatch' }
+      responses:
+        '200':
+          description: The batch.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenAIBatch' }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '404': { $ref: '#/components/responses/OpenAINotFound' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '409': { $ref: '#/components/responses/OpenAIConflict' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '415': { $ref: '#/components/responses/OpenAIUnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+    get:
+      operationId: listBatches
+      tags: [openai]
+      summary: Batches, newest first
+      description: >-
+        The tenant's, whichever key made them.
+      parameters:
+        - { $ref: '#/components/parameters/After' }
+        - { $ref: '#/components/parameters/Limit' }
+      responses:
+        '200':
+          description: One page of batches.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenAIBatchList' }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+
+  /v1/batches/{id}:
+    get:
+      operationId: getBatch
+      tags: [openai]
+      summary: One batch, and how far it is
+      description: >-
+        `request_counts` grows while it runs. The files are there when it has ended.
+      parameters:
+        - { $ref: '#/components/parameters/BatchIdInPath' }
+      responses:
+        '200':
+          description: The batch.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenAIBatch' }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '404': { $ref: '#/components/responses/OpenAINotFound' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+
+  /v1/batches/{id}/cancel:
+    post:
+      operationId: cancelBatch
+      tags: [openai]
+      summary: Cancel a batch
+      description: >-
+        What was done stays, in the output; the rest is in the error file. A batch that has ended is 409.
+      parameters:
+        - { $ref: '#/components/parameters/BatchIdInPath' }
+      responses:
+        '200':
+          description: The batch.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenAIBatch' }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '404': { $ref: '#/components/responses/OpenAINotFound' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '409': { $ref: '#/components/responses/OpenAIConflict' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
         '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
 
   /v1/models:
@@ -1376,6 +1953,32 @@ components:
       description: A request's id. One that is malformed is unknown.
       schema: { $ref: '#/components/schemas/RequestId' }
       example: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+    FileIdInPath:
+      name: id
+      in: path
+      required: true
+      description: A file's id. One that is malformed is unknown.
+      schema: { $ref: '#/components/schemas/OpenAIFileId' }
+    BatchIdInPath:
+      name: id
+      in: path
+      required: true
+      description: A batch's id. One that is malformed is unknown.
+      schema: { $ref: '#/components/schemas/OpenAIBatchId' }
+    WebhookIdInPath:
+      name: id
+      in: path
+      required: true
+      description: A webhook's id. One that is malformed is unknown.
+      schema: { $ref: '#/components/schemas/WebhookId' }
+      example: whk_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+    WebhookDeliveryIdInPath:
+      name: id
+      in: path
+      required: true
+      description: A delivery's id. One that is malformed is unknown.
+      schema: { $ref: '#/components/schemas/WebhookDeliveryId' }
+      example: dlv_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
     Limit:
       name: limit
       in: query
@@ -1822,6 +2425,27 @@ components:
               - location: /features
                 message: has 3 numbers, the model iris takes 4
                 fix: Send 4 numbers for each row.
+    ForbiddenTarget:
+      description: >-
+        `forbidden_target`: the address is one to which nothing is sent. Or `validation_failed`: a value is wrong.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+        x-should-retry: { $ref: '#/components/headers/ShouldRetry' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+          example:
+            type: about:blank
+            title: Nothing is sent to this address
+            status: 422
+            detail: '/url: has an address that is private, local or otherwise not on the public internet'
+            instance: /api/v1/webhooks
+            code: forbidden_target
+            request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+            errors:
+              - location: /url
+                message: has an address that is private, local or otherwise not on the public internet
+                fix: Send a public address such as https://example.com/weir.
     QuotaExceeded:
       description: >-
         `quota_exceeded`: a quota is used up, and sending the request again before `resets_at` does not help.
@@ -2620,6 +3244,260 @@ components:
           type: array
           items: { $ref: '#/components/schemas/Request' }
         first_id: { type: [string, 'null'], description: To be given as `before`. }
+        last_id: { type: [string, 'null'], description: To be given as `after`. }
+        has_more: { type: boolean }
+
+    OpenAIFileId: { type: string, pattern: '^file-[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$' }
+    OpenAIBatchId: { type: string, pattern: '^batch_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$' }
+    OpenAIFile:
+      type: object
+      required: [id, object, bytes, created_at, expires_at, filename, purpose, status]
+      properties:
+        id: { $ref: '#/components/schemas/OpenAIFileId' }
+        object: { type: string, const: file }
+        bytes: { type: integer, minimum: 0 }
+        created_at: { type: integer, description: Seconds since 1970. }
+        expires_at: { type: integer, description: 'Seconds since 1970: thirty days later.' }
+        filename: { type: string }
+        purpose: { type: string, enum: [batch, batch_output] }
+        status: { type: string, const: processed }
+    OpenAIFileList:
+      type: object
+      required: [object, data, first_id, last_id, has_more]
+      properties:
+        object: { type: string, const: list }
+        data:
+          type: array
+          items: { $ref: '#/components/schemas/OpenAIFile' }
+        first_id: { type: [string, 'null'] }
+        last_id: { type: [string, 'null'] }
+        has_more: { type: boolean }
+    OpenAIFileDeletion:
+      type: object
+      required: [id, object, deleted]
+      properties:
+        id: { $ref: '#/components/schemas/OpenAIFileId' }
+        object: { type: string, const: file }
+        deleted: { type: boolean, const: true }
+    NewOpenAIBatch:
+      type: object
+      required: [input_file_id, endpoint, completion_window]
+      additionalProperties: false
+      properties:
+        input_file_id: { type: string, minLength: 1, maxLength: 64 }
+        endpoint: { type: string, enum: [/v1/chat/completions, /v1/completions, /v1/embeddings] }
+        completion_window: { type: string, const: 24h }
+        metadata:
+          type: [object, 'null']
+          maxProperties: 16
+          propertyNames: { maxLength: 64 }
+          additionalProperties: { type: string, maxLength: 512 }
+        output_expires_after: { description: 'Accepted and not used: outputs are kept for thirty days.' }
+    OpenAIBatch:
+      type: object
+      required:
+        [id, object, endpoint, errors, input_file_id, completion_window, status, output_file_id, error_file_id, created_at,
+         in_progress_at, expires_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at, cancelled_at,
+         request_counts, usage, metadata]
+      properties:
+        id: { $ref: '#/components/schemas/OpenAIBatchId' }
+        object: { type: string, const: batch }
+        endpoint: { type: string }
+        errors:
+          description: What is wrong with the input of a batch that failed, at most a hundred lines of it.
+          oneOf:
+            - { type: 'null' }
+            - type: object
+              required: [object, data]
+              properties:
+                object: { type: string, const: list }
+                data:
+                  type: array
+                  items:
+                    type: object
+                    required: [code, message]
+                    properties:
+                      code: { type: string, examples: [duplicate_custom_id] }
+                      message: { type: string }
+                      param: { type: string }
+                      line: { type: integer, minimum: 1 }
+        input_file_id: { $ref: '#/components/schemas/OpenAIFileId' }
+        completion_window: { type: string, const: 24h }
+        status:
+          type: string
+          enum: [validating, failed, in_progress, finalizing, completed, expired, cancelling, cancelled]
+        output_file_id: { type: [string, 'null'] }
+        error_file_id: { type: [string, 'null'] }
+        created_at: { type: integer }
+        expires_at: { type: integer }
+        in_progress_at: { type: [integer, 'null'] }
+        finalizing_at: { type: [integer, 'null'] }
+        completed_at: { type: [integer, 'null'] }
+        failed_at: { type: [integer, 'null'] }
+        expired_at: { type: [integer, 'null'] }
+        cancelling_at: { type: [integer, 'null'] }
+        cancelled_at: { type: [integer, 'null'] }
+        request_counts:
+          type: object
+          required: [total, completed, failed]
+          properties:
+            total: { type: integer, minimum: 0 }
+            completed: { type: integer, minimum: 0 }
+            failed: { type: integer, minimum: 0 }
+        usage:
+          type: object
+          description: The sum of what was charged.
+          required: [input_tokens, input_tokens_details, output_tokens, output_tokens_details, total_tokens]
+          properties:
+            input_tokens: { type: integer, minimum: 0 }
+            input_tokens_details: { type: object }
+            output_tokens: { type: integer, minimum: 0 }
+            output_tokens_details: { type: object }
+            total_tokens: { type: integer, minimum: 0 }
+        metadata:
+          type: object
+          additionalProperties: { type: string }
+    OpenAIBatchList:
+      type: object
+      required: [object, data, first_id, last_id, has_more]
+      properties:
+        object: { type: string, const: list }
+        data:
+          type: array
+          items: { $ref: '#/components/schemas/OpenAIBatch' }
+        first_id: { type: [string, 'null'] }
+        last_id: { type: [string, 'null'] }
+        has_more: { type: boolean }
+    WebhookId: { type: string, pattern: '^whk_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$' }
+    WebhookEventId: { type: string, pattern: '^evt_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$' }
+    WebhookDeliveryId: { type: string, pattern: '^dlv_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$' }
+    WebhookEventKind:
+      type: string
+      enum:
+        [job.completed, job.failed, job.cancelled, job.expired, batch.completed, batch.failed, batch.cancelled,
+         batch.expired, quota.threshold]
+    NewWebhook:
+      type: object
+      required: [url]
+      additionalProperties: false
+      properties:
+        url:
+          type: string
+          minLength: 1
+          maxLength: 2048
+          description: '`https://`, with a host that is on the public internet; no user name, no fragment.'
+        events:
+          type: array
+          minItems: 1
+          items: { $ref: '#/components/schemas/WebhookEventKind' }
+          description: Of what to tell; left out for all that there are now.
+        description: { type: [string, 'null'], maxLength: 200, description: One line for yourself. }
+    WebhookRotation:
+      type: object
+      additionalProperties: false
+      properties:
+        grace_seconds:
+          type: [integer, 'null']
+          minimum: 0
+          maximum: 604800
+          default: 86400
+          description: How long the secret before the new one signs as well.
+    Webhook:
+      type: object
+      required:
+        [id, object, url, description, events, status, disabled_reason, failing_since, last_delivered_at,
+         previous_secret_until, created_at]
+      properties:
+        id: { $ref: '#/components/schemas/WebhookId' }
+        object: { type: string, const: webhook }
+        url: { type: string }
+        description: { type: string }
+        events:
+          type: array
+          items: { $ref: '#/components/schemas/WebhookEventKind' }
+        status:
+          type: string
+          enum: [active, failing, disabled]
+          description: >-
+            `failing`: a delivery was given up and none has succeeded since; it is still tried. `disabled`: nothing is sent,
+            and what happens now is not kept for it.
+        disabled_reason:
+          type: [string, 'null']
+          enum: [gone, failing, null]
+          description: '`gone`: it answered 410. `failing`: it took nothing for days.'
+        failing_since:
+          description: When the first attempt failed since one succeeded.
+          oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }]
+        last_delivered_at:
+          description: To about ten seconds.
+          oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }]
+        previous_secret_until:
+          description: Until when the secret before the present one signs as well.
+          oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }]
+        created_at: { $ref: '#/components/schemas/Instant' }
+    WebhookWithSecret:
+      allOf:
+        - { $ref: '#/components/schemas/Webhook' }
+        - type: object
+          required: [secret]
+          properties:
+            secret:
+              type: string
+              pattern: '^whsec_[A-Za-z0-9+/]{43}=$'
+              description: Told this once.
+    WebhookList:
+      type: object
+      required: [object, data, first_id, last_id, has_more]
+      properties:
+        object: { type: string, const: list }
+        data:
+          type: array
+          items: { $ref: '#/components/schemas/Webhook' }
+        first_id: { type: [string, 'null'] }
+        last_id: { type: [string, 'null'] }
+        has_more: { type: boolean, const: false }
+    WebhookDeliveryState: { type: string, enum: [waiting, sending, delivered, failed] }
+    WebhookDelivery:
+      type: object
+      required:
+        [id, object, webhook_id, event_id, event, state, attempts, created_at, next_attempt_at, last_attempt_at,
+         last_status, last_error, last_ms, finished_at]
+      properties:
+        id: { $ref: '#/components/schemas/WebhookDeliveryId' }
+        object: { type: string, const: webhook_delivery }
+        webhook_id: { $ref: '#/components/schemas/WebhookId' }
+        event_id:
+          description: The header `webhook-id`, the same at every attempt.
+          $ref: '#/components/schemas/WebhookEventId'
+        event: { $ref: '#/components/schemas/WebhookEventKind' }
+        state: { $ref: '#/components/schemas/WebhookDeliveryState' }
+        attempts: { type: integer, minimum: 0 }
+        created_at:
+          description: When the event happened.
+          $ref: '#/components/schemas/Instant'
+        next_attempt_at:
+          oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }]
+        last_attempt_at:
+          oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }]
+        last_status: { type: [integer, 'null'], minimum: 100, maximum: 999 }
+        last_error:
+          type: [string, 'null']
+          examples: [timeout]
+          description: >-
+            Where the last attempt was not answered: `unknown_host`, `forbidden_target`, `connect_failed`, `tls`, `timeout`,
+            `connection_closed`, `malformed_answer`, `secret_unreadable`, `webhook_disabled`, `too_many_waiting`.
+        last_ms: { type: [integer, 'null'], minimum: 0 }
+        finished_at:
+          oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }]
+    WebhookDeliveryList:
+      type: object
+      required: [object, data, first_id, last_id, has_more]
+      properties:
+        object: { type: string, const: list }
+        data:
+          type: array
+          items: { $ref: '#/components/schemas/WebhookDelivery' }
+        first_id: { type: [string, 'null'] }
         last_id: { type: [string, 'null'], description: To be given as `after`. }
         has_more: { type: boolean }
 
