@@ -84,7 +84,7 @@ let package = Package(
         library("PasswordHashing", uses: ["CArgon2"], [nioPosix]),
         library(
             "Storage", uses: ["Domain", "PostgresDriver", "RedisDriver", "PasswordHashing"], [crypto, logging, metrics]),
-        library("InferenceClient", uses: ["Domain"], [nioCore, nioPosix, nioSSL, nioTLS, logging]),
+        library("InferenceClient", uses: ["Domain"], [nioCore, nioHTTP1, nioPosix, nioSSL, nioTLS, logging]),
         library("Billing", uses: ["Domain"]),
         library(
             "HTTPListener", uses: ["Domain"],
@@ -100,7 +100,7 @@ let package = Package(
         library(
             "Admin", uses: ["Domain", "Billing", "HTTPListener"],
             [hummingbird, hummingbirdCore, httpTypes, logging, metrics, nioCore]),
-        library("Jobs", uses: ["Domain", "Billing"], [logging, metrics, serviceLifecycle]),
+        library("Jobs", uses: ["Domain", "Billing"], [crypto, logging, metrics, serviceLifecycle]),
         library(
             "ReferenceWorker", uses: ["Domain"], [logging, nioCore, nioPosix, nioHTTP1],
             resources: [.embedInCode("Models/iris.json")]),
@@ -143,7 +143,7 @@ let package = Package(
         tests(
             "AdminTests", uses: ["Admin", "Domain", "HTTPListener", "TestSupport"],
             [hummingbird, hummingbirdTesting, logging, nioCore, nioPosix, serviceLifecycle]),
-        tests("JobsTests", uses: ["Jobs", "Domain", "TestSupport"], [logging, serviceLifecycle]),
+        tests("JobsTests", uses: ["Jobs", "Domain", "TestSupport"], [crypto, logging, serviceLifecycle]),
         tests(
             "WeirTests",
             uses: ["weir", "Domain", "Gateway", "InferenceClient", "RedisDriver", "Storage", "TestSupport"],

@@ -39,6 +39,10 @@ public struct GatewayServer: Sendable {
         public let time: any TimeSource
         /// Somebody has to flush it.
         public var refusals = RefusalBuffer()
+        /// Files and batches; without it their routes are not there.
+        public var batches: Batches?
+        /// Customers' webhooks; without it their routes are not there.
+        public var webhooks: Webhooks?
         /// Its ``MirrorTraffic/run()`` is the caller's to run.
         public var mirrors = MirrorTraffic()
         /// What has to do with jobs; a server without it takes none.
@@ -64,6 +68,44 @@ public struct GatewayServer: Sendable {
             self.records = records
             self.health = health
             self.time = time
+        }
+    }
+
+    /// What a tenant's files and batches may take.
+    public struct BatchLimits: Sendable {
+        /// Bytes of one file.
+        public var fileBytes: Int64 = 104_857_600
+        /// Bytes of all files of a tenant.
+        public var tenantBytes: Int64 = 1_073_741_824
+        /// Batches of a tenant that have not ended.
+        public var openBatches = 50
+        public init() {}
+    }
+
+    /// What the routes of files and batches stand on.
+    public struct Batches: Sendable {
+        public let files: any FileRecords
+        public let batches: any BatchRecords
+        public let limits: BatchLimits
+
+        public init(files: any FileRecords, batches: any BatchRecords, limits: BatchLimits) {
+            self.files = files
+            self.batches = batches
+            self.limits = limits
+        }
+    }
+
+    /// What the routes of webhooks stand on.
+    public struct Webhooks: Sendable {
+        public let records: any WebhookRecords
+        public let targets: any WebhookTargets
+        /// How many a tenant may have.
+        public let limitPerTenant: Int
+
+        public init(records: any WebhookRecords, targets: any WebhookTargets, limitPerTenant: Int) {
+            self.records = records
+            self.targets = targets
+            self.limitPerTenant = limitPerTenant
         }
     }
 
@@ -249,8 +291,11 @@ struct ControlPlane: Sendable {
         let billing = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: .billing))
         billing.get(
             "/api/v1/usage", use: UsageEndpoint(records: parts.records, prices: parts.prices, time: parts.time).get)
+        if let webhooks = parts.webhooks { addWebhooks(webhooks, to: router) }
+        if let batches = parts.batches { addBatches(batches, to: router) }
         return router
     }
+
     private func addOpenInference(to router: Router<ControlContext>) {
         let openInference = OpenInferenceEndpoint(routes: parts.routes, health: parts.health, statistics: statistics)
         router.get("/v2", use: openInference.server)
@@ -265,5 +310,34 @@ struct ControlPlane: Sendable {
         }
         models.get("/v2/repository/index", use: openInference.index)
         models.post("/v2/repository/index", use: openInference.index)
+    }
+
+    private func addBatches(_ parts: GatewayServer.Batches, to router: Router<ControlContext>) {
+        let routes = router.group().add(middleware: CustomerAuthentication(keys: self.parts.keys, scope: .predict))
+        let files = FilesEndpoint(files: parts.files, limits: parts.limits)
+        routes.post("/v1/files", use: files.upload)
+        routes.get("/v1/files", use: files.list)
+        routes.get("/v1/files/{id}", use: files.one)
+        routes.delete("/v1/files/{id}", use: files.remove)
+        routes.get("/v1/files/{id}/content", use: files.content)
+        let batches = BatchesEndpoint(batches: parts.batches, limits: parts.limits)
+        routes.post("/v1/batches", use: batches.add)
+        routes.get("/v1/batches", use: batches.list)
+        routes.get("/v1/batches/{id}", use: batches.one)
+        routes.post("/v1/batches/{id}/cancel", use: batches.cancel)
+    }
+
+    private func addWebhooks(_ webhooks: GatewayServer.Webhooks, to router: Router<ControlContext>) {
+        let endpoint = WebhooksEndpoint(
+            webhooks: webhooks.records, targets: webhooks.targets, limitPerTenant: webhooks.limitPerTenant)
+        let routes = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: .webhooks))
+        routes.get("/api/v1/webhooks", use: endpoint.list)
+        routes.post("/api/v1/webhooks", use: endpoint.add)
+        routes.post("/api/v1/webhooks/deliveries/{id}/retry", use: endpoint.retry)
+        routes.get("/api/v1/webhooks/{id}", use: endpoint.one)
+        routes.delete("/api/v1/webhooks/{id}", use: endpoint.remove)
+        routes.get("/api/v1/webhooks/{id}/deliveries", use: endpoint.deliveries)
+        routes.post("/api/v1/webhooks/{id}/rotate", use: endpoint.rotate)
+        routes.post("/api/v1/webhooks/{id}/enable", use: endpoint.enable)
     }
 }

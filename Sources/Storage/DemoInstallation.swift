@@ -47,7 +47,8 @@ public enum DemoInstallation {
         let digest = KeyDigest(pepper: pepper)
         let keys = [
             try Key(
-                customerKey, .live, digest, tenantID: tenantID, scopes: [.predict, .read, .billing, .keys], name: "demo"
+                customerKey, .live, digest, tenantID: tenantID, scopes: [.predict, .read, .billing, .keys, .webhooks],
+                name: "demo"
             ),
             try Key(adminKey, .admin, digest, tenantID: nil, scopes: [.admin], name: "demo administrator"),
         ]

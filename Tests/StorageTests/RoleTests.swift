@@ -7,7 +7,7 @@ import Testing
 @Suite("roles and row-level security")
 struct RoleTests {
     private static let roles = [
-        "weir_writer", "weir_directory", "weir_reader", "weir_jobs", "weir_admin", "weir_reports",
+        "weir_writer", "weir_directory", "weir_reader", "weir_customer", "weir_jobs", "weir_admin", "weir_reports",
     ]
 
     @Test("no role signs in, bypasses row-level security or is more than a role")
@@ -19,7 +19,7 @@ struct RoleTests {
                 SELECT count(*) FROM pg_roles WHERE rolname IN (\(list)) AND NOT (rolsuper OR rolbypassrls OR rolcanlogin OR rolcreaterole
                     OR rolcreatedb OR rolreplication)
                 """)
-            #expect(plain == ["6"])
+            #expect(plain == ["7"])
         }
     }
 
@@ -55,6 +55,11 @@ struct RoleTests {
             "quota_events": "SI", "quota_watch": "SU", "refusals": "suD", "model_registry": "S",
             "routes": "S",
             "usage": "SIUD", "model_usage_metrics": "SIUD", "rollup_watermark": "SU",
+            "webhooks": "Su", "webhook_events": "SuD", "webhook_deliveries": "SUD",
+        ],
+        "weir_customer": [
+            "webhooks": "SIuD", "webhook_events": "s", "webhook_deliveries": "Su", "files": "SIuD", "file_chunks": "SI",
+            "batches": "SIu",
         ],
     ]
 

@@ -17,6 +17,8 @@ struct StatementCatalogTests {
             (
                 "weir_writer",
                 [
+                    ClaimBatch.self, HoldBatch.self, ReadBatchInput.self, FinishBatchValidation.self,
+                    NoteBatchReading.self, CollectBatch.self,
                     TakeLease.self, RenewLeases.self, ReturnSlices.self, CloseLeases.self, HoldGatewayLock.self,
                     HoldGatewayLockAlone.self, SettleBatch.self, SettleClaimedBatch.self, ClaimKey.self,
                     RenewClaims.self, ReleaseClaim.self, InsertRefusals.self, FindCachedPrediction.self,
@@ -36,8 +38,20 @@ struct StatementCatalogTests {
                 ]
             ),
             (
+                "weir_customer",
+                [
+                    LockWebhooksOfTenant.self, InsertWebhook.self, ReadWebhooks.self, DeleteWebhook.self,
+                    RotateWebhookSecret.self, EnableWebhook.self, ReadWebhookDeliveries.self, RetryWebhookDelivery.self,
+                    ReadWebhookDeliveryState.self, BeginFile.self, AppendToFile.self, CompleteFile.self, ReadFiles.self,
+                    ReadFile.self, ReadFilePiece.self, RemoveFile.self, LockBatchesOfTenant.self,
+                    CountOpenBatches.self, InsertBatch.self, ReadBatches.self, CancelBatch.self,
+                ]
+            ),
+            (
                 "weir_jobs",
                 [
+                    ClaimWebhookDeliveries.self, FinishWebhookDelivery.self, TrimWebhookDeliveries.self,
+                    RemoveWebhookDeliveries.self, RemoveExpiredFiles.self,
                     RollUpUsage.self, ClaimOverdueLease.self, ReapLease.self, EnsurePartitions.self, FindStrayRows.self,
                     RemoveExpiredKeys.self, LookAtQuotas.self, InsertQuotaEvents.self, NoteExceededUse.self,
                     RemoveClosedLeases.self, RemoveRefusals.self, RemoveExpiredPredictions.self,

@@ -18,6 +18,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
     case forbiddenField = "forbidden_field"
     case unknownField = "unknown_field"
     case validationFailed = "validation_failed"
+    case forbiddenTarget = "forbidden_target"
     case conflict = "conflict"
     case idempotencyInProgress = "idempotency_in_progress"
     case idempotencyMismatch = "idempotency_mismatch"
@@ -58,7 +59,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .uriTooLong: 414
         case .unsupportedMediaType, .unsupportedEncoding: 415
         case .expectationFailed: 417
-        case .validationFailed, .idempotencyMismatch: 422
+        case .validationFailed, .forbiddenTarget, .idempotencyMismatch: 422
         case .quotaExceeded, .rateLimited, .tooManyJobs: 429
         case .headersTooLarge: 431
         case .internalError: 500
@@ -91,6 +92,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .forbiddenField: "The body has a field that is not accepted"
         case .unknownField: "The body has an unknown field"
         case .validationFailed: "The request does not fit the model or the schema"
+        case .forbiddenTarget: "Nothing is sent to this address"
         case .conflict: "The request conflicts with what is there"
         case .idempotencyInProgress: "A request with this idempotency key is under way"
         case .idempotencyMismatch: "The idempotency key was used with another request"

@@ -13,6 +13,9 @@ public enum Entity {
     public enum Worker {}
     public enum Subscription {}
     public enum Audit {}
+    public enum Webhook {}
+    public enum WebhookEvent {}
+    public enum WebhookDelivery {}
 }
 
 /// Who pays.
@@ -37,6 +40,12 @@ public typealias GatewayID = Identifier<Entity.Gateway>
 public typealias WorkerID = Identifier<Entity.Worker>
 /// A tenant's stay in one tier version.
 public typealias SubscriptionID = Identifier<Entity.Subscription>
+/// Where a tenant wants to be told of events.
+public typealias WebhookID = Identifier<Entity.Webhook>
+/// Something that happened, of which webhooks are told; the same at every attempt and for every webhook.
+public typealias WebhookEventID = Identifier<Entity.WebhookEvent>
+/// One event for one webhook.
+public typealias WebhookDeliveryID = Identifier<Entity.WebhookDelivery>
 /// An entry of the audit log.
 public typealias AuditID = Identifier<Entity.Audit>
 
@@ -52,5 +61,32 @@ extension Identifier where Kind == Entity.Request {
     /// Reads the public form, with or without its prefix.
     public init?(publicText: some StringProtocol) {
         self.init(publicText.hasPrefix("req_") ? publicText.dropFirst(4) : publicText[...])
+    }
+}
+
+extension Identifier where Kind == Entity.Webhook {
+    /// The form customers see: `whk_` and the usual form of the UUID.
+    public var publicText: String { "whk_\(self)" }
+
+    /// Reads the public form.
+    public init?(publicText: some StringProtocol) {
+        guard publicText.hasPrefix("whk_") else { return nil }
+        self.init(publicText.dropFirst(4))
+    }
+}
+
+extension Identifier where Kind == Entity.WebhookEvent {
+    /// The form customers see, and the header `webhook-id`: `evt_` and the usual form of the UUID.
+    public var publicText: String { "evt_\(self)" }
+}
+
+extension Identifier where Kind == Entity.WebhookDelivery {
+    /// The form customers see: `dlv_` and the usual form of the UUID.
+    public var publicText: String { "dlv_\(self)" }
+
+    /// Reads the public form.
+    public init?(publicText: some StringProtocol) {
+        guard publicText.hasPrefix("dlv_") else { return nil }
+        self.init(publicText.dropFirst(4))
     }
 }

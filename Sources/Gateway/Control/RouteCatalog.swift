@@ -59,6 +59,23 @@ public struct RouteCatalog: Sendable {
         Entry(method: "GET", path: "/api/v1/quota", access: .key("")),
         Entry(method: "POST", path: "/api/v1/quote", access: .key("")),
         Entry(method: "GET", path: "/api/v1/usage", access: .key("billing")),
+        Entry(method: "POST", path: "/v1/files", access: .key("predict")),
+        Entry(method: "GET", path: "/v1/files", access: .key("predict")),
+        Entry(method: "GET", path: "/v1/files/{id}", access: .key("predict")),
+        Entry(method: "DELETE", path: "/v1/files/{id}", access: .key("predict")),
+        Entry(method: "GET", path: "/v1/files/{id}/content", access: .key("predict")),
+        Entry(method: "POST", path: "/v1/batches", access: .key("predict")),
+        Entry(method: "GET", path: "/v1/batches", access: .key("predict")),
+        Entry(method: "GET", path: "/v1/batches/{id}", access: .key("predict")),
+        Entry(method: "POST", path: "/v1/batches/{id}/cancel", access: .key("predict")),
+        Entry(method: "GET", path: "/api/v1/webhooks", access: .key("webhooks")),
+        Entry(method: "POST", path: "/api/v1/webhooks", access: .key("webhooks")),
+        Entry(method: "POST", path: "/api/v1/webhooks/deliveries/{id}/retry", access: .key("webhooks")),
+        Entry(method: "GET", path: "/api/v1/webhooks/{id}", access: .key("webhooks")),
+        Entry(method: "DELETE", path: "/api/v1/webhooks/{id}", access: .key("webhooks")),
+        Entry(method: "GET", path: "/api/v1/webhooks/{id}/deliveries", access: .key("webhooks")),
+        Entry(method: "POST", path: "/api/v1/webhooks/{id}/rotate", access: .key("webhooks")),
+        Entry(method: "POST", path: "/api/v1/webhooks/{id}/enable", access: .key("webhooks")),
     ]
 
     /// The methods that exist for a path, for `Allow`.

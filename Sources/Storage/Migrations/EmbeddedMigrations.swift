@@ -2327,5 +2327,693 @@ GRANT SELECT (tier_version_id, result_ttl_seconds) ON tier_versions TO weir_writ
 GRANT SELECT (is_job, started_at) ON requests TO weir_admin, weir_reports;
 
 """#),
+        (name: "0022_webhooks", sql: #"""
+-- Webhooks: where a tenant wants to be told, what happened, and what was sent of it.
+--
+-- What makes an event true writes the event and its deliveries in the same transaction, by triggers. So an event is never lost and none is
+-- told of that did not happen. Deliveries are sent by jobs, which claim them; the number of the attempt is the fence.
+--
+-- A duty more:
+--   weir_customer   what a customer's key changes of its own, under row-level security
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'weir_customer') THEN
+        BEGIN
+            CREATE ROLE weir_customer NOLOGIN NOBYPASSRLS;
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            NULL; -- another database of the same server is being migrated at this moment
+        END;
+    END IF;
+    IF NOT pg_has_role(current_user, 'weir_customer', 'MEMBER') THEN
+        EXECUTE format('GRANT weir_customer TO %I', current_user);
+    END IF;
+END
+$$;
+GRANT USAGE ON SCHEMA public TO weir_customer;
+
+CREATE TABLE webhooks (
+    webhook_id         uuid PRIMARY KEY,
+    tenant_id          uuid NOT NULL REFERENCES tenants,
+    url                text NOT NULL CHECK (length(url) BETWEEN 1 AND 2048),
+    description        text NOT NULL DEFAULT '' CHECK (length(description) <= 200),
+    events             text[] NOT NULL CHECK (cardinality(events) BETWEEN 1 AND 32),
+    -- Encrypted (AES-256-GCM) under a key that follows from the server's pepper and is not in the database.
+    sealed_secret      bytea NOT NULL,
+    -- The one before it, which signs as well until its end.
+    previous_secret    bytea,
+    previous_until     timestamptz,
+    state              text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'failing', 'disabled')),
+    disabled_reason    text CHECK (disabled_reason IN ('gone', 'failing')),
+    -- Of the first failed attempt since one succeeded.
+    failing_since      timestamptz,
+    last_delivered_at  timestamptz,
+    created_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CHECK ((previous_secret IS NULL) = (previous_until IS NULL)),
+    CHECK ((state = 'disabled') = (disabled_reason IS NOT NULL))
+);
+CREATE INDEX webhooks_of_tenant ON webhooks (tenant_id, webhook_id);
+
+-- What happened, once, with the body as it is sent to each webhook and at each attempt.
+CREATE TABLE webhook_events (
+    event_id     uuid PRIMARY KEY,
+    tenant_id    uuid NOT NULL,
+    kind         text NOT NULL CHECK (length(kind) BETWEEN 1 AND 64),
+    occurred_at  timestamptz NOT NULL,
+    body         text NOT NULL CHECK (length(body) <= 65536)
+);
+
+-- One event for one webhook.
+CREATE TABLE webhook_deliveries (
+    delivery_id      uuid PRIMARY KEY,
+    webhook_id       uuid NOT NULL REFERENCES webhooks ON DELETE CASCADE,
+    event_id         uuid NOT NULL REFERENCES webhook_events,
+    tenant_id        uuid NOT NULL,
+    state            text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'sending', 'delivered', 'failed')),
+    -- Attempts that were begun. The number of one is its fence: what a slower one says of it counts no more.
+    attempts         integer NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+    -- Attempts since tried_from, by which the next pause is reckoned: a delivery that is asked for anew begins a new schedule.
+    tries            integer NOT NULL DEFAULT 0 CHECK (tries >= 0),
+    tried_from       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Of one that waits: when it is due. Of one that is being sent: when another process may take it for lost.
+    next_attempt_at  timestamptz,
+    last_attempt_at  timestamptz,
+    last_status      smallint,
+    last_error       text CHECK (length(last_error) <= 64),
+    last_ms          integer CHECK (last_ms >= 0),
+    finished_at      timestamptz,
+    UNIQUE (webhook_id, event_id),
+    CONSTRAINT webhook_deliveries_state CHECK (
+        CASE WHEN state IN ('waiting', 'sending') THEN next_attempt_at IS NOT NULL AND finished_at IS NULL
+            ELSE next_attempt_at IS NULL AND finished_at IS NOT NULL END)
+);
+CREATE INDEX webhook_deliveries_due ON webhook_deliveries (webhook_id, next_attempt_at) WHERE state IN ('waiting', 'sending');
+CREATE INDEX webhook_deliveries_under_way ON webhook_deliveries (webhook_id) WHERE state = 'sending';
+CREATE INDEX webhook_deliveries_of_webhook ON webhook_deliveries (webhook_id, delivery_id);
+CREATE INDEX webhook_deliveries_finished ON webhook_deliveries (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX webhook_deliveries_of_event ON webhook_deliveries (event_id);
+
+-- A UUIDv7 of this moment.
+CREATE FUNCTION new_uuid7() RETURNS uuid
+    LANGUAGE sql VOLATILE PARALLEL SAFE
+    AS $$
+    SELECT (left(lower_bound, 14) || '7' || substr(random, 16))::uuid
+    FROM (SELECT uuid_lower_bound(clock_timestamp())::text AS lower_bound, gen_random_uuid()::text AS random) parts
+    $$;
+
+-- An instant as customers read it; NULL for one that never comes.
+CREATE FUNCTION rfc3339(instant timestamptz) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$ SELECT CASE WHEN isfinite(instant) THEN to_char(instant AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') END $$;
+
+-- Writes an event and a delivery for each webhook of the tenant that wants it; nothing where none does. The same event is written once.
+--
+-- Runs with the owner's rights, because whoever makes an event true need not see webhooks. It must not fail, or what made the event true
+-- would fail with it: a webhook that is being removed is waited for, and then it is not there.
+CREATE FUNCTION raise_webhook_event(p_tenant uuid, p_event uuid, p_kind text, p_at timestamptz, p_data json) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+DECLARE
+    wanting uuid[];
+BEGIN
+    wanting := ARRAY(SELECT w.webhook_id FROM webhooks w
+        WHERE w.tenant_id = p_tenant AND w.state <> 'disabled' AND p_kind = ANY (w.events)
+        ORDER BY w.webhook_id FOR KEY SHARE);
+    IF cardinality(wanting) = 0 THEN
+        RETURN;
+    END IF;
+    INSERT INTO webhook_events (event_id, tenant_id, kind, occurred_at, body)
+        VALUES (p_event, p_tenant, p_kind, p_at, json_build_object('id', 'evt_' || p_event, 'type', p_kind,
+            'timestamp', rfc3339(p_at), 'data', p_data)::text)
+        ON CONFLICT (event_id) DO NOTHING;
+    INSERT INTO webhook_deliveries (delivery_id, webhook_id, event_id, tenant_id, next_attempt_at)
+        SELECT new_uuid7(), w, p_event, p_tenant, clock_timestamp() FROM unnest(wanting) AS w
+        ON CONFLICT (webhook_id, event_id) DO NOTHING;
+END
+$$;
+REVOKE ALL ON FUNCTION raise_webhook_event FROM PUBLIC;
+
+-- Use of a quota has crossed a threshold: the event's id is the same.
+CREATE FUNCTION tell_of_quota_event() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+DECLARE
+    quota quotas%ROWTYPE;
+BEGIN
+    SELECT q.* INTO quota FROM quotas q WHERE q.quota_id = NEW.quota_id;
+    PERFORM raise_webhook_event(NEW.tenant_id, NEW.event_id, 'quota.threshold', NEW.crossed_at, json_build_object(
+        'object', 'quota_threshold', 'quota_id', NEW.quota_id, 'unit', quota.unit, 'frequency', quota.frequency,
+        'level', CASE WHEN quota.user_id IS NOT NULL THEN 'user' WHEN quota.key_id IS NOT NULL THEN 'key' ELSE 'tenant' END,
+        'mode', NEW.mode, 'threshold_percent', NEW.threshold_percent, 'used', NEW.used, 'limit', NEW.allowed,
+        'period_start', rfc3339(NEW.period_start), 'period_end', rfc3339(NEW.period_end)));
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION tell_of_quota_event FROM PUBLIC;
+CREATE TRIGGER quota_events_are_told AFTER INSERT ON quota_events FOR EACH ROW EXECUTE FUNCTION tell_of_quota_event();
+
+-- Takes deliveries that are due, for one attempt each: at most p_limit, at most p_per_webhook under way at one webhook, and one at a webhook
+-- that fails, so that a dead one holds up no other. One that is not finished within p_lease_ms may be taken again.
+--
+-- A webhook that another process is claiming for is passed over, and its deliveries are counted after its row is locked. So the bound holds
+-- over all processes.
+CREATE FUNCTION claim_webhook_deliveries(p_limit integer, p_per_webhook integer, p_lease_ms bigint) RETURNS TABLE (
+    delivery uuid, webhook uuid, tenant uuid, event uuid, attempt integer, tries_now integer, age_ms bigint, target text, secret bytea,
+    previous bytea, content text
+)
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    began timestamptz := clock_timestamp();
+    chosen uuid[];
+BEGIN
+    chosen := ARRAY(
+        WITH RECURSIVE outstanding (webhook_id) AS (
+            (SELECT d.webhook_id FROM webhook_deliveries d WHERE d.state IN ('waiting', 'sending') ORDER BY d.webhook_id LIMIT 1)
+            UNION ALL
+            SELECT (SELECT d.webhook_id FROM webhook_deliveries d
+                WHERE d.state IN ('waiting', 'sending') AND d.webhook_id > o.webhook_id ORDER BY d.webhook_id LIMIT 1)
+            FROM outstanding o WHERE o.webhook_id IS NOT NULL
+        )
+        SELECT w.webhook_id FROM outstanding o JOIN webhooks w ON w.webhook_id = o.webhook_id
+        WHERE w.state <> 'disabled' AND EXISTS (SELECT FROM webhook_deliveries d
+            WHERE d.webhook_id = w.webhook_id AND d.state IN ('waiting', 'sending') AND d.next_attempt_at <= began)
+        ORDER BY random() LIMIT p_limit
+        FOR NO KEY UPDATE OF w SKIP LOCKED);
+    IF cardinality(chosen) = 0 THEN
+        RETURN;
+    END IF;
+    began := clock_timestamp();
+    RETURN QUERY
+        WITH due AS MATERIALIZED (
+            SELECT x.delivery_id FROM webhooks w CROSS JOIN LATERAL (
+                SELECT d.delivery_id FROM webhook_deliveries d
+                WHERE d.webhook_id = w.webhook_id AND d.state IN ('waiting', 'sending') AND d.next_attempt_at <= began
+                ORDER BY d.next_attempt_at
+                LIMIT greatest(0, CASE WHEN w.failing_since IS NULL THEN p_per_webhook ELSE 1 END - (
+                    SELECT count(*) FROM webhook_deliveries b
+                    WHERE b.webhook_id = w.webhook_id AND b.state = 'sending' AND b.next_attempt_at > began))
+                FOR UPDATE SKIP LOCKED
+            ) x
+            WHERE w.webhook_id = ANY (chosen)
+            LIMIT p_limit
+        ), taken AS (
+            UPDATE webhook_deliveries d SET state = 'sending', attempts = d.attempts + 1, tries = d.tries + 1, last_attempt_at = began,
+                next_attempt_at = began + p_lease_ms * interval '1 millisecond'
+            FROM due WHERE d.delivery_id = due.delivery_id
+            RETURNING d.*
+        )
+        SELECT t.delivery_id, t.webhook_id, t.tenant_id, t.event_id, t.attempts, t.tries,
+            (extract(epoch FROM began - t.tried_from) * 1000)::bigint, w.url, w.sealed_secret,
+            CASE WHEN w.previous_until > began THEN w.previous_secret END, e.body
+        FROM taken t JOIN webhooks w ON w.webhook_id = t.webhook_id JOIN webhook_events e ON e.event_id = t.event_id;
+END
+$$;
+
+-- Says what became of one attempt: 'delivered', 'waiting' with the pause until the next, 'failed' for good, or 'gone' where the webhook wants
+-- no more. Answers with the state of the webhook, or 'lost' where the attempt is no longer the last one and nothing was changed.
+CREATE FUNCTION finish_webhook_delivery(
+    p_delivery uuid, p_attempt integer, p_outcome text, p_status smallint, p_error text, p_ms integer, p_pause_ms bigint,
+    p_disable_after_ms bigint
+) RETURNS text
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    hook uuid;
+    now_state text;
+BEGIN
+    -- The webhook before the delivery, as in a claim.
+    SELECT d.webhook_id INTO hook FROM webhook_deliveries d
+        WHERE d.delivery_id = p_delivery AND d.attempts = p_attempt AND d.state = 'sending';
+    IF p_outcome = 'delivered' THEN
+        -- Not for each of them: the time is written to ten seconds.
+        UPDATE webhooks w SET failing_since = NULL, last_delivered_at = clock_timestamp(),
+            state = CASE w.state WHEN 'failing' THEN 'active' ELSE w.state END
+            WHERE w.webhook_id = hook AND (w.failing_since IS NOT NULL OR w.last_delivered_at IS NULL
+                OR w.last_delivered_at < clock_timestamp() - interval '10 seconds');
+    ELSE
+        UPDATE webhooks w SET failing_since = coalesce(w.failing_since, clock_timestamp()),
+            state = CASE
+                WHEN w.state = 'disabled' OR p_outcome = 'gone'
+                    OR w.failing_since < clock_timestamp() - p_disable_after_ms * interval '1 millisecond' THEN 'disabled'
+                WHEN p_outcome = 'failed' THEN 'failing'
+                ELSE w.state END,
+            disabled_reason = CASE
+                WHEN w.state = 'disabled' THEN w.disabled_reason
+                WHEN p_outcome = 'gone' THEN 'gone'
+                WHEN w.failing_since < clock_timestamp() - p_disable_after_ms * interval '1 millisecond' THEN 'failing' END
+            WHERE w.webhook_id = hook;
+    END IF;
+    SELECT w.state INTO now_state FROM webhooks w WHERE w.webhook_id = hook;
+    UPDATE webhook_deliveries d SET last_status = p_status, last_error = p_error, last_ms = p_ms,
+        state = CASE WHEN p_outcome = 'delivered' THEN 'delivered' WHEN p_outcome = 'waiting' AND now_state <> 'disabled' THEN 'waiting'
+            ELSE 'failed' END,
+        next_attempt_at = CASE WHEN p_outcome = 'waiting' AND now_state <> 'disabled'
+            THEN clock_timestamp() + p_pause_ms * interval '1 millisecond' END,
+        finished_at = CASE WHEN p_outcome = 'waiting' AND now_state <> 'disabled' THEN NULL ELSE clock_timestamp() END
+        WHERE d.delivery_id = p_delivery AND d.attempts = p_attempt AND d.state = 'sending';
+    IF NOT FOUND THEN
+        RETURN 'lost';
+    END IF;
+    IF now_state = 'disabled' THEN
+        UPDATE webhook_deliveries d SET state = 'failed', next_attempt_at = NULL, finished_at = clock_timestamp(),
+            last_error = 'webhook_disabled'
+            WHERE d.webhook_id = hook AND d.state = 'waiting';
+    END IF;
+    RETURN now_state;
+END
+$$;
+
+-- Gives up the oldest deliveries of webhooks for which more than p_keep wait, and what processes that are gone were sending to webhooks that
+-- are disabled. Answers how many.
+CREATE FUNCTION trim_webhook_deliveries(p_keep integer) RETURNS integer
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    hook uuid;
+    oldest_kept uuid;
+    trimmed integer;
+    total integer := 0;
+BEGIN
+    FOR hook IN
+        WITH RECURSIVE outstanding (webhook_id) AS (
+            (SELECT d.webhook_id FROM webhook_deliveries d WHERE d.state IN ('waiting', 'sending') ORDER BY d.webhook_id LIMIT 1)
+            UNION ALL
+            SELECT (SELECT d.webhook_id FROM webhook_deliveries d
+                WHERE d.state IN ('waiting', 'sending') AND d.webhook_id > o.webhook_id ORDER BY d.webhook_id LIMIT 1)
+            FROM outstanding o WHERE o.webhook_id IS NOT NULL
+        )
+        SELECT o.webhook_id FROM outstanding o WHERE o.webhook_id IS NOT NULL
+    LOOP
+        -- As a claim and a finish do, so that no two wait for each other.
+        PERFORM FROM webhooks w WHERE w.webhook_id = hook FOR NO KEY UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
+        SELECT d.delivery_id INTO oldest_kept FROM webhook_deliveries d
+            WHERE d.webhook_id = hook AND d.state = 'waiting' ORDER BY d.delivery_id DESC OFFSET p_keep - 1 LIMIT 1;
+        IF FOUND THEN
+            UPDATE webhook_deliveries d SET state = 'failed', next_attempt_at = NULL, finished_at = clock_timestamp(),
+                last_error = 'too_many_waiting'
+                WHERE d.webhook_id = hook AND d.state = 'waiting' AND d.delivery_id < oldest_kept;
+            GET DIAGNOSTICS trimmed = ROW_COUNT;
+            total := total + trimmed;
+        END IF;
+        UPDATE webhook_deliveries d SET state = 'failed', next_attempt_at = NULL, finished_at = clock_timestamp(),
+            last_error = 'webhook_disabled'
+            FROM webhooks w
+            WHERE d.webhook_id = hook AND w.webhook_id = hook AND w.state = 'disabled'
+                AND (d.state = 'waiting' OR d.state = 'sending' AND d.next_attempt_at < clock_timestamp());
+    END LOOP;
+    RETURN total;
+END
+$$;
+
+-- Removes deliveries that were finished longer ago than p_keep_hours, and events without deliveries, at most p_limit of each; answers how many
+-- deliveries or events, whichever were more.
+CREATE FUNCTION remove_webhook_deliveries(p_keep_hours integer, p_limit integer) RETURNS integer
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    deliveries integer;
+    events integer;
+BEGIN
+    WITH old AS MATERIALIZED (
+        SELECT d.delivery_id FROM webhook_deliveries d WHERE d.finished_at < clock_timestamp() - make_interval(hours => p_keep_hours)
+        ORDER BY d.finished_at LIMIT p_limit FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM webhook_deliveries d USING old WHERE d.delivery_id = old.delivery_id;
+    GET DIAGNOSTICS deliveries = ROW_COUNT;
+    WITH old AS MATERIALIZED (
+        SELECT e.event_id FROM webhook_events e
+        WHERE e.event_id < uuid_lower_bound(clock_timestamp() - make_interval(hours => p_keep_hours))
+            AND NOT EXISTS (SELECT FROM webhook_deliveries d WHERE d.event_id = e.event_id)
+        ORDER BY e.event_id LIMIT p_limit FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM webhook_events e USING old WHERE e.event_id = old.event_id;
+    GET DIAGNOSTICS events = ROW_COUNT;
+    RETURN greatest(deliveries, events);
+END
+$$;
+
+ALTER TABLE webhooks ENABLE ROW LEVEL SECURITY;
+ALTER TABLE webhook_events ENABLE ROW LEVEL SECURITY;
+ALTER TABLE webhook_deliveries ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_rows ON webhooks TO weir_customer
+    USING (tenant_id = (SELECT current_tenant())) WITH CHECK (tenant_id = (SELECT current_tenant()));
+CREATE POLICY own_rows ON webhook_events FOR SELECT TO weir_customer USING (tenant_id = (SELECT current_tenant()));
+CREATE POLICY own_rows ON webhook_deliveries TO weir_customer
+    USING (tenant_id = (SELECT current_tenant())) WITH CHECK (tenant_id = (SELECT current_tenant()));
+CREATE POLICY sending ON webhooks TO weir_jobs USING (true) WITH CHECK (true);
+CREATE POLICY sending ON webhook_events TO weir_jobs USING (true) WITH CHECK (true);
+CREATE POLICY sending ON webhook_deliveries TO weir_jobs USING (true) WITH CHECK (true);
+
+GRANT SELECT, INSERT, DELETE, UPDATE (sealed_secret, previous_secret, previous_until, state, disabled_reason, failing_since)
+    ON webhooks TO weir_customer;
+GRANT SELECT (event_id, tenant_id, kind, occurred_at) ON webhook_events TO weir_customer;
+GRANT SELECT, UPDATE (state, tries, tried_from, next_attempt_at, finished_at, last_error) ON webhook_deliveries TO weir_customer;
+GRANT SELECT, UPDATE (state, disabled_reason, failing_since, last_delivered_at) ON webhooks TO weir_jobs;
+-- FOR UPDATE needs the right to update; the jobs change none.
+GRANT SELECT, UPDATE (event_id), DELETE ON webhook_events TO weir_jobs;
+GRANT SELECT, UPDATE, DELETE ON webhook_deliveries TO weir_jobs;
+
+"""#),
+        (name: "0023_batches", sql: #"""
+-- Files of JSON Lines, kept in pieces; batches, each of which runs the lines of a file as jobs; and the events of both for webhooks.
+CREATE TABLE files (
+    file_id      uuid PRIMARY KEY,
+    tenant_id    uuid NOT NULL REFERENCES tenants,
+    purpose      text NOT NULL CHECK (purpose IN ('batch', 'batch_output')),
+    filename     text NOT NULL CHECK (length(filename) BETWEEN 1 AND 255),
+    bytes        bigint NOT NULL DEFAULT 0 CHECK (bytes >= 0),
+    -- An upload that never ends, or the output of a batch that has not ended, is not shown.
+    is_complete  boolean NOT NULL DEFAULT false,
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at   timestamptz NOT NULL
+);
+CREATE INDEX files_of_tenant ON files (tenant_id, file_id);
+CREATE INDEX files_by_end ON files (expires_at);
+
+CREATE TABLE file_chunks (
+    file_id    uuid NOT NULL REFERENCES files ON DELETE CASCADE,
+    position   integer NOT NULL CHECK (position >= 0),
+    tenant_id  uuid NOT NULL,
+    -- Not compressed here: what is read and written once need not be.
+    content    bytea NOT NULL CHECK (length(content) BETWEEN 1 AND 16777216),
+    PRIMARY KEY (file_id, position)
+);
+ALTER TABLE file_chunks ALTER COLUMN content SET STORAGE EXTERNAL;
+
+CREATE TABLE batches (
+    batch_id          uuid PRIMARY KEY,
+    tenant_id         uuid NOT NULL REFERENCES tenants,
+    user_id           uuid,
+    key_id            uuid NOT NULL,
+    endpoint          text NOT NULL CHECK (endpoint IN ('/v1/chat/completions', '/v1/completions', '/v1/embeddings')),
+    input_file_id     uuid NOT NULL,
+    output_file_id    uuid,
+    error_file_id     uuid,
+    metadata          json NOT NULL DEFAULT '{}',
+    state             text NOT NULL DEFAULT 'validating' CHECK (state IN ('validating', 'failed', 'in_progress', 'finalizing',
+        'completed', 'expired', 'cancelling', 'cancelled')),
+    -- What is wrong with the input, for a batch that failed.
+    errors            json,
+    total             integer NOT NULL DEFAULT 0 CHECK (total >= 0),
+    -- Lines that were read for submission; and how many of them became no job, because the batch was at its end.
+    read_lines        integer NOT NULL DEFAULT 0 CHECK (read_lines >= 0),
+    skipped           integer NOT NULL DEFAULT 0 CHECK (skipped >= 0),
+    -- Where reading goes on: the piece and the byte in it.
+    read_position     integer NOT NULL DEFAULT 0,
+    read_offset       integer NOT NULL DEFAULT 0,
+    -- Jobs whose end is in one of the two files, and the last of them: they are collected in the order of the lines.
+    collected         integer NOT NULL DEFAULT 0 CHECK (collected >= 0),
+    collected_to      uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    completed         integer NOT NULL DEFAULT 0 CHECK (completed >= 0),
+    failed            integer NOT NULL DEFAULT 0 CHECK (failed >= 0),
+    input_tokens      bigint NOT NULL DEFAULT 0,
+    cached_tokens     bigint NOT NULL DEFAULT 0,
+    output_tokens     bigint NOT NULL DEFAULT 0,
+    output_chunks     integer NOT NULL DEFAULT 0,
+    error_chunks      integer NOT NULL DEFAULT 0,
+    -- The number of the claim is the fence.
+    claim             integer NOT NULL DEFAULT 0,
+    due_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
+    created_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at        timestamptz NOT NULL,
+    in_progress_at    timestamptz,
+    finalizing_at     timestamptz,
+    completed_at      timestamptz,
+    failed_at         timestamptz,
+    expired_at        timestamptz,
+    cancelling_at     timestamptz,
+    cancelled_at      timestamptz,
+    CHECK (collected + skipped <= total OR state = 'validating'),
+    CHECK (completed + failed <= total OR state = 'validating')
+);
+CREATE INDEX batches_of_tenant ON batches (tenant_id, batch_id);
+CREATE INDEX batches_due ON batches (due_at) WHERE state IN ('validating', 'in_progress', 'finalizing', 'cancelling');
+CREATE INDEX batches_by_input ON batches (input_file_id);
+
+-- Adds a piece to an upload. Answers 'kept', 'unknown', or 'full' where the tenant's files would be larger than p_limit together.
+CREATE FUNCTION append_upload(p_file uuid, p_tenant uuid, p_position integer, p_content bytea, p_limit bigint) RETURNS text
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF (SELECT coalesce(sum(f.bytes), 0) FROM files f WHERE f.tenant_id = p_tenant) + length(p_content) > p_limit THEN
+        RETURN 'full';
+    END IF;
+    UPDATE files f SET bytes = f.bytes + length(p_content) WHERE f.file_id = p_file AND f.tenant_id = p_tenant AND NOT f.is_complete;
+    IF NOT FOUND THEN
+        RETURN 'unknown';
+    END IF;
+    INSERT INTO file_chunks (file_id, position, tenant_id, content) VALUES (p_file, p_position, p_tenant, p_content);
+    RETURN 'kept';
+END
+$$;
+
+-- Takes a batch that is due, for p_lease_ms. Whoever comes after that takes it again under a higher number, and what the one before says is
+-- refused.
+CREATE FUNCTION claim_batch(p_lease_ms bigint) RETURNS SETOF batches
+    LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+    UPDATE batches b SET claim = b.claim + 1, due_at = clock_timestamp() + p_lease_ms * interval '1 millisecond'
+    WHERE b.batch_id = (
+        SELECT d.batch_id FROM batches d
+        WHERE d.state IN ('validating', 'in_progress', 'finalizing', 'cancelling') AND d.due_at <= clock_timestamp()
+        ORDER BY d.due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+    RETURNING b.*
+    $$;
+
+-- Keeps a claim, or gives it back where p_lease_ms is short. Answers whether it still held, and the state.
+CREATE FUNCTION hold_batch(p_batch uuid, p_claim integer, p_lease_ms bigint) RETURNS text
+    LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+    UPDATE batches b SET due_at = clock_timestamp() + p_lease_ms * interval '1 millisecond'
+    WHERE b.batch_id = p_batch AND b.claim = p_claim RETURNING b.state
+    $$;
+
+-- A piece of the input of a batch; none behind the last one.
+CREATE FUNCTION read_batch_input(p_batch uuid, p_position integer) RETURNS bytea
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+    SELECT c.content FROM batches b JOIN file_chunks c ON c.file_id = b.input_file_id AND c.position = p_position
+    WHERE b.batch_id = p_batch AND b.tenant_id = c.tenant_id
+    $$;
+
+-- The input was read to its end: the batch runs, or it failed with p_errors.
+CREATE FUNCTION finish_batch_validation(p_batch uuid, p_claim integer, p_total integer, p_errors text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+BEGIN
+    UPDATE batches b SET total = p_total, errors = p_errors::json, due_at = clock_timestamp(),
+        state = CASE WHEN p_errors IS NULL THEN 'in_progress' ELSE 'failed' END,
+        in_progress_at = CASE WHEN p_errors IS NULL THEN clock_timestamp() END,
+        failed_at = CASE WHEN p_errors IS NOT NULL THEN clock_timestamp() END
+    WHERE b.batch_id = p_batch AND b.claim = p_claim AND b.state = 'validating';
+    RETURN FOUND;
+END
+$$;
+
+-- Adds lines to the output or the errors of a batch whose row is locked. The file is made with the first of them.
+CREATE FUNCTION append_batch_lines(p_batch uuid, p_is_error boolean, p_lines text) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    b batches%ROWTYPE;
+    target uuid;
+    place integer;
+    content bytea := convert_to(p_lines, 'UTF8');
+BEGIN
+    SELECT * INTO b FROM batches WHERE batch_id = p_batch;
+    target := CASE WHEN p_is_error THEN b.error_file_id ELSE b.output_file_id END;
+    place := CASE WHEN p_is_error THEN b.error_chunks ELSE b.output_chunks END;
+    IF target IS NULL THEN
+        target := new_uuid7();
+        INSERT INTO files (file_id, tenant_id, purpose, filename, expires_at) VALUES (target, b.tenant_id, 'batch_output',
+            'batch_' || p_batch || CASE WHEN p_is_error THEN '_error.jsonl' ELSE '_output.jsonl' END, clock_timestamp() + interval '30 days');
+    END IF;
+    FOR piece IN 0 .. (length(content) - 1) / 4194304 LOOP
+        INSERT INTO file_chunks (file_id, position, tenant_id, content)
+            VALUES (target, place, b.tenant_id, substr(content, piece * 4194304 + 1, 4194304));
+        place := place + 1;
+    END LOOP;
+    UPDATE files SET bytes = bytes + length(content) WHERE file_id = target;
+    IF p_is_error THEN
+        UPDATE batches SET error_file_id = target, error_chunks = place WHERE batch_id = p_batch;
+    ELSE
+        UPDATE batches SET output_file_id = target, output_chunks = place WHERE batch_id = p_batch;
+    END IF;
+END
+$$;
+
+-- Lines up to here were read: jobs were made of them, but for p_skipped, which are p_lines of the errors.
+CREATE FUNCTION note_batch_reading(
+    p_batch uuid, p_claim integer, p_read_lines integer, p_position integer, p_offset integer, p_skipped integer, p_lines text
+) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+BEGIN
+    UPDATE batches b SET read_lines = p_read_lines, read_position = p_position, read_offset = p_offset, skipped = b.skipped + p_skipped,
+        failed = b.failed + p_skipped
+    WHERE b.batch_id = p_batch AND b.claim = p_claim;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    IF p_skipped > 0 THEN
+        PERFORM append_batch_lines(p_batch, true, p_lines);
+    END IF;
+    RETURN true;
+END
+$$;
+
+-- Writes the ends of at most p_limit jobs into the two files, in the order of the lines, up to the first that has not ended; and ends the batch
+-- when there are no more. Files, counts and the place up to which was collected change together, so a line is written once. Answers how many were
+-- collected, or -1 where the claim is lost.
+CREATE FUNCTION collect_batch(p_batch uuid, p_claim integer, p_limit integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+DECLARE
+    b batches%ROWTYPE;
+    output text;
+    errors text;
+    part record;
+    ending text;
+    is_over boolean;
+BEGIN
+    SELECT * INTO b FROM batches WHERE batch_id = p_batch AND claim = p_claim FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN -1;
+    END IF;
+    is_over := b.state <> 'cancelling' AND b.expires_at <= clock_timestamp();
+    WITH next AS MATERIALIZED (
+        SELECT j.job_id, j.custom_id, j.state, j.http_status, j.error_code, j.answer,
+            count(*) FILTER (WHERE j.state IN ('queued', 'processing')) OVER (ORDER BY j.job_id) AS open_before,
+            sum(coalesce(length(j.answer), 0)) OVER (ORDER BY j.job_id) - coalesce(length(j.answer), 0) AS bytes_before
+        FROM (SELECT * FROM jobs q WHERE q.batch_id = p_batch AND q.job_id > b.collected_to ORDER BY q.job_id LIMIT p_limit) j
+    ), ended AS MATERIALIZED (
+        -- Of large answers fewer at once: what is built here stands in memory.
+        SELECT n.*, l.input_tokens, l.cached_input_tokens, l.output_tokens FROM next n LEFT JOIN ledger l ON l.entry_id = n.job_id
+        WHERE n.open_before = 0 AND n.bytes_before < 8388608
+    )
+    SELECT count(*)::integer AS jobs, (max(e.job_id::text))::uuid AS last, count(*) FILTER (WHERE e.state = 'completed')::integer AS completed,
+        coalesce(sum(e.input_tokens), 0)::bigint AS input, coalesce(sum(e.cached_input_tokens), 0)::bigint AS cached,
+        coalesce(sum(e.output_tokens), 0)::bigint AS produced,
+        string_agg(CASE WHEN e.state = 'completed' THEN '{"id": ' || to_json('batch_req_' || e.job_id) || ', "custom_id": ' || to_json(e.custom_id)
+            || ', "response": {"status_code": 200, "request_id": ' || to_json('req_' || e.job_id) || ', "body": '
+            -- White space between tokens is all that a line feed can be in JSON.
+            || translate(convert_from(e.answer, 'UTF8'), E'\r\n', '  ') || '}, "error": null}' || E'\n' END, '' ORDER BY e.job_id) AS output,
+        string_agg(CASE
+            WHEN e.state = 'failed' THEN '{"id": ' || to_json('batch_req_' || e.job_id) || ', "custom_id": ' || to_json(e.custom_id)
+                || ', "response": {"status_code": ' || coalesce(e.http_status, 500) || ', "request_id": ' || to_json('req_' || e.job_id)
+                || ', "body": {"error": {"message": ' || to_json('The request failed: ' || coalesce(e.error_code, 'internal_error'))
+                || ', "type": ' || to_json(CASE WHEN coalesce(e.http_status, 500) < 500 THEN 'invalid_request_error' ELSE 'server_error' END::text)
+                || ', "param": null, "code": ' || to_json(coalesce(e.error_code, 'internal_error')) || '}}}, "error": null}' || E'\n'
+            WHEN e.state <> 'completed' THEN '{"id": ' || to_json('batch_req_' || e.job_id) || ', "custom_id": ' || to_json(e.custom_id)
+                || ', "response": null, "error": {"code": ' || CASE WHEN is_over OR e.state = 'expired'
+                    THEN '"batch_expired", "message": "The batch expired before this request was answered."}}'
+                    ELSE '"batch_cancelled", "message": "This request was cancelled before it was answered."}}' END || E'\n' END,
+            '' ORDER BY e.job_id) AS errors
+    INTO part FROM ended e;
+    IF part.jobs > 0 THEN
+        UPDATE batches SET collected = collected + part.jobs, collected_to = part.last, completed = completed + part.completed,
+            failed = failed + part.jobs - part.completed, input_tokens = input_tokens + part.input,
+            cached_tokens = cached_tokens + part.cached, output_tokens = output_tokens + part.produced
+            WHERE batch_id = p_batch;
+        IF part.output IS NOT NULL THEN
+            PERFORM append_batch_lines(p_batch, false, part.output);
+        END IF;
+        IF part.errors IS NOT NULL THEN
+            PERFORM append_batch_lines(p_batch, true, part.errors);
+        END IF;
+    END IF;
+    IF b.collected + part.jobs + b.skipped = b.total AND b.state IN ('in_progress', 'finalizing', 'cancelling') THEN
+        ending := CASE WHEN b.state = 'cancelling' THEN 'cancelled' WHEN is_over AND (b.skipped > 0
+                OR EXISTS (SELECT FROM jobs j WHERE j.batch_id = p_batch AND j.state IN ('cancelled', 'expired'))) THEN 'expired'
+            ELSE 'completed' END;
+        UPDATE files SET is_complete = true WHERE file_id IN (SELECT unnest(ARRAY[output_file_id, error_file_id]) FROM batches WHERE batch_id = p_batch);
+        UPDATE batches SET state = ending, finalizing_at = CASE WHEN ending = 'completed' THEN clock_timestamp() END,
+            completed_at = CASE WHEN ending = 'completed' THEN clock_timestamp() END,
+            expired_at = CASE WHEN ending = 'expired' THEN clock_timestamp() END,
+            cancelled_at = CASE WHEN ending = 'cancelled' THEN clock_timestamp() END
+            WHERE batch_id = p_batch;
+    END IF;
+    RETURN part.jobs;
+END
+$$;
+
+-- Removes files that are past their end and uploads that nobody finished, at most p_limit of them. The input of a batch that runs stays.
+CREATE FUNCTION remove_expired_files(p_limit integer) RETURNS integer
+    LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+    WITH old AS MATERIALIZED (
+        SELECT f.file_id FROM files f
+        WHERE (f.expires_at <= clock_timestamp()
+                OR NOT f.is_complete AND f.purpose = 'batch' AND f.created_at < clock_timestamp() - interval '1 hour')
+            AND NOT EXISTS (SELECT FROM batches b WHERE b.input_file_id = f.file_id
+                AND b.state IN ('validating', 'in_progress', 'finalizing', 'cancelling'))
+        ORDER BY f.expires_at LIMIT p_limit FOR UPDATE SKIP LOCKED
+    ), removed AS (
+        DELETE FROM files f USING old WHERE f.file_id = old.file_id RETURNING 1
+    )
+    SELECT count(*)::integer FROM removed
+    $$;
+REVOKE ALL ON FUNCTION claim_batch, hold_batch, read_batch_input, finish_batch_validation, append_batch_lines, note_batch_reading, collect_batch,
+    remove_expired_files FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION claim_batch, hold_batch, read_batch_input, finish_batch_validation, note_batch_reading, collect_batch TO weir_writer;
+GRANT EXECUTE ON FUNCTION remove_expired_files TO weir_jobs;
+
+-- What is left of a job of a batch stays until it is surely collected.
+CREATE FUNCTION keep_batch_job() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    NEW.expires_at := greatest(NEW.expires_at, NEW.ended_at + interval '72 hours');
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER jobs_of_batches_stay BEFORE UPDATE OF ended_at ON jobs FOR EACH ROW
+    WHEN (NEW.batch_id IS NOT NULL AND NEW.ended_at IS NOT NULL AND OLD.ended_at IS NULL) EXECUTE FUNCTION keep_batch_job();
+
+-- A job that came alone has ended. Those of a batch are told of by the batch.
+CREATE FUNCTION tell_of_job() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+BEGIN
+    PERFORM raise_webhook_event(NEW.tenant_id, new_uuid7(), 'job.' || NEW.state, NEW.ended_at, json_build_object(
+        'object', 'job', 'request_id', 'req_' || NEW.job_id, 'status', NEW.state, 'model', NEW.model, 'error_code', NEW.error_code,
+        'created_at', rfc3339(NEW.created_at), 'completed_at', rfc3339(NEW.ended_at)));
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION tell_of_job FROM PUBLIC;
+CREATE TRIGGER jobs_are_told AFTER UPDATE OF state ON jobs FOR EACH ROW
+    WHEN (NEW.batch_id IS NULL AND NEW.ended_at IS NOT NULL AND OLD.ended_at IS NULL) EXECUTE FUNCTION tell_of_job();
+
+CREATE FUNCTION tell_of_batch() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+BEGIN
+    PERFORM raise_webhook_event(NEW.tenant_id, new_uuid7(), 'batch.' || NEW.state, clock_timestamp(), json_build_object(
+        'object', 'batch', 'id', 'batch_' || NEW.batch_id, 'status', NEW.state, 'request_counts',
+        json_build_object('total', NEW.total, 'completed', NEW.completed, 'failed', NEW.failed)));
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION tell_of_batch FROM PUBLIC;
+CREATE TRIGGER batches_are_told AFTER UPDATE OF state ON batches FOR EACH ROW
+    WHEN (NEW.state IN ('completed', 'failed', 'expired', 'cancelled') AND OLD.state IS DISTINCT FROM NEW.state)
+    EXECUTE FUNCTION tell_of_batch();
+
+ALTER TABLE files ENABLE ROW LEVEL SECURITY;
+ALTER TABLE file_chunks ENABLE ROW LEVEL SECURITY;
+ALTER TABLE batches ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_rows ON files TO weir_customer
+    USING (tenant_id = (SELECT current_tenant())) WITH CHECK (tenant_id = (SELECT current_tenant()));
+CREATE POLICY own_rows ON file_chunks TO weir_customer
+    USING (tenant_id = (SELECT current_tenant())) WITH CHECK (tenant_id = (SELECT current_tenant()));
+CREATE POLICY own_rows ON batches TO weir_customer
+    USING (tenant_id = (SELECT current_tenant())) WITH CHECK (tenant_id = (SELECT current_tenant()));
+GRANT SELECT, INSERT, DELETE, UPDATE (bytes, is_complete) ON files TO weir_customer;
+GRANT SELECT, INSERT ON file_chunks TO weir_customer;
+GRANT SELECT, INSERT, UPDATE (state, cancelling_at, due_at) ON batches TO weir_customer;
+
+"""#),
     ]
 }

@@ -13,7 +13,11 @@ struct DatabasePools: Sendable {
     /// Jobs: submissions, claims and what ends them.
     let queue: PostgresPool
     let reader: PostgresPool
+    /// What customers change of their own.
+    let customer: PostgresPool
     let jobs: PostgresPool
+    /// Apart from the other jobs': what became of each delivery is written with it.
+    let webhooks: PostgresPool
     let admin: PostgresPool
     let reports: PostgresPool
 
@@ -44,12 +48,16 @@ struct DatabasePools: Sendable {
         cache = try pool("cache", 2, role: "writer", timeout: 200, answer: 300, waits: 200, waiters: 32)
         queue = try pool("queue", 4, role: "writer", timeout: 5_000, waiters: 1_024)
         reader = try pool("reader", min(settings.poolSize + settings.poolOverflow, 8))
+        customer = try pool("customer", 2, timeout: 5_000)
         jobs = try pool("jobs", 2)
+        webhooks = try pool("webhooks", 2, role: "jobs", timeout: 5_000, waits: 10_000, waiters: 1_000)
         admin = try pool("admin", 4)
         reports = try pool("reports", 2)
     }
 
-    var all: [PostgresPool] { [directory, writer, claims, cache, queue, reader, jobs, admin, reports] }
+    var all: [PostgresPool] {
+        [directory, writer, claims, cache, queue, reader, customer, jobs, webhooks, admin, reports]
+    }
 
     /// A session of the role `weir_<name>`, with every timeout set.
     /// - Parameter answerMilliseconds: after which a silent connection is given up; a second more than a statement may take where it is `nil`.

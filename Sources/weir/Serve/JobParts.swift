@@ -53,6 +53,15 @@ struct SubmissionService: Service {
     }
 }
 
+/// Works on batches while the process serves.
+struct BatchService: Service {
+    let keeper: BatchKeeper
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown { await keeper.run() }
+    }
+}
+
 /// Looks after those who wait for jobs.
 struct WaiterService: Service {
     let waiters: JobWaiters

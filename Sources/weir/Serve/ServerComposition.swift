@@ -40,6 +40,8 @@ enum ServerComposition {
                 ReplicaDemandJob.make(store, demand: settings.replicaDemand, time: base.time, logger: logger) {
                     base.routes.current.table.models.map(\.profile.name)
                 })
+            services.append(BatchUpkeep.job(base.batchQueue, logger: logger))
+            services += webhookJobs(settings: settings, pools: pools, base: base, logger: logger)
         }
         if settings.roles.contains(.jobs) {
             services += QueueUpkeepJobs.all(QueueUpkeepStore(pool: pools.jobs), time: base.time, logger: logger)
@@ -74,6 +76,13 @@ enum ServerComposition {
             let server = server(settings: settings, base: base, eventLoops: eventLoops, logger: logger)
             if settings.roles.contains(.gateway) {
                 services.append(SubmissionService(submission: base.jobs.submission))
+                var configuration = BatchKeeper.Configuration()
+                configuration.lineBytes = settings.maximumBodyBytes
+                services.append(
+                    BatchService(
+                        keeper: BatchKeeper(
+                            queue: base.batchQueue, submitter: base.jobs.submission, jobs: base.jobs.gateway.records,
+                            configuration: configuration, time: base.time, logger: logger)))
                 services.append(WaiterService(waiters: base.jobs.gateway.waiters))
                 services.append(try await gateway(server, settings: settings, logger: logger))
             }
@@ -94,6 +103,22 @@ enum ServerComposition {
         logger.notice("stopped")
     }
 
+    private static func webhookJobs(
+        settings: Settings, pools: DatabasePools, base: ServerParts, logger: Logger
+    ) -> [any Service] {
+        let outbox = WebhookOutboxStore(pool: pools.webhooks, pepper: settings.keyPepper ?? [])
+        var configuration = WebhookSender.Configuration()
+        configuration.policy = WebhookRetryPolicy(
+            firstMilliseconds: Int64(settings.webhooks.retryMilliseconds),
+            spanMilliseconds: Int64(settings.webhooks.retrySeconds) * 1_000)
+        configuration.disableAfterMilliseconds = Int64(settings.webhooks.disableSeconds) * 1_000
+        configuration.leaseMilliseconds = Int64(settings.webhooks.timeoutMilliseconds) + 20_000
+        let sender = WebhookSender(
+            outbox: outbox, transport: base.webhookClient, configuration: configuration, time: base.time, logger: logger
+        )
+        return [sender] + WebhookUpkeep.jobs(outbox, keepHours: settings.webhooks.keepHours, logger: logger)
+    }
+
     /// One line for each route of a listener: method, path.
     static func routes(of listener: ServeCommand.PrintedListener) -> [String] {
         switch listener {
@@ -104,6 +129,7 @@ enum ServerComposition {
 
     private static func close(_ base: ServerParts, _ eventLoops: MultiThreadedEventLoopGroup) async {
         await base.workers.shutdown()
+        base.webhookClient.shutdown()
         await base.redis?.shutdown()
         try? await eventLoops.shutdownGracefully()
     }

@@ -24,6 +24,10 @@ struct ServerParts: Sendable {
     let mirrors = MirrorTraffic()
     let queues: QueueWatch
     let workers: WorkerClient
+    let webhookClient: WebhookClient
+    let webhooks: GatewayServer.Webhooks
+    let batches: GatewayServer.Batches
+    let batchQueue: BatchQueueStore
     let redis: RedisClient?
     let listener: PostgresListener
     let jobs: JobParts
@@ -81,6 +85,16 @@ struct ServerParts: Sendable {
         var clientConfiguration = WorkerClient.Configuration()
         clientConfiguration.addressPolicy = policy
         workers = WorkerClient(eventLoops: eventLoops, configuration: clientConfiguration, logger: logger)
+        batches = GatewayServer.Batches(
+            files: FileStore(pool: pools.customer, time: time), batches: BatchStore(pool: pools.customer, time: time),
+            limits: settings.batches)
+        batchQueue = BatchQueueStore(pool: pools.queue, jobs: pools.jobs)
+        webhookClient = WebhookClient(
+            eventLoops: eventLoops, policy: settings.webhooks.addresses,
+            timeoutMilliseconds: Int64(settings.webhooks.timeoutMilliseconds))
+        webhooks = GatewayServer.Webhooks(
+            records: WebhookStore(pool: pools.customer, pepper: settings.keyPepper ?? [], time: time),
+            targets: webhookClient, limitPerTenant: settings.webhooks.limitPerTenant)
         listener = try PostgresListener(
             configuration: DatabasePools.configuration(url: url, name: "directory", statementMilliseconds: 5_000),
             channels: ["weir_control"], logger: logger)
@@ -140,6 +154,8 @@ struct ServerParts: Sendable {
             settler: settler,
             records: records, health: health, time: time)
         parts.refusals = refusals
+        parts.webhooks = webhooks
+        parts.batches = batches
         parts.mirrors = mirrors
         parts.jobs = jobs.gateway
         #if WEIR_FAULTS

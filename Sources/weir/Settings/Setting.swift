@@ -29,7 +29,8 @@ struct Setting: Sendable {
 
 /// Every variable that Weir reads. Parsing, the documentation's table and `.env.example` follow from this list.
 enum SettingsCatalog {
-    static let all: [Setting] = database + redisAndCache + serving + jobs + operation + client
+    static let all: [Setting] =
+        database + redisAndCache + serving + jobs + batches + webhooks + operation + client
 
     private static let byName = Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0) })
 
@@ -159,6 +160,45 @@ enum SettingsCatalog {
             "WEIR_WORKER_NETWORKS", .networks,
             default: "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7",
             "Networks in which workers may be; a route to any other address is not used."),
+    ]
+
+    private static let webhooks: [Setting] = [
+        Setting(
+            "WEIR_WEBHOOK_ALLOW_HTTP", .boolean, default: "false",
+            "Whether webhooks may be sent without TLS, to `http://` addresses."),
+        Setting(
+            "WEIR_WEBHOOK_NETWORKS", .networks,
+            "Networks besides the public internet to which webhooks may be sent, as in `10.1.0.0/16`."),
+        Setting(
+            "WEIR_WEBHOOK_LIMIT", .integer(0...1_000), default: "10", "Webhooks that one tenant may have."),
+        Setting(
+            "WEIR_WEBHOOK_TIMEOUT_MS", .integer(100...30_000), default: "10000",
+            "Milliseconds that one attempt to send a webhook may take, from the look-up of its host to its answer."),
+        Setting(
+            "WEIR_WEBHOOK_RETRY_MS", .integer(100...3_600_000), default: "5000",
+            "Milliseconds before a webhook that failed is sent again; each further pause is four times the one before, up to four hours."
+        ),
+        Setting(
+            "WEIR_WEBHOOK_RETRY_SECONDS", .integer(1...2_592_000), default: "86400",
+            "Seconds after which a delivery that never succeeded is given up."),
+        Setting(
+            "WEIR_WEBHOOK_DISABLE_SECONDS", .integer(1...31_536_000), default: "259200",
+            "Seconds after which a webhook that took nothing is disabled."),
+        Setting(
+            "WEIR_WEBHOOK_KEEP_HOURS", .integer(1...8_760), default: "72",
+            "Hours that finished deliveries are shown and can be asked for anew."),
+    ]
+
+    private static let batches: [Setting] = [
+        Setting(
+            "WEIR_FILE_MAX_BYTES", .integer(1_024...10_737_418_240), default: "104857600",
+            "The largest file of requests that can be uploaded."),
+        Setting(
+            "WEIR_FILE_TENANT_BYTES", .integer(1_024...1_099_511_627_776), default: "1073741824",
+            "Bytes that the files of one tenant may have together."),
+        Setting(
+            "WEIR_BATCH_LIMIT", .integer(1...10_000), default: "50",
+            "Batches of one tenant that may be under way at once."),
     ]
 
     private static let jobs: [Setting] = [

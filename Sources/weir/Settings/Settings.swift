@@ -1,4 +1,5 @@
 import Domain
+import Gateway
 import InferenceClient
 import Logging
 import NIOCore
@@ -56,6 +57,8 @@ struct Settings: Sendable {
     let workerNetworks: [String]
     /// The same, as the client of workers takes it.
     let workerAddresses: WorkerAddressPolicy
+    let batches: GatewayServer.BatchLimits
+    let webhooks: WebhookSettings
     let graceSeconds: Int
     let streamHeartbeatMilliseconds: Int
     let streamStallMilliseconds: Int
@@ -131,6 +134,12 @@ struct Settings: Sendable {
             if case .networks(let blocks) = reader.values["WEIR_WORKER_NETWORKS"] { blocks } else { [] }
         workerNetworks = networks
         workerAddresses = WorkerAddressPolicy(allowing: networks) ?? .standard
+        var batches = GatewayServer.BatchLimits()
+        batches.fileBytes = Int64(reader.number("WEIR_FILE_MAX_BYTES"))
+        batches.tenantBytes = Int64(reader.number("WEIR_FILE_TENANT_BYTES"))
+        batches.openBatches = reader.number("WEIR_BATCH_LIMIT")
+        self.batches = batches
+        webhooks = WebhookSettings(reader)
         graceSeconds = reader.number("WEIR_GRACE_SECONDS")
         replicaDemand = ReplicaDemand(
             concurrency: Int64(reader.number("WEIR_REPLICA_CONCURRENCY")),
@@ -158,6 +167,31 @@ struct Settings: Sendable {
     func presentAdminKey() throws(ConfigurationFailure) -> String {
         guard let adminKey else { throw ConfigurationFailure(problems: ["WEIR_ADMIN_KEY is not set"], warnings: []) }
         return adminKey
+    }
+}
+
+/// What is said of webhooks.
+struct WebhookSettings: Sendable {
+    let addresses: WebhookAddressPolicy
+    let limitPerTenant: Int
+    let timeoutMilliseconds: Int
+    let retryMilliseconds: Int
+    let retrySeconds: Int
+    let disableSeconds: Int
+    let keepHours: Int
+
+    fileprivate init(_ reader: SettingsReader) {
+        let networks: [String] =
+            if case .networks(let blocks) = reader.values["WEIR_WEBHOOK_NETWORKS"] { blocks } else { [] }
+        addresses =
+            WebhookAddressPolicy(
+                allowsHTTP: reader.values["WEIR_WEBHOOK_ALLOW_HTTP"] == .boolean(true), allowing: networks) ?? .standard
+        limitPerTenant = reader.number("WEIR_WEBHOOK_LIMIT")
+        timeoutMilliseconds = reader.number("WEIR_WEBHOOK_TIMEOUT_MS")
+        retryMilliseconds = reader.number("WEIR_WEBHOOK_RETRY_MS")
+        retrySeconds = reader.number("WEIR_WEBHOOK_RETRY_SECONDS")
+        disableSeconds = reader.number("WEIR_WEBHOOK_DISABLE_SECONDS")
+        keepHours = reader.number("WEIR_WEBHOOK_KEEP_HOURS")
     }
 }
 
