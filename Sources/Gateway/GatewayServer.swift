@@ -267,6 +267,7 @@ struct ControlPlane: Sendable {
         reading.get("/status/{id}", use: requests.status)
         reading.get("/api/v1/requests", use: requests.list)
         reading.get("/api/v1/requests/{id}", use: requests.one)
+        reading.get("/api/v1/requests/{id}/result", use: ResultEndpoint(records: parts.records).get)
         reading.get(
             "/api/v1/requests/{id}/explain",
             use: ExplanationEndpoint(records: parts.records, prices: parts.prices).get)

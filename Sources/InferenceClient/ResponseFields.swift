@@ -10,6 +10,8 @@ struct ResponseFields {
     private(set) var contentLength: Int?
     private(set) var isChunked = false
     private(set) var hasContentType = false
+    /// What a worker says in its head of the tokens that it used.
+    private(set) var usage = ReportedUsage()
 
     /// A field is looked at only if its name has the length of one that matters.
     mutating func take(name: Slice<UnsafeRawBufferPointer>, value: Slice<UnsafeRawBufferPointer>) -> Effect {
@@ -26,6 +28,10 @@ struct ResponseFields {
             guard !hasContentType, value.count <= 256 else { return .malformed }
             hasContentType = true
             return .contentType
+        case 20 where Self.isEqual(name, "x-usage-input-tokens"): usage.take(Self.decimal(value), as: \.inputTokens)
+        case 21 where Self.isEqual(name, "x-usage-output-tokens"): usage.take(Self.decimal(value), as: \.outputTokens)
+        case 27 where Self.isEqual(name, "x-usage-cached-input-tokens"):
+            usage.take(Self.decimal(value), as: \.cachedInputTokens)
         default: break
         }
         return .ignored

@@ -126,7 +126,7 @@ struct ResponseParser {
 
     mutating func takeReply() -> WorkerReply {
         defer { body = ByteBuffer() }
-        return WorkerReply(status: status, contentType: contentType, body: body)
+        return WorkerReply(status: status, contentType: contentType, body: body, usage: fields.usage)
     }
 
     // MARK: - Bodies

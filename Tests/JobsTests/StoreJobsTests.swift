@@ -209,6 +209,8 @@ private final class FakeStore: Housekeeping {
 
     func removeExpiredPredictions(limit: Int) async throws(StoreUnavailable) -> Int { 0 }
     func removeExcessPredictions(rowsPerTenant: Int, limit: Int) async throws(StoreUnavailable) -> Int { 0 }
+    func removeExpiredResults(limit: Int) async throws(StoreUnavailable) -> Int { 0 }
+    func eraseKept(limit: Int) async throws(StoreUnavailable) -> Int { 0 }
 
     func removeExpiredKeys(limit: Int) async throws(StoreUnavailable) -> Int {
         defer {

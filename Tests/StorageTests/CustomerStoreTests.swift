@@ -31,19 +31,19 @@ struct CustomerStoreTests {
             let newestFirst = Array(ids.reversed())
             try await harness.withPool("weir_reader") { pool in
                 let store = CustomerStore(pool: pool)
-                try await #expect(store.requests(query()).map(\.id) == newestFirst)
+                try await #expect(store.requests(query()).rows.map(\.id) == newestFirst)
                 var forwards: [RequestID] = []
                 while true {
-                    let page = try await store.requests(query(limit: 3, after: forwards.last)).map(\.id)
+                    let page = try await store.requests(query(limit: 3, after: forwards.last)).rows.map(\.id)
                     guard !page.isEmpty else { break }
                     forwards += page
                 }
                 #expect(forwards == newestFirst)
                 // The page nearest to the given one, still newest first.
                 try await #expect(
-                    store.requests(query(limit: 3, before: ids[2])).map(\.id) == [ids[5], ids[4], ids[3]])
-                try await #expect(store.requests(query(limit: 3, before: ids[9])).isEmpty)
-                try await #expect(store.requests(query(limit: 3, after: ids[0])).isEmpty)
+                    store.requests(query(limit: 3, before: ids[2])).rows.map(\.id) == [ids[5], ids[4], ids[3]])
+                try await #expect(store.requests(query(limit: 3, before: ids[9])).rows.isEmpty)
+                try await #expect(store.requests(query(limit: 3, after: ids[0])).rows.isEmpty)
             }
         }
     }
@@ -55,15 +55,16 @@ struct CustomerStoreTests {
             try await harness.withPool("weir_reader") { pool in
                 let store = CustomerStore(pool: pool)
                 try await #expect(
-                    store.requests(query(status: "failed")).map(\.id) == [ids[9], ids[6], ids[3], ids[0]])
+                    store.requests(query(status: "failed")).rows.map(\.id) == [ids[9], ids[6], ids[3], ids[0]])
                 try await #expect(
-                    store.requests(query(model: "b")).map(\.id) == [ids[9], ids[7], ids[5], ids[3], ids[1]])
-                try await #expect(store.requests(query(status: "failed", model: "b")).map(\.id) == [ids[9], ids[3]])
+                    store.requests(query(model: "b")).rows.map(\.id) == [ids[9], ids[7], ids[5], ids[3], ids[1]])
                 try await #expect(
-                    store.requests(query(before: ids[3], status: "completed", model: "a")).map(\.id) == [
+                    store.requests(query(status: "failed", model: "b")).rows.map(\.id) == [ids[9], ids[3]])
+                try await #expect(
+                    store.requests(query(before: ids[3], status: "completed", model: "a")).rows.map(\.id) == [
                         ids[8], ids[4],
                     ])
-                try await #expect(store.requests(query(model: "nothing")).isEmpty)
+                try await #expect(store.requests(query(model: "nothing")).rows.isEmpty)
             }
         }
     }
@@ -113,7 +114,7 @@ struct CustomerStoreTests {
         try await StorageHarness.with { harness in
             _ = try await harness.settle([Seed.settlement()])
             try await harness.withPool("weir_reader", connections: 1) { pool in
-                try await #expect(CustomerStore(pool: pool).requests(query()).count == 1)
+                try await #expect(CustomerStore(pool: pool).requests(query()).rows.count == 1)
                 let left = try await pool.execute(
                     DatabaseQuestion("SELECT count(*), coalesce(max(current_tenant()::text), '') FROM requests"))
                 #expect(left == ["0|"])

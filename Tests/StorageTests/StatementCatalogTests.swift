@@ -34,6 +34,8 @@ struct StatementCatalogTests {
                     ActAsTenant.self, ReadUsage.self, ReadQuotaStates.self, ReadRequestsBefore.self,
                     ReadRequestsAfter.self,
                     ReadRequest.self, ReadAdmission.self, ReadLeasePolicies.self, ReadRefusal.self,
+                    ReadNotCompletedBefore.self, ReadNotCompletedAfter.self, ReadRequestDetail.self,
+                    ReadResultBytes.self, ActAsTenantWithOwnPlan.self,
                     ReadJob.self, FindFormerJob.self, ReadBatchJobs.self, CountBatchJobs.self,
                 ]
             ),
@@ -56,7 +58,7 @@ struct StatementCatalogTests {
                     RemoveExpiredKeys.self, LookAtQuotas.self, InsertQuotaEvents.self, NoteExceededUse.self,
                     RemoveClosedLeases.self, RemoveRefusals.self, RemoveExpiredPredictions.self,
                     RemoveExcessPredictions.self,
-                    ReadBusyTimes.self, RemoveExpiredJobs.self,
+                    ReadBusyTimes.self, RemoveExpiredJobs.self, RemoveExpiredResults.self, EraseKept.self,
                 ]
             ),
         ]

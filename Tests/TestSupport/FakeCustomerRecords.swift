@@ -10,6 +10,7 @@ public final class FakeCustomerRecords: CustomerRecords {
         var explanations: [RequestID: RequestExplanation] = [:]
         var refusals: [RefusalRecord] = []
         var usageQueries: [UsageQuery] = []
+        var contents: [RequestID: (state: ResultState, bytes: [UInt8])] = [:]
         var isAway = false
     }
 
@@ -27,6 +28,9 @@ public final class FakeCustomerRecords: CustomerRecords {
     }
 
     public func add(_ row: RequestRow, of tenant: TenantID) { state.withLock { $0.requests.append((tenant, row)) } }
+    public func keep(_ bytes: [UInt8], as state: ResultState, of id: RequestID) {
+        self.state.withLock { $0.contents[id] = (state, bytes) }
+    }
     public func set(usage: [UsageRow]) { state.withLock { $0.usage = usage } }
     public func add(_ explanation: RequestExplanation, of tenant: TenantID) {
         add(explanation.row, of: tenant)
@@ -48,7 +52,7 @@ public final class FakeCustomerRecords: CustomerRecords {
         return state.withLock { $0.quotas }
     }
 
-    public func requests(_ query: RequestQuery) async throws(StoreUnavailable) -> [RequestRow] {
+    public func requests(_ query: RequestQuery) async throws(StoreUnavailable) -> RequestPage {
         try await arrive()
         let rows = state.withLock { $0.requests }.filter { $0.tenant == query.tenantID }.map(\.row).sorted {
             $0.id > $1.id
@@ -56,9 +60,28 @@ public final class FakeCustomerRecords: CustomerRecords {
         let matching = rows.filter { row in
             (query.status == nil || query.status == row.status) && (query.model == nil || query.model == row.model)
         }
-        if let after = query.after { return Array(matching.filter { $0.id < after }.prefix(query.limit)) }
-        if let before = query.before { return Array(matching.filter { $0.id > before }.suffix(query.limit)) }
-        return Array(matching.prefix(query.limit))
+        if let after = query.after {
+            return RequestPage(rows: Array(matching.filter { $0.id < after }.prefix(query.limit)))
+        }
+        if let before = query.before {
+            return RequestPage(rows: Array(matching.filter { $0.id > before }.suffix(query.limit)))
+        }
+        return RequestPage(rows: Array(matching.prefix(query.limit)))
+    }
+
+    public func detail(of id: RequestID, tenantID: TenantID, readsPrompt: Bool) async throws(StoreUnavailable)
+        -> RequestDetail?
+    {
+        guard let row = try await request(id, tenantID: tenantID) else { return nil }
+        let kept = state.withLock { $0.contents[id] }
+        return RequestDetail(row: row, prompt: nil, promptDigest: nil, result: kept?.state ?? .none)
+    }
+
+    public func resultBytes(of id: RequestID, tenantID: TenantID, range: Range<Int>) async throws(StoreUnavailable)
+        -> [UInt8]?
+    {
+        guard try await request(id, tenantID: tenantID) != nil else { return nil }
+        return state.withLock { $0.contents[id] }.map { Array($0.bytes[range]) }
     }
 
     public func request(_ id: RequestID, tenantID: TenantID) async throws(StoreUnavailable) -> RequestRow? {

@@ -226,7 +226,7 @@ def test_a_result_past_its_time_is_gone(stage: Stage, tenant: Tenant, dispatcher
         database.execute("UPDATE jobs SET expires_at = now() - interval '1 s' WHERE job_id = %s", (bare(one),))
         database.commit()
     for target in (f"/api/v1/jobs/{one}", f"/api/v1/jobs/{one}/result", f"/status/{one}"):
-        assert_problem(get(stage.url, target, tenant.key), 410, "result_expired")
+        assert_problem(get(stage.url, target, tenant.key), 410, "result_gone")
     assert get(stage.url, f"/api/v1/requests/{one}", tenant.key).json()["status"] == "completed"
 
 

@@ -6,6 +6,13 @@ internal import Hummingbird
 struct TenantsEndpoint: Sendable {
     let administration: any Administration
 
+    private static let fields: Set<String> = [
+        "name", "time_zone", "state", "retention", "result_ttl_seconds", "retention_max_bytes", "tier", "rate_limits",
+    ]
+    /// Ten years.
+    static let longestResultTTLSeconds: Int64 = 315_360_000
+    private static let mostRetentionBytes: Int64 = 16_777_216
+
     func list(_ call: AdminCall) async throws -> Response {
         let page = try await administration.tenants(try call.query.page { TenantID($0) })
         return try .json(ListAnswer(page, cursor: \.id.description, TenantAnswer.init))
@@ -17,19 +24,21 @@ struct TenantsEndpoint: Sendable {
 
     func create(_ call: AdminCall) async throws -> Response {
         let input = try await RequestBodyReader.object(
-            call, fields: ["name", "time_zone", "state", "retention", "tier", "rate_limits"])
+            call, fields: Self.fields)
         let name = input.required("name", .name)
         let timeZone = input.optional("time_zone", .timeZone) ?? "UTC"
         let state = input.optional("state", .oneOf(TenantState.allCases)) ?? .active
         let retention = input.optional("retention", .oneOf(Retention.allCases)) ?? .none
         let tier = input.required("tier", .tierCode)
+        let ttl = input.optional("result_ttl_seconds", .integer(0...Self.longestResultTTLSeconds)) ?? 0
+        let bytes = input.optional("retention_max_bytes", .integer(0...Self.mostRetentionBytes)) ?? 1_048_576
         let rateLimits = input.rateLimits(.subscription) ?? []
         try input.problems.check()
         guard let name, let tier else { throw input.problems.refusal }
         let row = try await administration.createTenant(
             NewTenant(
                 name: name, timeZone: timeZone, state: state, retention: retention, tierCode: tier,
-                rateLimits: rateLimits),
+                rateLimits: rateLimits, resultTTLSeconds: ttl == 0 ? nil : ttl, retentionBytes: bytes),
             by: call.actor)
         var response = try Response.json(TenantAnswer(row), status: .created)
         response.headers[.location] = "/admin/v1/tenants/\(row.id)"
@@ -39,12 +48,14 @@ struct TenantsEndpoint: Sendable {
     func change(_ call: AdminCall) async throws -> Response {
         let id = try call.tenantID()
         let input = try await RequestBodyReader.object(
-            call, fields: ["name", "time_zone", "state", "retention", "tier", "rate_limits"])
+            call, fields: Self.fields)
         let change = TenantChange(
             name: input.optional("name", .name), timeZone: input.optional("time_zone", .timeZone),
             state: input.optional("state", .oneOf(TenantState.allCases)),
             retention: input.optional("retention", .oneOf(Retention.allCases)),
-            tierCode: input.optional("tier", .tierCode), rateLimits: input.rateLimits(.subscription))
+            tierCode: input.optional("tier", .tierCode), rateLimits: input.rateLimits(.subscription),
+            resultTTLSeconds: input.optional("result_ttl_seconds", .integer(0...Self.longestResultTTLSeconds)),
+            retentionBytes: input.optional("retention_max_bytes", .integer(0...Self.mostRetentionBytes)))
         if input.isEmpty { input.problems.add("", "changes nothing", fix: "Send at least one field.") }
         try input.problems.check()
         return try .json(TenantAnswer(try await administration.changeTenant(id, change, by: call.actor)))
@@ -58,6 +69,9 @@ private struct TenantAnswer: Encodable {
     let timeZone: String
     let state: String
     let retention: String
+    @Present var resultTTLSeconds: Int64?
+    let retentionMaximumBytes: Int64
+    let isErasing: Bool
     @Present var tier: String?
     @Present var priceVersion: String?
     let rateLimits: [RateLimitAnswer]
@@ -65,6 +79,9 @@ private struct TenantAnswer: Encodable {
 
     enum CodingKeys: String, CodingKey {
         case id, object, name, state, retention, tier
+        case resultTTLSeconds = "result_ttl_seconds"
+        case retentionMaximumBytes = "retention_max_bytes"
+        case isErasing = "erasing"
         case timeZone = "time_zone"
         case priceVersion = "price_version"
         case rateLimits = "rate_limits"
@@ -77,6 +94,9 @@ private struct TenantAnswer: Encodable {
         timeZone = row.timeZone
         state = row.state.rawValue
         retention = row.retention.rawValue
+        resultTTLSeconds = row.resultTTLSeconds
+        retentionMaximumBytes = row.retentionBytes
+        isErasing = row.isErasing
         tier = row.tierCode
         priceVersion = row.tierVersionID?.priceVersion
         rateLimits = row.rateLimits.map { RateLimitAnswer($0) }

@@ -26,7 +26,8 @@ struct TiersEndpoint: Sendable {
         let baseFee = version?.optional("base_fee_micros", .integer(0...Int64.max)) ?? 0
         let hitPercent = version?.optional("cache_hit_token_percent", .integer(0...100)) ?? 100
         let streamLeave = version?.nullable("stream_leave", .oneOf(StreamLeave.allCases))
-        let resultTTL = version?.optional("result_ttl_seconds", .integer(60...2_592_000)) ?? 86_400
+        let resultTTL =
+            version?.optional("result_ttl_seconds", .integer(1...TenantsEndpoint.longestResultTTLSeconds)) ?? 86_400
         let prices = version.map(Self.prices) ?? []
         let quotas = version.map(Self.quotas) ?? []
         let rateLimits = version?.rateLimits(.tier) ?? []

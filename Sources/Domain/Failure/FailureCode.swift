@@ -41,7 +41,8 @@ public enum FailureCode: String, Sendable, CaseIterable {
     case upstreamTimeout = "upstream_timeout"
     case notCached = "not_cached"
     case tooManyJobs = "too_many_jobs"
-    case resultExpired = "result_expired"
+    case resultGone = "result_gone"
+    case rangeNotSatisfiable = "range_not_satisfiable"
     case clientClosed = "client_closed"
 
     /// The HTTP status on the native surface.
@@ -54,10 +55,11 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .methodNotAllowed: 405
         case .requestTimeout: 408
         case .conflict, .idempotencyInProgress: 409
-        case .resultExpired: 410
+        case .resultGone: 410
         case .requestTooLarge: 413
         case .uriTooLong: 414
         case .unsupportedMediaType, .unsupportedEncoding: 415
+        case .rangeNotSatisfiable: 416
         case .expectationFailed: 417
         case .validationFailed, .forbiddenTarget, .idempotencyMismatch: 422
         case .quotaExceeded, .rateLimited, .tooManyJobs: 429
@@ -114,7 +116,8 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .upstreamTimeout: "The model's worker did not answer in time"
         case .notCached: "The answer is not in the cache"
         case .tooManyJobs: "Too many jobs are queued"
-        case .resultExpired: "The result is no longer kept"
+        case .resultGone: "The result is no longer kept"
+        case .rangeNotSatisfiable: "The range lies outside of the result"
         case .clientClosed: "The client left before there was an answer"
         }
     }

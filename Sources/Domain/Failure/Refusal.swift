@@ -33,6 +33,8 @@ public struct Refusal: Error, Sendable {
     public var isSuperseded = false
     /// The methods that exist, for a 405.
     public var allowedMethods: [String] = []
+    /// How long the whole is of which a part was asked for, in bytes, for a 416.
+    public var completeByteCount: Int?
 
     public init(
         _ code: FailureCode, _ detail: String, errors: [FieldError] = [], retryAfterSeconds: Int? = nil,

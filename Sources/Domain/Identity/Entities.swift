@@ -16,6 +16,7 @@ public enum Entity {
     public enum Webhook {}
     public enum WebhookEvent {}
     public enum WebhookDelivery {}
+    public enum Result {}
 }
 
 /// Who pays.
@@ -46,6 +47,8 @@ public typealias WebhookID = Identifier<Entity.Webhook>
 public typealias WebhookEventID = Identifier<Entity.WebhookEvent>
 /// One event for one webhook.
 public typealias WebhookDeliveryID = Identifier<Entity.WebhookDelivery>
+/// A kept content. It follows from what is kept and for whom, so that equal results of a tenant are one.
+public typealias ResultID = Identifier<Entity.Result>
 /// An entry of the audit log.
 public typealias AuditID = Identifier<Entity.Audit>
 

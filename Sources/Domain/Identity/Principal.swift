@@ -34,6 +34,10 @@ public final class Principal: Sendable {
     /// `nil` where neither the tenant nor the key has a rate limit.
     public let rateLimits: RateLimits?
     public let retention: Retention
+    /// What is larger is kept as its digest.
+    public let retentionBytes: Int
+    /// Grows each time when the tenant lets us keep less than before.
+    public let retentionGeneration: Int32
 
     public var quotas: [Quota] { terms.quotas }
     public var timeZone: String { terms.timeZone }
@@ -41,7 +45,8 @@ public final class Principal: Sendable {
     public init(
         tenantID: TenantID, keyID: KeyID, userID: UserID?, scopes: Set<Scope>, allowedModels: Set<String>?,
         environment: APIKey.Environment, tierVersionID: TierVersionID, quotas: [Quota],
-        rateLimits: RateLimits? = nil, timeZone: String, retention: Retention
+        rateLimits: RateLimits? = nil, timeZone: String, retention: Retention, retentionBytes: Int = 1_048_576,
+        retentionGeneration: Int32 = 0
     ) {
         self.tenantID = tenantID
         self.keyID = keyID
@@ -54,6 +59,8 @@ public final class Principal: Sendable {
         mayPredict = scopes.contains(.predict)
         self.rateLimits = rateLimits
         self.retention = retention
+        self.retentionBytes = retentionBytes
+        self.retentionGeneration = retentionGeneration
     }
 }
 

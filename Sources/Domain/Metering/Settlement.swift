@@ -33,6 +33,14 @@ public final class Settlement: Sendable {
     /// SHA-256 of the prompt, where the tenant lets us keep no more.
     public let promptDigest: [UInt8]?
     public let result: [UInt8]?
+    /// SHA-256 of the result, also where the tenant lets us keep no more.
+    public let resultDigest: [UInt8]?
+    /// What the content is kept under; `nil` keeps it under the request's own id.
+    public let resultID: ResultID?
+    /// What the result is where it is not text, as `image/png`.
+    public let resultMediaType: String?
+    /// The tenant's, when the result was cut to its retention.
+    public let retentionGeneration: Int32
     /// The answer to keep under the caller's key, for a billed request that has one. A settlement whose claim is no longer its own is refused.
     public let answer: ClaimedAnswer?
     /// The usage that the answer had when a worker gave it, for one that came from the cache; `usage` is what is charged for it.
@@ -51,6 +59,8 @@ public final class Settlement: Sendable {
         leaseID: LeaseID?,
         prompt: [UInt8]?, promptDigest: [UInt8]?,
         result: [UInt8]?, answer: ClaimedAnswer? = nil, servedUsage: Usage? = nil,
+        resultDigest: [UInt8]? = nil, resultID: ResultID? = nil, resultMediaType: String? = nil,
+        retentionGeneration: Int32 = 0,
         operation: String = Settlement.usualOperation, stream: StreamRecord? = nil, job: JobCompletion? = nil
     ) {
         self.requestID = requestID
@@ -75,6 +85,10 @@ public final class Settlement: Sendable {
         self.answer = answer
         self.servedUsage = servedUsage
         self.job = job
+        self.resultDigest = resultDigest
+        self.resultID = resultID
+        self.resultMediaType = resultMediaType
+        self.retentionGeneration = retentionGeneration
         self.operation = operation
         self.stream = stream
     }

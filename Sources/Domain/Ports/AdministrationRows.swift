@@ -15,11 +15,17 @@ public struct NewTenant: Hashable, Sendable {
     public let tierCode: String
     /// What its subscription says otherwise than the tier; at most one for each scope and unit.
     public let rateLimits: [RateLimitRule]
+    /// How long results are kept; `nil` leaves it to the tier.
+    public let resultTTLSeconds: Int64?
+    /// What is larger is kept as its digest.
+    public let retentionBytes: Int64
 
     public init(
         name: String, timeZone: String, state: TenantState, retention: Retention, tierCode: String,
-        rateLimits: [RateLimitRule] = []
+        rateLimits: [RateLimitRule] = [], resultTTLSeconds: Int64? = nil, retentionBytes: Int64 = 1_048_576
     ) {
+        self.resultTTLSeconds = resultTTLSeconds
+        self.retentionBytes = retentionBytes
         self.rateLimits = rateLimits
         self.name = name
         self.timeZone = timeZone
@@ -40,11 +46,17 @@ public struct TenantChange: Hashable, Sendable {
     public let tierCode: String?
     /// Replaces what the subscription said otherwise than its tier. Another tier without these ends what was said.
     public let rateLimits: [RateLimitRule]?
+    /// How long results are kept; 0 leaves it to the tier from then on.
+    public let resultTTLSeconds: Int64?
+    public let retentionBytes: Int64?
 
     public init(
         name: String? = nil, timeZone: String? = nil, state: TenantState? = nil, retention: Retention? = nil,
-        tierCode: String? = nil, rateLimits: [RateLimitRule]? = nil
+        tierCode: String? = nil, rateLimits: [RateLimitRule]? = nil, resultTTLSeconds: Int64? = nil,
+        retentionBytes: Int64? = nil
     ) {
+        self.resultTTLSeconds = resultTTLSeconds
+        self.retentionBytes = retentionBytes
         self.rateLimits = rateLimits
         self.name = name
         self.timeZone = timeZone
@@ -66,11 +78,21 @@ public struct TenantRow: Hashable, Sendable {
     public let createdAt: Timestamp
     /// What the subscription says otherwise than its tier.
     public let rateLimits: [RateLimitRule]
+    /// How long results are kept; `nil` where the tier says.
+    public let resultTTLSeconds: Int64?
+    /// What is larger is kept as its digest.
+    public let retentionBytes: Int64
+    /// Whether something is left that a stricter policy wants erased.
+    public let isErasing: Bool
 
     public init(
         id: TenantID, name: String, timeZone: String, state: TenantState, retention: Retention, tierCode: String?,
-        tierVersionID: TierVersionID?, createdAt: Timestamp, rateLimits: [RateLimitRule] = []
+        tierVersionID: TierVersionID?, createdAt: Timestamp, rateLimits: [RateLimitRule] = [],
+        resultTTLSeconds: Int64? = nil, retentionBytes: Int64 = 1_048_576, isErasing: Bool = false
     ) {
+        self.resultTTLSeconds = resultTTLSeconds
+        self.retentionBytes = retentionBytes
+        self.isErasing = isErasing
         self.rateLimits = rateLimits
         self.id = id
         self.name = name
@@ -210,7 +232,7 @@ public struct NewTier: Hashable, Sendable {
     public let cacheHitTokenPercent: Int64
     /// What is charged where the caller of a stream leaves; `nil` leaves it to the model.
     public let streamLeave: StreamLeave?
-    /// How long the results of jobs are kept, from a minute to thirty days.
+    /// How long results are kept of tenants that do not say otherwise.
     public let resultTTLSeconds: Int64
     /// At most one for each meter and model.
     public let prices: [PriceSheet.Price]
@@ -260,7 +282,7 @@ public struct TierRow: Hashable, Sendable {
         public let cacheHitTokenPercent: Int64
         /// What is charged where the caller of a stream leaves; `nil` leaves it to the model.
         public let streamLeave: StreamLeave?
-        /// How long the results of jobs are kept.
+        /// How long results are kept of tenants that do not say otherwise.
         public let resultTTLSeconds: Int64
         public let createdAt: Timestamp
 

@@ -4,8 +4,14 @@ public protocol CustomerRecords: Sendable {
     func usage(_ query: UsageQuery) async throws(StoreUnavailable) -> [UsageRow]
     /// The quotas of a tenant with the numbers of the given periods.
     func quotaStates(tenantID: TenantID, periods: [(QuotaID, Period)]) async throws(StoreUnavailable) -> [QuotaState]
-    /// A page of requests, newest first.
-    func requests(_ query: RequestQuery) async throws(StoreUnavailable) -> [RequestRow]
+    /// A page of requests, newest first. It reads a bounded number of rows, however few of them are what is asked for.
+    func requests(_ query: RequestQuery) async throws(StoreUnavailable) -> RequestPage
+    /// One request with what is kept of it; `nil` as for ``request(_:tenantID:)``.
+    func detail(of id: RequestID, tenantID: TenantID, readsPrompt: Bool) async throws(StoreUnavailable)
+        -> RequestDetail?
+    /// Some bytes of a kept result; `nil` for one that is gone.
+    func resultBytes(of id: RequestID, tenantID: TenantID, range: Range<Int>) async throws(StoreUnavailable)
+        -> [UInt8]?
     /// One request; `nil` for an unknown one and for another tenant's alike.
     func request(_ id: RequestID, tenantID: TenantID) async throws(StoreUnavailable) -> RequestRow?
     /// One request with what admitted it; `nil` as for ``request(_:tenantID:)``.
@@ -98,28 +104,6 @@ public struct QuotaState: Hashable, Sendable {
     }
 }
 
-public struct RequestQuery: Sendable {
-    public let tenantID: TenantID
-    /// 1 to 100, and one more to know whether there is more.
-    public let limit: Int
-    /// Only requests older than this one.
-    public let after: RequestID?
-    /// Only requests newer than this one; the page is then the nearest to it.
-    public let before: RequestID?
-    public let status: String?
-    public let model: String?
-
-    public init(tenantID: TenantID, limit: Int, after: RequestID?, before: RequestID?, status: String?, model: String?)
-    {
-        self.tenantID = tenantID
-        self.limit = limit
-        self.after = after
-        self.before = before
-        self.status = status
-        self.model = model
-    }
-}
-
 public struct RequestRow: Sendable {
     public let id: RequestID
     public let keyID: KeyID
@@ -137,12 +121,18 @@ public struct RequestRow: Sendable {
     public let billed: Usage?
     /// JSON text, where the tenant's retention keeps it.
     public let result: String?
+    public let userID: UserID?
+    /// What was asked for, as `predict` or `chat.completions`.
+    public let operation: String
+    /// What was held at admission.
+    public let estimatedTokens: Int64?
 
     public init(
         id: RequestID, keyID: KeyID, model: String, modelVersion: String, status: String, httpStatus: Int16?,
         errorCode: String?,
         createdAt: Timestamp, completedAt: Timestamp?, processingMicroseconds: Int64?, tierVersionID: TierVersionID?,
-        isCached: Bool, billed: Usage?, result: String?
+        isCached: Bool, billed: Usage?, result: String?, userID: UserID? = nil, operation: String = "predict",
+        estimatedTokens: Int64? = nil
     ) {
         self.id = id
         self.keyID = keyID
@@ -158,5 +148,8 @@ public struct RequestRow: Sendable {
         self.isCached = isCached
         self.billed = billed
         self.result = result
+        self.userID = userID
+        self.operation = operation
+        self.estimatedTokens = estimatedTokens
     }
 }

@@ -34,6 +34,12 @@ public protocol Housekeeping: Sendable {
     /// Removes cached predictions of tenants that have more than `rowsPerTenant` in the table, those that end soonest.
     /// - Returns: predictions removed, at most `limit`.
     func removeExcessPredictions(rowsPerTenant: Int, limit: Int) async throws(StoreUnavailable) -> Int
+    /// Removes kept results that no request needs any more.
+    /// - Returns: contents removed, at most `limit`.
+    func removeExpiredResults(limit: Int) async throws(StoreUnavailable) -> Int
+    /// Erases a batch of what tenants no longer want to be kept.
+    /// - Returns: rows looked at, at most `limit`; 0 when nothing is due.
+    func eraseKept(limit: Int) async throws(StoreUnavailable) -> Int
 }
 
 /// What became of a lease that was overdue.

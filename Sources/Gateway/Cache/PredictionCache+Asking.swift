@@ -214,7 +214,8 @@ extension PredictionCache {
         let question = lead.question
         let now = time.now
         let seconds = seconds(for: question)
-        guard version == question.version, question.instruction.use != .bypass else {
+        // What is no JSON is not kept: an entry holds nothing of its type.
+        guard version == question.version, question.instruction.use != .bypass, reading.mediaType == nil else {
             question.account.noteUnkept(
                 question.version, untilNanoseconds: time.monotonicNanoseconds &+ Self.unkeptNanoseconds)
             abandon(lead)
@@ -335,7 +336,8 @@ extension WorkerReading {
         WorkerReading(
             prediction: ByteBuffer(bytes: prediction.readableBytesView),
             probabilities: probabilities.map { ByteBuffer(bytes: $0.readableBytesView) }, version: version,
-            inputTokens: inputTokens, cachedInputTokens: cachedInputTokens, outputTokens: outputTokens)
+            inputTokens: inputTokens, cachedInputTokens: cachedInputTokens, outputTokens: outputTokens,
+            mediaType: mediaType)
     }
 }
 

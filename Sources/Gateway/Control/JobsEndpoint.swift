@@ -94,6 +94,6 @@ extension Refusal {
     fileprivate static let noSuchJob = Refusal(.notFound, "There is no such job, or it is not yours to see.")
 
     static let resultGone = Refusal(
-        .resultExpired,
+        .resultGone,
         "The job's result was kept for its time and is gone. GET /api/v1/requests/{id} still says what became of it.")
 }

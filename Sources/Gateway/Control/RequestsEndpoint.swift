@@ -9,38 +9,32 @@ struct RequestsEndpoint: Sendable {
     let prices: PriceBook
     var jobs: (any JobRecords)?
 
-    private static let statuses: Set<String> = ["queued", "processing", "completed", "failed", "cancelled", "expired"]
-
     func list(_ request: Request, _ context: ControlContext) async throws -> Response {
-        let caller = try context.caller
-        let query = try QueryParameters(request, allowed: ["limit", "after", "before", "status", "model"])
-        let limit = try query.integer("limit", in: 1...100, default: 20)
-        let after = try query.requestID("after")
-        let before = try query.requestID("before")
-        guard after == nil || before == nil else {
-            throw Refusal.invalid("before", "cannot be sent together with after", fix: "Send one of them.")
-        }
-        if let status = query.text("status"), !Self.statuses.contains(status) {
-            throw Refusal.invalid(
-                "status", "is not a status", fix: "One of \(Self.statuses.sorted().joined(separator: ", ")).")
-        }
-        if let model = query.text("model"), !ModelName.isValid(model.utf8) {
-            throw Refusal.invalid("model", "is not a model's name", fix: "Send the name that the request had.")
-        }
-        var rows = try await records.requests(
-            RequestQuery(
-                tenantID: caller.tenantID, limit: limit + 1, after: after, before: before, status: query.text("status"),
-                model: query.text("model")))
-        let hasMore = rows.count > limit
+        let query = try RequestListInput.query(request, tenantID: try context.caller.tenantID)
+        let page = try await records.requests(query)
+        let limit = query.limit - 1
+        let isFull = page.rows.count > limit
         // With `before` the surplus row is the newest one, with `after` the oldest.
-        if hasMore { if before != nil { rows.removeFirst() } else { rows.removeLast() } }
+        let rows = query.before != nil ? page.rows.suffix(limit) : page.rows.prefix(limit)
         var data: [RequestAnswer] = []
         for row in rows { data.append(try await answer(row)) }
-        return try .json(ListAnswer(data: data, firstID: data.first?.id, lastID: data.last?.id, hasMore: hasMore))
+        let goesOnAt = isFull ? (query.before != nil ? rows.first : rows.last)?.id : page.stoppedAt
+        return try .json(
+            RequestListAnswer(
+                data: data, firstID: data.first?.id, lastID: data.last?.id, hasMore: isFull || page.stoppedAt != nil,
+                nextCursor: (query.before == nil ? goesOnAt : rows.last?.id).map(RequestCursor.text),
+                previousCursor: (query.before != nil ? goesOnAt : query.after == nil ? nil : rows.first?.id).map(
+                    RequestCursor.text)))
     }
 
     func one(_ request: Request, _ context: ControlContext) async throws -> Response {
-        try .json(try await answer(try await find(context)))
+        guard let text = context.parameters.get("id"), let id = Domain.RequestID(publicText: text),
+            let detail = try await records.detail(
+                of: id, tenantID: try context.caller.tenantID, readsPrompt: true)
+        else { throw Refusal(.notFound, "There is no such request, or it is not yours to see.") }
+        var answer = try await answer(detail.row)
+        answer.detail = detail
+        return try .json(answer)
     }
 
     func status(_ request: Request, _ context: ControlContext) async throws -> Response {
@@ -71,6 +65,8 @@ struct RequestsEndpoint: Sendable {
 
 private struct RequestAnswer: Encodable {
     let id: String
+    /// Told for one request, not in a list.
+    var detail: RequestDetail?
     private let row: RequestRow
     private let sheet: PriceSheet?
 
@@ -81,8 +77,11 @@ private struct RequestAnswer: Encodable {
     }
 
     private enum Key: String, CodingKey {
-        case id, object, status, model, version, usage, currency, cached
+        case id, object, status, model, version, usage, currency, cached, operation, prompt, result
         case keyID = "key_id"
+        case userID = "user_id"
+        case heldTokens = "held_tokens"
+        case promptDigest = "prompt_sha256"
         case createdAt = "created_at"
         case completedAt = "completed_at"
         case processingTimeMilliseconds = "processing_time_ms"
@@ -114,6 +113,14 @@ private struct RequestAnswer: Encodable {
         try container.encode(row.httpStatus, forKey: .httpStatus)
         try container.encode(row.errorCode, forKey: .errorCode)
         try container.encode(row.isCached, forKey: .cached)
+        try container.encode(row.operation, forKey: .operation)
+        try container.encode(row.userID?.description, forKey: .userID)
+        try container.encode(row.estimatedTokens, forKey: .heldTokens)
+        if let detail {
+            try container.encode(detail.prompt, forKey: .prompt)
+            try container.encode(detail.promptDigest?.hexadecimal, forKey: .promptDigest)
+            try container.encode(KeptResultAnswer(detail.result, of: id), forKey: .result)
+        }
         try container.encode(row.billed == nil ? nil : row.tierVersionID?.priceVersionText, forKey: .priceVersion)
         try container.encode(row.billed == nil ? nil : sheet?.currency, forKey: .currency)
         guard let billed = row.billed else {
@@ -128,6 +135,26 @@ private struct RequestAnswer: Encodable {
         try usage.encode(billed.cachedInputTokens, forKey: .cachedInputTokens)
         try usage.encode(billed.outputTokens, forKey: .outputTokens)
         try usage.encode(billed.source.rawValue, forKey: .source)
+    }
+}
+
+/// A page of requests, which can go on behind a place where no request was found.
+private struct RequestListAnswer: Encodable {
+    let object = "list"
+    let data: [RequestAnswer]
+    @Present var firstID: String?
+    @Present var lastID: String?
+    let hasMore: Bool
+    @Present var nextCursor: String?
+    @Present var previousCursor: String?
+
+    enum CodingKeys: String, CodingKey {
+        case object, data
+        case firstID = "first_id"
+        case lastID = "last_id"
+        case hasMore = "has_more"
+        case nextCursor = "next_cursor"
+        case previousCursor = "previous_cursor"
     }
 }
 

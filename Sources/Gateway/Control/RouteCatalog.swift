@@ -55,6 +55,7 @@ public struct RouteCatalog: Sendable {
         Entry(method: "DELETE", path: "/api/v1/jobs/{id}", access: .key("predict")),
         Entry(method: "GET", path: "/api/v1/requests", access: .key("read")),
         Entry(method: "GET", path: "/api/v1/requests/{id}", access: .key("read")),
+        Entry(method: "GET", path: "/api/v1/requests/{id}/result", access: .key("read")),
         Entry(method: "GET", path: "/api/v1/requests/{id}/explain", access: .key("read")),
         Entry(method: "GET", path: "/api/v1/quota", access: .key("")),
         Entry(method: "POST", path: "/api/v1/quote", access: .key("")),

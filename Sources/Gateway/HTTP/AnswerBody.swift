@@ -6,7 +6,7 @@ internal import NIOCore
 enum AnswerBody {
     /// `{request_id, model, version, prediction, probabilities?, cached, usage}`; what the worker said is spliced in as it came.
     static func write(_ answer: Prediction, to body: inout ByteBuffer) {
-        guard case .predict = answer.surface else {
+        guard case .predict = answer.surface, answer.mediaType == nil else {
             body.writeImmutableBuffer(answer.prediction)
             return
         }
@@ -44,7 +44,7 @@ enum AnswerBody {
 
     /// What is kept of a result: `{prediction, probabilities?}`, or the answer as it was sent where the surface passes it on.
     static func result(_ reading: WorkerReading, on surface: Surface) -> [UInt8] {
-        guard surface == .predict else { return Array(reading.prediction.readableBytesView) }
+        guard surface == .predict, reading.mediaType == nil else { return Array(reading.prediction.readableBytesView) }
         var body = ByteBuffer()
         body.writeStaticString("{\"prediction\":")
         body.writeImmutableBuffer(reading.prediction)

@@ -11,10 +11,13 @@ enum AnswerHead {
             AnswerBody.write(answer, to: &body)
             loop.withDate(at: now) { date in
                 AnswerWriter.append(to: &buffer, expecting: 2_048) { writer in
-                    writer.write(
-                        answer.jsonByteCount == nil
-                            ? "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-                            : "HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\n")
+                    writer.write("HTTP/1.1 200 OK\r\n")
+                    // What another type is stands among its facts.
+                    if answer.mediaType == nil {
+                        writer.write(
+                            answer.jsonByteCount == nil
+                                ? "content-type: application/json\r\n" : "content-type: application/octet-stream\r\n")
+                    }
                     writeStart(body.readableBytes, answer.requestID, clientID, keepsAlive, date, to: &writer)
                     writeFacts(answer, to: &writer)
                     for name in answer.degradations {
@@ -55,6 +58,13 @@ enum AnswerHead {
     }
 
     private static func writeFacts(_ answer: Prediction, to writer: inout AnswerWriter) {
+        if let type = answer.mediaType {
+            // Never shown in place: an image can hold a script.
+            writer.write("content-type: ")
+            writer.write(type)
+            writer.write("\r\ncontent-disposition: attachment\r\ncontent-security-policy: ")
+            writer.write("sandbox; default-src 'none'\r\n")
+        }
         writer.write("x-weir-model: ")
         writer.write(answer.model)
         if isFieldSafe(answer.version) {
@@ -164,14 +174,18 @@ enum AnswerHead {
     ) -> ByteBuffer {
         loop.composeAnswer { body, buffer in
             AcceptedJob.writeBody(job.requestID, to: &body)
-            begin(
-                &buffer, "HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\n", body, job.requestID,
-                keepsAlive, now, loop)
-            if let clientID { buffer.writeClientRequestID(clientID) }
-            AcceptedJob.writeFields(job.requestID, isPreferenceApplied: job.isPreferenceApplied, to: &buffer)
-            writeLimits(job.limits, to: &buffer)
-            buffer.writeStaticString("\r\n\r\n")
-            buffer.writeImmutableBuffer(body)
+            var fields = ByteBuffer()
+            AcceptedJob.writeFields(job.requestID, isPreferenceApplied: job.isPreferenceApplied, to: &fields)
+            loop.withDate(at: now) { date in
+                AnswerWriter.append(to: &buffer, expecting: 1_024) { writer in
+                    writer.write("HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\n")
+                    writeStart(body.readableBytes, job.requestID, clientID, keepsAlive, date, to: &writer)
+                    writer.write(fields)
+                    writeLimits(job.limits, to: &writer)
+                    writer.write("\r\n\r\n")
+                    writer.write(body)
+                }
+            }
         }
     }
 

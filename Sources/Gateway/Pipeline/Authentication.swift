@@ -61,11 +61,9 @@ public final class KeyCache: AdminAuthenticator {
     /// - Throws: as ``customer(for:)``, and `insufficient_scope`.
     func principal(of id: APIKey.PublicID?) async throws(Refusal) -> Principal {
         guard let id else { throw .invalidKey }
-        let record: KeyRecord
-        if let known = state.withLock({ $0.known[id] }) { record = known } else { record = try await lookUp(id) }
-        if record.revokedAt != nil { throw .invalidKey }
-        if let end = record.expiresAt, end <= time.now { throw .invalidKey }
-        guard case .customer(let principal, let standing) = record.holder else { throw .invalidKey }
+        let known: KnownKey
+        if let found = state.withLock({ $0.known[id] }) { known = found } else { known = try await lookUp(id) }
+        guard case .customer(let principal, let standing) = try known.holder(at: time) else { throw .invalidKey }
         guard standing == .active else {
             throw Refusal(.tenantSuspended, "The account is suspended or has no subscription.")
         }
@@ -107,6 +105,16 @@ public final class KeyCache: AdminAuthenticator {
             else { return nil }
             return known
         }
+    }
+
+    /// Who a request began as, or the same caller as known now, if less of it may be kept by now: a request can take minutes, and a stricter
+    /// policy counts within a second.
+    func strictest(_ principal: Principal, presenting credentials: Credentials) -> Principal {
+        guard principal.retention != .none, case .one(let bytes) = credentials, let key = APIKey(parsing: bytes),
+            case .customer(let current, _) = state.withLock({ $0.known[key.publicID] })?.record.holder,
+            current.keyID == principal.keyID, !principal.retention.isStricter(than: current.retention)
+        else { return principal }
+        return current
     }
 
     /// Reads anew every key that is in memory if the database's generation has moved.

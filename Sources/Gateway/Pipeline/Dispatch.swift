@@ -177,7 +177,10 @@ struct Dispatch: Sendable {
                     failure: AttemptFailure(status: answer.status), status: answer.status,
                     cause: "status \(answer.status) of \(replica.address)"))
         }
-        guard let reading = WorkerDialect.read(answer.body, from: replica.workerProtocol, to: request) else {
+        guard
+            let reading = BinaryAnswer.isOne(answer, to: request)
+                ? BinaryAnswer.read(answer) : WorkerDialect.read(answer.body, from: replica.workerProtocol, to: request)
+        else {
             return .failed(
                 FailedAttempt(
                     failure: .nonsense,

@@ -21,10 +21,28 @@ public struct WorkerCall: Sendable {
 public struct WorkerAnswer: Sendable {
     public let status: Int
     public let body: ByteBuffer
+    public let contentType: String?
+    /// What the head says of the tokens used, for an answer whose body cannot; `nil` for one that cannot be counted.
+    public let headUsage: HeadUsage?
 
-    public init(status: Int, body: ByteBuffer) {
+    public init(status: Int, body: ByteBuffer, contentType: String? = nil, headUsage: HeadUsage? = HeadUsage()) {
         self.status = status
         self.body = body
+        self.contentType = contentType
+        self.headUsage = headUsage
+    }
+}
+
+/// Counts of tokens in the head of an answer; `nil` where the worker reports none.
+public struct HeadUsage: Sendable {
+    public var inputTokens: Int64?
+    public var cachedInputTokens: Int64?
+    public var outputTokens: Int64?
+
+    public init(inputTokens: Int64? = nil, cachedInputTokens: Int64? = nil, outputTokens: Int64? = nil) {
+        self.inputTokens = inputTokens
+        self.cachedInputTokens = cachedInputTokens
+        self.outputTokens = outputTokens
     }
 }
 

@@ -89,6 +89,8 @@ struct Prediction: Sendable {
     var workersAnswer: ByteBuffer?
     /// Where the JSON of the body ends and binary data begin; `nil` where there are none.
     var jsonByteCount: Int?
+    /// Of an answer that is no JSON; `prediction` is then all of it.
+    var mediaType: String?
     /// Whether no worker was asked for it.
     var isCached: Bool { cache?.isServedFromCache ?? false }
 }

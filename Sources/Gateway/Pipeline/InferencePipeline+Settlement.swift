@@ -1,4 +1,3 @@
-internal import Crypto
 internal import Domain
 internal import HTTPListener
 internal import Logging
@@ -104,7 +103,16 @@ extension InferencePipeline {
         answer: ClaimedAnswer? = nil, job: JobCompletion? = nil
     ) -> Settlement {
         let completedAt = time.now
-        let retention = work.principal.retention
+        let policy = keys.strictest(work.principal, presenting: work.call.credentials)
+        let kept = KeptParts(
+            under: policy, prompt: work.call.body.readableBytesView, mediaType: served?.reading.mediaType
+        ) {
+            // Of a stream that was longer than is remembered of one there is nothing.
+            guard let reading = served?.reading, reading.prediction.readableBytes > 0 || served?.stream == nil else {
+                return nil
+            }
+            return AnswerBody.result(reading, on: work.request.surface)
+        }
         return Settlement(
             requestID: work.call.requestID, tenantID: work.principal.tenantID, userID: work.principal.userID,
             keyID: work.principal.keyID, model: work.route.model, modelVersion: version,
@@ -114,13 +122,10 @@ extension InferencePipeline {
             processingMicroseconds: Int64((time.monotonicNanoseconds &- work.call.receivedNanoseconds) / 1_000),
             estimatedTokens: work.bound, usage: usage, tierVersionID: work.principal.tierVersionID,
             leaseID: hold?.leaseID,
-            prompt: retention == .full ? work.request.retained(work.call.body) : nil,
-            promptDigest: retention == .hashed
-                ? Array(SHA256.hash(data: Array(work.call.body.readableBytesView))) : nil,
-            result: retention == .full ? served.map { AnswerBody.result($0.reading, on: work.request.surface) } : nil,
-            answer: answer,
-            servedUsage: served?.servedUsage, operation: work.request.surface.operation, stream: served?.stream,
-            job: job)
+            prompt: kept.prompt, promptDigest: kept.promptDigest, result: kept.result, answer: answer,
+            servedUsage: served?.servedUsage, resultDigest: kept.resultDigest, resultID: kept.resultID,
+            resultMediaType: kept.resultMediaType, retentionGeneration: policy.retentionGeneration,
+            operation: work.request.surface.operation, stream: served?.stream, job: job)
     }
 }
 

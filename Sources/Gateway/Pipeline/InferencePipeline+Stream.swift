@@ -68,7 +68,7 @@ extension InferencePipeline {
 
     private static func relay(of open: OpenStream, _ work: HeldRequest) throws(Refusal) -> StreamRelay {
         let bound = work.request.outputBound(work.route.profile)
-        let keepsText = work.principal.retention == .full
+        let keepsText = work.principal.retention != .none
         switch work.request {
         case .openAI(let request): return StreamRelay(request, outputBound: bound, keepsText: keepsText)
         case .generate(let request):

@@ -148,7 +148,7 @@ final class InferencePipeline: Sendable {
             let prediction = try await finish(work, timings: timings, on: loop)
             if let claim { claims.end(claim) }
             // A kept answer says nothing of a worker that another one could be compared with.
-            if let mirror = route.mirror, !prediction.isCached {
+            if let mirror = route.mirror, !prediction.isCached, prediction.mediaType == nil {
                 mirrors.offer(
                     request, to: mirror.route, of: call, answer: prediction.workersAnswer ?? prediction.prediction,
                     at: time.now, by: dispatch, on: loop)
@@ -349,7 +349,8 @@ final class InferencePipeline: Sendable {
             currency: sheet?.currency ?? "",
             priceVersion: sheet?.versionText ?? "", limits: limits,
             degradations: degradations(work), timings: timings, cache: served.status,
-            workersAnswer: served.reading.prediction, jsonByteCount: written.jsonByteCount)
+            workersAnswer: served.reading.prediction, jsonByteCount: written.jsonByteCount,
+            mediaType: served.reading.mediaType)
     }
 
     /// The numbers of a caller's limits, where a request has taken of its rate limits.

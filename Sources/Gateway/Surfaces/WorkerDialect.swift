@@ -11,6 +11,8 @@ struct WorkerReading: Sendable {
     let inputTokens: Int64?
     let cachedInputTokens: Int64?
     let outputTokens: Int64?
+    /// Of an answer that is no JSON: what it is, as `image/png`. `prediction` is then all of it.
+    var mediaType: String?
 }
 
 /// How a request is written for, and its answer read from, each worker protocol.

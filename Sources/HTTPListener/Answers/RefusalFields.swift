@@ -4,6 +4,7 @@ extension Refusal {
     /// The header fields that go with the refusal.
     public var fields: [(String, String)] {
         var fields: [(String, String)] = []
+        if let completeByteCount { fields.append(("content-range", "bytes */\(completeByteCount)")) }
         if code.httpStatus == 401 { fields.append(("www-authenticate", "Bearer")) }
         // A rate limit lets the same request through a little later, unless it asks for more than there ever is.
         let isTransient = code == .rateLimited && retryAfterSeconds != nil

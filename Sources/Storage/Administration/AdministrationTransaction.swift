@@ -38,7 +38,10 @@ struct AdministrationTransaction {
     func changeTenant(_ id: TenantID, _ change: TenantChange) async throws -> TenantRow {
         guard try await !connection.execute(LockTenant(id: id)).isEmpty else { throw Refusal.noSuchTenant }
         let before = try await connection.execute(DescribeTenant(id: id)).first
-        if change.name != nil || change.timeZone != nil || change.state != nil || change.retention != nil {
+        let changesTenant =
+            change.name != nil || change.timeZone != nil || change.state != nil || change.retention != nil
+            || change.resultTTLSeconds != nil || change.retentionBytes != nil
+        if changesTenant {
             _ = try await connection.execute(UpdateTenant(id: id, change: change))
         }
         if let tier = change.tierCode { try await subscribe(id, toTier: tier) }

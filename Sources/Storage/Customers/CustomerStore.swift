@@ -19,11 +19,32 @@ public struct CustomerStore: CustomerRecords {
         try await read(ReadQuotaStates(tenantID: tenantID, periods: periods), as: tenantID).compactMap { $0 }
     }
 
-    public func requests(_ query: RequestQuery) async throws(StoreUnavailable) -> [RequestRow] {
+    public func requests(_ query: RequestQuery) async throws(StoreUnavailable) -> RequestPage {
+        let isNotCompleted = query.errorCode != nil || query.status.map { $0 != "completed" } ?? false
+        let rows: [RequestPageRow]
+        switch (query.before == nil, isNotCompleted) {
+        case (true, false): rows = try await readPage(ReadRequestsBefore(query: query), query)
+        case (false, false): rows = try await readPage(ReadRequestsAfter(query: query), query)
+        case (true, true): rows = try await readPage(ReadNotCompletedBefore(query: query), query)
+        case (false, true): rows = try await readPage(ReadNotCompletedAfter(query: query), query)
+        }
+        let requests = rows.compactMap(\.request)
         // Towards newer requests the nearest come first; the page is newest first either way.
-        query.before == nil
-            ? try await read(ReadRequestsBefore(query: query), as: query.tenantID)
-            : try await read(ReadRequestsAfter(query: query), as: query.tenantID).reversed()
+        return RequestPage(rows: query.before == nil ? requests : requests.reversed(), stoppedAt: rows.first?.stop)
+    }
+
+    public func detail(of id: RequestID, tenantID: TenantID, readsPrompt: Bool) async throws(StoreUnavailable)
+        -> RequestDetail?
+    {
+        try await read(
+            ReadRequestDetail(id: id, tenantID: tenantID, readsPrompt: readsPrompt), as: tenantID
+        ).first
+    }
+
+    public func resultBytes(of id: RequestID, tenantID: TenantID, range: Range<Int>) async throws(StoreUnavailable)
+        -> [UInt8]?
+    {
+        try await read(ReadResultBytes(id: id, tenantID: tenantID, range: range), as: tenantID).first
     }
 
     public func request(_ id: RequestID, tenantID: TenantID) async throws(StoreUnavailable) -> RequestRow? {
@@ -50,6 +71,16 @@ public struct CustomerStore: CustomerRecords {
         try await read(ReadRefusal(id: id, tenantID: tenantID), as: tenantID).first
     }
 
+    private func readPage<S: PostgresStatement>(_ statement: S, _ query: RequestQuery) async throws(StoreUnavailable)
+        -> [RequestPageRow] where S.Row == RequestPageRow
+    {
+        do throws(PostgresError) {
+            return try await pool.pipeline(ActAsTenantWithOwnPlan(tenantID: query.tenantID), statement).1
+        } catch {
+            throw StoreUnavailable(error)
+        }
+    }
+
     private func read<S: PostgresStatement>(_ statement: S, as tenantID: TenantID) async throws(StoreUnavailable) -> [S
         .Row]
     {
@@ -65,6 +96,20 @@ public struct CustomerStore: CustomerRecords {
 struct ActAsTenant: PostgresStatement {
     static let sql = "SELECT set_config('weir.tenant_id', $1, true)"
     static let parameters: [PostgresType] = [.text]
+
+    let tenantID: TenantID
+
+    func bind(to binds: inout PostgresBinds) { binds.append(tenantID.description) }
+}
+
+/// As ``ActAsTenant``, and the next statement is planned for this tenant: a plan for any tenant would be made for the largest, whose rows can be
+/// found without an index of tenants, and a small one's could not.
+struct ActAsTenantWithOwnPlan: PostgresStatement {
+    static let sql = """
+        SELECT set_config('weir.tenant_id', $1, true), set_config('plan_cache_mode', 'force_custom_plan', true)
+        """
+    static let parameters: [PostgresType] = [.text]
+    static let columns: [PostgresType] = [.text, .text]
 
     let tenantID: TenantID
 

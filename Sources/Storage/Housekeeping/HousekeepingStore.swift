@@ -100,6 +100,14 @@ public struct HousekeepingStore: Housekeeping {
                     rowsPerTenant: Int32(clamping: rowsPerTenant), limit: Int32(clamping: limit))) ?? 0)
     }
 
+    public func removeExpiredResults(limit: Int) async throws(StoreUnavailable) -> Int {
+        Int(try await first(RemoveExpiredResults(limit: Int32(clamping: limit))) ?? 0)
+    }
+
+    public func eraseKept(limit: Int) async throws(StoreUnavailable) -> Int {
+        Int(try await first(EraseKept(limit: Int32(clamping: limit))) ?? 0)
+    }
+
     private func first<S: PostgresStatement>(_ statement: S) async throws(StoreUnavailable) -> S.Row? {
         do throws(PostgresError) {
             return try await pool.execute(statement).first
@@ -185,5 +193,8 @@ public enum StatementCatalog {
         RemoveExpiredJobs.self, ReadJob.self, FindFormerJob.self, ReadBatchJobs.self, CountBatchJobs.self,
         CancelJobs.self, CancelBatchJobs.self, FindEndedJobs.self, CountQueuedJobs.self, SettleJobBatch.self,
         ReadQueueDepths.self, ListDeadJobs.self, CountDeadJobs.self, RetryDeadJob.self,
+        ReadBusyTimes.self, NoteQueueDepths.self,
+        ReadNotCompletedBefore.self, ReadNotCompletedAfter.self, ReadRequestDetail.self, ReadResultBytes.self,
+        RemoveExpiredResults.self, EraseKept.self, ActAsTenantWithOwnPlan.self,
     ]
 }

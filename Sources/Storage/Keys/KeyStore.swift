@@ -37,7 +37,7 @@ struct FindKeys: PostgresStatement {
     static let sql = """
         SELECT k.key_id, k.public_id, k.digest, k.tenant_id, k.user_id, k.environment, k.scopes, k.allowed_models, k.expires_at,
             k.revoked_at, t.state, t.time_zone, t.retention, s.tier_version_id, q.ids, q.units, q.frequencies, q.amounts, q.modes,
-            q.levels, q.anchors, l.scopes, l.units, l.amounts, l.bursts
+            q.levels, q.anchors, t.retention_max_bytes, t.retention_generation, l.scopes, l.units, l.amounts, l.bursts
         FROM api_keys k
         LEFT JOIN tenants t ON t.tenant_id = k.tenant_id
         LEFT JOIN subscriptions s ON s.tenant_id = k.tenant_id AND s.ends_at IS NULL
@@ -65,6 +65,7 @@ struct FindKeys: PostgresStatement {
             .uuid, .text, .bytea, .uuid, .uuid, .text, .textArray, .textArray, .timestamptz, .timestamptz, .text, .text,
             .text, .uuid,
             .uuidArray, .textArray, .textArray, .int8Array, .textArray, .textArray, .timestamptzArray,
+            .int4, .int4,
         ] + rateLimitColumns
 
     let publicIDs: [String]
@@ -89,6 +90,8 @@ struct FindKeys: PostgresStatement {
         let retention = Retention(rawValue: try row.optionalText() ?? "") ?? .none
         let tier = try row.optionalUUID().map { TierVersionID($0) }
         let quotas = try quotas(&row)
+        let retentionBytes = Int(try row.optionalInt32() ?? 0)
+        let retentionGeneration = try row.optionalInt32() ?? 0
         let rateLimits = RateLimits(try rateLimitRules(&row))
         let holder: KeyRecord.Holder
         if let tenantID {
@@ -96,7 +99,7 @@ struct FindKeys: PostgresStatement {
                 tenantID: tenantID, keyID: keyID, userID: userID, scopes: scopes, allowedModels: allowedModels,
                 environment: environment, tierVersionID: tier ?? TierVersionID(high: 0, low: 0), quotas: quotas,
                 rateLimits: rateLimits, timeZone: timeZone,
-                retention: retention)
+                retention: retention, retentionBytes: retentionBytes, retentionGeneration: retentionGeneration)
             holder = .customer(principal, state != "active" ? .suspended : tier == nil ? .unsubscribed : .active)
         } else {
             holder = .admin(AdminPrincipal(keyID: keyID, publicID: publicID, scopes: scopes))

@@ -30,12 +30,14 @@ struct HoldGatewayLockAlone: PostgresStatement {
 /// are parameters.
 enum SettleText {
     static let parameters =
-        "$2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29"
+        "$2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, "
+        + "$30, $31, $32, $33, $34"
     static let columns = """
         request_id, tenant_id, user_id, key_id, model, model_version, is_completed, http_status, error_code, created_at,
                     completed_at, processing_us, estimated_tokens, input_tokens, cached_input_tokens, output_tokens, token_source,
                     tier_version_id, lease_id, prompt, prompt_sha256, result, served_input_tokens, served_output_tokens, operation, stream_end,
-                    delivered_tokens, generated_tokens
+                    delivered_tokens, generated_tokens,
+                    content_id, result_sha256, result_generation, binary_result, result_type
         """
 
     /// From `batch`: the rows whose lease is lost, as `refused`.
@@ -55,20 +57,41 @@ enum SettleText {
     ///
     /// An entry belongs to the period in which its request came, and the database's clock decides which that is. A gateway's word for the
     /// instant is taken where it agrees with how long the request took; one that a wrong clock made is replaced by the instant of writing.
+    ///
+    /// A content is written once. One that was touched within ten minutes stays for longer than the request needs it (see
+    /// `remove_expired_results`), so that neither a write nor a lock is needed for it; an older one is touched, in the order of ids, so that two
+    /// batches that touch the same ones do not wait for each other in a circle. It is looked up by a subquery rather than joined, because a plan that
+    /// was made for an empty table would read a full one from its beginning to its end.
     static let writes = """
         kept AS (
-            INSERT INTO results (result_id, tenant_id, content, token_count)
-            SELECT request_id, tenant_id, result, output_tokens FROM accepted WHERE result IS NOT NULL
-            ON CONFLICT (result_id) DO NOTHING
+            INSERT INTO results AS k (result_id, tenant_id, content, token_count, sha256, generation)
+            SELECT DISTINCT ON (1) coalesce(content_id, request_id), tenant_id, result, output_tokens, result_sha256,
+                coalesce(result_generation, 0)
+            FROM accepted a WHERE result IS NOT NULL AND coalesce(
+                (SELECT f.touched_at FROM results f WHERE f.result_id = a.content_id), '-infinity')
+                < statement_timestamp() - interval '10 minutes'
+            ORDER BY 1
+            ON CONFLICT (result_id) DO UPDATE SET touched_at = statement_timestamp() WHERE k.touched_at < statement_timestamp()
+        ), kept_binary AS (
+            INSERT INTO binary_results AS k (result_id, tenant_id, content, mime_type, sha256, generation)
+            SELECT DISTINCT ON (1) coalesce(content_id, request_id), tenant_id, binary_result, result_type, result_sha256,
+                coalesce(result_generation, 0)
+            FROM accepted a WHERE binary_result IS NOT NULL AND coalesce(
+                (SELECT f.touched_at FROM binary_results f WHERE f.result_id = a.content_id), '-infinity')
+                < statement_timestamp() - interval '10 minutes'
+            ORDER BY 1
+            ON CONFLICT (result_id) DO UPDATE SET touched_at = statement_timestamp() WHERE k.touched_at < statement_timestamp()
         ), recorded AS (
             INSERT INTO requests (request_id, tenant_id, user_id, key_id, gateway_id, model, model_version, status, http_status,
                 error_code, created_at, completed_at, processing_us, estimated_tokens, input_tokens, output_tokens, tier_version_id,
-                prompt, prompt_sha256, result_id, cached, operation, stream_end, delivered_tokens, generated_tokens)
+                prompt, prompt_sha256, result_id, cached, operation, stream_end, delivered_tokens, generated_tokens,
+                result_sha256)
             SELECT request_id, tenant_id, user_id, key_id, $1, model, model_version,
                 CASE WHEN is_completed THEN 'completed' ELSE 'failed' END, http_status, error_code, created_at, completed_at,
                 processing_us, estimated_tokens, input_tokens, output_tokens, tier_version_id, prompt, prompt_sha256,
-                CASE WHEN result IS NOT NULL THEN request_id END, is_completed AND token_source = 'cache',
-                coalesce(operation, 'predict'), stream_end, delivered_tokens, generated_tokens
+                CASE WHEN result IS NOT NULL OR binary_result IS NOT NULL THEN coalesce(content_id, request_id) END,
+                is_completed AND token_source = 'cache',
+                coalesce(operation, 'predict'), stream_end, delivered_tokens, generated_tokens, result_sha256
             FROM accepted
             ON CONFLICT (request_id) DO NOTHING
         ), posted AS (
@@ -109,6 +132,7 @@ struct SettleBatch: PostgresStatement {
         .uuidArray,
         .uuidArray, .textArray, .byteaArray, .textArray, .int8Array, .int8Array,
         .textArray, .textArray, .int8Array, .int8Array,
+        .uuidArray, .byteaArray, .int4Array, .byteaArray, .textArray,
     ]
     static let columns: [PostgresType] = [.uuid]
 
@@ -156,7 +180,11 @@ func bindSettleBatch(_ batch: ArraySlice<Settlement>, gatewayID: GatewayID, to b
     }
     column(.bytea, &binds) { $0.append($1.promptDigest) }
     column(.text, &binds) { array, settlement in
-        if let result = settlement.result { array.appendText(result) } else { array.appendNull() }
+        if let result = settlement.result, settlement.resultMediaType == nil {
+            array.appendText(result)
+        } else {
+            array.appendNull()
+        }
     }
     // Where nobody was answered from the cache they are empty, and `unnest` fills them with NULL.
     let served = batch.contains { $0.servedUsage != nil } ? batch : []
@@ -178,6 +206,30 @@ func bindSettleBatch(_ batch: ArraySlice<Settlement>, gatewayID: GatewayID, to b
         binds.appendArray(of: .int8, count: streams.count) { array in
             for settlement in streams { array.append(settlement.stream?[keyPath: count]) }
         }
+    }
+    bindKeptResults(batch, to: &binds)
+}
+
+/// Where nothing is kept of any result these are empty, too.
+private func bindKeptResults(_ batch: ArraySlice<Settlement>, to binds: inout PostgresBinds) {
+    let kept = batch.contains { $0.resultDigest != nil } ? batch : []
+    let binary = kept.contains { $0.resultMediaType != nil } ? kept : []
+    binds.appendArray(of: .uuid, count: kept.count) { array in
+        for settlement in kept { array.append(settlement.resultID?.postgres) }
+    }
+    binds.appendArray(of: .bytea, count: kept.count) { array in
+        for settlement in kept { array.append(settlement.resultDigest) }
+    }
+    binds.appendArray(of: .int4, count: kept.count) { array in
+        for settlement in kept { array.append(settlement.retentionGeneration) }
+    }
+    binds.appendArray(of: .bytea, count: binary.count) { array in
+        for settlement in binary {
+            array.append(settlement.resultMediaType == nil ? nil : settlement.result)
+        }
+    }
+    binds.appendArray(of: .text, count: binary.count) { array in
+        for settlement in binary { array.append(settlement.resultMediaType) }
     }
 }
 

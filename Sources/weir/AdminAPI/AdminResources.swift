@@ -19,6 +19,11 @@ struct AdminTenant: Decodable, Sendable {
     let tier: String?
     let priceVersion: String?
     let rateLimits: [AdminRateLimit]?
+    /// These are `nil` from a server of before.
+    let retention: String?
+    let resultTtlSeconds: Int64?
+    let retentionMaxBytes: Int64?
+    let erasing: Bool?
     let createdAt: String
 }
 
@@ -125,6 +130,8 @@ struct AdminTier: Decodable, Sendable {
         let currency: String
         /// `nil` from a server that has no cache.
         let cacheHitTokenPercent: Int64?
+        /// `nil` from a server that keeps results for ever.
+        let resultTtlSeconds: Int64?
         let prices: [AdminPrice]
         let quotas: [AdminQuota]
         /// `nil` from a server that knows no rate limits.

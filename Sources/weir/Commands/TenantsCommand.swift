@@ -9,7 +9,7 @@ struct TenantsCommand: AsyncParsableCommand {
               weir tenants create "Example Ltd" --tier standard --time-zone Europe/Berlin
               weir tenants suspend 0195a3bf-30c4-7a52-bb10-6d7e8f901a2b
             """,
-        subcommands: [List.self, Create.self, Show.self, Suspend.self, Resume.self, Limit.self])
+        subcommands: [List.self, Create.self, Show.self, Suspend.self, Resume.self, Limit.self, Retain.self])
 
     static func table(_ tenants: [AdminTenant]) -> String {
         var table = TextTable(["id", "name", "tier", "state", "time zone", "rate limits", "created"])
@@ -100,6 +100,49 @@ struct TenantsCommand: AsyncParsableCommand {
             let body = ["rate_limits": try limits.parsed()]
             try await admin.send(AdminRequest(.patch, ["tenants", tenant], body: body)) {
                 TenantsCommand.table([try $0.decoded(AdminTenant.self)])
+            }
+        }
+    }
+
+    struct Retain: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "retention",
+            abstract: "Show or change what is kept of a tenant's prompts and results.",
+            discussion: """
+                A change counts within a second on every gateway. Where less is to be kept than before, what is kept already is erased
+                in the background; the last column says whether that is still going on.
+
+                Example:
+                  weir tenants retention 0195a3bf-30c4-7a52-bb10-6d7e8f901a2b --policy hashed
+                """)
+        @Argument(help: "The tenant's id.") var tenant: String
+        @Option(help: "full keeps the contents, hashed their digests, none nothing.") var policy: String?
+        @Option(help: "How long results are kept; 0 leaves it to the tier.") var resultTTLSeconds: Int64?
+        @Option(help: "What is larger is kept as its digest.") var maxBytes: Int64?
+        @OptionGroup var admin: AdminOptions
+
+        struct Body: Encodable {
+            let retention: String?
+            let resultTtlSeconds: Int64?
+            let retentionMaxBytes: Int64?
+        }
+
+        func run() async throws {
+            let isChange = policy != nil || resultTTLSeconds != nil || maxBytes != nil
+            let call =
+                try isChange
+                ? AdminRequest(
+                    .patch, ["tenants", tenant],
+                    body: Body(retention: policy, resultTtlSeconds: resultTTLSeconds, retentionMaxBytes: maxBytes))
+                : AdminRequest(.get, ["tenants", tenant])
+            try await admin.send(call) { answer in
+                let tenant = try answer.decoded(AdminTenant.self)
+                var table = TextTable(["id", "name", "retention", "result ttl seconds", "max bytes", "erasing"])
+                table.add([
+                    tenant.id, tenant.name, tenant.retention, tenant.resultTtlSeconds.map { "\($0)" } ?? "tier's",
+                    tenant.retentionMaxBytes.map { "\($0)" }, tenant.erasing.map { $0 ? "yes" : "no" },
+                ])
+                return table.text
             }
         }
     }

@@ -49,6 +49,8 @@ struct TiersCommand: AsyncParsableCommand {
         @Option(help: "ISO 4217.") var currency = "USD"
         @Option(help: "What an answer from the cache is charged of its tokens, in percent; 100 where it is left out.")
         var cacheHitTokenPercent: Int64?
+        @Option(help: "How long results are kept, in seconds; a day where it is left out.")
+        var resultTTLSeconds: Int64?
         @Option(
             help:
                 "What is charged where the caller of a stream leaves: cancel or drain; the model says it where it is left out."
@@ -73,6 +75,7 @@ struct TiersCommand: AsyncParsableCommand {
             struct Version: Encodable {
                 let currency: String
                 let cacheHitTokenPercent: Int64?
+                let resultTtlSeconds: Int64?
                 let streamLeave: String?
                 let prices: [AdminPrice]
                 let quotas: [AdminQuota]
@@ -99,7 +102,9 @@ struct TiersCommand: AsyncParsableCommand {
             Body(
                 code: code, name: name ?? code,
                 version: Body.Version(
-                    currency: currency, cacheHitTokenPercent: cacheHitTokenPercent, streamLeave: streamLeave,
+                    currency: currency, cacheHitTokenPercent: cacheHitTokenPercent,
+                    resultTtlSeconds: resultTTLSeconds,
+                    streamLeave: streamLeave,
                     prices: try prices.map(TierWords.price),
                     quotas: try quotas.map(TierWords.quota),
                     rateLimits: try limits.parsed()

@@ -16,7 +16,14 @@ struct WorkerBackend: InferenceBackend {
             totalMilliseconds: call.totalMilliseconds)
         do throws(WorkerFailure) {
             let reply = try await client.send(request, to: call.address, deadlines: deadlines, on: eventLoop)
-            return WorkerAnswer(status: reply.status, body: reply.body)
+            let usage = reply.usage
+            return WorkerAnswer(
+                status: reply.status, body: reply.body, contentType: reply.contentType,
+                headUsage: usage.isUnusable
+                    ? nil
+                    : HeadUsage(
+                        inputTokens: usage.inputTokens, cachedInputTokens: usage.cachedInputTokens,
+                        outputTokens: usage.outputTokens))
         } catch {
             throw Self.failure(error)
         }
