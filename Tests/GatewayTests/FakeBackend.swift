@@ -36,11 +36,6 @@ final class FakeBackend: InferenceBackend {
 
     init(gate: Gate = Gate(isOpen: true)) { self.gate = gate }
 
-    /// Sends nothing piece by piece.
-    func openStream(
-        _ call: WorkerCall, gapMilliseconds: Int64, on eventLoop: any EventLoop, receiver: any WorkerStreamReceiver
-    ) -> (any WorkerStreamHandle)? { nil }
-
     var calls: [WorkerCall] { state.withLock { $0.calls } }
     /// Whether every call came on the event loop that it named.
     var wasOnLoop: Bool { state.withLock { $0.isOnLoop } }

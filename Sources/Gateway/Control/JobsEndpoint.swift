@@ -92,8 +92,4 @@ struct JobsEndpoint: Sendable {
 
 extension Refusal {
     fileprivate static let noSuchJob = Refusal(.notFound, "There is no such job, or it is not yours to see.")
-
-    static let resultGone = Refusal(
-        .resultGone,
-        "The job's result was kept for its time and is gone. GET /api/v1/requests/{id} still says what became of it.")
 }

@@ -42,10 +42,14 @@ tags:
     description: Asking a model. Metered.
   - name: openai
     description: The OpenAI API, for the clients that speak it. Errors are that API's error objects.
+  - name: jobs
+    description: Asking now and fetching the answer later.
   - name: open-inference
     description: 'The Open Inference Protocol v2, for the clients that speak it. Errors are `{"error": "<text>"}`.'
   - name: account
     description: What was used, and what is left.
+  - name: webhooks
+    description: Being told of events.
   - name: service
     description: About the gateway itself. Open to everybody.
 
@@ -210,6 +214,9 @@ paths:
 
         With an `Idempotency-Key`, sending the request again gets the answer of the one that was charged, for 48 hours.
       parameters:
+        - { $ref: '#/components/parameters/Prefer' }
+        - { $ref: '#/components/parameters/JobPriority' }
+        - { $ref: '#/components/parameters/JobRunAt' }
         - { $ref: '#/components/parameters/TraceParent' }
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
@@ -267,6 +274,13 @@ paths:
                 probabilities: [0.981, 0.019, 0.0]
                 cached: false
                 usage: { input_tokens: 4, cached_input_tokens: 0, output_tokens: 1, source: fixed }
+            image/*:
+              schema: { type: string, format: binary, description: The worker's own answer. }
+            audio/*:
+              schema: { type: string, format: binary, description: The worker's own answer. }
+            application/octet-stream:
+              schema: { type: string, format: binary, description: The worker's own answer. }
+        '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/BadRequest' }
         '401': { $ref: '#/components/responses/Unauthorized' }
         '403': { $ref: '#/components/responses/Forbidden' }
@@ -293,6 +307,9 @@ paths:
       summary: Ask a model (the same without the last slash)
       description: The same operation as `POST /predict/`. It is answered here, not redirected.
       parameters:
+        - { $ref: '#/components/parameters/Prefer' }
+        - { $ref: '#/components/parameters/JobPriority' }
+        - { $ref: '#/components/parameters/JobRunAt' }
         - { $ref: '#/components/parameters/TraceParent' }
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
@@ -350,6 +367,13 @@ paths:
                 probabilities: [0.981, 0.019, 0.0]
                 cached: false
                 usage: { input_tokens: 4, cached_input_tokens: 0, output_tokens: 1, source: fixed }
+            image/*:
+              schema: { type: string, format: binary, description: The worker's own answer. }
+            audio/*:
+              schema: { type: string, format: binary, description: The worker's own answer. }
+            application/octet-stream:
+              schema: { type: string, format: binary, description: The worker's own answer. }
+        '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/BadRequest' }
         '401': { $ref: '#/components/responses/Unauthorized' }
         '403': { $ref: '#/components/responses/Forbidden' }
@@ -554,16 +578,308 @@ paths:
         '503': { $ref: '#/components/responses/StorageUnavailable' }
         '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
 
+  /api/v1/webhooks:
+    get:
+      operationId: listWebhooks
+      tags: [webhooks]
+      summary: The tenant's webhooks, oldest first
+      description: >-
+        Needs the scope `webhooks`, as all of these routes do. There are at most as many as one page holds.
+      responses:
+        '200':
+          description: All webhooks.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/WebhookList' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+    post:
+      operationId: addWebhook
+      tags: [webhooks]
+      summary: Be told of events at an address
+      description: >-
+        The address is looked up and must be on the public internet; it is looked up and checked again at each attempt.
+        The answer has the secret with which messages are signed, this once.
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/NewWebhook' }
+            example: { url: 'https://example.com/weir', events: [quota.threshold] }
+      responses:
+        '201':
+          description: The webhook, with its secret.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+            Location:
+              description: The webhook.
+              schema: { type: string, format: uri-reference }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/WebhookWithSecret' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/Conflict' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '415': { $ref: '#/components/responses/UnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ForbiddenTarget' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/webhooks/{id}:
+    get:
+      operationId: getWebhook
+      tags: [webhooks]
+      summary: One webhook
+      description: >-
+        Needs the scope `webhooks`.
+      parameters:
+        - { $ref: '#/components/parameters/WebhookIdInPath' }
+      responses:
+        '200':
+          description: The webhook.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/Webhook' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+    delete:
+      operationId: removeWebhook
+      tags: [webhooks]
+      summary: Be told no more
+      description: >-
+        Removes the webhook with its deliveries. One that is being sent at this moment may still arrive.
+      parameters:
+        - { $ref: '#/components/parameters/WebhookIdInPath' }
+      responses:
+        '204':
+          description: It is removed.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/webhooks/{id}/deliveries:
+    get:
+      operationId: listWebhookDeliveries
+      tags: [webhooks]
+      summary: What was sent, and what waits, newest first
+      description: >-
+        Finished deliveries are kept for some days.
+      parameters:
+        - { $ref: '#/components/parameters/WebhookIdInPath' }
+        - { $ref: '#/components/parameters/Limit' }
+        - { $ref: '#/components/parameters/After' }
+        - name: state
+          in: query
+          description: Only deliveries in this state.
+          schema: { $ref: '#/components/schemas/WebhookDeliveryState' }
+      responses:
+        '200':
+          description: One page of deliveries.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/WebhookDeliveryList' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/webhooks/{id}/rotate:
+    post:
+      operationId: rotateWebhookSecret
+      tags: [webhooks]
+      summary: A new secret
+      description: >-
+        The secret before it signs as well until the grace is over; messages then have two signatures. A second rotation
+        within the grace ends the one before.
+      parameters:
+        - { $ref: '#/components/parameters/WebhookIdInPath' }
+      requestBody:
+        required: false
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/WebhookRotation' }
+            example: { grace_seconds: 3600 }
+      responses:
+        '200':
+          description: The webhook, with its new secret.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/WebhookWithSecret' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '415': { $ref: '#/components/responses/UnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/webhooks/{id}/enable:
+    post:
+      operationId: enableWebhook
+      tags: [webhooks]
+      summary: Let a disabled webhook be sent to again
+      description: >-
+        What was given up meanwhile is not sent by itself; each delivery can be asked for anew.
+      parameters:
+        - { $ref: '#/components/parameters/WebhookIdInPath' }
+      responses:
+        '200':
+          description: The webhook.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/Webhook' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/webhooks/deliveries/{id}/retry:
+    post:
+      operationId: retryWebhookDelivery
+      tags: [webhooks]
+      summary: Send a delivery again
+      description: >-
+        At once, under the same event id, with a whole schedule of attempts. Also one that was delivered.
+      parameters:
+        - { $ref: '#/components/parameters/WebhookDeliveryIdInPath' }
+      responses:
+        '202':
+          description: It is due.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/WebhookDelivery' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/Conflict' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
   /api/v1/requests:
     get:
       operationId: listRequests
       tags: [account]
       summary: The tenant's requests, newest first
-      description: Needs the scope `read`.
+      description: >-
+        Needs the scope `read`. Filters that are given together have all to hold. A page reads a bounded number of requests: where what is
+        looked for is rare it can hold fewer than `limit`, or none, with `has_more` true; `next_cursor` goes on.
       parameters:
         - { $ref: '#/components/parameters/Limit' }
         - { $ref: '#/components/parameters/After' }
         - { $ref: '#/components/parameters/Before' }
+        - name: starting_after
+          in: query
+          description: Another name of `after`.
+          schema: { type: string, minLength: 1, maxLength: 256 }
+        - name: ending_before
+          in: query
+          description: Another name of `before`.
+          schema: { type: string, minLength: 1, maxLength: 256 }
+        - name: start
+          in: query
+          description: Only requests that came at or after this instant.
+          schema: { $ref: '#/components/schemas/Instant' }
+        - name: end
+          in: query
+          description: Only requests that came before this instant.
+          schema: { $ref: '#/components/schemas/Instant' }
         - name: status
           in: query
           description: Only requests in this state.
@@ -572,6 +888,30 @@ paths:
           in: query
           description: Only requests to this model.
           schema: { $ref: '#/components/schemas/ModelName' }
+        - name: version
+          in: query
+          description: Only requests that this version answered.
+          schema: { type: string, minLength: 1, maxLength: 128 }
+        - name: error_code
+          in: query
+          description: Only requests that failed with this code.
+          schema: { type: string, pattern: '^[a-z_]{1,64}$' }
+        - name: key_id
+          in: query
+          description: Only requests of this key.
+          schema: { $ref: '#/components/schemas/KeyId' }
+        - name: user_id
+          in: query
+          description: Only requests of this user.
+          schema: { type: string, format: uuid }
+        - name: operation
+          in: query
+          description: Only requests for this kind of work, as `predict` or `chat.completions`.
+          schema: { type: string, pattern: '^[a-z.]{1,64}$' }
+        - name: cached
+          in: query
+          description: Only requests that were answered from the cache, or only others.
+          schema: { type: boolean }
       responses:
         '200':
           description: One page of requests.
@@ -612,7 +952,7 @@ paths:
             Cache-Control: { $ref: '#/components/headers/NoStore' }
           content:
             application/json:
-              schema: { $ref: '#/components/schemas/Request' }
+              schema: { $ref: '#/components/schemas/RequestDetail' }
         '400': { $ref: '#/components/responses/BadRequest' }
         '401': { $ref: '#/components/responses/Unauthorized' }
         '403': { $ref: '#/components/responses/Forbidden' }
@@ -621,6 +961,78 @@ paths:
         '413': { $ref: '#/components/responses/ContentTooLarge' }
         '414': { $ref: '#/components/responses/URITooLong' }
         '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/requests/{id}/result:
+    get:
+      operationId: getRequestResult
+      tags: [account]
+      summary: What a request was answered with
+      description: >-
+        Needs the scope `read`. The kept result as it is, with its own content type; whole, or one range of bytes. It is always sent as an
+        attachment, never to be shown in place. There is one where the tenant's retention keeps results, until its time is over.
+      parameters:
+        - { $ref: '#/components/parameters/RequestIdInPath' }
+        - name: Range
+          in: header
+          description: One range, as `bytes=0-1023`. Several, or another unit, get the whole.
+          schema: { type: string, maxLength: 256 }
+        - name: If-Range
+          in: header
+          description: The `ETag` for which the range is meant; another one gets the whole.
+          schema: { type: string, maxLength: 256 }
+        - name: If-None-Match
+          in: header
+          description: The `ETag` that the caller has.
+          schema: { type: string, maxLength: 256 }
+      responses:
+        '200':
+          description: All of the result.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            ETag: { $ref: '#/components/headers/ResultTag' }
+            Accept-Ranges: { $ref: '#/components/headers/AcceptRanges' }
+            Content-Disposition: { $ref: '#/components/headers/Attachment' }
+          content:
+            application/json: { schema: {} }
+            application/octet-stream: { schema: { type: string, format: binary } }
+            image/*: { schema: { type: string, format: binary } }
+            audio/*: { schema: { type: string, format: binary } }
+        '206':
+          description: The range.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            ETag: { $ref: '#/components/headers/ResultTag' }
+            Accept-Ranges: { $ref: '#/components/headers/AcceptRanges' }
+            Content-Disposition: { $ref: '#/components/headers/Attachment' }
+            Content-Range:
+              description: Which bytes, of how many.
+              required: true
+              schema: { type: string, examples: [bytes 0-1023/4096] }
+          content:
+            application/json: { schema: {} }
+            application/octet-stream: { schema: { type: string, format: binary } }
+            image/*: { schema: { type: string, format: binary } }
+            audio/*: { schema: { type: string, format: binary } }
+        '304':
+          description: The caller has it.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            ETag: { $ref: '#/components/headers/ResultTag' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '410': { $ref: '#/components/responses/ResultGone' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '416': { $ref: '#/components/responses/RangeNotSatisfiable' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
         '431': { $ref: '#/components/responses/HeadersTooLarge' }
         '500': { $ref: '#/components/responses/InternalError' }
         '503': { $ref: '#/components/responses/StorageUnavailable' }
@@ -670,6 +1082,9 @@ paths:
         reads the model, the bounds of the answer and whether it is a stream. Without `max_tokens` the worker is told the
         model's own bound: never more is made than was held against the quota.
       parameters:
+        - { $ref: '#/components/parameters/Prefer' }
+        - { $ref: '#/components/parameters/JobPriority' }
+        - { $ref: '#/components/parameters/JobRunAt' }
         - { $ref: '#/components/parameters/TraceParent' }
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
@@ -718,6 +1133,7 @@ paths:
               schema:
                 type: string
                 description: 'Events `data: {…}`, the last of them `data: [DONE]`.'
+        '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/OpenAIBadRequest' }
         '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
         '403': { $ref: '#/components/responses/OpenAIForbidden' }
@@ -747,6 +1163,9 @@ paths:
         reads the model, the bounds of the answer and whether it is a stream. Without `max_tokens` the worker is told the
         model's own bound: never more is made than was held against the quota.
       parameters:
+        - { $ref: '#/components/parameters/Prefer' }
+        - { $ref: '#/components/parameters/JobPriority' }
+        - { $ref: '#/components/parameters/JobRunAt' }
         - { $ref: '#/components/parameters/TraceParent' }
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
@@ -795,6 +1214,7 @@ paths:
               schema:
                 type: string
                 description: 'Events `data: {…}`, the last of them `data: [DONE]`.'
+        '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/OpenAIBadRequest' }
         '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
         '403': { $ref: '#/components/responses/OpenAIForbidden' }
@@ -822,6 +1242,9 @@ paths:
       description: |
         Needs the scope `predict`. Answers of a model that has a cache are kept.
       parameters:
+        - { $ref: '#/components/parameters/Prefer' }
+        - { $ref: '#/components/parameters/JobPriority' }
+        - { $ref: '#/components/parameters/JobRunAt' }
         - { $ref: '#/components/parameters/TraceParent' }
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
@@ -866,6 +1289,7 @@ paths:
             application/json:
               schema: { $ref: '#/components/schemas/EmbeddingList' }
               example: { object: list, model: embedder, data: [{ object: embedding, index: 0, embedding: [0.1, 0.2] }], usage: { prompt_tokens: 2, total_tokens: 2 } }
+        '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/OpenAIBadRequest' }
         '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
         '403': { $ref: '#/components/responses/OpenAIForbidden' }
@@ -883,6 +1307,307 @@ paths:
         '502': { $ref: '#/components/responses/OpenAIBadUpstream' }
         '503': { $ref: '#/components/responses/OpenAIUnavailable' }
         '504': { $ref: '#/components/responses/OpenAIUpstreamTimeout' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+
+  /v1/files:
+    post:
+      operationId: uploadFile
+      tags: [openai]
+      summary: Upload a file of requests
+      description: >-
+        Needs the scope `predict`, as all routes of files and batches do. The file is taken in piece by piece. `purpose` is
+        `batch`.
+      requestBody:
+        required: true
+        content:
+          multipart/form-data:
+            schema:
+              type: object
+              required: [purpose, file]
+              properties:
+                purpose: { type: string, enum: [batch] }
+                file: { type: string, contentMediaType: application/jsonl }
+      responses:
+        '200':
+          description: The file.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenAIFile' }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '409': { $ref: '#/components/responses/OpenAIConflict' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '415': { $ref: '#/components/responses/OpenAIUnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+    get:
+      operationId: listFiles
+      tags: [openai]
+      summary: Files, newest first
+      description: >-
+        Uploaded ones and the outputs of batches.
+      parameters:
+        - { $ref: '#/components/parameters/After' }
+        - name: limit
+          in: query
+          description: The most items in the answer; a page has at most a thousand.
+          schema: { type: integer, minimum: 1, maximum: 10000, default: 100 }
+        - name: purpose
+          in: query
+          description: Only files of this purpose.
+          schema: { type: string }
+        - name: order
+          in: query
+          schema: { type: string, enum: [desc] }
+      responses:
+        '200':
+          description: One page of files.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenAIFileList' }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+
+  /v1/files/{id}:
+    get:
+      operationId: getFile
+      tags: [openai]
+      summary: One file
+      description: >-
+        Without its content.
+      parameters:
+        - { $ref: '#/components/parameters/FileIdInPath' }
+      responses:
+        '200':
+          description: The file.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenAIFile' }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '404': { $ref: '#/components/responses/OpenAINotFound' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+    delete:
+      operationId: deleteFile
+      tags: [openai]
+      summary: Delete a file
+      description: >-
+        Not while a batch that has not ended reads it.
+      parameters:
+        - { $ref: '#/components/parameters/FileIdInPath' }
+      responses:
+        '200':
+          description: It is deleted.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenAIFileDeletion' }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '404': { $ref: '#/components/responses/OpenAINotFound' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '409': { $ref: '#/components/responses/OpenAIConflict' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+
+  /v1/files/{id}/content:
+    get:
+      operationId: getFileContent
+      tags: [openai]
+      summary: The content of a file
+      description: >-
+        As it was uploaded, or as the batch wrote it: JSON Lines.
+      parameters:
+        - { $ref: '#/components/parameters/FileIdInPath' }
+      responses:
+        '200':
+          description: The bytes.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/octet-stream:
+              schema: { type: string, contentMediaType: application/octet-stream }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '404': { $ref: '#/components/responses/OpenAINotFound' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+
+  /v1/batches:
+    post:
+      operationId: createBatch
+      tags: [openai]
+      summary: Run the lines of a file as jobs
+      description: >-
+        Each line is one request, charged as a request; lines that fail are not charged. The input is checked first; a batch
+        whose input is wrong has the status `failed`, and `errors` by line.
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/NewOpenAIBatch' }
+      responses:
+        '200':
+          description: The batch.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenAIBatch' }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '404': { $ref: '#/components/responses/OpenAINotFound' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '409': { $ref: '#/components/responses/OpenAIConflict' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '415': { $ref: '#/components/responses/OpenAIUnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+    get:
+      operationId: listBatches
+      tags: [openai]
+      summary: Batches, newest first
+      description: >-
+        The tenant's, whichever key made them.
+      parameters:
+        - { $ref: '#/components/parameters/After' }
+        - { $ref: '#/components/parameters/Limit' }
+      responses:
+        '200':
+          description: One page of batches.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenAIBatchList' }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+
+  /v1/batches/{id}:
+    get:
+      operationId: getBatch
+      tags: [openai]
+      summary: One batch, and how far it is
+      description: >-
+        `request_counts` grows while it runs. The files are there when it has ended.
+      parameters:
+        - { $ref: '#/components/parameters/BatchIdInPath' }
+      responses:
+        '200':
+          description: The batch.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenAIBatch' }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '404': { $ref: '#/components/responses/OpenAINotFound' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+
+  /v1/batches/{id}/cancel:
+    post:
+      operationId: cancelBatch
+      tags: [openai]
+      summary: Cancel a batch
+      description: >-
+        What was done stays, in the output; the rest is in the error file. A batch that has ended is 409.
+      parameters:
+        - { $ref: '#/components/parameters/BatchIdInPath' }
+      responses:
+        '200':
+          description: The batch.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OpenAIBatch' }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '404': { $ref: '#/components/responses/OpenAINotFound' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '409': { $ref: '#/components/responses/OpenAIConflict' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
         '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
 
   /v1/models:
@@ -942,6 +1667,280 @@ paths:
         '500': { $ref: '#/components/responses/OpenAIInternalError' }
         '503': { $ref: '#/components/responses/OpenAIUnavailable' }
         '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+
+  /predict/async:
+    post:
+      operationId: predictAsync
+      tags: [jobs]
+      summary: Ask a model, and fetch the answer later
+      description: |
+        Needs the scope `predict`. The body is that of `POST /predict/`, and so is what can be refused at once. The answer
+        says where the result will be. Any other metered route does the same with `Prefer: respond-async`.
+        See [async.md](../docs/api/async.md).
+      parameters:
+        - { $ref: '#/components/parameters/TraceParent' }
+        - { $ref: '#/components/parameters/TraceState' }
+        - { $ref: '#/components/parameters/ClientRequestId' }
+        - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/CacheControl' }
+        - { $ref: '#/components/parameters/CacheUse' }
+        - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/CacheLabel' }
+        - { $ref: '#/components/parameters/JobPriority' }
+        - { $ref: '#/components/parameters/JobRunAt' }
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/PredictRequest' }
+            example: { model: iris, features: [5.1, 3.5, 1.4, 0.2] }
+      responses:
+        '202': { $ref: '#/components/responses/JobQueued' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/KeyInProgress' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '415': { $ref: '#/components/responses/UnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/PredictUnprocessable' }
+        '429': { $ref: '#/components/responses/QuotaExceeded' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/PredictUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /predict/async/:
+    post:
+      operationId: predictAsyncWithSlash
+      tags: [jobs]
+      summary: The same with a last slash
+      description: |
+        The same operation as `POST /predict/async`.
+      parameters:
+        - { $ref: '#/components/parameters/TraceParent' }
+        - { $ref: '#/components/parameters/TraceState' }
+        - { $ref: '#/components/parameters/ClientRequestId' }
+        - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/CacheControl' }
+        - { $ref: '#/components/parameters/CacheUse' }
+        - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/CacheLabel' }
+        - { $ref: '#/components/parameters/JobPriority' }
+        - { $ref: '#/components/parameters/JobRunAt' }
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/PredictRequest' }
+            example: { model: iris, features: [5.1, 3.5, 1.4, 0.2] }
+      responses:
+        '202': { $ref: '#/components/responses/JobQueued' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/KeyInProgress' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '415': { $ref: '#/components/responses/UnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/PredictUnprocessable' }
+        '429': { $ref: '#/components/responses/QuotaExceeded' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/PredictUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /generate:
+    post:
+      operationId: generate
+      tags: [jobs]
+      summary: Have a text made, and fetch it later
+      description: |
+        Needs the scope `predict`. The body is that of `POST /v1/completions` (with `prompt`), `POST /v1/chat/completions`
+        (with `messages`), `POST /v1/embeddings` (with `input`) or `POST /predict/`; the result is that surface's. Nothing can be
+        streamed.
+      parameters:
+        - { $ref: '#/components/parameters/TraceParent' }
+        - { $ref: '#/components/parameters/TraceState' }
+        - { $ref: '#/components/parameters/ClientRequestId' }
+        - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/CacheControl' }
+        - { $ref: '#/components/parameters/CacheUse' }
+        - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/CacheLabel' }
+        - { $ref: '#/components/parameters/JobPriority' }
+        - { $ref: '#/components/parameters/JobRunAt' }
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema: 
+              oneOf:
+                - { $ref: '#/components/schemas/CompletionRequest' }
+                - { $ref: '#/components/schemas/ChatCompletionRequest' }
+                - { $ref: '#/components/schemas/EmbeddingRequest' }
+                - { $ref: '#/components/schemas/PredictRequest' }
+            example: { model: words, prompt: 'Once upon a time', max_tokens: 20 }
+      responses:
+        '202': { $ref: '#/components/responses/JobQueued' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/KeyInProgress' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '415': { $ref: '#/components/responses/UnsupportedMediaType' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/PredictUnprocessable' }
+        '429': { $ref: '#/components/responses/QuotaExceeded' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/PredictUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/jobs/{id}:
+    get:
+      operationId: getJob
+      tags: [jobs]
+      summary: What has become of a job
+      description: >-
+        Needs the scope `read`. With `wait` the answer comes when the job has ended, or when the time is over.
+      parameters:
+        - { $ref: '#/components/parameters/RequestIdInPath' }
+        - { $ref: '#/components/parameters/JobWait' }
+      responses:
+        '200':
+          description: The job.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/Job' }
+              example:
+                object: job
+                id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+                request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+                status: processing
+                model: iris
+                operation: predict
+                priority: 5
+                attempts: 1
+                created_at: '2026-03-14T09:26:53.589793Z'
+                run_at: '2026-03-14T09:26:53.590000Z'
+                started_at: '2026-03-14T09:26:53.600000Z'
+                completed_at: null
+                expires_at: null
+                batch_id: null
+                custom_id: null
+                result: null
+                error: null
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '410': { $ref: '#/components/responses/Gone' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+    delete:
+      operationId: cancelJob
+      tags: [jobs]
+      summary: Cancel a job
+      description: >-
+        Needs the scope `predict`. A queued job does not run, and what a running one comes to is discarded; neither is charged. Cancelling again is no error.
+      parameters:
+        - { $ref: '#/components/parameters/RequestIdInPath' }
+      responses:
+        '200':
+          description: The job as it is now.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/Job' }
+              example:
+                object: job
+                id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+                request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+                status: processing
+                model: iris
+                operation: predict
+                priority: 5
+                attempts: 1
+                created_at: '2026-03-14T09:26:53.589793Z'
+                run_at: '2026-03-14T09:26:53.590000Z'
+                started_at: '2026-03-14T09:26:53.600000Z'
+                completed_at: null
+                expires_at: null
+                batch_id: null
+                custom_id: null
+                result: null
+                error: null
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/Conflict' }
+        '410': { $ref: '#/components/responses/Gone' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/jobs/{id}/result:
+    get:
+      operationId: getJobResult
+      tags: [jobs]
+      summary: The result of a job
+      description: >-
+        Needs the scope `read`. The very body with which a synchronous request would have been answered; 409 where there is none.
+      parameters:
+        - { $ref: '#/components/parameters/RequestIdInPath' }
+      responses:
+        '200':
+          description: The result.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { type: object }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/Conflict' }
+        '410': { $ref: '#/components/responses/Gone' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
 
   /v2:
     get:
@@ -1775,7 +2774,7 @@ paths:
       operationId: getStatus
       tags: [account]
       summary: What became of a request
-      description: Needs the scope `read`. Shorter than `/api/v1/requests/{id}`, and with the result.
+      description: Needs the scope `read`. Shorter than `/api/v1/requests/{id}`, and with the result. Of jobs as well.
       parameters:
         - { $ref: '#/components/parameters/RequestIdInPath' }
       responses:
@@ -1800,6 +2799,7 @@ paths:
         '403': { $ref: '#/components/responses/Forbidden' }
         '404': { $ref: '#/components/responses/NotFound' }
         '408': { $ref: '#/components/responses/RequestTimeout' }
+        '410': { $ref: '#/components/responses/Gone' }
         '413': { $ref: '#/components/responses/ContentTooLarge' }
         '414': { $ref: '#/components/responses/URITooLong' }
         '417': { $ref: '#/components/responses/ExpectationFailed' }
@@ -1897,6 +2897,29 @@ components:
         What was not charged is not kept: after an error the same key runs anew.
       schema: { type: string, pattern: '^([!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}")$' }
       example: 8e03978e-40d5-43dd-bc93-6894a57f9324
+    Prefer:
+      name: Prefer
+      in: header
+      description: >-
+        `respond-async` (RFC 7240) makes the request a job: 202, and the answer is fetched later. Other preferences are ignored.
+      schema: { type: string }
+      example: respond-async
+    JobPriority:
+      name: x-weir-priority
+      in: header
+      description: Of a job, among those of the same account; 9 comes first.
+      schema: { type: integer, minimum: 0, maximum: 9, default: 5 }
+    JobRunAt:
+      name: x-weir-run-at
+      in: header
+      description: Of a job, not before this instant, at most seven days ahead.
+      schema: { type: string, format: date-time }
+    JobWait:
+      name: wait
+      in: query
+      description: How long to wait for the job's end, `0s` to `60s`, or in milliseconds as `500ms`.
+      schema: { type: string, pattern: '^[0-9]{1,6}(s|ms)?$' }
+      example: 20s
     RequestIdInPath:
       name: id
       in: path
@@ -1904,6 +2927,32 @@ components:
       description: A request's id. One that is malformed is unknown.
       schema: { $ref: '#/components/schemas/RequestId' }
       example: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+    FileIdInPath:
+      name: id
+      in: path
+      required: true
+      description: A file's id. One that is malformed is unknown.
+      schema: { $ref: '#/components/schemas/OpenAIFileId' }
+    BatchIdInPath:
+      name: id
+      in: path
+      required: true
+      description: A batch's id. One that is malformed is unknown.
+      schema: { $ref: '#/components/schemas/OpenAIBatchId' }
+    WebhookIdInPath:
+      name: id
+      in: path
+      required: true
+      description: A webhook's id. One that is malformed is unknown.
+      schema: { $ref: '#/components/schemas/WebhookId' }
+      example: whk_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+    WebhookDeliveryIdInPath:
+      name: id
+      in: path
+      required: true
+      description: A delivery's id. One that is malformed is unknown.
+      schema: { $ref: '#/components/schemas/WebhookDeliveryId' }
+      example: dlv_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
     Limit:
       name: limit
       in: query
@@ -1921,6 +2970,18 @@ components:
       schema: { type: string, minLength: 1, maxLength: 256 }
 
   headers:
+    ResultTag:
+      description: The SHA-256 of the result, in quotation marks.
+      required: true
+      schema: { type: string, pattern: '^"[0-9a-f]{64}"$' }
+    AcceptRanges:
+      description: Ranges of bytes are served.
+      required: true
+      schema: { type: string, const: bytes }
+    Attachment:
+      description: Always an attachment.
+      required: true
+      schema: { type: string }
     InferenceHeaderContentLength:
       description: With binary data only. Bytes of the JSON, behind which they begin.
       schema: { type: integer, minimum: 2 }
@@ -2025,6 +3086,26 @@ components:
       schema: { type: string, const: no-store }
 
   responses:
+    JobQueued:
+      description: The job is queued durably. Nothing is charged before it has run.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+        x-client-request-id: { $ref: '#/components/headers/ClientRequestId' }
+        Location:
+          description: Where the job is.
+          schema: { type: string, format: uri-reference }
+        Retry-After: { $ref: '#/components/headers/RetryAfter' }
+        Preference-Applied:
+          description: '`respond-async`, where it was preferred (RFC 7240).'
+          schema: { type: string }
+        RateLimit-Policy: { $ref: '#/components/headers/RateLimitPolicy' }
+        RateLimit: { $ref: '#/components/headers/RateLimit' }
+        Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
+        Cache-Control: { $ref: '#/components/headers/NoStore' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/JobReceipt' }
+          example: { request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42, status: queued }
     OpenAIBadRequest:
       description: 'The request cannot be read, or does not fit the model or the schema; `param` names the field.'
       headers:
@@ -2367,6 +3448,32 @@ components:
       content:
         application/problem+json:
           schema: { $ref: '#/components/schemas/Problem' }
+    ResultGone:
+      description: '`result_gone`: the result was kept for its time, or your retention has become stricter since.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+    RangeNotSatisfiable:
+      description: '`range_not_satisfiable`: the range begins behind the result, whose length `Content-Range` tells.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+        Content-Range:
+          description: How many bytes there are.
+          required: true
+          schema: { type: string, examples: ['bytes */4096'] }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+    Gone:
+      description: The job's result was kept for its time and is gone.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+        Cache-Control: { $ref: '#/components/headers/NoStore' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
     Conflict:
       description: '`conflict`: prices of this time had different currencies, which cannot be added up.'
       headers:
@@ -2470,6 +3577,27 @@ components:
               - location: /features
                 message: has 3 numbers, the model iris takes 4
                 fix: Send 4 numbers for each row.
+    ForbiddenTarget:
+      description: >-
+        `forbidden_target`: the address is one to which nothing is sent. Or `validation_failed`: a value is wrong.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+        x-should-retry: { $ref: '#/components/headers/ShouldRetry' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+          example:
+            type: about:blank
+            title: Nothing is sent to this address
+            status: 422
+            detail: '/url: has an address that is private, local or otherwise not on the public internet'
+            instance: /api/v1/webhooks
+            code: forbidden_target
+            request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
+            errors:
+              - location: /url
+                message: has an address that is private, local or otherwise not on the public internet
+                fix: Send a public address such as https://example.com/weir.
     QuotaExceeded:
       description: >-
         `quota_exceeded`: a quota is used up, and sending the request again before `resets_at` does not help.
@@ -2626,6 +3754,42 @@ components:
         name: { type: string, const: weir }
         version: { type: string }
 
+    JobReceipt:
+      type: object
+      required: [request_id, status]
+      properties:
+        request_id: { $ref: '#/components/schemas/RequestId' }
+        status: { type: string, const: queued }
+    Job:
+      type: object
+      required:
+        [object, id, request_id, status, model, operation, priority, attempts, created_at, run_at, started_at, completed_at,
+         expires_at, batch_id, custom_id, result, error]
+      properties:
+        object: { type: string, const: job }
+        id: { $ref: '#/components/schemas/RequestId' }
+        request_id: { $ref: '#/components/schemas/RequestId' }
+        status: { type: string, enum: [queued, processing, completed, failed, cancelled, expired] }
+        model: { $ref: '#/components/schemas/ModelName' }
+        operation: { type: string, description: Which surface it is of, as `predict` or `chat.completions`. }
+        priority: { type: integer, minimum: 0, maximum: 9 }
+        attempts: { type: integer, minimum: 0, description: How often it was begun. }
+        created_at: { $ref: '#/components/schemas/Instant' }
+        run_at: { $ref: '#/components/schemas/Instant' }
+        started_at: { oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }] }
+        completed_at: { oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }] }
+        expires_at:
+          description: When the result is no longer kept.
+          oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }]
+        batch_id: { type: [string, 'null'], description: Of a job that came with others. }
+        custom_id: { type: [string, 'null'] }
+        result: { type: [object, 'null'], description: The answer as a synchronous request would have got it. }
+        error:
+          type: [object, 'null']
+          required: [code, message]
+          properties:
+            code: { type: string }
+            message: { type: string }
     Liveness:
       type: object
       required: [alive]
@@ -3352,7 +4516,7 @@ components:
       required:
         [id, object, status, model, version, key_id, created_at, completed_at, processing_time_ms, http_status,
         error_code,
-         usage, price_version, cost_micros, currency, cached]
+         usage, price_version, cost_micros, currency, cached, operation, user_id, held_tokens]
       properties:
         id: { $ref: '#/components/schemas/RequestId' }
         object: { type: string, const: request }
@@ -3377,6 +4541,9 @@ components:
         currency:
           oneOf: [{ $ref: '#/components/schemas/Currency' }, { type: 'null' }]
         cached: { type: boolean }
+        operation: { type: string, description: The kind of work., examples: [predict, chat.completions] }
+        user_id: { type: [string, 'null'], format: uuid }
+        held_tokens: { type: [integer, 'null'], minimum: 0, description: What was held at admission. }
       examples:
         - id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42
           object: request
@@ -3394,15 +4561,302 @@ components:
           cost_micros: 11
           currency: EUR
           cached: false
+          operation: predict
+          user_id: null
+          held_tokens: 20
+    RequestDetail:
+      allOf:
+        - { $ref: '#/components/schemas/Request' }
+        - type: object
+          required: [prompt, prompt_sha256, result]
+          properties:
+            prompt: { type: [string, 'null'], description: The body as it came, where the retention keeps it. }
+            prompt_sha256: { type: [string, 'null'], pattern: '^[0-9a-f]{64}$' }
+            result: { $ref: '#/components/schemas/KeptResult' }
+    KeptResult:
+      type: object
+      description: What there is of the result; the result itself is at `url`.
+      required: [state, url, content_type, bytes, sha256, expires_at]
+      properties:
+        state:
+          type: string
+          enum: [none, digest, kept, gone]
+          description: >-
+            `none`: nothing was kept, or there is no result yet. `digest`: it was too large, or the retention keeps digests. `gone`: its time is
+            over, or the retention has become stricter.
+        url: { type: [string, 'null'] }
+        content_type: { type: [string, 'null'] }
+        bytes: { type: [integer, 'null'], minimum: 0 }
+        sha256: { type: [string, 'null'], pattern: '^[0-9a-f]{64}$' }
+        expires_at:
+          oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }]
     RequestList:
       type: object
-      required: [object, data, first_id, last_id, has_more]
+      required: [object, data, first_id, last_id, has_more, next_cursor, previous_cursor]
       properties:
         object: { type: string, const: list }
         data:
           type: array
           items: { $ref: '#/components/schemas/Request' }
         first_id: { type: [string, 'null'], description: To be given as `before`. }
+        last_id: { type: [string, 'null'], description: To be given as `after`. }
+        has_more: { type: boolean, description: 'Whether the list goes on in the direction that was asked for.' }
+        next_cursor:
+          type: [string, 'null']
+          description: To be given as `after` for older requests. Better than `last_id`, which an empty page does not have.
+        previous_cursor: { type: [string, 'null'], description: To be given as `before` for newer requests. }
+
+    OpenAIFileId: { type: string, pattern: '^file-[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$' }
+    OpenAIBatchId: { type: string, pattern: '^batch_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$' }
+    OpenAIFile:
+      type: object
+      required: [id, object, bytes, created_at, expires_at, filename, purpose, status]
+      properties:
+        id: { $ref: '#/components/schemas/OpenAIFileId' }
+        object: { type: string, const: file }
+        bytes: { type: integer, minimum: 0 }
+        created_at: { type: integer, description: Seconds since 1970. }
+        expires_at: { type: integer, description: 'Seconds since 1970: thirty days later.' }
+        filename: { type: string }
+        purpose: { type: string, enum: [batch, batch_output] }
+        status: { type: string, const: processed }
+    OpenAIFileList:
+      type: object
+      required: [object, data, first_id, last_id, has_more]
+      properties:
+        object: { type: string, const: list }
+        data:
+          type: array
+          items: { $ref: '#/components/schemas/OpenAIFile' }
+        first_id: { type: [string, 'null'] }
+        last_id: { type: [string, 'null'] }
+        has_more: { type: boolean }
+    OpenAIFileDeletion:
+      type: object
+      required: [id, object, deleted]
+      properties:
+        id: { $ref: '#/components/schemas/OpenAIFileId' }
+        object: { type: string, const: file }
+        deleted: { type: boolean, const: true }
+    NewOpenAIBatch:
+      type: object
+      required: [input_file_id, endpoint, completion_window]
+      additionalProperties: false
+      properties:
+        input_file_id: { type: string, minLength: 1, maxLength: 64 }
+        endpoint: { type: string, enum: [/v1/chat/completions, /v1/completions, /v1/embeddings] }
+        completion_window: { type: string, const: 24h }
+        metadata:
+          type: [object, 'null']
+          maxProperties: 16
+          propertyNames: { maxLength: 64 }
+          additionalProperties: { type: string, maxLength: 512 }
+        output_expires_after: { description: 'Accepted and not used: outputs are kept for thirty days.' }
+    OpenAIBatch:
+      type: object
+      required:
+        [id, object, endpoint, errors, input_file_id, completion_window, status, output_file_id, error_file_id, created_at,
+         in_progress_at, expires_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at, cancelled_at,
+         request_counts, usage, metadata]
+      properties:
+        id: { $ref: '#/components/schemas/OpenAIBatchId' }
+        object: { type: string, const: batch }
+        endpoint: { type: string }
+        errors:
+          description: What is wrong with the input of a batch that failed, at most a hundred lines of it.
+          oneOf:
+            - { type: 'null' }
+            - type: object
+              required: [object, data]
+              properties:
+                object: { type: string, const: list }
+                data:
+                  type: array
+                  items:
+                    type: object
+                    required: [code, message]
+                    properties:
+                      code: { type: string, examples: [duplicate_custom_id] }
+                      message: { type: string }
+                      param: { type: string }
+                      line: { type: integer, minimum: 1 }
+        input_file_id: { $ref: '#/components/schemas/OpenAIFileId' }
+        completion_window: { type: string, const: 24h }
+        status:
+          type: string
+          enum: [validating, failed, in_progress, finalizing, completed, expired, cancelling, cancelled]
+        output_file_id: { type: [string, 'null'] }
+        error_file_id: { type: [string, 'null'] }
+        created_at: { type: integer }
+        expires_at: { type: integer }
+        in_progress_at: { type: [integer, 'null'] }
+        finalizing_at: { type: [integer, 'null'] }
+        completed_at: { type: [integer, 'null'] }
+        failed_at: { type: [integer, 'null'] }
+        expired_at: { type: [integer, 'null'] }
+        cancelling_at: { type: [integer, 'null'] }
+        cancelled_at: { type: [integer, 'null'] }
+        request_counts:
+          type: object
+          required: [total, completed, failed]
+          properties:
+            total: { type: integer, minimum: 0 }
+            completed: { type: integer, minimum: 0 }
+            failed: { type: integer, minimum: 0 }
+        usage:
+          type: object
+          description: The sum of what was charged.
+          required: [input_tokens, input_tokens_details, output_tokens, output_tokens_details, total_tokens]
+          properties:
+            input_tokens: { type: integer, minimum: 0 }
+            input_tokens_details: { type: object }
+            output_tokens: { type: integer, minimum: 0 }
+            output_tokens_details: { type: object }
+            total_tokens: { type: integer, minimum: 0 }
+        metadata:
+          type: object
+          additionalProperties: { type: string }
+    OpenAIBatchList:
+      type: object
+      required: [object, data, first_id, last_id, has_more]
+      properties:
+        object: { type: string, const: list }
+        data:
+          type: array
+          items: { $ref: '#/components/schemas/OpenAIBatch' }
+        first_id: { type: [string, 'null'] }
+        last_id: { type: [string, 'null'] }
+        has_more: { type: boolean }
+    WebhookId: { type: string, pattern: '^whk_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$' }
+    WebhookEventId: { type: string, pattern: '^evt_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$' }
+    WebhookDeliveryId: { type: string, pattern: '^dlv_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$' }
+    WebhookEventKind:
+      type: string
+      enum:
+        [job.completed, job.failed, job.cancelled, job.expired, batch.completed, batch.failed, batch.cancelled,
+         batch.expired, quota.threshold]
+    NewWebhook:
+      type: object
+      required: [url]
+      additionalProperties: false
+      properties:
+        url:
+          type: string
+          minLength: 1
+          maxLength: 2048
+          description: '`https://`, with a host that is on the public internet; no user name, no fragment.'
+        events:
+          type: array
+          minItems: 1
+          items: { $ref: '#/components/schemas/WebhookEventKind' }
+          description: Of what to tell; left out for all that there are now.
+        description: { type: [string, 'null'], maxLength: 200, description: One line for yourself. }
+    WebhookRotation:
+      type: object
+      additionalProperties: false
+      properties:
+        grace_seconds:
+          type: [integer, 'null']
+          minimum: 0
+          maximum: 604800
+          default: 86400
+          description: How long the secret before the new one signs as well.
+    Webhook:
+      type: object
+      required:
+        [id, object, url, description, events, status, disabled_reason, failing_since, last_delivered_at,
+         previous_secret_until, created_at]
+      properties:
+        id: { $ref: '#/components/schemas/WebhookId' }
+        object: { type: string, const: webhook }
+        url: { type: string }
+        description: { type: string }
+        events:
+          type: array
+          items: { $ref: '#/components/schemas/WebhookEventKind' }
+        status:
+          type: string
+          enum: [active, failing, disabled]
+          description: >-
+            `failing`: a delivery was given up and none has succeeded since; it is still tried. `disabled`: nothing is sent,
+            and what happens now is not kept for it.
+        disabled_reason:
+          type: [string, 'null']
+          enum: [gone, failing, null]
+          description: '`gone`: it answered 410. `failing`: it took nothing for days.'
+        failing_since:
+          description: When the first attempt failed since one succeeded.
+          oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }]
+        last_delivered_at:
+          description: To about ten seconds.
+          oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }]
+        previous_secret_until:
+          description: Until when the secret before the present one signs as well.
+          oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }]
+        created_at: { $ref: '#/components/schemas/Instant' }
+    WebhookWithSecret:
+      allOf:
+        - { $ref: '#/components/schemas/Webhook' }
+        - type: object
+          required: [secret]
+          properties:
+            secret:
+              type: string
+              pattern: '^whsec_[A-Za-z0-9+/]{43}=$'
+              description: Told this once.
+    WebhookList:
+      type: object
+      required: [object, data, first_id, last_id, has_more]
+      properties:
+        object: { type: string, const: list }
+        data:
+          type: array
+          items: { $ref: '#/components/schemas/Webhook' }
+        first_id: { type: [string, 'null'] }
+        last_id: { type: [string, 'null'] }
+        has_more: { type: boolean, const: false }
+    WebhookDeliveryState: { type: string, enum: [waiting, sending, delivered, failed] }
+    WebhookDelivery:
+      type: object
+      required:
+        [id, object, webhook_id, event_id, event, state, attempts, created_at, next_attempt_at, last_attempt_at,
+         last_status, last_error, last_ms, finished_at]
+      properties:
+        id: { $ref: '#/components/schemas/WebhookDeliveryId' }
+        object: { type: string, const: webhook_delivery }
+        webhook_id: { $ref: '#/components/schemas/WebhookId' }
+        event_id:
+          description: The header `webhook-id`, the same at every attempt.
+          $ref: '#/components/schemas/WebhookEventId'
+        event: { $ref: '#/components/schemas/WebhookEventKind' }
+        state: { $ref: '#/components/schemas/WebhookDeliveryState' }
+        attempts: { type: integer, minimum: 0 }
+        created_at:
+          description: When the event happened.
+          $ref: '#/components/schemas/Instant'
+        next_attempt_at:
+          oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }]
+        last_attempt_at:
+          oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }]
+        last_status: { type: [integer, 'null'], minimum: 100, maximum: 999 }
+        last_error:
+          type: [string, 'null']
+          examples: [timeout]
+          description: >-
+            Where the last attempt was not answered: `unknown_host`, `forbidden_target`, `connect_failed`, `tls`, `timeout`,
+            `connection_closed`, `malformed_answer`, `secret_unreadable`, `webhook_disabled`, `too_many_waiting`.
+        last_ms: { type: [integer, 'null'], minimum: 0 }
+        finished_at:
+          oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }]
+    WebhookDeliveryList:
+      type: object
+      required: [object, data, first_id, last_id, has_more]
+      properties:
+        object: { type: string, const: list }
+        data:
+          type: array
+          items: { $ref: '#/components/schemas/WebhookDelivery' }
+        first_id: { type: [string, 'null'] }
         last_id: { type: [string, 'null'], description: To be given as `after`. }
         has_more: { type: boolean }
 
