@@ -15,9 +15,11 @@ struct AdminUnderTest: Sendable {
     var parts: AdminServer.Parts { parts(time: FixedTime()) }
 
     func parts(time: any TimeSource) -> AdminServer.Parts {
-        AdminServer.Parts(
+        var parts = AdminServer.Parts(
             administration: administration, authenticator: FakeAuthenticator(), prices: FakePrices(), metrics: metrics,
             isAllowed: { $0.host == "127.0.0.1" || $0.host == "::1" }, replicas: replicas, time: time)
+        parts.queue = administration
+        return parts
     }
 
     /// Sends one request through the router, without a server around it.

@@ -48,7 +48,7 @@ final class FakeAdministration: Administration {
     func fail(with failure: AdministrationFailure?) { state.withLock { $0.failure = failure } }
     func set(_ change: (inout State) -> Void) { state.withLock { change(&$0) } }
 
-    private func note(_ call: String, _ actor: AuditActor? = nil, _ change: (inout State) -> Void = { _ in })
+    fileprivate func note(_ call: String, _ actor: AuditActor? = nil, _ change: (inout State) -> Void = { _ in })
         throws(AdministrationFailure)
     {
         let failure = state.withLock { state in
@@ -362,5 +362,26 @@ final class FakeAdministration: Administration {
                 subjectID: Self.tenantID.description, tenantID: Self.tenantID,
                 before: #"{"state": "active", "amount": 9007199254740993}"#,
                 after: nil))
+    }
+}
+
+extension FakeAdministration: QueueAdministration {
+    func queueDepths() async throws(AdministrationFailure) -> [QueueDepth] {
+        try note("queueDepths")
+        return [QueueDepth(tenantID: Self.tenantID, ready: 3, waiting: 2, processing: 1, oldestReadyAt: Self.instant)]
+    }
+
+    func deadJobs(after: RequestID?, limit: Int) async throws(AdministrationFailure) -> [DeadJob] {
+        try note("deadJobs")
+        return [
+            DeadJob(
+                id: RequestID(high: 0x0195_0000_0000_7000, low: 0x8000_0000_0000_0D0B), tenantID: Self.tenantID,
+                model: "iris", operation: "predict", attempt: 5, errorCode: "bad_upstream", errorDetail: "It broke.",
+                createdAt: Self.instant, endedAt: Self.instant, expiresAt: Self.instant)
+        ]
+    }
+
+    func retryDead(_ id: RequestID, by actor: AuditActor) async throws(AdministrationFailure) {
+        try note("retryDead", actor)
     }
 }

@@ -99,7 +99,7 @@ struct RouteAccessTests {
                     "listReplicas", "getModelRouting", "changeModelRouting", "setModelVersion", "listAliases",
                     "setAlias",
                     "deleteAlias", "listWorkers", "registerWorker", "renewWorker", "removeWorker",
-                    "setModelCache", "getCacheStatistics", "clearCache",
+                    "setModelCache", "getCacheStatistics", "clearCache", "getQueue", "listDeadJobs", "retryDeadJob",
                 ]
             ),
             ("pricing", ["listTiers", "createTier"]), ("read", ["getAllUsage", "getTenantUsage"]), ("predict", []),

@@ -181,7 +181,7 @@ public enum StatementCatalog {
         NoteExceededUse.self, RemoveClosedLeases.self, InsertRefusals.self, ReadRefusal.self, RemoveRefusals.self,
         FindCachedPrediction.self, KeepCachedPredictions.self, NoteCacheAccesses.self, AddCacheStatistics.self,
         ReadCacheClearings.self, RemoveExpiredPredictions.self, RemoveExcessPredictions.self,
-        ReadBusyTimes.self, NoteQueueDepths.self, LockWebhooksOfTenant.self, InsertWebhook.self, ReadWebhooks.self,
+        LockWebhooksOfTenant.self, InsertWebhook.self, ReadWebhooks.self,
         DeleteWebhook.self, RotateWebhookSecret.self, EnableWebhook.self, ReadWebhookDeliveries.self,
         RetryWebhookDelivery.self, ReadWebhookDeliveryState.self, ClaimWebhookDeliveries.self,
         FinishWebhookDelivery.self, TrimWebhookDeliveries.self, RemoveWebhookDeliveries.self,

@@ -3107,7 +3107,7 @@ components:
           schema: { $ref: '#/components/schemas/JobReceipt' }
           example: { request_id: req_0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42, status: queued }
     OpenAIBadRequest:
-      description: 'The request cannot be read, or does not fit the model or the schema; `param` names the field.'
+      description: 'The request cannot be read, or does not fit the model or the schema; the field is named in the error.'
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
       content:
@@ -3196,7 +3196,7 @@ components:
           schema: { $ref: '#/components/schemas/OpenAIError' }
           example: { error: { message: What to do about it., type: invalid_request_error, param: null, code: bad_request } }
     OpenAITooManyRequests:
-      description: 'A rate limit (`rate_limit_exceeded`) or a quota (`insufficient_quota`, with `x-should-retry: false`).'
+      description: 'A rate limit, or a quota: then with `x-should-retry: false`.'
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
       content:
