@@ -86,7 +86,7 @@ struct AdministrationDemoTests {
                         #expect(state == .active)
                         #expect(principal.tenantID == demo.tenantID)
                         #expect(principal.userID != nil)
-                        #expect(principal.scopes == [.predict, .read, .billing, .keys])
+                        #expect(principal.scopes == [.predict, .read, .billing, .keys, .webhooks])
                         #expect(principal.quotas.map(\.amount).sorted() == [100_000_000, 100_000_000_000])
                     case .admin(let principal):
                         #expect(principal.scopes == [.admin])

@@ -55,7 +55,7 @@ struct HistoryCostTests {
                     line.split(separator: " ").last.flatMap { Int($0) }
                 }.reduce(0, +)
                 #expect(
-                    (1...limit).contains(read) && dropped <= 10_000,
+                    (1...limit).contains(read) && dropped <= max(limit, 10_000),
                     "\(statement) \(read) \(plan.joined(separator: "\n"))")
                 #expect(
                     scans.allSatisfy { !$0.contains("Seq Scan") || actualRows($0) == 0 },

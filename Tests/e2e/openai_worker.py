@@ -9,6 +9,8 @@ Run as `openai_worker.py PORT`. A request's own field `script` says how it is an
     break_after pieces after which the connection is cut; with `break_bytes` so many bytes of the next one are sent first
     error_after pieces after which an error event is sent, and the end
     hang_after  pieces after which nothing comes any more
+    after_done  bytes that are sent behind the last event
+    silent      no byte of an answer comes, and no head
     no_done     the stream ends without its last event
     status      of an answer that is none
     overrun     goes on behind max_tokens
@@ -62,6 +64,8 @@ class Worker:
         script = body.get("script", {})
         record = {"path": target, "body": body, "sent": 0, "gone": False}
         self.seen.append(record)
+        if script.get("silent"):
+            await asyncio.sleep(600)
         if "status" in script:
             send(writer, script["status"], {"error": {"message": "as told", "type": "x", "param": None, "code": None}})
             return True
@@ -150,6 +154,13 @@ class Worker:
             event(writer, base | {"choices": [], "usage": usage})
         if not script.get("no_done"):
             writer.write(frame(b"data: [DONE]\n\n"))
+        try:
+            for _ in range(script.get("after_done", 0) // 65536):
+                writer.write(frame(b": " + b"x" * 65532 + b"\n\n"))
+                await writer.drain()
+        except ConnectionError:
+            record["gone"] = True
+            return False
         writer.write(b"0\r\n\r\n")
         await writer.drain()
         return False

@@ -286,3 +286,78 @@ def test_a_caller_that_leaves_before_its_answer_has_one_charge_and_can_have_the_
     assert again.status == 200 and again.header("Idempotent-Replayed") == "true"
     assert again.json()["choices"][0]["message"]["content"] == " w0 w1"
     assert len(stage.worker.seen(word)) == 1 and entries(stage, tenant) == 1
+
+
+def held(stage: OpenAIStage, tenant: Tenant) -> list[int]:
+    answer = send_once(
+        stage.gateways[0].public_url, "GET", "/api/v1/quota", headers={"Authorization": f"Bearer {tenant.key}"})
+    return [quota["held"] for quota in answer.json()["data"]]
+
+
+def test_what_was_held_for_a_stream_that_fails_early_is_free_again(stage, tenant):
+    """Also where no byte of an answer came: the caller is told by a status, a row tells of it, and nothing stays held."""
+    model = stage.model({**QUICK, "first_byte_ms": 300})
+    told = {}
+    for script in ({"status": 500}, {"status": 400}, {"silent": True}, {"chunks": 2, "error_after": 0}):
+        stream = RawStream(stage.gateways[0], tenant.key, chat(model, stream=True, script=script))
+        told[json.dumps(script)] = stream.status
+        row = stage.settled(stream.request_id)
+        assert row["status"] == "failed" and row["entries"] == 0, (script, row)
+        stream.close()
+    assert list(told.values()) == [502, 400, 504, 502]
+    # Idle gateways give back what they hold; what leaked they would keep.
+    wait_until(lambda: set(held(stage, tenant)) == {0}, "nothing is held", 30)
+
+
+def test_a_caller_that_leaves_before_the_first_byte_pays_nothing(stage, model, tenant):
+    word = unique("word")
+    payload = json.dumps(chat(model, word, stream=True, script={"silent": True})).encode()
+    fields = {
+        "Authorization": f"Bearer {tenant.key}", "Content-Type": "application/json", "Content-Length": str(len(payload)),
+    }
+    with Wire(stage.gateways[0].public_url) as wire:
+        wire.send(head("POST", "/v1/chat/completions", "127.0.0.1", fields) + payload)
+        wait_until(lambda: stage.worker.seen(word), "the worker has it", 10)
+    row = wait_until(
+        lambda: stage.database.execute(
+            "SELECT status, error_code FROM requests WHERE tenant_id = %s", [tenant.id]).fetchone(), "it is recorded", 10)
+    assert row == ("failed", "client_closed") and entries(stage, tenant) == 0
+    wait_until(lambda: set(held(stage, tenant)) == {0}, "nothing is held", 30)
+
+
+def test_a_worker_that_goes_on_behind_its_last_word_is_cut(stage, model, tenant):
+    word = unique("word")
+    stream = RawStream(
+        stage.gateways[0], tenant.key, chat(model, word, stream=True, script={"chunks": 2, "after_done": 1 << 34}))
+    assert stream.events()[-1] == "[DONE]" and stage.settled(stream.request_id)["output"] == 2
+    wait_until(lambda: stage.worker.seen(word)[0]["gone"], "the worker was cut", 20)
+
+
+@pytest.mark.parametrize("policy", ["cancel", "drain"])
+def test_who_comes_back_with_the_key_gets_what_was_charged(stage, model, drained, tenant, policy):
+    gate, headers = unique("gate"), {"Idempotency-Key": unique("key")}
+    stage.worker.gate(gate, 2)
+    body = chat(drained if policy == "drain" else model, stream=True, script={"chunks": 5, "gate": gate})
+    first = RawStream(stage.gateways[0], tenant.key, body, headers=headers)
+    first.tokens(2)
+    first.close()
+    if policy == "drain":
+        stage.worker.gate(gate, 5)
+    row = stage.settled(first.request_id)
+    again = send_once(
+        stage.gateways[1].public_url, "POST", "/v1/chat/completions", body=json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {tenant.key}", "Content-Type": "application/json", **headers})
+    events = [event.removeprefix("data: ") for event in again.body.decode().split("\n\n") if event]
+    said = sum(1 for e in events if e != "[DONE]" and any((c.get("delta") or {}).get("content") for c in json.loads(e).get("choices", [])))
+    assert again.header("Idempotent-Replayed") == "true" and said == row["output"]
+    if policy == "drain":
+        assert said == 5 and events[-1] == "[DONE]"
+    else:
+        assert said == 2 and json.loads(events[-1])["error"]["code"] == "client_closed"
+    assert entries(stage, tenant) == 1
+
+
+def test_a_stream_is_not_looked_for_in_the_cache(stage, model, tenant):
+    stream = RawStream(
+        stage.gateways[0], tenant.key, chat(model, stream=True, script={"chunks": 2}), headers={"x-weir-cache": "only"})
+    assert stream.status == 504 and entries(stage, tenant) == 0
