@@ -27,7 +27,8 @@ struct RoleTests {
     private static let expected: [String: [String: String]] = [
         "weir_writer": [
             // A job's row is there before it is settled.
-            "requests": "sIu", "jobs": "sIu", "tier_versions": "s", "results": "sIu", "binary_results": "sIu", "ledger": "sI", "quotas": "S",
+            "requests": "sIu", "jobs": "sIu", "tier_versions": "s", "results": "sIu", "binary_results": "sIu",
+            "ledger": "sI", "quotas": "S",
             "quota_periods": "SIU",
             "quota_leases": "SIU",
             "quota_lease_slices": "SIU", "quota_raises": "S", "idempotency_keys": "suD", "refusals": "sI",

@@ -14,7 +14,7 @@ import yaml
 from api import bearer, get
 from installation import REPOSITORY, Installation, binary
 from process import clean_environment
-from tenancy import make_tenant
+from tenancy import make_key, make_tenant
 
 pytestmark = pytest.mark.timeout(200)
 
@@ -87,6 +87,16 @@ def configuration(examples: int) -> schemathesis.Config:
             # It is a text; the checker would parse it and compare the result.
             "operations": [
                 {"include-path": "/openapi.yaml", "checks": {"response_schema_conformance": {"enabled": False}}},
+                # The OpenAI API has 400 where the native surface has 422, and when a job may run at the latest no schema says.
+                {
+                    "include-path-regex": "^(/v1/|/predict|/generate)",
+                    "generation": {"max-examples": 10},
+                    "checks": {
+                        "positive_data_acceptance": {
+                            "expected-statuses": ["2xx", "400", "401", "403", "404", "409", "413", "422", "429", "503", "504"]
+                        }
+                    },
+                },
                 # The Open Inference Protocol has 400 where the native surface has 422: no schema says how many elements a shape has.
                 {
                     "include-path-regex": "^/v2",
@@ -110,7 +120,9 @@ admin_schema = schemathesis.openapi.from_path(ADMIN, config=configuration(10))
 @pytest.fixture(scope="module")
 def customer(installation: Installation) -> str:
     """The key of a tenant whose quota generated requests cannot exhaust."""
-    return make_tenant(installation).key
+    tenant = make_tenant(installation)
+    scopes = ["predict", "read", "billing", "webhooks"]
+    return make_key(installation.admin, tenant.id, scopes=scopes).key
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,10 @@ struct WebhooksEndpoint: Sendable {
         guard !description.unicodeScalars.contains(where: { $0.value < 0x20 }) else {
             throw Refusal.invalid("/description", "must be one line of text", fix: "Leave out control characters.")
         }
+        // Before a name is looked up: a tenant that has all that it may have makes us ask nobody.
+        guard try await webhooks.webhooks(tenantID: caller.tenantID).count < limitPerTenant else {
+            throw Self.tooMany(limitPerTenant)
+        }
         do throws(WebhookTargetRefusal) {
             try await targets.check(url)
         } catch {
@@ -47,12 +51,15 @@ struct WebhooksEndpoint: Sendable {
                 NewWebhook(url: url, description: description, events: events), tenantID: caller.tenantID,
                 limit: limitPerTenant)
         else {
-            throw Refusal(
-                .conflict, "There are \(limitPerTenant) webhooks already, which is the most. Remove one first.")
+            throw Self.tooMany(limitPerTenant)
         }
         var response = try Response.json(WebhookAnswer(webhook, secret: secret), status: .created)
         response.headers[.location] = "/api/v1/webhooks/\(webhook.id.publicText)"
         return response
+    }
+
+    private static func tooMany(_ limit: Int) -> Refusal {
+        Refusal(.conflict, "There are \(limit) webhooks already, which is the most. Remove one first.")
     }
 
     func remove(_ request: Request, _ context: ControlContext) async throws -> Response {

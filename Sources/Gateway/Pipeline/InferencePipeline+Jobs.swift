@@ -1,4 +1,5 @@
 internal import Domain
+internal import HTTPListener
 internal import NIOCore
 
 /// The pipeline of a request whose answer is fetched later: all that can be refused is refused now, nothing is held, and the rest of the
@@ -17,6 +18,7 @@ extension InferencePipeline {
             guard !request.isStreaming else {
                 throw .invalid("/stream", "cannot be true of a job", fix: "Leave it out; the answer is fetched whole.")
             }
+            guard call.target.jsonByteCount == nil, !request.isInBinaryForm else { throw .binaryLater }
             if !call.cacheFields.isEmpty { _ = try CacheInstruction(call.cacheFields) }
             let head = try JobHead.text(call)
             if !call.idempotencyFields.isEmpty {
@@ -80,7 +82,31 @@ extension InferencePipeline {
     static func completion(of work: HeldRequest, _ prediction: Prediction) -> JobCompletion? {
         guard let attempt = work.call.attempt else { return nil }
         var body = ByteBuffer()
-        AnswerBody.write(prediction, to: &body)
+        AnswerBody.write(prediction.asJSON, to: &body)
         return JobCompletion(attempt: attempt, answer: Array(body.readableBytesView))
+    }
+}
+
+extension Refusal {
+    /// A job is kept and answered as JSON.
+    fileprivate static let binaryLater = Refusal.invalid(
+        "Prefer", "cannot be respond-async for tensors in binary form",
+        fix: "Send and ask for them as JSON, or wait for the answer.")
+}
+
+extension Prediction {
+    /// The same answer where one that is no JSON cannot be sent as it is: `{"media_type", "base64"}` in the place of the prediction.
+    fileprivate var asJSON: Prediction {
+        guard let mediaType else { return self }
+        var document = ByteBuffer(staticString: "{\"media_type\":")
+        document.writeJSONString(mediaType)
+        document.writeStaticString(",\"base64\":\"")
+        document.writeBase64(prediction.readableBytesView)
+        document.writeStaticString("\"}")
+        return Prediction(
+            requestID: requestID, surface: surface, model: model, version: version, prediction: document,
+            probabilities: nil, usage: usage, cost: cost, currency: currency, priceVersion: priceVersion,
+            limits: limits,
+            degradations: degradations, timings: timings, cache: cache)
     }
 }

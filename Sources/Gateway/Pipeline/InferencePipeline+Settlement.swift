@@ -105,7 +105,8 @@ extension InferencePipeline {
         let completedAt = time.now
         let policy = keys.strictest(work.principal, presenting: work.call.credentials)
         let kept = KeptParts(
-            under: policy, prompt: work.call.body.readableBytesView, mediaType: served?.reading.mediaType
+            under: policy, prompt: work.call.body.readableBytesView, text: { work.request.retained(work.call.body) },
+            mediaType: served?.reading.mediaType
         ) {
             // Of a stream that was longer than is remembered of one there is nothing.
             guard let reading = served?.reading, reading.prediction.readableBytes > 0 || served?.stream == nil else {

@@ -12,15 +12,17 @@ struct KeptParts {
     private(set) var resultMediaType: String?
 
     /// - Parameters:
+    ///   - text: the prompt as it is kept, which is a text also where the body is none.
     ///   - result: made only where something is kept of it.
     ///   - mediaType: of a result that is no text.
     init(
-        under policy: Principal, prompt: ByteBufferView, mediaType: String? = nil, result: () -> [UInt8]?
+        under policy: Principal, prompt: ByteBufferView, text: () -> [UInt8], mediaType: String? = nil,
+        result: () -> [UInt8]?
     ) {
         guard policy.retention != .none else { return }
         let keepsContents = policy.retention == .full
         if keepsContents, prompt.count <= policy.retentionBytes {
-            self.prompt = Array(prompt)
+            self.prompt = text()
         } else {
             promptDigest = Self.digest(prompt)
         }

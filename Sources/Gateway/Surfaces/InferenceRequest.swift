@@ -73,6 +73,12 @@ enum InferenceRequest: Sendable {
         }
     }
 
+    /// Whether the caller sends or asks for anything in binary form.
+    var isInBinaryForm: Bool {
+        guard case .infer(let request) = self else { return false }
+        return request.mayWantBinary || binary?.readableBytes ?? 0 > 0
+    }
+
     /// What the body has behind its JSON.
     var binary: ByteBuffer? {
         guard case .infer(let request) = self else { return nil }

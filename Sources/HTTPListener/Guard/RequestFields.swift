@@ -70,7 +70,8 @@ public struct RequestFields: Sendable {
             transferEncodingCount += 1
             transferEncoding = transferEncoding ?? value
         case 31 where Self.matches(name, "inference-header-content-length"):
-            inferenceHeaderLength = inferenceHeaderLength ?? value
+            // Two of them divide the body in two ways: what is no number is refused.
+            inferenceHeaderLength = inferenceHeaderLength == nil ? value : "twice"
         default: break
         }
     }

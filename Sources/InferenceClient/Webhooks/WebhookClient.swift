@@ -3,6 +3,7 @@ internal import NIOCore
 internal import NIOHTTP1
 public import NIOPosix
 internal import NIOSSL
+internal import Synchronization
 
 /// Sends webhooks: one connection for each attempt, to an address that was looked up and checked for this attempt.
 ///
@@ -22,6 +23,12 @@ public final class WebhookClient: WebhookTransport, WebhookTargets {
     private let lookup: Lookup
     /// Its own: a name server that does not answer holds a thread for many seconds, and customers choose the names.
     private let threads = NIOThreadPool(numberOfThreads: 8)
+    /// For names that a customer only wants to name: however many of them are silent, what is to be sent is not held up.
+    private let checkThreads = NIOThreadPool(numberOfThreads: 2)
+    private let waiting = Mutex((lookups: 0, checks: 0))
+    /// Look-ups that may wait or be under way; whoever comes then is told so at once.
+    private static let lookupLimit = 512
+    private static let checkLimit = 16
 
     /// Addresses of one name that are tried in turn.
     private static let addressLimit = 3
@@ -46,11 +53,13 @@ public final class WebhookClient: WebhookTransport, WebhookTargets {
         self.timeoutMilliseconds = timeoutMilliseconds
         self.lookup = lookup
         threads.start()
+        checkThreads.start()
     }
 
     /// Does not wait for the threads: one of them may sit in a look-up for as long as the system's resolver likes.
     public func shutdown() {
         threads.shutdownGracefully { _ in }
+        checkThreads.shutdownGracefully { _ in }
     }
 
     public func check(_ url: WebhookURL) async throws(WebhookTargetRefusal) {
@@ -62,7 +71,7 @@ public final class WebhookClient: WebhookTransport, WebhookTargets {
         let timer = eventLoop.scheduleTask(in: .milliseconds(timeoutMilliseconds)) {
             found.fail(WebhookFailure.timeout)
         }
-        addresses(of: url, on: eventLoop).cascade(to: found)
+        addresses(of: url, on: eventLoop, isCheck: true).cascade(to: found)
         found.futureResult.whenComplete { _ in timer.cancel() }
         do {
             _ = try await found.futureResult.get()
@@ -100,13 +109,23 @@ public final class WebhookClient: WebhookTransport, WebhookTargets {
     // MARK: - Addresses
 
     /// Every address of the host. One that is forbidden makes the host forbidden: who mixes them means no good.
-    private func addresses(of url: WebhookURL, on eventLoop: any EventLoop) -> EventLoopFuture<[SocketAddress]> {
+    private func addresses(
+        of url: WebhookURL, on eventLoop: any EventLoop, isCheck: Bool = false
+    ) -> EventLoopFuture<[SocketAddress]> {
         if let numeric = IPAddress(url.host) {
             guard policy.permits(numeric) else { return eventLoop.makeFailedFuture(WebhookFailure.forbiddenTarget) }
             return eventLoop.makeCompletedFuture { [try SocketAddress(ipAddress: url.host, port: url.port)] }
         }
         guard !url.host.contains(":") else { return eventLoop.makeFailedFuture(WebhookFailure.forbiddenTarget) }
-        return threads.runIfActive(eventLoop: eventLoop) { [lookup, policy] in
+        let (pool, limit) = isCheck ? (checkThreads, Self.checkLimit) : (threads, Self.lookupLimit)
+        guard count(1, isCheck: isCheck) <= limit else {
+            count(-1, isCheck: isCheck)
+            return eventLoop.makeFailedFuture(WebhookFailure.timeout)
+        }
+        let deadline = NIODeadline.now() + .milliseconds(timeoutMilliseconds)
+        let answer = pool.runIfActive(eventLoop: eventLoop) { [lookup, policy] in
+            // Whoever asked has been told already.
+            guard NIODeadline.now() < deadline else { throw WebhookFailure.timeout }
             let found: [SocketAddress]
             do {
                 found = try lookup(url.host, url.port)
@@ -118,6 +137,17 @@ public final class WebhookClient: WebhookTransport, WebhookTargets {
                 throw WebhookFailure.forbiddenTarget
             }
             return Array(found.prefix(Self.addressLimit))
+        }
+        answer.whenComplete { _ in self.count(-1, isCheck: isCheck) }
+        return answer
+    }
+
+    /// - Returns: look-ups of this kind that wait or are under way.
+    @discardableResult
+    private func count(_ change: Int, isCheck: Bool) -> Int {
+        waiting.withLock { waiting in
+            if isCheck { waiting.checks += change } else { waiting.lookups += change }
+            return isCheck ? waiting.checks : waiting.lookups
         }
     }
 

@@ -31,8 +31,8 @@ struct SettleJobBatch: PostgresStatement {
         ), disowned AS MATERIALIZED (
             SELECT request_id FROM claimants WHERE request_id NOT IN (SELECT request_id FROM answered)
         ), runners AS MATERIALIZED (
-            SELECT b.request_id, b.job_attempt, b.job_answer, b.http_status, coalesce(v.result_ttl_seconds, 86400) AS ttl_seconds
-            FROM batch b LEFT JOIN tier_versions v ON v.tier_version_id = b.tier_version_id
+            SELECT b.request_id, b.job_attempt, b.job_answer, b.http_status, job_result_ttl(b.tenant_id, b.tier_version_id) AS ttl_seconds
+            FROM batch b
             WHERE b.job_attempt IS NOT NULL AND b.request_id NOT IN (SELECT request_id FROM refused)
         ), finished AS (
             UPDATE jobs j SET state = 'completed', answer = r.job_answer, payload = NULL, http_status = r.http_status, error_code = NULL,
@@ -52,7 +52,9 @@ struct SettleJobBatch: PostgresStatement {
                 http_status = a.http_status, error_code = NULL, completed_at = a.completed_at, processing_us = a.processing_us,
                 estimated_tokens = a.estimated_tokens, input_tokens = a.input_tokens, output_tokens = a.output_tokens,
                 tier_version_id = a.tier_version_id, cached = a.token_source = 'cache', prompt = a.prompt, prompt_sha256 = a.prompt_sha256,
-                result_id = CASE WHEN a.result IS NOT NULL THEN a.request_id END, tx = pg_current_xact_id()
+                result_id = CASE WHEN a.result IS NOT NULL OR a.binary_result IS NOT NULL
+                    THEN coalesce(a.content_id, a.request_id) END,
+                result_sha256 = a.result_sha256, tx = pg_current_xact_id()
             FROM accepted a
             WHERE a.job_attempt IS NOT NULL AND r.request_id = a.request_id AND r.is_job
         )

@@ -2907,13 +2907,14 @@ components:
     JobPriority:
       name: x-weir-priority
       in: header
-      description: Of a job, among those of the same account; 9 comes first.
-      schema: { type: integer, minimum: 0, maximum: 9, default: 5 }
+      description: Of a job alone, and not read otherwise. From 0 to 9, among those of the same account; 9 comes first, 5 without it.
+      schema: { type: string }
     JobRunAt:
       name: x-weir-run-at
       in: header
-      description: Of a job, not before this instant, at most seven days ahead.
-      schema: { type: string, format: date-time }
+      description: >-
+        Of a job alone, and not read otherwise: not before this instant (RFC 3339 with an offset), at most seven days ahead.
+      schema: { type: string }
     JobWait:
       name: wait
       in: query
@@ -3603,7 +3604,7 @@ components:
         `quota_exceeded`: a quota is used up, and sending the request again before `resets_at` does not help.
         `rate_limited`: too much came in a short time, and the request can be sent again after Retry-After; without that
         field it asks for more than the limit ever allows. The body has the numbers that decided; nothing was consumed
-        and no worker was called.
+        and no worker was called. `too_many_jobs`: the account has as many queued jobs as it may.
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
         Retry-After: { $ref: '#/components/headers/RetryAfter' }

@@ -177,7 +177,9 @@ struct GenerateRequest: Sendable {
         /// What would change where the request goes, how much is answered or how: these are ours to say.
         private static let forbidden: [StaticString] = [
             "model", "prompt", "stream", "stream_options", "n", "best_of", "text_input", "api_base", "base_url", "url",
-            "callback", "headers",
+            "callback", "headers", "priority", "request_id", "prompt_embeds", "echo", "n_cmpl", "n_predict",
+            "num_predict",
+            "max_new_tokens", "max_gen_len", "sequence_id", "shared_memory_region",
         ]
 
         init(_ value: JSONTape.Value?, of tape: JSONTape) throws(TensorFault) {
