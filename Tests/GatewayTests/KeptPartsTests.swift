@@ -19,7 +19,10 @@ struct KeptPartsTests {
     private func parts(_ policy: Principal, prompt: String = "prompt", result: String? = "result", type: String? = nil)
         -> KeptParts
     {
-        KeptParts(under: policy, prompt: ByteBuffer(string: prompt).readableBytesView, mediaType: type) {
+        KeptParts(
+            under: policy, prompt: ByteBuffer(string: prompt).readableBytesView, text: { Array(prompt.utf8) },
+            mediaType: type
+        ) {
             result.map { Array($0.utf8) }
         }
     }
