@@ -7,7 +7,7 @@ import numpy
 import pytest
 import tritonclient.http as triton
 
-from api import assert_served, bearer, predict, predict_body, predict_headers
+from api import assert_served, bearer, get, predict, predict_body, predict_headers
 from books import usage_entries
 from deadline import wait_until
 from installation import Gateway, Installation
@@ -101,6 +101,34 @@ def test_tensors_are_answered_as_scikit_learn_does(
     for client in clients:
         client.close()
     assert_charged(installation, tenant, server, count, len(server.rows))
+
+
+@pytest.mark.parametrize("path", ["/predict/async", "/v2"])
+def test_answers_that_are_fetched_later_are_the_same(
+    installation: Installation, second_gateway: Gateway, server: IrisServer, path: str
+) -> None:
+    tenant = make_tenant(installation)
+    if path == "/v2":
+        path = f"/v2/models/{server.model}/infer"
+        rows = [value for row in server.rows for value in row]
+        tensor = {"name": "rows", "shape": [len(server.rows), 4], "datatype": "FP64", "data": rows}
+        body = {"inputs": [tensor], "outputs": [{"name": "predict"}]}
+    else:
+        body = {"model": server.model, "inputs": server.rows}
+    headers = {**predict_headers(tenant.key), "Prefer": "respond-async"}
+    queued = send_once(installation.public_url, "POST", path, headers, json.dumps(body).encode())
+    assert queued.status == 202, queued.body
+    job = wait_until(
+        lambda: next(
+            (found for found in [get(second_gateway.public_url, queued.header("Location"), tenant.key).json()]
+             if found["status"] == "completed"),
+            None,
+        ),
+        "the job has run", 20)
+    result = job["result"]
+    found = result["prediction"] if "prediction" in result else result["outputs"][0]["data"]
+    assert numpy.ravel(found).tolist() == server.classes
+    assert_charged(installation, tenant, server, 1, len(server.rows))
 
 
 def test_what_mlserver_refuses_is_the_callers_and_free(installation: Installation, server: IrisServer) -> None:

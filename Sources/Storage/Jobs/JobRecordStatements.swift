@@ -172,8 +172,13 @@ struct FindEndedJobs: PostgresStatement {
     static func row(from row: inout PostgresRow) throws(PostgresError) -> RequestID { RequestID(try row.uuid()) }
 }
 
+/// Lines of batches have a bound of their own and take no place from what the tenant submits beside them.
 struct CountQueuedJobs: PostgresStatement {
-    static let sql = "SELECT count(*) FROM (SELECT FROM jobs WHERE tenant_id = $1 AND state = 'queued' LIMIT $2) AS q"
+    static let sql = """
+        SELECT count(*) FROM (
+            SELECT FROM jobs WHERE tenant_id = $1 AND state = 'queued' AND batch_id IS NULL LIMIT $2
+        ) AS q
+        """
     static let parameters: [PostgresType] = [.uuid, .int8]
     static let columns: [PostgresType] = [.int8]
 
