@@ -173,7 +173,12 @@ struct FindEndedJobs: PostgresStatement {
 }
 
 struct CountQueuedJobs: PostgresStatement {
-    static let sql = "SELECT count(*) FROM (SELECT FROM jobs WHERE tenant_id = $1 AND state = 'queued' LIMIT $2) AS q"
+    // Ready jobs and waiting ones are in an index each.
+    static let sql = """
+        SELECT least($2,
+            (SELECT count(*) FROM (SELECT FROM jobs WHERE tenant_id = $1 AND state = 'queued' AND is_ready LIMIT $2) AS r)
+            + (SELECT count(*) FROM (SELECT FROM jobs WHERE tenant_id = $1 AND state = 'queued' AND NOT is_ready LIMIT $2) AS w))
+        """
     static let parameters: [PostgresType] = [.uuid, .int8]
     static let columns: [PostgresType] = [.int8]
 
