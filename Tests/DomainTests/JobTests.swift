@@ -51,6 +51,34 @@ struct JobTests {
         }
     }
 
+    @Test("what could not be tried waits longer each time, up to a tenth of the longest pause")
+    func untriedPauses() {
+        func pause(_ attempt: Int32) -> JobDisposition {
+            JobDisposition.of(Refusal(.overloaded, ""), attempt: attempt, limit: 5, jitter: 15_999)
+        }
+        #expect(pause(1) == .giveBack(afterMilliseconds: 15_999 % 1_001))
+        #expect(pause(3) == .giveBack(afterMilliseconds: 15_999 % 4_001))
+        #expect(pause(5) == .giveBack(afterMilliseconds: 15_999))
+        for number in Int32(6)...60 {
+            #expect(JobBackoff().milliseconds(afterUntriedAttempt: number, jitter: 30_000) == 30_000)
+            #expect(JobBackoff().milliseconds(afterUntriedAttempt: number, jitter: 30_001) == 0)
+        }
+    }
+
+    @Test("a worker that had the job before none could be reached counts, with pauses that quadruple")
+    func suspect() {
+        var refusal = Refusal(.noHealthyWorker, "")
+        refusal.mayHaveRun = true
+        for (number, ceiling) in [(Int32(1), Int64(2_000)), (2, 8_000), (3, 32_000), (4, 128_000)] {
+            #expect(
+                JobDisposition.of(refusal, attempt: number, limit: 5, jitter: UInt64(ceiling))
+                    == .retry(afterMilliseconds: ceiling))
+            #expect(JobBackoff().ceilingMilliseconds(afterSuspectAttempt: number) == ceiling)
+        }
+        #expect(JobDisposition.of(refusal, attempt: 5, limit: 5, jitter: 1) == .bury)
+        #expect(JobBackoff().ceilingMilliseconds(afterSuspectAttempt: .max) == 300_000)
+    }
+
     @Test("a quota that others hold is not exhausted: the job comes back")
     func heldQuota() {
         let quota = Quota(

@@ -130,6 +130,25 @@ struct DispatchUnderTest: Sendable {
         #expect(parts.deliveries.readings.allSatisfy { $0.outstanding == 0 })
     }
 
+    @Test("whether a worker may have run what was refused at last")
+    func mayHaveRun() async throws {
+        let unreachable = FakeBackend.Manner.fails(.unreachable(cause: "refused"))
+        for (manner, mayHaveRun) in [
+            (FakeBackend.Manner.answers(status: 503), true), (.answers(status: 502), true),
+            (.answers(status: 504), true),
+            (.fails(.badAnswer(cause: "reset")), true), (.answers(status: 429), false), (unreachable, false),
+        ] {
+            let alone = DispatchUnderTest(ports: [1])
+            alone.backend.behave(1, manner)
+            #expect(await alone.refusal()?.mayHaveRun == mayHaveRun, "\(manner)")
+        }
+        // One breaks, and the other one cannot be reached: in either order the one that had it counts.
+        let two = DispatchUnderTest(ports: [1, 2])
+        two.backend.behave(1, .fails(.badAnswer(cause: "reset")))
+        two.backend.behave(2, unreachable)
+        for _ in 0..<4 { #expect(await two.refusal()?.mayHaveRun == true) }
+    }
+
     @Test("a trial is one call, and its failure leaves the replica out for longer")
     func trial() async throws {
         let parts = DispatchUnderTest()

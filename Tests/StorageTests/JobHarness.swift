@@ -61,6 +61,16 @@ struct JobsUnderTest {
         try await store.claim(limit: limit, after: after).jobs
     }
 
+    /// Takes over what has run out of its lease.
+    func recover(_ limit: Int = 10) async throws -> JobRecovery {
+        try await other.recover(limit: limit, backoff: JobBackoff())
+    }
+
+    /// The pauses of all are over.
+    func passPauses() async throws {
+        try await harness.run("UPDATE jobs SET run_at = now() WHERE state = 'queued' AND NOT is_ready")
+    }
+
     func states() async throws -> [String] {
         try await harness.ask(
             "SELECT j.state, r.status, count(*) FROM jobs j JOIN requests r ON r.request_id = j.job_id GROUP BY 1, 2 ORDER BY 1"

@@ -77,6 +77,57 @@ struct JobQueueTests {
         }
     }
 
+    @Test("a hundred tenants whose jobs are all for later keep no one from his turn, wherever the claim begins")
+    func tenantsThatWait() async throws {
+        try await JobsUnderTest.with { jobs in
+            let later = MachineTime().now.advanced(byMilliseconds: 3_600_000)
+            for low in UInt64(1)...100 {
+                try await jobs.submit(2, tenant: TenantID(high: 0, low: low), runAt: later)
+            }
+            let ready = try await jobs.submit(2, tenant: Seed.tenantB)
+            #expect(try await jobs.records.queuedCount(of: TenantID(high: 0, low: 1), bound: 10) == 2)
+            #expect(try await jobs.records.queuedCount(of: Seed.tenantB, bound: 10) == 2)
+            #expect(try await jobs.claim(1).map(\.attempt.jobID) == [ready[0]])
+            #expect(try await jobs.claim(1, after: TenantID(high: 0, low: 7)).map(\.attempt.jobID) == [ready[1]])
+        }
+    }
+
+    @Test("a claim that got nothing goes on behind the tenants it looked at")
+    func cursorOfAnEmptyClaim() async throws {
+        try await JobsUnderTest.with { jobs in
+            for low in UInt64(1)...64 { try await jobs.submit(2, tenant: TenantID(high: 0, low: low)) }
+            try await jobs.harness.run("UPDATE jobs SET deadline_at = now() - interval '1 s'")
+            let ready = try await jobs.submit(tenant: Seed.tenantB)
+            let first = try await jobs.store.claim(limit: 64, after: JobsUnderTest.nobody)
+            #expect(first.jobs.isEmpty)
+            #expect(first.goOnAfter == TenantID(high: 0, low: 64))
+            let second = try await jobs.store.claim(limit: 64, after: first.goOnAfter)
+            #expect(second.jobs.map(\.attempt.jobID) == ready)
+        }
+    }
+
+    @Test("a claim walks the ready jobs' index alone, however many wait")
+    func costOfAClaim() async throws {
+        try await JobsUnderTest.with { jobs in
+            let later = MachineTime().now.advanced(byMilliseconds: 3_600_000)
+            try await jobs.submit(2_000, tenant: Seed.tenantA, runAt: later)
+            try await jobs.submit(tenant: Seed.tenantB)
+            try await jobs.harness.run("ANALYZE jobs")
+            for settings in ["", "SET enable_sort = off; SET enable_bitmapscan = off;"] {
+                try await jobs.harness.run(
+                    """
+                    SET enable_seqscan = off; \(settings)
+                    DO $$ DECLARE line text; plan text := ''; BEGIN
+                        FOR line IN EXPLAIN SELECT tenant_id FROM jobs WHERE state = 'queued' AND is_ready
+                            AND tenant_id > '00000000-0000-0000-0000-000000000000' ORDER BY tenant_id LIMIT 1
+                        LOOP plan := plan || line; END LOOP;
+                        IF plan NOT LIKE '%jobs_ready%' OR plan LIKE '%Filter%' THEN RAISE EXCEPTION '%', plan; END IF;
+                    END $$
+                    """)
+            }
+        }
+    }
+
     @Test("within a tenant the highest priority comes first, then the oldest")
     func priority() async throws {
         try await JobsUnderTest.with { jobs in
@@ -177,15 +228,79 @@ struct JobQueueTests {
             try await jobs.submit()
             for _ in 1...5 {
                 #expect(try await jobs.claim().count == 1)
-                #expect(try await jobs.store.recover(limit: 10) == JobRecovery(returned: 0, dead: 0))
+                #expect(try await jobs.recover() == JobRecovery(returned: 0, dead: 0))
                 try await jobs.harness.run(
                     "UPDATE jobs SET lease_expires_at = clock_timestamp() - interval '1 ms' WHERE state = 'processing'")
                 let isLast = try await jobs.harness.ask("SELECT attempt = attempt_limit FROM jobs") == ["true"]
                 #expect(
-                    try await jobs.other.recover(limit: 10)
-                        == JobRecovery(returned: isLast ? 0 : 1, dead: isLast ? 1 : 0))
+                    try await jobs.recover() == JobRecovery(returned: isLast ? 0 : 1, dead: isLast ? 1 : 0))
+                try await jobs.passPauses()
             }
             #expect(try await jobs.states() == ["failed|failed|1"])
+        }
+    }
+
+    @Test("what ran in a process that died comes back apart, and further apart each time", arguments: [1, 2, 3, 4])
+    func suspects(attempt: Int32) async throws {
+        try await JobsUnderTest.with { jobs in
+            try await jobs.submit(40)
+            #expect(try await jobs.claim().count == 40)
+            try await jobs.harness.run(
+                "UPDATE jobs SET attempt = \(attempt), lease_expires_at = clock_timestamp() - interval '1 ms'")
+            #expect(try await jobs.recover(100) == JobRecovery(returned: 40, dead: 0))
+            let ceiling = JobBackoff().ceilingMilliseconds(afterSuspectAttempt: attempt)
+            let spread = try await jobs.harness.ask(
+                """
+                SELECT count(*) FILTER (WHERE is_ready), count(DISTINCT run_at) > 30,
+                    max(run_at) <= clock_timestamp() + interval '1 ms' * \(ceiling),
+                    max(run_at) - min(run_at) >= interval '1 ms' * \(ceiling / 2)
+                FROM jobs WHERE state = 'queued'
+                """)
+            #expect(spread == ["0|true|true|true"])
+        }
+    }
+
+    @Test("a dead line of a batch is tried again only as long as the batch waits for it")
+    func deadLines() async throws {
+        try await JobsUnderTest.with { jobs in
+            let batch = "00000000-0000-0001-0000-000000000007"
+            let ids = try await jobs.submit(2, batch: BatchID(high: 1, low: 7)) + (try await jobs.submit())
+            _ = try await jobs.store.giveBack(
+                try await jobs.claim().map {
+                    JobReturn(attempt: $0.attempt, disposition: .bury, code: .badUpstream, detail: "")
+                })
+            try await jobs.harness.run(
+                """
+                INSERT INTO batches (batch_id, tenant_id, key_id, endpoint, input_file_id, state, total, expires_at, collected_to)
+                SELECT '\(batch)', tenant_id, key_id, '/v1/embeddings', batch_id, 'in_progress', 2, now() + interval '1 h', job_id
+                FROM jobs WHERE job_id = '\(ids[0])'
+                """)
+            try await jobs.harness.withPool("weir_admin", connections: 1) { pool in
+                let admin = AdministrationStore(pool: pool, reports: pool, pepper: [], time: MachineTime())
+                func code(_ id: RequestID) async -> FailureCode? {
+                    do throws(AdministrationFailure) {
+                        try await admin.retryDead(id, by: .system)
+                        return nil
+                    } catch {
+                        guard case .refused(let refusal) = error else { return .internalError }
+                        return refusal.code
+                    }
+                }
+                #expect(await code(ids[0]) == .conflict)
+                for change in ["state = 'completed'", "state = 'cancelling'", "expires_at = now()"] {
+                    try await jobs.harness.run(
+                        "UPDATE batches SET state = 'in_progress', expires_at = now() + interval '1 h'; UPDATE batches SET \(change)"
+                    )
+                    #expect(await code(ids[1]) == .conflict, "\(change)")
+                }
+                #expect(try await jobs.states() == ["failed|failed|3"])
+                try await jobs.harness.run(
+                    "UPDATE batches SET state = 'in_progress', expires_at = now() + interval '1 h'")
+                #expect(await code(ids[1]) == nil)
+                #expect(await code(ids[1]) == .notFound)
+                #expect(await code(ids[2]) == nil)
+            }
+            #expect(try await jobs.claim().map(\.attempt.jobID) == [ids[1], ids[2]])
         }
     }
 
@@ -199,7 +314,7 @@ struct JobQueueTests {
             try await jobs.harness.run("UPDATE jobs SET attempt = 2 WHERE job_id = '\(ids[2])'")
             let lost = try await jobs.store.renew(claimed.map(\.attempt))
             #expect(lost == [claimed[1].attempt, claimed[2].attempt])
-            #expect(try await jobs.store.recover(limit: 10) == JobRecovery(returned: 1, dead: 0))
+            #expect(try await jobs.recover() == JobRecovery(returned: 1, dead: 0))
         }
     }
 }

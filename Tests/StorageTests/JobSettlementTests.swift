@@ -42,7 +42,8 @@ struct JobSettlementTests {
             try await jobs.submit()
             let first = try await jobs.claim()
             try await jobs.harness.run("UPDATE jobs SET lease_expires_at = clock_timestamp() - interval '1 ms'")
-            _ = try await jobs.other.recover(limit: 10)
+            _ = try await jobs.recover()
+            try await jobs.passPauses()
             // Before anybody has claimed it again.
             #expect(try await jobs.complete(first).values.map { $0 } == [.jobLost])
             let second = try await jobs.other.claim(limit: 10, after: JobsUnderTest.nobody).jobs

@@ -32,6 +32,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
         with open(journal, "a") as file: file.write((self.headers.get("x-request-id") or "?") + "\\n")
+        if b"777" in body:
+            # A proxy whose worker has just died.
+            data = b"no server is available"
+            self.send_response(503); self.send_header("content-length", str(len(data))); self.end_headers(); self.wfile.write(data)
+            return
         if b"666" in body:
             self.connection.shutdown(2)
             self.close_connection = True
@@ -250,6 +255,22 @@ def test_a_poison_job_is_dead_after_five_attempts_and_holds_nobody_up(stage: Sta
         again = finished(stage.url, tenant.key, poison)
         assert (again["status"], again["attempts"]) == ("failed", 10)
         assert stage.gateway.admin.call("POST", f"/admin/v1/queue/dead/{good[0]}/retry", None).status == 404
+
+
+def test_a_poison_job_behind_a_proxy_is_dead_after_five_calls(stage: Stage, tenant: Tenant, dispatcher: object) -> None:
+    journal = journal_of(stage)
+    with python_worker(stage.installation, unique("proxied"), WORKER, "0", journal) as address:
+        model = slow_model(stage, address)
+        poison = send_once(
+            stage.url, "POST", "/predict/async", predict_headers(tenant.key), predict_body(model, [777, 1, 1, 1])
+        ).json()["request_id"]
+        good = submit(stage.url, tenant.key, model).json()["request_id"]
+        dead = finished(stage.url, tenant.key, poison)
+        assert (dead["status"], dead["error"]["code"]) == ("failed", "no_healthy_worker"), dead
+        # Claims while the replica was left out were no attempts.
+        assert calls(journal, poison) == 5 <= dead["attempts"]
+        assert finished(stage.url, tenant.key, good)["status"] == "completed"
+        assert stage.count("SELECT count(*) FROM ledger WHERE entry_id = %s", bare(poison)) == 0
 
 
 @pytest.mark.parametrize("point", ["worker_answered", "batch_sent", "batch_committed", "commit_known"])

@@ -31,6 +31,8 @@ public struct Refusal: Error, Sendable {
     public var isOutcomeUnknown = false
     /// Of an attempt of a job: another one has the job, or it was ended otherwise. What was done is discarded and nothing follows from it.
     public var isSuperseded = false
+    /// Whether some worker got the request before none could be reached, so that it may have run, or may be what hurt the worker.
+    public var mayHaveRun = false
     /// The methods that exist, for a 405.
     public var allowedMethods: [String] = []
     /// How long the whole is of which a part was asked for, in bytes, for a 416.

@@ -18,11 +18,15 @@ public enum JobDisposition: Sendable, Equatable {
         _ refusal: Refusal, attempt: Int32, limit: Int32, backoff: JobBackoff = JobBackoff(), jitter: UInt64
     ) -> JobDisposition {
         switch refusal.jobVerdict {
-        case .untried: return .giveBack(afterMilliseconds: backoff.milliseconds(afterAttempt: 1, jitter: jitter))
+        case .untried:
+            return .giveBack(afterMilliseconds: backoff.milliseconds(afterUntriedAttempt: attempt, jitter: jitter))
         case .final: return .fail
         case .transient:
             guard attempt < limit else { return .bury }
             return .retry(afterMilliseconds: backoff.milliseconds(afterAttempt: attempt, jitter: jitter))
+        case .suspect:
+            guard attempt < limit else { return .bury }
+            return .retry(afterMilliseconds: backoff.milliseconds(afterSuspectAttempt: attempt, jitter: jitter))
         }
     }
 }
@@ -44,8 +48,28 @@ public struct JobBackoff: Sendable, Equatable {
         return overflow ? limitMilliseconds : min(product, limitMilliseconds)
     }
 
+    /// The ceiling of a job that may be the reason why a worker or a process went away, or may only have run beside it: it quadruples. So suspects
+    /// come back apart from each other, and there is time for what went away to come back. `recover_jobs` computes the same.
+    public func ceilingMilliseconds(afterSuspectAttempt attempt: Int32) -> Int64 {
+        ceilingMilliseconds(afterAttempt: max(1, min(attempt, 20)) * 2)
+    }
+
     public func milliseconds(afterAttempt attempt: Int32, jitter: UInt64) -> Int64 {
-        Int64(jitter % UInt64(max(0, ceilingMilliseconds(afterAttempt: attempt)) + 1))
+        Self.draw(ceilingMilliseconds(afterAttempt: attempt), jitter)
+    }
+
+    public func milliseconds(afterSuspectAttempt attempt: Int32, jitter: UInt64) -> Int64 {
+        Self.draw(ceilingMilliseconds(afterSuspectAttempt: attempt), jitter)
+    }
+
+    /// What was not tried waits for something of ours, which is mostly there again soon: a tenth of the limit is the most.
+    public func milliseconds(afterUntriedAttempt attempt: Int32, jitter: UInt64) -> Int64 {
+        Self.draw(
+            min(ceilingMilliseconds(afterAttempt: attempt), max(baseMilliseconds, limitMilliseconds / 10)), jitter)
+    }
+
+    private static func draw(_ ceiling: Int64, _ jitter: UInt64) -> Int64 {
+        Int64(jitter % UInt64(max(0, ceiling) + 1))
     }
 }
 
@@ -53,6 +77,8 @@ public struct JobBackoff: Sendable, Equatable {
 enum JobVerdict {
     /// May go away by itself; the attempt counts.
     case transient
+    /// A worker had the job, and none could be reached then. The job may be why; the attempt counts.
+    case suspect
     /// No worker was asked, because something of ours or of the model's was not there or was full. The job's deadline bounds how often.
     case untried
     case final
@@ -64,7 +90,8 @@ extension Refusal {
         if code == .quotaExceeded, let quota, quota.held > 0, quota.settled + quota.requested <= quota.quota.amount {
             return .untried
         }
-        return code.jobVerdict
+        let verdict = code.jobVerdict
+        return verdict == .untried && mayHaveRun ? .suspect : verdict
     }
 }
 

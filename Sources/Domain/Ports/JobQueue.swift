@@ -17,7 +17,7 @@ public struct JobReturn: Sendable {
 /// What a claim gave.
 public struct JobClaim: Sendable {
     public let jobs: [ClaimedJob]
-    /// The tenant after which the next claim begins, so that all have their turn.
+    /// The tenant after which the next claim begins, so that all have their turn; also where nothing was claimed.
     public let goOnAfter: TenantID
 
     public init(jobs: [ClaimedJob], goOnAfter: TenantID) {
@@ -48,8 +48,9 @@ public protocol JobQueue: Sendable {
     /// Ends attempts that were not completed. Those that no longer hold their jobs change nothing.
     /// - Returns: the attempts that did hold them.
     func giveBack(_ returns: [JobReturn]) async throws(StoreUnavailable) -> Set<JobAttempt>
-    /// Takes jobs from owners whose leases have run out.
-    func recover(limit: Int) async throws(StoreUnavailable) -> JobRecovery
+    /// Takes jobs from owners whose leases have run out. They come back apart, each after the pause of a suspect
+    /// (``JobBackoff/ceilingMilliseconds(afterSuspectAttempt:)``).
+    func recover(limit: Int, backoff: JobBackoff) async throws(StoreUnavailable) -> JobRecovery
 }
 
 /// Puts jobs into the queue, many in one commit.
@@ -82,6 +83,6 @@ public protocol QueueAdministration: Sendable {
     /// Newest first.
     func deadJobs(after: RequestID?, limit: Int) async throws(AdministrationFailure) -> [DeadJob]
     /// Gives a dead job five more attempts.
-    /// - Throws: `not_found` where there is no such dead job.
+    /// - Throws: `not_found` where there is no such dead job; `conflict` where it is a line of a batch that has reported it as failed.
     func retryDead(_ id: RequestID, by actor: AuditActor) async throws(AdministrationFailure)
 }

@@ -84,7 +84,8 @@ public final class JobDispatcher: Sendable {
                         let loop = loops[nextLoop]
                         group.addTask(executorPreference: loop.executor) { await self.run(job, on: loop) }
                     }
-                    if Task.isCancelled { break }
+                    // The tenants behind those that were looked at have their turn at the next wake.
+                    if claim.jobs.isEmpty || Task.isCancelled { break }
                 }
             }
             await giveAllBack()
@@ -93,7 +94,7 @@ public final class JobDispatcher: Sendable {
         }
     }
 
-    /// - Returns: `nil` when there is no place, or nothing to do at the moment.
+    /// - Returns: `nil` when there is no place, or the database cannot be asked.
     private func claim(after tenant: TenantID) async -> JobClaim? {
         var free = configuration.concurrency - state.withLock { $0.running.count }
         guard free > 0, !Task.isCancelled else { return nil }
@@ -104,7 +105,7 @@ public final class JobDispatcher: Sendable {
         }
         do throws(StoreUnavailable) {
             let claim = try await queue.claim(limit: min(free, Self.claimLimit), after: tenant)
-            guard !claim.jobs.isEmpty else { return nil }
+            guard !claim.jobs.isEmpty else { return claim }
             metrics.claimed.increment(by: Int64(claim.jobs.count))
             state.withLock { state in
                 for job in claim.jobs { state.running.insert(job.attempt) }
@@ -210,7 +211,7 @@ public final class JobDispatcher: Sendable {
             try? await Task.sleep(nanoseconds: UInt64.random(in: 500_000_000...1_000_000_000))
             guard !Task.isCancelled else { return }
             do throws(StoreUnavailable) {
-                let recovery = try await queue.recover(limit: 500)
+                let recovery = try await queue.recover(limit: 500, backoff: configuration.backoff)
                 metrics.recovered.increment(by: Int64(recovery.returned))
                 metrics.dead.increment(by: Int64(recovery.dead))
                 if recovery.returned + recovery.dead > 0 {

@@ -40,7 +40,7 @@ extension Dispatch {
                     underWay -= 1
                     if underWay > 0, case .failed(let failed) = result, failed.failure.isReplicasFault {
                         // The other one may still answer.
-                        attempts.earlier.append(failed.failure)
+                        attempts.note(failed)
                         continue
                     }
                     attempts.last = result

@@ -82,6 +82,15 @@ struct Dispatch: Sendable {
         var status: Int?
         /// For the log.
         let cause: String
+
+        /// Whether a worker, or something before it, took the request and did not say that it would not run it.
+        var mayHaveRun: Bool {
+            switch failure {
+            case .notSent, .crowded, .cancelled: false
+            case .busy: status != 429
+            case .silent, .broken, .nonsense, .serverError, .callersFault: true
+            }
+        }
     }
 
     /// What was tried for a request so far.
@@ -90,6 +99,13 @@ struct Dispatch: Sendable {
         var tried: [ReplicaState]
         /// Of those that ended before the last.
         var earlier: [AttemptFailure] = []
+        /// Whether one of those may have run the request.
+        var mayHaveRun = false
+
+        mutating func note(_ failed: FailedAttempt) {
+            earlier.append(failed.failure)
+            mayHaveRun = mayHaveRun || failed.mayHaveRun
+        }
     }
 
     // MARK: one attempt
@@ -215,8 +231,9 @@ struct Dispatch: Sendable {
             case .answered(let answer): return answer
             case .failed(let last): failed = last
             }
-            attempts.earlier.append(failed.failure)
-            let refusal = DeliveryRefusals.refusal(of: failed, model: job.model.name, policy: policy)
+            attempts.note(failed)
+            var refusal = DeliveryRefusals.refusal(of: failed, model: job.model.name, policy: policy)
+            refusal.mayHaveRun = attempts.mayHaveRun
             let elapsed = Int64((time.monotonicNanoseconds &- job.startedAt) / 1_000_000)
             guard rule.allowsAnother(after: attempts.earlier),
                 elapsed < job.totalMilliseconds,

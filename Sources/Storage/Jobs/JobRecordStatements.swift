@@ -174,10 +174,13 @@ struct FindEndedJobs: PostgresStatement {
 
 /// Lines of batches have a bound of their own and take no place from what the tenant submits beside them.
 struct CountQueuedJobs: PostgresStatement {
+    // Ready jobs and waiting ones are in an index each.
     static let sql = """
-        SELECT count(*) FROM (
-            SELECT FROM jobs WHERE tenant_id = $1 AND state = 'queued' AND batch_id IS NULL LIMIT $2
-        ) AS q
+        SELECT least($2,
+            (SELECT count(*) FROM (
+                SELECT FROM jobs WHERE tenant_id = $1 AND state = 'queued' AND is_ready AND batch_id IS NULL LIMIT $2) AS r)
+            + (SELECT count(*) FROM (
+                SELECT FROM jobs WHERE tenant_id = $1 AND state = 'queued' AND NOT is_ready AND batch_id IS NULL LIMIT $2) AS w))
         """
     static let parameters: [PostgresType] = [.uuid, .int8]
     static let columns: [PostgresType] = [.int8]

@@ -3,18 +3,19 @@ internal import PostgresDriver
 
 struct ClaimJobs: PostgresStatement {
     struct Claimed: Sendable {
-        let job: ClaimedJob
+        /// `nil` in the one row of a claim that got nothing.
+        let job: ClaimedJob?
         let goOnAfter: TenantID
     }
 
     static let sql = """
-        SELECT job, tenant, key, public_id, batch, operation, path_model, path_version, payload, head_fields, attempt, attempt_limit,
-            submitted_at, go_on_after
-        FROM claim_jobs($1, $2, $3, $4, $5)
+        SELECT go_on_after, job, tenant, key, public_id, batch, operation, path_model, path_version, payload, head_fields, attempt,
+            attempt_limit, submitted_at
+        FROM claim_ready_jobs($1, $2, $3, $4, $5)
         """
     static let parameters: [PostgresType] = [.uuid, .int4, .int8, .uuid, .int4]
     static let columns: [PostgresType] = [
-        .uuid, .uuid, .uuid, .text, .uuid, .text, .text, .text, .bytea, .text, .int4, .int4, .timestamptz, .uuid,
+        .uuid, .uuid, .uuid, .uuid, .text, .uuid, .text, .text, .text, .bytea, .text, .int4, .int4, .timestamptz,
     ]
 
     /// How many tenants one call looks at; the next call goes on behind them.
@@ -34,7 +35,10 @@ struct ClaimJobs: PostgresStatement {
     }
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Claimed {
-        let id = RequestID(try row.uuid())
+        let goOnAfter = TenantID(try row.uuid())
+        guard let id = try row.optionalUUID().map({ RequestID($0) }) else {
+            return Claimed(job: nil, goOnAfter: goOnAfter)
+        }
         let tenantID = TenantID(try row.uuid())
         let keyID = KeyID(try row.uuid())
         let publicID = try row.optionalText().flatMap { APIKey.PublicID($0) }
@@ -51,7 +55,7 @@ struct ClaimJobs: PostgresStatement {
             attempt: JobAttempt(jobID: id, number: number), attemptLimit: limit, tenantID: tenantID, keyID: keyID,
             publicID: publicID, batchID: batchID, operation: operation, pathModel: pathModel, pathVersion: pathVersion,
             payload: payload, headFields: headFields, submittedAt: submittedAt)
-        return Claimed(job: job, goOnAfter: TenantID(try row.uuid()))
+        return Claimed(job: job, goOnAfter: goOnAfter)
     }
 }
 
@@ -145,13 +149,18 @@ struct ReturnJobs: PostgresStatement {
 }
 
 struct RecoverJobs: PostgresStatement {
-    static let sql = "SELECT returned, dead FROM recover_jobs($1)"
-    static let parameters: [PostgresType] = [.int4]
+    static let sql = "SELECT returned, dead FROM recover_jobs($1, $2, $3)"
+    static let parameters: [PostgresType] = [.int4, .int8, .int8]
     static let columns: [PostgresType] = [.int4, .int4]
 
     let limit: Int
+    let backoff: JobBackoff
 
-    func bind(to binds: inout PostgresBinds) { binds.append(Int32(clamping: limit)) }
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(Int32(clamping: limit))
+        binds.append(backoff.baseMilliseconds)
+        binds.append(backoff.limitMilliseconds)
+    }
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> JobRecovery {
         JobRecovery(returned: Int(try row.int32()), dead: Int(try row.int32()))

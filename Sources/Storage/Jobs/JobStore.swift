@@ -19,7 +19,7 @@ public struct JobStore: JobQueue {
     public func claim(limit: Int, after tenant: TenantID) async throws(StoreUnavailable) -> JobClaim {
         let rows = try await rows(
             ClaimJobs(gatewayID: gatewayID, limit: limit, leaseMilliseconds: leaseMilliseconds, after: tenant))
-        return JobClaim(jobs: rows.map(\.job), goOnAfter: rows.last?.goOnAfter ?? tenant)
+        return JobClaim(jobs: rows.compactMap(\.job), goOnAfter: rows.last?.goOnAfter ?? tenant)
     }
 
     public func renew(_ attempts: [JobAttempt]) async throws(StoreUnavailable) -> Set<JobAttempt> {
@@ -31,8 +31,8 @@ public struct JobStore: JobQueue {
         Set(try await rows(ReturnJobs(returns: returns)))
     }
 
-    public func recover(limit: Int) async throws(StoreUnavailable) -> JobRecovery {
-        try await rows(RecoverJobs(limit: limit)).first ?? JobRecovery(returned: 0, dead: 0)
+    public func recover(limit: Int, backoff: JobBackoff) async throws(StoreUnavailable) -> JobRecovery {
+        try await rows(RecoverJobs(limit: limit, backoff: backoff)).first ?? JobRecovery(returned: 0, dead: 0)
     }
 
     private func rows<S: PostgresStatement>(_ statement: S) async throws(StoreUnavailable) -> [S.Row] {

@@ -57,15 +57,15 @@ struct CountDeadJobs: PostgresStatement {
 }
 
 struct RetryDeadJob: PostgresStatement {
-    static let sql = "SELECT retry_dead_job($1)"
+    static let sql = "SELECT retry_job($1)"
     static let parameters: [PostgresType] = [.uuid]
-    static let columns: [PostgresType] = [.bool]
+    static let columns: [PostgresType] = [.text]
 
     let id: RequestID
 
     func bind(to binds: inout PostgresBinds) { binds.append(id.postgres) }
 
-    static func row(from row: inout PostgresRow) throws(PostgresError) -> Bool { try row.bool() }
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> String { try row.text() }
 }
 
 extension AdministrationStore: QueueAdministration {
@@ -77,7 +77,14 @@ extension AdministrationStore: QueueAdministration {
 
     public func retryDead(_ id: RequestID, by actor: AuditActor) async throws(AdministrationFailure) {
         try await change(actor) { change in
-            guard try await change.connection.execute(RetryDeadJob(id: id)).first == true else {
+            switch try await change.connection.execute(RetryDeadJob(id: id)).first {
+            case "retried": break
+            case "reported":
+                throw Refusal(
+                    .conflict,
+                    "The job is a line of a batch that has already reported it as failed, or that takes no more answers. "
+                        + "It would be charged without being in the batch's output. Let its owner submit it again.")
+            default:
                 throw Refusal(
                     .notFound, "There is no dead job of this id. GET /admin/v1/queue/dead lists those that there are.")
             }
