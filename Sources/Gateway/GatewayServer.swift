@@ -315,16 +315,17 @@ struct ControlPlane: Sendable {
 
     private func addBatches(_ parts: GatewayServer.Batches, to router: Router<ControlContext>) {
         let routes = router.group().add(middleware: CustomerAuthentication(keys: self.parts.keys, scope: .predict))
+        let reading = router.group().add(middleware: CustomerAuthentication(keys: self.parts.keys, scope: .read))
         let files = FilesEndpoint(files: parts.files, limits: parts.limits)
         routes.post("/v1/files", use: files.upload)
-        routes.get("/v1/files", use: files.list)
-        routes.get("/v1/files/{id}", use: files.one)
+        reading.get("/v1/files", use: files.list)
+        reading.get("/v1/files/{id}", use: files.one)
         routes.delete("/v1/files/{id}", use: files.remove)
-        routes.get("/v1/files/{id}/content", use: files.content)
+        reading.get("/v1/files/{id}/content", use: files.content)
         let batches = BatchesEndpoint(batches: parts.batches, limits: parts.limits)
         routes.post("/v1/batches", use: batches.add)
-        routes.get("/v1/batches", use: batches.list)
-        routes.get("/v1/batches/{id}", use: batches.one)
+        reading.get("/v1/batches", use: batches.list)
+        reading.get("/v1/batches/{id}", use: batches.one)
         routes.post("/v1/batches/{id}/cancel", use: batches.cancel)
     }
 

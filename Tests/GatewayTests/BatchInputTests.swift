@@ -106,6 +106,17 @@ struct BatchInputTests {
         #expect(throws: BatchLineError.self) { try cut(String(repeating: "x", count: 300), pieces: size) }
     }
 
+    @Test(
+        "a custom_id is bounded in code points, as where it is kept",
+        arguments: [(512, 0, true), (513, 0, false), (1, 511, true), (1, 512, false), (0, 0, false)])
+    func customID(letters: Int, marks: Int, isTaken: Bool) {
+        let id = String(repeating: "e", count: letters) + String(repeating: "\u{301}", count: marks)
+        let line =
+            #"{"custom_id":"\#(id)","method":"POST","url":"/v1/embeddings","body":{"model":"m"}}"#
+        let read = try? BatchLine(ByteBuffer(string: line), number: 1, endpoint: "/v1/embeddings")
+        #expect((read != nil) == isTaken)
+    }
+
     @Test("the job of a line is the same each time, another for each line and batch, and in the order of the lines")
     func jobIDs() {
         var random = SeededRandom(seed: 3)

@@ -111,7 +111,7 @@ private struct NoSubmitter: JobSubmitter {
     func submit(_ submissions: [JobSubmission]) async -> [SubmissionResult] { submissions.map { _ in .queued } }
 }
 
-private final class FakeJobRecords: JobRecords {
+final class FakeJobRecords: JobRecords {
     private let state = Mutex((ended: Set<Domain.RequestID>(), queued: 0))
 
     var queued: Int {

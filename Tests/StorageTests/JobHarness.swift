@@ -33,13 +33,21 @@ struct JobsUnderTest {
         }
     }
 
-    /// Queues jobs in the order of the array.
+    /// Queues jobs in the order of the array. A batch is there and runs afterwards.
     @discardableResult
     func submit(
         _ count: Int = 1, tenant: TenantID = Seed.tenantA, priority: Int16 = 5, runAt: Timestamp? = nil,
         payload: String = "{}", lifetimeMilliseconds: Int64 = 86_400_000, batch: BatchID? = nil,
         answer: ClaimedAnswer? = nil
     ) async throws -> [RequestID] {
+        if let batch {
+            try await harness.run(
+                """
+                INSERT INTO batches (batch_id, tenant_id, key_id, endpoint, input_file_id, state, total, expires_at)
+                VALUES ('\(batch)', '\(tenant)', '\(Seed.keyA)', '/v1/completions', new_uuid7(), 'in_progress', \(count),
+                    clock_timestamp() + interval '1 hour') ON CONFLICT DO NOTHING
+                """)
+        }
         let now = MachineTime().now
         let jobs = (0..<count).map { number in
             JobSubmission(
@@ -49,7 +57,7 @@ struct JobsUnderTest {
                 tenantID: tenant, userID: nil, keyID: tenant == Seed.tenantA ? Seed.keyA : Seed.keyB,
                 operation: "predict", model: "iris", payload: Array(payload.utf8),
                 schedule: .init(priority: priority, runAt: runAt), estimatedTokens: 10, createdAt: now,
-                lifetimeMilliseconds: lifetimeMilliseconds, batchID: batch,
+                lifetimeMilliseconds: lifetimeMilliseconds, batchID: batch, batchClaim: batch == nil ? nil : 0,
                 customID: batch == nil ? nil : "line-\(number)",
                 answer: answer)
         }

@@ -7,7 +7,7 @@ import Testing
 
 @Suite("the writer of submissions")
 struct SubmissionWriterTests {
-    private static func job(custom: String? = nil) -> JobSubmission {
+    static func job(custom: String? = nil) -> JobSubmission {
         JobSubmission(
             jobID: Seed.newRequestID(), tenantID: Seed.tenantA, userID: nil, keyID: Seed.keyA, operation: "predict",
             model: "iris", payload: [0x7B, 0x7D], estimatedTokens: 1, createdAt: MachineTime().now, customID: custom)

@@ -69,7 +69,7 @@ class Stage:
 def stage() -> Iterator[Stage]:
     with Installation() as installation:
         tenants = []
-        for _ in range(10):
+        for _ in range(14):
             tenant = make_tenant(installation)
             key = make_key(installation.admin, tenant.id, scopes=["predict", "read", "webhooks"])
             tenants.append(Tenant(tenant.id, key.key, key.key_id))
@@ -203,6 +203,48 @@ def test_a_cancelled_batch_keeps_what_was_done(stage: Stage) -> None:
     assert {answer["custom_id"] for answer in output} | {answer["custom_id"] for answer in errors} == {str(n) for n in range(3_000)}
     assert {answer["error"]["code"] for answer in errors} == {"batch_cancelled"}
     assert ledger(stage, tenant)[0] == counts.completed
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "expired"])
+def test_lines_that_were_submitted_and_not_noted_are_there_once(stage: Stage, ending: str) -> None:
+    """A keeper that dies between the queue and the note leaves jobs behind the place up to which was read."""
+    tenant = stage.tenant()
+    client = stage.client(tenant)
+    batch = start(client, upload(client, [line(str(n), stage.slow, f"unnoted {n}") for n in range(2_500)]).id)
+    wait_until(lambda: client.batches.retrieve(batch.id).request_counts.completed >= 5, "some are done", 60)
+    with stage.installation.database() as database:
+        change = "state = 'cancelling', cancelling_at = now()" if ending == "cancelled" else "expires_at = now()"
+        database.execute(
+            f"UPDATE batches SET read_lines = 0, read_position = 0, read_offset = 0, claim = claim + 1, due_at = now(), {change} WHERE batch_id = %s",
+            (batch.id.removeprefix("batch_"),),
+        )
+    done = ended(client, batch.id)
+    assert done.status == ending
+    output, errors = lines_of(client, done.output_file_id), lines_of(client, done.error_file_id)
+    assert len(output) >= 5
+    assert sorted(int(answer["custom_id"]) for answer in output + errors) == list(range(2_500))
+    assert (done.request_counts.completed, done.request_counts.failed) == (len(output), len(errors))
+    assert ledger(stage, tenant)[0] == len(output), "what was charged is in the output"
+
+
+def test_reading_and_running_are_two_scopes(stage: Stage) -> None:
+    tenant = stage.tenant()
+    keys = {scope: make_key(stage.gateway.admin, tenant.id, scopes=[scope]).key for scope in ("predict", "read")}
+    runs, reads = (stage.client(Tenant(tenant.id, keys[scope], "")) for scope in ("predict", "read"))
+    file = upload(runs, [line("a", stage.quick, "x")])
+    batch = start(runs, file.id)
+    assert ended(reads, batch.id).status == "completed"
+    assert reads.files.content(file.id).content and reads.files.retrieve(file.id).id == file.id
+    assert list(reads.files.list()) and list(reads.batches.list())
+    for refused in (
+        lambda: runs.files.list(), lambda: runs.files.retrieve(file.id), lambda: runs.files.content(file.id),
+        lambda: runs.batches.list(), lambda: runs.batches.retrieve(batch.id),
+        lambda: upload(reads, ["{}"]), lambda: reads.files.delete(file.id), lambda: start(reads, file.id),
+        lambda: reads.batches.cancel(batch.id),
+    ):
+        with pytest.raises(openai.PermissionDeniedError):
+            refused()
+    assert runs.files.delete(file.id).deleted
 
 
 def test_a_batch_that_is_over_time_expires(stage: Stage) -> None:

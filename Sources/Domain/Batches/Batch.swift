@@ -72,6 +72,19 @@ public struct Batch: Sendable {
     }
 }
 
+/// A line of a batch's input that became no job.
+public struct SkippedLine: Sendable, Equatable {
+    /// The job that it would have become.
+    public let jobID: RequestID
+    /// The line of the error file that says so, with its end.
+    public let text: String
+
+    public init(jobID: RequestID, text: String) {
+        self.jobID = jobID
+        self.text = text
+    }
+}
+
 /// A batch that this process may work on until its claim runs out.
 public struct ClaimedBatch: Sendable {
     public let id: BatchID

@@ -38,6 +38,8 @@ public final class JobSubmission: Sendable {
     /// How long after it may run a job that no attempt has ended expires.
     public let lifetimeMilliseconds: Int64
     public let batchID: BatchID?
+    /// The claim under which the batch's keeper submits: the job is queued only while it holds and the batch runs.
+    public let batchClaim: Int32?
     /// The caller's own name for it, up to 512 characters.
     public let customID: String?
     /// The answer to keep under the caller's idempotency key, where the submission has one.
@@ -47,8 +49,8 @@ public final class JobSubmission: Sendable {
         jobID: RequestID, tenantID: TenantID, userID: UserID?, keyID: KeyID, operation: String, model: String,
         pathModel: String? = nil, pathVersion: String? = nil, payload: [UInt8], headFields: String = "",
         schedule: Schedule = Schedule(), estimatedTokens: Int64, createdAt: Timestamp,
-        lifetimeMilliseconds: Int64 = standardLifetimeMilliseconds, batchID: BatchID? = nil, customID: String? = nil,
-        answer: ClaimedAnswer? = nil
+        lifetimeMilliseconds: Int64 = standardLifetimeMilliseconds, batchID: BatchID? = nil, batchClaim: Int32? = nil,
+        customID: String? = nil, answer: ClaimedAnswer? = nil
     ) {
         self.jobID = jobID
         self.tenantID = tenantID
@@ -65,6 +67,7 @@ public final class JobSubmission: Sendable {
         self.createdAt = createdAt
         self.lifetimeMilliseconds = lifetimeMilliseconds
         self.batchID = batchID
+        self.batchClaim = batchClaim
         self.customID = customID
         self.answer = answer
     }
@@ -79,7 +82,7 @@ public final class JobSubmission: Sendable {
 public enum SubmissionResult: Sendable, Equatable {
     /// Committed: the job will run.
     case queued
-    /// Another attempt has taken the idempotency key over; nothing was queued.
+    /// Another attempt has taken the idempotency key over, or another keeper the batch, or the batch does not run any more; nothing was queued.
     case claimLost
     /// The database refused this one job although its neighbours were written.
     case rejected

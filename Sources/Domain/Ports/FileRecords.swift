@@ -78,8 +78,9 @@ public protocol BatchQueue: Sendable {
     /// - Parameter errors: a JSON array; `nil` lets the batch run.
     func finishValidation(_ batch: ClaimedBatch, total: Int32, errors: String?) async throws(StoreUnavailable) -> Bool
     /// Notes that lines up to a place were read.
-    /// - Parameter skipped: those of them that became no job, and the lines of the error file that say so.
-    func noteReading(_ batch: ClaimedBatch, lines: Int32, place: InputPlace, skipped: (count: Int32, lines: String))
+    /// - Parameter skipped: those of them that the caller made no job of. Where there is a job all the same, because a former holder of the
+    ///   claim made it, the line is not counted and its text not written.
+    func noteReading(_ batch: ClaimedBatch, lines: Int32, place: InputPlace, skipped: [SkippedLine])
         async throws(StoreUnavailable) -> Bool
     /// Writes the ends of jobs into the files, and ends the batch with the last.
     /// - Returns: how many; `nil` where the claim is lost.

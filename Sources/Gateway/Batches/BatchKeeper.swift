@@ -74,7 +74,9 @@ public struct BatchKeeper: Sendable {
         }
         var hasMoved = false
         if batch.readLines < batch.total {
-            guard let lines = isEnding ? try await skip(batch) : try await submit(batch) else { return }
+            guard let lines = isEnding ? try await skip(batch) : try await submit(batch) else {
+                return try await giveBack(batch)
+            }
             hasMoved = lines > 0
         }
         for _ in 0..<10 {
@@ -83,6 +85,11 @@ public struct BatchKeeper: Sendable {
             guard collected == 500 else { break }
         }
         _ = try await queue.hold(batch, leaseMilliseconds: hasMoved ? 20 : configuration.pauseMilliseconds)
+    }
+
+    /// Where a step finds another state or another holder: a batch that is still this one's was cancelled, and is ended under a new claim.
+    private func giveBack(_ batch: ClaimedBatch) async throws(StoreUnavailable) {
+        _ = try await queue.hold(batch, leaseMilliseconds: 20)
     }
 
     // MARK: - Validation
@@ -94,13 +101,14 @@ public struct BatchKeeper: Sendable {
             while let piece = try await next(of: batch, at: cutter.position) {
                 _ = try cutter.cut(piece) { cut throws(BatchLineError) in try check.take(cut.text) }
                 // A large file takes longer than a claim lasts.
-                guard await isHeld(batch) else { return }
+                guard await isHeld(batch) else { throw Self.lostClaim }
             }
             if let last = cutter.last() { _ = try check.take(last.text) }
             if check.total == 0, check.errors.isEmpty {
                 throw BatchLineError(code: "empty_file", message: "The file has no requests.", param: nil, line: nil)
             }
         } catch {
+            if error == Self.lostClaim { return try await giveBack(batch) }
             if error.code == Self.unavailable { throw StoreUnavailable(cause: error.message) }
             check.errors.append(error)
         }
@@ -108,7 +116,9 @@ public struct BatchKeeper: Sendable {
         if !check.errors.isEmpty {
             text = (try? JSONEncoder().encode(check.errors)).map { String(decoding: $0, as: UTF8.self) } ?? "[]"
         }
-        _ = try await queue.finishValidation(batch, total: check.total, errors: text)
+        guard try await queue.finishValidation(batch, total: check.total, errors: text) else {
+            return try await giveBack(batch)
+        }
     }
 
     /// What is found wrong, line by line.
@@ -177,37 +187,38 @@ public struct BatchKeeper: Sendable {
                             operation: operation, model: line.model, payload: Array(line.body.readableBytesView),
                             estimatedTokens: Int64(line.body.readableBytes), createdAt: now,
                             lifetimeMilliseconds: lifetime,
-                            batchID: batch.id, customID: line.customID))
+                            batchID: batch.id, batchClaim: batch.claim, customID: line.customID))
                 })
         else { return nil }
-        var refused: [JobSubmission] = []
+        var refused: [SkippedLine] = []
         for (result, submission) in zip(await submitter.submit(submissions), submissions) {
             switch result {
             case .queued: break
-            case .rejected, .claimLost: refused.append(submission)
+            case .rejected:
+                refused.append(
+                    Self.skipped(
+                        submission.jobID, submission.customID ?? "", code: "invalid_request",
+                        message: "The request cannot be kept."))
+            case .claimLost: return nil
             // Those that were queued are the same jobs when they are submitted again.
             case .unavailable, .overloaded: throw StoreUnavailable(cause: "jobs of a batch could not be queued")
             }
         }
-        let lines = refused.map {
-            Self.errorLine($0.jobID, $0.customID ?? "", code: "invalid_request", message: "The request cannot be kept.")
-        }
         let isNoted = try await queue.noteReading(
-            batch, lines: batch.readLines + read.count, place: read.place, skipped: (Int32(lines.count), lines.joined())
-        )
+            batch, lines: batch.readLines + read.count, place: read.place, skipped: refused)
         return isNoted ? read.count : nil
     }
 
-    /// Writes the next lines down as not run.
+    /// Writes the next lines down as not run, but for those that a former keeper submitted.
     private func skip(_ batch: ClaimedBatch) async throws(StoreUnavailable) -> Int32? {
         let isCancelled = batch.state == .cancelling
-        var lines: [String] = []
+        var lines: [SkippedLine] = []
         guard
             let read = try await read(
                 batch, upTo: 2_000,
                 { line, number in
                     lines.append(
-                        Self.errorLine(
+                        Self.skipped(
                             batch.jobID(line: number), line.customID,
                             code: isCancelled ? "batch_cancelled" : "batch_expired",
                             message:
@@ -215,8 +226,7 @@ public struct BatchKeeper: Sendable {
                 })
         else { return nil }
         let isNoted = try await queue.noteReading(
-            batch, lines: batch.readLines + read.count, place: read.place, skipped: (Int32(lines.count), lines.joined())
-        )
+            batch, lines: batch.readLines + read.count, place: read.place, skipped: lines)
         return isNoted ? read.count : nil
     }
 
@@ -240,10 +250,11 @@ public struct BatchKeeper: Sendable {
             return count < limit && batch.readLines + count < batch.total && bytes < 4_194_304
         }
         do throws(BatchLineError) {
-            while let piece = try await next(of: batch, at: cutter.position) {
-                guard try cutter.cut(piece, take) else { return (count, place) }
+            var isFull = false
+            while !isFull, let piece = try await next(of: batch, at: cutter.position) {
+                isFull = try !cutter.cut(piece, take)
             }
-            if let last = cutter.last() { _ = try take(last) }
+            if !isFull, let last = cutter.last() { _ = try take(last) }
         } catch {
             // The input was checked, and nobody changes it.
             throw StoreUnavailable(cause: "the input of a batch: \(error.message)")
@@ -252,6 +263,8 @@ public struct BatchKeeper: Sendable {
     }
 
     private static let unavailable = "unavailable"
+    private static let lostClaim = BatchLineError(
+        code: "lost_claim", message: "The batch is another's, or was cancelled.", param: nil, line: nil)
 
     private func next(of batch: ClaimedBatch, at position: Int32) async throws(BatchLineError) -> [UInt8]? {
         do throws(StoreUnavailable) {
@@ -261,16 +274,17 @@ public struct BatchKeeper: Sendable {
         }
     }
 
+    /// Whether the batch is still this one's, and nobody has cancelled it since it was claimed.
     private func isHeld(_ batch: ClaimedBatch) async -> Bool {
         do throws(StoreUnavailable) {
-            return try await queue.hold(batch, leaseMilliseconds: configuration.leaseMilliseconds) != nil
+            return try await queue.hold(batch, leaseMilliseconds: configuration.leaseMilliseconds) == batch.state
         } catch {
             return false
         }
     }
 
-    private static func errorLine(_ jobID: Domain.RequestID, _ customID: String, code: String, message: String)
-        -> String
+    private static func skipped(_ jobID: Domain.RequestID, _ customID: String, code: String, message: String)
+        -> SkippedLine
     {
         struct Line: Encodable {
             struct Failure: Encodable {
@@ -290,7 +304,8 @@ public struct BatchKeeper: Sendable {
         }
         let line = Line(
             id: "batch_req_\(jobID)", customID: customID, response: nil, error: .init(code: code, message: message))
-        return ((try? JSONEncoder().encode(line)).map { String(decoding: $0, as: UTF8.self) } ?? "{}") + "\n"
+        let text = (try? JSONEncoder().encode(line)).map { String(decoding: $0, as: UTF8.self) } ?? "{}"
+        return SkippedLine(jobID: jobID, text: text + "\n")
     }
 }
 

@@ -34,7 +34,10 @@ struct BatchLine {
         guard let idValue = tape.member("custom_id", of: tape.root) else {
             throw wrong("missing_required_parameter", "Missing required parameter: 'custom_id'.", "custom_id")
         }
-        guard let customID = tape.string(idValue), (1...512).contains(customID.count), !customID.contains("\0") else {
+        // In code points, as the database counts: a Character may be of any number of them.
+        guard let customID = tape.string(idValue), (1...512).contains(customID.unicodeScalars.count),
+            !customID.unicodeScalars.contains("\0")
+        else {
             throw wrong("invalid_value", "custom_id must be a string of 1 to 512 characters.", "custom_id")
         }
         guard let method = tape.member("method", of: tape.root) else {

@@ -34,11 +34,9 @@ public struct BatchQueueStore: BatchQueue {
     }
 
     public func noteReading(
-        _ batch: ClaimedBatch, lines: Int32, place: InputPlace, skipped: (count: Int32, lines: String)
+        _ batch: ClaimedBatch, lines: Int32, place: InputPlace, skipped: [SkippedLine]
     ) async throws(StoreUnavailable) -> Bool {
-        try await first(
-            NoteBatchReading(batch: batch, lines: lines, place: place, skipped: skipped.count, text: skipped.lines),
-            of: pool) ?? false
+        try await first(NoteBatchReading(batch: batch, lines: lines, place: place, skipped: skipped), of: pool) ?? false
     }
 
     public func collect(_ batch: ClaimedBatch, limit: Int) async throws(StoreUnavailable) -> Int? {
@@ -149,14 +147,13 @@ struct FinishBatchValidation: PostgresStatement {
 
 struct NoteBatchReading: PostgresStatement {
     static let sql = "SELECT note_batch_reading($1, $2, $3, $4, $5, $6, $7)"
-    static let parameters: [PostgresType] = [.uuid, .int4, .int4, .int4, .int4, .int4, .text]
+    static let parameters: [PostgresType] = [.uuid, .int4, .int4, .int4, .int4, .uuidArray, .textArray]
     static let columns: [PostgresType] = [.bool]
 
     let batch: ClaimedBatch
     let lines: Int32
     let place: InputPlace
-    let skipped: Int32
-    let text: String
+    let skipped: [SkippedLine]
 
     func bind(to binds: inout PostgresBinds) {
         binds.append(batch.id.postgres)
@@ -164,8 +161,10 @@ struct NoteBatchReading: PostgresStatement {
         binds.append(lines)
         binds.append(place.position)
         binds.append(place.offset)
-        binds.append(skipped)
-        binds.append(text)
+        binds.appendArray(of: .uuid, count: skipped.count) { array in
+            for line in skipped { array.append(line.jobID.postgres) }
+        }
+        binds.appendArray(of: .text, count: skipped.count) { array in for line in skipped { array.append(line.text) } }
     }
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Bool { try row.bool() }

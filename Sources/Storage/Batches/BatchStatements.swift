@@ -119,9 +119,10 @@ struct ReadBatches: PostgresStatement {
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Batch { try batchRow(&row) }
 }
 
+/// Leaves the claim to who holds it: the holder sees the state at its next step and gives the batch back.
 struct CancelBatch: PostgresStatement {
     static let sql = """
-        UPDATE batches SET cancelling_at = clock_timestamp(), due_at = least(due_at, clock_timestamp()), state = 'cancelling'
+        UPDATE batches SET cancelling_at = clock_timestamp(), state = 'cancelling'
         WHERE batch_id = $1 AND tenant_id = $2 AND state IN ('validating', 'in_progress')
         RETURNING batch_id
         """

@@ -3,14 +3,15 @@ internal import PostgresDriver
 
 /// Puts jobs into the queue: the job, its request's row, and the answer under the caller's idempotency key, in one statement over arrays.
 ///
-/// A job whose claim is another attempt's by now is left out and named in the answer. The same batch can be sent again.
+/// A job whose claim is another attempt's by now is left out and named in the answer, and so is the job of a batch that another keeper has claimed
+/// since or that does not run any more: the batch's row is locked against both until the jobs are there. The same batch can be sent again.
 struct SubmitJobs: PostgresStatement {
     static let sql = """
         WITH batch AS MATERIALIZED (
-            SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+            SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
                 AS b (job_id, tenant_id, user_id, key_id, batch_id, custom_id, operation, model, path_model, path_version, payload,
                     head_fields, priority, run_at, lifetime_ms, estimated_tokens, created_at, idempotency_key, http_status, answer_fields,
-                    answer_body)
+                    answer_body, batch_claim)
         ), claimants AS MATERIALIZED (
             SELECT tenant_id, idempotency_key, job_id, http_status, answer_fields, answer_body FROM batch WHERE idempotency_key IS NOT NULL
         ), answered AS (
@@ -21,9 +22,12 @@ struct SubmitJobs: PostgresStatement {
             RETURNING k.request_id
         ), disowned AS MATERIALIZED (
             SELECT job_id FROM claimants WHERE job_id NOT IN (SELECT request_id FROM answered)
+        ), held AS MATERIALIZED (
+            SELECT batch, holder FROM share_batches(ARRAY(SELECT DISTINCT batch_id FROM batch WHERE batch_id IS NOT NULL))
         ), accepted AS MATERIALIZED (
             SELECT *, greatest(coalesce(run_at, statement_timestamp()), statement_timestamp()) AS starts_at FROM batch
             WHERE job_id NOT IN (SELECT job_id FROM disowned)
+                AND (batch_id IS NULL OR (batch_id, batch_claim) IN (SELECT batch, holder FROM held))
         ), queued AS (
             INSERT INTO jobs (job_id, tenant_id, user_id, key_id, batch_id, custom_id, operation, model, path_model, path_version, payload,
                 head_fields, priority, run_at, deadline_at, is_ready, created_at)
@@ -37,12 +41,12 @@ struct SubmitJobs: PostgresStatement {
             SELECT job_id, tenant_id, user_id, key_id, $1, model, 'queued', created_at, estimated_tokens, operation, true FROM accepted
             ON CONFLICT (request_id) DO NOTHING
         )
-        SELECT job_id FROM disowned
+        SELECT job_id FROM batch WHERE job_id NOT IN (SELECT job_id FROM accepted)
         """
     static let parameters: [PostgresType] = [
         .uuid, .uuidArray, .uuidArray, .uuidArray, .uuidArray, .uuidArray, .textArray, .textArray, .textArray,
         .textArray, .textArray, .byteaArray, .textArray, .int2Array, .timestamptzArray, .int8Array, .int8Array,
-        .timestamptzArray, .textArray, .int2Array, .textArray, .byteaArray,
+        .timestamptzArray, .textArray, .int2Array, .textArray, .byteaArray, .int4Array,
     ]
     static let columns: [PostgresType] = [.uuid]
 
@@ -78,6 +82,7 @@ struct SubmitJobs: PostgresStatement {
             if let fields = job.answer?.fields { array.appendText(fields) } else { array.appendNull() }
         }
         column(.bytea) { $0.append($1.answer?.body) }
+        column(.int4) { $0.append($1.batchClaim) }
     }
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> RequestID { RequestID(try row.uuid()) }

@@ -1315,8 +1315,7 @@ paths:
       tags: [openai]
       summary: Upload a file of requests
       description: >-
-        Needs the scope `predict`, as all routes of files and batches do. The file is taken in piece by piece. `purpose` is
-        `batch`.
+        Needs the scope `predict`. The file is taken in piece by piece. `purpose` is `batch`.
       requestBody:
         required: true
         content:
@@ -1354,7 +1353,7 @@ paths:
       tags: [openai]
       summary: Files, newest first
       description: >-
-        Uploaded ones and the outputs of batches.
+        Needs the scope `read`. Uploaded ones and the outputs of batches.
       parameters:
         - { $ref: '#/components/parameters/After' }
         - name: limit
@@ -1395,7 +1394,7 @@ paths:
       tags: [openai]
       summary: One file
       description: >-
-        Without its content.
+        Needs the scope `read`. Without its content.
       parameters:
         - { $ref: '#/components/parameters/FileIdInPath' }
       responses:
@@ -1424,7 +1423,7 @@ paths:
       tags: [openai]
       summary: Delete a file
       description: >-
-        Not while a batch that has not ended reads it.
+        Needs the scope `predict`. Not while a batch that has not ended reads it.
       parameters:
         - { $ref: '#/components/parameters/FileIdInPath' }
       responses:
@@ -1456,7 +1455,7 @@ paths:
       tags: [openai]
       summary: The content of a file
       description: >-
-        As it was uploaded, or as the batch wrote it: JSON Lines.
+        Needs the scope `read`. As it was uploaded, or as the batch wrote it: JSON Lines.
       parameters:
         - { $ref: '#/components/parameters/FileIdInPath' }
       responses:
@@ -1487,7 +1486,7 @@ paths:
       tags: [openai]
       summary: Run the lines of a file as jobs
       description: >-
-        Each line is one request, charged as a request; lines that fail are not charged. The input is checked first; a batch
+        Needs the scope `predict`. Each line is one request, charged as a request; lines that fail are not charged. The input is checked first; a batch
         whose input is wrong has the status `failed`, and `errors` by line.
       requestBody:
         required: true
@@ -1522,7 +1521,7 @@ paths:
       tags: [openai]
       summary: Batches, newest first
       description: >-
-        The tenant's, whichever key made them.
+        Needs the scope `read`. The tenant's, whichever key made them.
       parameters:
         - { $ref: '#/components/parameters/After' }
         - { $ref: '#/components/parameters/Limit' }
@@ -1553,7 +1552,7 @@ paths:
       tags: [openai]
       summary: One batch, and how far it is
       description: >-
-        `request_counts` grows while it runs. The files are there when it has ended.
+        Needs the scope `read`. `request_counts` grows while it runs. The files are there when it has ended.
       parameters:
         - { $ref: '#/components/parameters/BatchIdInPath' }
       responses:
@@ -1584,7 +1583,7 @@ paths:
       tags: [openai]
       summary: Cancel a batch
       description: >-
-        What was done stays, in the output; the rest is in the error file. A batch that has ended is 409.
+        Needs the scope `predict`. What was done stays, in the output; the rest is in the error file. A batch that has ended is 409.
       parameters:
         - { $ref: '#/components/parameters/BatchIdInPath' }
       responses:
