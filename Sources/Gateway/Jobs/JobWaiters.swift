@@ -32,6 +32,9 @@ public final class JobWaiters: Sendable {
         self.logger = logger
     }
 
+    /// How many wait now.
+    var count: Int { state.withLock { $0.count } }
+
     /// Returns when the job may have ended, when the time is over, or at once when too many wait.
     func wait(for id: RequestID, milliseconds: Int64) async {
         let deadline = time.monotonicNanoseconds + UInt64(max(0, milliseconds)) * 1_000_000
