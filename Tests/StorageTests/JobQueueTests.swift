@@ -274,6 +274,8 @@ struct JobQueueTests {
                 INSERT INTO batches (batch_id, tenant_id, key_id, endpoint, input_file_id, state, total, expires_at, collected_to)
                 SELECT '\(batch)', tenant_id, key_id, '/v1/embeddings', batch_id, 'in_progress', 2, now() + interval '1 h', job_id
                 FROM jobs WHERE job_id = '\(ids[0])'
+                ON CONFLICT (batch_id) DO UPDATE SET state = EXCLUDED.state, total = EXCLUDED.total, expires_at = EXCLUDED.expires_at,
+                    collected_to = EXCLUDED.collected_to
                 """)
             try await jobs.harness.withPool("weir_admin", connections: 1) { pool in
                 let admin = AdministrationStore(pool: pool, reports: pool, pepper: [], time: MachineTime())

@@ -4744,13 +4744,14 @@ components:
           type: string
           minLength: 1
           maxLength: 2048
+          pattern: '^[!-~]+$'
           description: '`https://`, with a host that is on the public internet; no user name, no fragment.'
         events:
           type: array
           minItems: 1
           items: { $ref: '#/components/schemas/WebhookEventKind' }
           description: Of what to tell; left out for all that there are now.
-        description: { type: [string, 'null'], maxLength: 200, description: One line for yourself. }
+        description: { type: [string, 'null'], maxLength: 200, pattern: '^[^\x00-\x1F\x7F]*$', description: One line for yourself. }
     WebhookRotation:
       type: object
       additionalProperties: false
