@@ -1,12 +1,14 @@
 """Results: images and tensors as they are, kept once for a tenant, served in parts, never to be shown in place."""
 
+import base64
 import hashlib
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from api import assert_problem, assert_served, bearer
+from api import assert_problem, assert_served, bearer, predict_body, predict_headers
+from deadline import wait_until
 from installation import Installation
 from results_stage import ResultsStage
 from wire import send_once
@@ -180,3 +182,28 @@ def test_a_result_is_gone_after_its_time(stage: ResultsStage) -> None:
     stage.rows("SELECT remove_expired_results(1000)")
     assert stage.rows("SELECT count(*) FROM results WHERE tenant_id = %s", tenant.id) == [(0,)]
     assert_problem(stage.get(tenant, stage.gateways[1], f"/api/v1/requests/{later}/result"), 410, "result_gone")
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_the_result_of_a_job_is_kept_as_any_other(stage: ResultsStage, kind: str) -> None:
+    tenant = stage.tenant()
+    if kind == "text":
+        text_answer(stage)
+    else:
+        stage.worker_answers("image/png", PNG)
+    queued = send_once(
+        stage.gateways[0].public_url, "POST", "/predict/async", predict_headers(tenant.key), predict_body(stage.model))
+    assert queued.status == 202, queued.body
+
+    def ended():
+        job = stage.get(tenant, stage.gateways[1], queued.header("Location")).json()
+        return job if job["status"] == "completed" else None
+
+    prediction = wait_until(ended, "the job has run", 20)["result"]["prediction"]
+    body = stage.get(tenant, stage.gateways[1], f"/api/v1/requests/{queued.json()['request_id']}/result")
+    assert body.status == 200
+    if kind == "text":
+        assert prediction == "setosa" and body.json() == {"prediction": "setosa"}
+    else:
+        assert prediction["media_type"] == "image/png" and base64.b64decode(prediction["base64"]) == PNG
+        assert body.body == PNG and body.header("content-type") == "image/png"
