@@ -367,6 +367,25 @@ def test_the_cache_knows_a_tensor_in_every_form(
         assert other[0]["inference_count"] == 0, "nobody sees what others ask"
 
 
+def test_equal_json_before_other_tensors_is_another_question(
+    installation: Installation, second_gateway: Gateway, tenant: Tenant
+) -> None:
+    for name in served(installation, second_gateway, "oip", cache={"enabled": True, "ttl_seconds": 60}):
+        tensor = {"name": "input0", "shape": [1, 4], "datatype": "FP64", "parameters": {"binary_data_size": 32}}
+        text = json.dumps({"inputs": [tensor]}).encode()
+        head = {"Inference-Header-Content-Length": str(len(text))}
+        statuses = []
+        for row in (IRIS_ROW, [6.7, 3.0, 5.2, 2.3], IRIS_ROW):
+            answer = infer(installation.public_url, tenant.key, name, text + struct.pack("<4d", *row), head)
+            assert answer.status == 200, answer.body
+            statuses.append("hit" in (answer.header("cache-status") or ""))
+        assert statuses == [False, False, True]
+        # A job is kept and answered as JSON, so this is refused before anything is taken.
+        later = infer(
+            installation.public_url, tenant.key, name, text + struct.pack("<4d", *IRIS_ROW), {**head, "Prefer": "respond-async"})
+        assert later.status == 400 and "respond-async" in later.json()["error"], later.body
+
+
 def test_errors_are_exceptions_of_the_client(client: triton.InferenceServerClient, tenant: Tenant) -> None:
     with pytest.raises(InferenceServerException) as raised:
         client.infer(unique("nothing"), [rows_input([IRIS_ROW])], headers=bearer(tenant.key))

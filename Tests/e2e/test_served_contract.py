@@ -90,7 +90,6 @@ def configuration(examples: int) -> schemathesis.Config:
                 # The OpenAI API has 400 where the native surface has 422, and when a job may run at the latest no schema says.
                 {
                     "include-path-regex": "^(/v1/|/predict|/generate)",
-                    "generation": {"max-examples": 10},
                     "checks": {
                         "positive_data_acceptance": {
                             "expected-statuses": ["2xx", "400", "401", "403", "404", "409", "413", "422", "429", "503", "504"]
