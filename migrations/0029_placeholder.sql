@@ -1,0 +1,3 @@
+-- draft
+-- Kept free for the proof of the ledger.
+SELECT 1;
