@@ -156,10 +156,12 @@ struct WebhookClientTests {
 
     @Test("who waits for a thread while other names are silent is not taken for silent", .timeLimit(.minutes(1)))
     func silentNames() async throws {
-        try await withSilentNames(timeoutMilliseconds: 300) { client, _ in
+        try await withSilentNames(timeoutMilliseconds: 3_000) { client, gate in
             let message = WebhookMessage(url: try WebhookURL("https://silent.example/"), fields: [], body: [])
             let replies = await withTaskGroup(of: WebhookReply.self) { group in
-                for _ in 0..<12 { group.addTask { await client.send(message) } }
+                for _ in 0..<8 { group.addTask { await client.send(message) } }
+                while gate.waitingCount < 8 { await Task.yield() }
+                for _ in 0..<4 { group.addTask { await client.send(message) } }
                 return await group.reduce(into: []) { $0.append($1) }
             }
             #expect(replies.count { $0 == .failed(.timeout) } == 8)
@@ -213,9 +215,18 @@ struct WebhookClientTests {
 /// Holds threads until it is opened.
 private final class LookupGate: Sendable {
     private let isOpen = Atomic(false)
+    private let waiting = Atomic(0)
+
+    /// Threads that have come here.
+    var waitingCount: Int { waiting.load(ordering: .acquiring) }
 
     func open() { isOpen.store(true, ordering: .releasing) }
-    func wait() { while !isOpen.load(ordering: .acquiring) { usleep(1_000) } }
+
+    /// At most twenty seconds: a test whose bound does not hold fails and does not hang.
+    func wait() {
+        waiting.add(1, ordering: .acquiringAndReleasing)
+        for _ in 0..<20_000 where !isOpen.load(ordering: .acquiring) { usleep(1_000) }
+    }
 }
 
 /// Answers each connection with the same bytes, and keeps what it was sent.

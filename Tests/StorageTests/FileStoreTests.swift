@@ -43,31 +43,28 @@ struct FileStoreTests {
         }
     }
 
-    @Test("pieces that come at once are never more bytes together than a tenant may have")
+    @Test("a piece waits for another one of the same tenant that is being added, and is measured with it")
     func bytes() async throws {
         try await withFiles { harness, files in
-            var uploads: [FileID] = []
-            for _ in 0..<8 {
-                uploads.append(try #require(try await files.begin(filename: "a", tenantID: Seed.tenantA, limit: 100)))
+            let first = try #require(try await files.begin(filename: "a", tenantID: Seed.tenantA, limit: 100))
+            let second = try #require(try await files.begin(filename: "b", tenantID: Seed.tenantA, limit: 100))
+            let other = try SessionInHand(harness.configuration("weir_customer"))
+            try await other.run { session in
+                try session.run(
+                    script: """
+                        BEGIN; SELECT set_config('weir.tenant_id', '\(Seed.tenantA)', true);
+                        SELECT append_upload('\(first)', '\(Seed.tenantA)', 0, '\\x616161'::bytea, 5)
+                        """)
             }
-            let kept = try await withThrowingTaskGroup(of: Int.self) { group in
-                for id in uploads {
-                    group.addTask {
-                        var kept = 0
-                        for position in 0..<10 {
-                            let answer = try await files.append(
-                                [UInt8](repeating: 0x61, count: 100), to: id, position: Int32(position),
-                                tenantID: Seed.tenantA, tenantLimit: 2_550)
-                            guard answer == .kept else { break }
-                            kept += 1
-                        }
-                        return kept
-                    }
-                }
-                return try await group.reduce(0, +)
+            async let answer = files.append([1, 2, 3], to: second, position: 0, tenantID: Seed.tenantA, tenantLimit: 5)
+            try await eventually("the second piece waits") {
+                try await harness.ask(
+                    "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+                ) == ["true"]
             }
-            #expect(kept == 25)
-            #expect(try await harness.ask("SELECT sum(bytes) FROM files") == ["2500"])
+            try await other.run { try $0.run(script: "COMMIT") }
+            #expect(try await answer == .full)
+            #expect(try await harness.ask("SELECT sum(bytes) FROM files") == ["3"])
         }
     }
 
