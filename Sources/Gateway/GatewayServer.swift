@@ -77,6 +77,8 @@ public struct GatewayServer: Sendable {
         public var fileBytes: Int64 = 104_857_600
         /// Bytes of all files of a tenant.
         public var tenantBytes: Int64 = 1_073_741_824
+        /// Files of a tenant, outputs and uploads under way included.
+        public var tenantFiles = 10_000
         /// Batches of a tenant that have not ended.
         public var openBatches = 50
         public init() {}

@@ -17,6 +17,9 @@ public struct WebhookSender: Service {
         public var slots = 256
         /// Attempts under way at once at one webhook, on all processes together.
         public var perWebhook = 8
+        /// Attempts under way at once at all webhooks of one tenant, on all processes together: an eighth of the places of one, so that slow
+        /// receivers of a few tenants do not take all.
+        public var perTenant = 32
         /// After which an attempt is taken for lost. Longer than the transport takes, by enough for a slow database.
         public var leaseMilliseconds: Int64 = 60_000
         /// A webhook that has taken nothing for so long is disabled.
@@ -31,6 +34,7 @@ public struct WebhookSender: Service {
     private let configuration: Configuration
     private let time: any TimeSource
     private let logger: Logger
+    private let alarms = Alarms()
 
     public init(
         outbox: any WebhookOutbox, transport: any WebhookTransport, configuration: Configuration, time: any TimeSource,
@@ -41,6 +45,19 @@ public struct WebhookSender: Service {
         self.configuration = configuration
         self.time = time
         self.logger = logger
+    }
+
+    /// When each alarm was logged last.
+    private final class Alarms: Sendable {
+        private let loggedAtNanoseconds = Mutex<[WebhookFailure: UInt64]>([:])
+
+        func isDue(_ failure: WebhookFailure, at now: UInt64) -> Bool {
+            loggedAtNanoseconds.withLock { logged in
+                if let last = logged[failure], now < last &+ 60_000_000_000 { return false }
+                logged[failure] = now
+                return true
+            }
+        }
     }
 
     /// How many attempts are under way, and a wake-up that is never waited for twice.
@@ -110,7 +127,7 @@ public struct WebhookSender: Service {
         guard free > 0 else { return [] }
         do throws(StoreUnavailable) {
             return try await outbox.claim(
-                limit: min(free, 64), perWebhook: configuration.perWebhook,
+                limit: min(free, 64), perWebhook: configuration.perWebhook, perTenant: configuration.perTenant,
                 leaseMilliseconds: configuration.leaseMilliseconds)
         } catch {
             Counter(label: "weir_job_failures_total", dimensions: [("job", "webhooks")]).increment()
@@ -128,6 +145,7 @@ public struct WebhookSender: Service {
             reply, tries: attempt.tries, ageMilliseconds: attempt.ageMilliseconds, policy: configuration.policy,
             using: &random)
         Counter(label: "weir_webhook_attempts_total", dimensions: [("outcome", outcome.label)]).increment()
+        if case .failed(let failure) = reply, failure.isOurs { raiseAlarm(failure, at: start) }
         let report = WebhookAttemptReport(attempt, reply: reply, outcome: outcome, tookMilliseconds: took)
         do throws(StoreUnavailable) {
             let state = try await outbox.finish(
@@ -142,6 +160,20 @@ public struct WebhookSender: Service {
             logger.warning(
                 "what became of a webhook could not be written",
                 metadata: ["delivery_id": "\(attempt.deliveryID)", "cause": "\(error.cause)"])
+        }
+    }
+
+    /// Counts what is our fault, and says so once a minute: with a wrong pepper it is every attempt.
+    private func raiseAlarm(_ failure: WebhookFailure, at now: UInt64) {
+        Counter(label: "weir_webhook_own_failures_total", dimensions: [("reason", failure.rawValue)]).increment()
+        guard alarms.isDue(failure, at: now) else { return }
+        switch failure {
+        case .secretUnreadable:
+            logger.error(
+                "secrets of webhooks cannot be read, and nothing is sent to them: WEIR_KEY_PEPPER is another one than when they were made"
+            )
+        default:
+            logger.error("webhooks are not sent: this process has no thread, address or descriptor left for them")
         }
     }
 
@@ -162,6 +194,7 @@ extension WebhookOutcome {
         switch self {
         case .delivered: "delivered"
         case .waiting: "again"
+        case .postponed: "postponed"
         case .failed: "given_up"
         case .gone: "gone"
         }

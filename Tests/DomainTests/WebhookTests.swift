@@ -94,11 +94,24 @@ struct WebhookTests {
             }
             #expect(outcome(.answered(status: status), age: 86_400_000) == .failed)
         }
-        for failure in WebhookFailure.allCases {
+        for failure in WebhookFailure.allCases where !failure.isOurs {
             guard case .waiting = outcome(.failed(failure)) else {
                 Issue.record("\(failure)")
                 continue
             }
         }
+    }
+
+    @Test("what is our fault is postponed, however old it is, and never given up")
+    func ours() {
+        var random = SeededRandom(seed: 7)
+        for (failure, pause) in [(WebhookFailure.noCapacity, Int64(5_000)), (.secretUnreadable, 300_000)] {
+            for age in [Int64(0), 86_400_000, .max] {
+                let outcome = WebhookOutcome(
+                    .failed(failure), tries: 9, ageMilliseconds: age, policy: WebhookRetryPolicy(), using: &random)
+                #expect(outcome == .postponed(pauseMilliseconds: pause))
+            }
+        }
+        #expect(WebhookFailure.allCases.filter(\.isOurs) == [.secretUnreadable, .noCapacity])
     }
 }

@@ -53,10 +53,21 @@ import Testing
             "\"\u{1F}\"", "\u{FEFF}{}", "{}\u{FEFF}", "// c\n{}", "/* c */{}", "{}//", "[1]#", "\u{A0}{}", "\u{0B}1",
             "\u{0C}1", "{}\u{0}", "\u{0}",
             "\"\\uD800\"", "\"\\uDC00\"", "\"\\uD800\\uD800\"", "\"\\uDC00\\uD800\"", "\"\\uD800x\"", "\"\\uD800\\n\"",
-            "\"\\uD800\\u0041\"", "\"\\uDBFF\"", "\"\\u0000\"", "{\"\\u0000\":1}",
+            "\"\\uD800\\u0041\"", "\"\\uDBFF\"",
         ])
     func refused(text: String) {
         #expect(isInvalid(failure(text)), "\(String(describing: failure(text)))")
+    }
+
+    @Test(
+        "the escape of U+0000 is told from what is no JSON",
+        arguments: ["\"\\u0000\"", "{\"\\u0000\":1}", "[\"a\\u0000b\"]"])
+    func nul(text: String) {
+        guard case .nul(let byte)? = failure(text) else {
+            Issue.record("\(String(describing: failure(text)))")
+            return
+        }
+        #expect(Array(text.utf8)[byte...].starts(with: Array("\\u0000".utf8)))
     }
 
     @Test(

@@ -34,9 +34,35 @@ struct JobTests {
         let last = "2026-03-21T09:00:00Z"
         #expect(try JobFields(instants: [last]).schedule(at: Self.now).runAt == Timestamp(rfc3339: last))
         #expect(try JobFields(instants: ["2020-01-01T00:00:00Z"]).schedule(at: Self.now).runAt != nil)
-        for text in ["2026-03-21T09:00:01Z", "3000-01-01T00:00:00Z", "tomorrow", ""] {
-            #expect(throws: Refusal.self, "\(text)") { try JobFields(instants: [text]).schedule(at: Self.now) }
+        for (text, code) in [
+            ("2026-03-21T09:00:01Z", FailureCode.validationFailed), ("3000-01-01T00:00:00Z", .validationFailed),
+            ("tomorrow", .badRequest), ("2026-03-15T09:00:00", .badRequest), ("", .badRequest),
+        ] {
+            let refusal = #expect(throws: Refusal.self, "\(text)") {
+                try JobFields(instants: [text]).schedule(at: Self.now)
+            }
+            #expect(refusal?.code == code, "\(text)")
         }
+    }
+
+    @Test(
+        "a body that takes no side between two APIs is refused, and so charged by neither",
+        arguments: [
+            (#"{"prompt": "a", "messages": []}"#, "/prompt"), (#"{"input": "a", "messages": []}"#, "/input"),
+            (#"{"input": "a", "prompt": "a", "features": [1]}"#, "/input"),
+        ])
+    func ambiguous(body: String, location: String) {
+        let refusal = #expect(throws: Refusal.self) { try Surface(told: ByteBuffer(string: body)) }
+        #expect(refusal?.code == .validationFailed && refusal?.errors.first?.location == location)
+    }
+
+    @Test("the surface of a body is told by the field that it alone has")
+    func told() throws {
+        let cases: [(String, Surface)] = [
+            (#"{"messages": []}"#, .chatCompletions), (#"{"prompt": "a", "features": [1]}"#, .completions),
+            (#"{"input": []}"#, .embeddings), (#"{"features": [1]}"#, .predict), ("[]", .predict), ("{", .predict),
+        ]
+        for (body, surface) in cases { #expect(try Surface(told: ByteBuffer(string: body)) == surface, "\(body)") }
     }
 
     @Test("what goes along of a head comes back as it was")

@@ -138,6 +138,7 @@ import Testing
         arguments: [
             (JSONTape.Failure.invalid(atByte: 7), FailureCode.invalidJSON), (.tooDeep, .tooDeep),
             (.duplicateKey, .duplicateKey), (.invalidNumber, .invalidNumber), (.tooManyKeys, .invalidJSON),
+            (.nul(atByte: 7), .validationFailed),
         ] as [(JSONTape.Failure, FailureCode)])
     func documentFailure(failure: JSONTape.Failure, code: FailureCode) {
         #expect(Refusal(failure).code == code)

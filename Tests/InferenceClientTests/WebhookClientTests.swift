@@ -1,4 +1,5 @@
 import Domain
+import Glibc
 import NIOCore
 import NIOPosix
 import Synchronization
@@ -95,6 +96,79 @@ struct WebhookClientTests {
         }
     }
 
+    /// A client whose look-ups are silent until the gate opens.
+    private func withSilentNames<T>(
+        timeoutMilliseconds: Int64, _ body: (WebhookClient, LookupGate) async throws -> T
+    ) async throws -> T {
+        let eventLoops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let gate = LookupGate()
+        let client = WebhookClient(
+            eventLoops: eventLoops, policy: .standard, trust: .system, timeoutMilliseconds: timeoutMilliseconds
+        ) { _, port in
+            gate.wait()
+            return [try SocketAddress(ipAddress: "10.0.0.1", port: port)]
+        }
+        let result: Result<T, any Error>
+        do { result = .success(try await body(client, gate)) } catch { result = .failure(error) }
+        gate.open()
+        client.shutdown()
+        try await eventLoops.shutdownGracefully()
+        return try result.get()
+    }
+
+    @Test(
+        "look-ups of names are bounded, and whoever comes then is told at once that it is not his fault",
+        .timeLimit(.minutes(1)))
+    func lookupBound() async throws {
+        try await withSilentNames(timeoutMilliseconds: 600_000) { client, gate in
+            let message = WebhookMessage(url: try WebhookURL("https://silent.example/"), fields: [], body: [])
+            try await withThrowingTaskGroup(of: WebhookReply.self) { group in
+                for _ in 0..<600 { group.addTask { await client.send(message) } }
+                for _ in 0..<88 { #expect(try await group.next() == .failed(.noCapacity)) }
+                gate.open()
+                for try await reply in group { #expect(reply == .failed(.forbiddenTarget)) }
+            }
+        }
+    }
+
+    @Test(
+        "look-ups for webhooks that are only being made have a bound and threads of their own", .timeLimit(.minutes(1)))
+    func checkBound() async throws {
+        try await withSilentNames(timeoutMilliseconds: 600_000) { client, gate in
+            let url = try WebhookURL("https://silent.example/")
+            try await withThrowingTaskGroup(of: String.self) { group in
+                for _ in 0..<40 {
+                    group.addTask {
+                        do throws(WebhookTargetRefusal) {
+                            try await client.check(url)
+                            return ""
+                        } catch {
+                            return error.message
+                        }
+                    }
+                }
+                for _ in 0..<24 { #expect(try await group.next()?.hasPrefix("has a host whose address") == true) }
+                gate.open()
+                for try await text in group { #expect(text.hasPrefix("has an address that is private")) }
+            }
+        }
+    }
+
+    @Test("who waits for a thread while other names are silent is not taken for silent", .timeLimit(.minutes(1)))
+    func silentNames() async throws {
+        try await withSilentNames(timeoutMilliseconds: 3_000) { client, gate in
+            let message = WebhookMessage(url: try WebhookURL("https://silent.example/"), fields: [], body: [])
+            let replies = await withTaskGroup(of: WebhookReply.self) { group in
+                for _ in 0..<8 { group.addTask { await client.send(message) } }
+                while gate.waitingCount < 8 { await Task.yield() }
+                for _ in 0..<4 { group.addTask { await client.send(message) } }
+                return await group.reduce(into: []) { $0.append($1) }
+            }
+            #expect(replies.count { $0 == .failed(.timeout) } == 8)
+            #expect(replies.count { $0 == .failed(.noCapacity) } == 4)
+        }
+    }
+
     @Test(
         "the request names the host, carries the fields, and goes to the address that was checked; the head of the answer decides"
     )
@@ -135,6 +209,23 @@ struct WebhookClientTests {
                 #expect(await client.send(WebhookMessage(url: url, fields: [], body: [])) == expected)
             }
         }
+    }
+}
+
+/// Holds threads until it is opened.
+private final class LookupGate: Sendable {
+    private let isOpen = Atomic(false)
+    private let waiting = Atomic(0)
+
+    /// Threads that have come here.
+    var waitingCount: Int { waiting.load(ordering: .acquiring) }
+
+    func open() { isOpen.store(true, ordering: .releasing) }
+
+    /// At most twenty seconds: a test whose bound does not hold fails and does not hang.
+    func wait() {
+        waiting.add(1, ordering: .acquiringAndReleasing)
+        for _ in 0..<20_000 where !isOpen.load(ordering: .acquiring) { usleep(1_000) }
     }
 }
 

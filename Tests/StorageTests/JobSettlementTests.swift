@@ -132,6 +132,7 @@ struct JobSettlementTests {
                 switch try await jobs.records.cancel(id, tenantID: tenant) {
                 case .cancelled: "cancelled"
                 case .ended(let state): "ended \(state)"
+                case .erased: "erased"
                 case .gone: "gone"
                 case .unknown: "unknown"
                 }

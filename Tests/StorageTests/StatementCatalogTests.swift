@@ -24,7 +24,7 @@ struct StatementCatalogTests {
                     RenewClaims.self, ReleaseClaim.self, InsertRefusals.self, FindCachedPrediction.self,
                     KeepCachedPredictions.self, NoteCacheAccesses.self, AddCacheStatistics.self, NoteQueueDepths.self,
                     SubmitJobs.self, NotifyJobs.self, ClaimJobs.self, RenewJobs.self, ReturnJobs.self,
-                    RecoverJobs.self, CancelJobs.self, CancelBatchJobs.self, FindEndedJobs.self,
+                    RecoverJobs.self, CancelJobs.self, CancelBatchJobs.self, ForgetDeadJob.self, FindEndedJobs.self,
                     CountQueuedJobs.self, SettleJobBatch.self,
                 ]
             ),

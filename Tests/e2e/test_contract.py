@@ -75,15 +75,39 @@ def test_operation_ids_are_unique(document):
     assert len(names) == len(set(names))
 
 
+# What the OpenAI API's clients send goes to a worker as it is; each of these says so itself.
+OPEN_INPUTS = {"ChatCompletionRequest", "CompletionRequest", "EmbeddingRequest"}
+
+
+def alternatives(schema):
+    """The schemas of which an input fits one, as they are referred to."""
+    is_choice = "$ref" not in schema and "oneOf" in schema and "properties" not in schema
+    return schema["oneOf"] if is_choice else [schema]
+
+
 @DOCUMENTS
 def test_inputs_take_no_unknown_field(document):
     for name, operation in operations(document):
-        # What the OpenAI API's clients send to a worker goes there as it is.
-        # `/generate` takes the bodies of several surfaces.
-        passes = name.split(" ")[1] in ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/generate")
-        if not passes and "application/json" in operation.get("requestBody", {}).get("content", {}):
-            schema = resolve(document, operation["requestBody"]["content"]["application/json"]["schema"])
-            assert schema["additionalProperties"] is False, name
+        content = operation.get("requestBody", {}).get("content", {})
+        if "application/json" in content:
+            for each in alternatives(content["application/json"]["schema"]):
+                is_open = each.get("$ref", "").rpartition("/")[2] in OPEN_INPUTS
+                assert resolve(document, each)["additionalProperties"] is is_open, name
+
+
+@pytest.mark.parametrize("body, fits", [
+    ({"model": "words", "prompt": "a", "top_k": 3}, True),
+    ({"model": "words", "messages": [{"role": "user", "content": "a"}], "top_k": 3}, True),
+    ({"model": "vectors", "input": "a", "top_k": 3}, True),
+    ({"model": "iris", "features": [1]}, True),
+    ({"model": "iris", "features": [1], "top_k": 3}, False),
+    ({"model": "words", "prompt": "a", "messages": [{"role": "user", "content": "a"}]}, False),
+    ({"model": "words", "prompt": "a", "input": "a"}, False),
+    ({"model": "words"}, False),
+])
+def test_what_fits_generate(body, fits):
+    content = PUBLIC["paths"]["/generate"]["post"]["requestBody"]["content"]["application/json"]
+    assert is_valid(PUBLIC, content["schema"], body) is fits
 
 
 def test_both_ways_to_spell_predict_answer_alike():

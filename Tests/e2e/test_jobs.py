@@ -184,10 +184,14 @@ def test_bad_input_61(stage: Stage, tenant: Tenant, dispatcher: object) -> None:
         answer = cancel(stage.url, tenant.key, waiting)
         assert answer.status == 200 and answer.json()["status"] == "cancelled", answer.body
     assert_problem(get(stage.url, f"/api/v1/jobs/{waiting}/result", tenant.key), 409, "conflict")
-    for value in ("-1", "10", "x", "5.0"):
-        assert_problem(submit(stage.url, tenant.key, headers={"x-weir-priority": value}), 400, "bad_request")
-    for value in ("3000-01-01T00:00:00Z", "tomorrow", stamp(8 * 86_400)):
-        assert_problem(submit(stage.url, tenant.key, headers={"x-weir-run-at": value}), 400, "bad_request")
+    # Also where the request becomes no job.
+    for path in ("/predict/async", "/predict"):
+        for value in ("-1", "10", "x", "5.0"):
+            refused = submit(stage.url, tenant.key, headers={"x-weir-priority": value}, path=path)
+            assert_problem(refused, 400, "bad_request")
+        for value in ("3000-01-01T00:00:00Z", "tomorrow", stamp(8 * 86_400)):
+            refused = submit(stage.url, tenant.key, headers={"x-weir-run-at": value}, path=path)
+            assert_problem(refused, 400, "bad_request")
     large = b'{"model":"iris","features":[' + b"1," * 524_288 + b"1]}"
     answer = send_once(stage.url, "POST", "/predict/async", predict_headers(tenant.key), large)
     assert_problem(answer, 413, "request_too_large")

@@ -386,6 +386,23 @@ def test_equal_json_before_other_tensors_is_another_question(
         assert later.status == 400 and "respond-async" in later.json()["error"], later.body
 
 
+def test_a_body_is_divided_by_one_length_and_not_by_two(
+    installation: Installation, second_gateway: Gateway, tenant: Tenant
+) -> None:
+    """Whoever reads the first of two lengths and whoever reads the last would see two requests."""
+    for name in served(installation, second_gateway, "oip"):
+        tensor = {"name": "input0", "shape": [1, 4], "datatype": "FP64", "parameters": {"binary_data_size": 32}}
+        text = json.dumps({"inputs": [tensor]}).encode()
+        body = text + struct.pack("<4d", *IRIS_ROW)
+        length = str(len(text))
+        for lengths, status in (([length], 200), ([length, length], 400), ([length, "2"], 400), (["2", length], 400), (["x"], 400)):
+            fields = [*bearer(tenant.key).items(), *(("Inference-Header-Content-Length", each) for each in lengths)]
+            answer = send_once(installation.public_url, "POST", f"/v2/models/{name}/infer", fields, body)
+            assert answer.status == status, (lengths, answer.body)
+        with installation.database() as database:
+            assert len(usage_entries(database, tenant.id)) == 1
+
+
 def test_errors_are_exceptions_of_the_client(client: triton.InferenceServerClient, tenant: Tenant) -> None:
     with pytest.raises(InferenceServerException) as raised:
         client.infer(unique("nothing"), [rows_input([IRIS_ROW])], headers=bearer(tenant.key))

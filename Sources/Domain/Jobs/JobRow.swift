@@ -57,6 +57,8 @@ public enum CancelOutcome: Sendable {
     case cancelled
     /// It had ended before, one way or the other.
     case ended(JobState)
+    /// It was dead, and what it would have needed to run again is gone.
+    case erased
     case gone
     case unknown
 }

@@ -1,8 +1,9 @@
 /// A tenant's files. A file of another tenant is as good as none.
 public protocol FileRecords: Sendable {
     /// Begins an upload, which nobody sees until it is complete.
-    func begin(filename: String, tenantID: TenantID) async throws(StoreUnavailable) -> FileID
-    /// Adds a piece of an upload.
+    /// - Returns: `nil` where the tenant has `limit` files, those of uploads under way included.
+    func begin(filename: String, tenantID: TenantID, limit: Int) async throws(StoreUnavailable) -> FileID?
+    /// Adds a piece of an upload. `tenantLimit` bounds the bytes of all files of the tenant, however many uploads are under way.
     func append(_ content: [UInt8], to id: FileID, position: Int32, tenantID: TenantID, tenantLimit: Int64)
         async throws(StoreUnavailable) -> FileAppending
     /// - Returns: `nil` where the upload is gone.

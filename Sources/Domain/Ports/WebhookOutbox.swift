@@ -2,9 +2,12 @@
 public protocol WebhookOutbox: Sendable {
     /// Takes deliveries that are due, for one attempt each. One that is not finished within `leaseMilliseconds` may be taken again, by whoever
     /// comes.
-    /// - Returns: at most `limit`, of which at most `perWebhook` are under way at one webhook on all processes together.
-    func claim(limit: Int, perWebhook: Int, leaseMilliseconds: Int64) async throws(StoreUnavailable) -> [WebhookAttempt]
-    /// Says what became of an attempt.
+    /// - Returns: at most `limit`, of which at most `perWebhook` are under way at one webhook and at most `perTenant` at all webhooks of one
+    ///   tenant, on all processes together.
+    func claim(
+        limit: Int, perWebhook: Int, perTenant: Int, leaseMilliseconds: Int64
+    ) async throws(StoreUnavailable) -> [WebhookAttempt]
+    /// Says what became of an attempt. One that was postponed leaves the webhook as it is, and is not counted.
     /// - Parameter disableAfterMilliseconds: a webhook that has taken nothing for so long is disabled.
     /// - Returns: the webhook's state; `nil` where the attempt is no longer the last one, and nothing was changed.
     func finish(_ report: WebhookAttemptReport, disableAfterMilliseconds: Int64) async throws(StoreUnavailable)

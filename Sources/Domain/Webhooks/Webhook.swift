@@ -60,7 +60,7 @@ public struct WebhookDelivery: Sendable {
     public let eventID: WebhookEventID
     public let kind: String
     public let state: State
-    /// Attempts that were begun.
+    /// Attempts that were begun, without those that we could not make.
     public let attempts: Int32
     public let createdAt: Timestamp
     /// `nil` once it is finished.
@@ -98,6 +98,9 @@ public enum WebhookOutcome: Equatable, Sendable {
     case delivered
     /// Tried again after the pause.
     case waiting(pauseMilliseconds: Int64)
+    /// Nothing was sent, and that was not the receiver's doing: tried again after the pause, which is no part of the schedule, and as if there had
+    /// been no attempt.
+    case postponed(pauseMilliseconds: Int64)
     /// Given up.
     case failed
     /// The webhook answered 410: it wants no more.
@@ -117,6 +120,10 @@ public enum WebhookOutcome: Equatable, Sendable {
                 self = .gone
                 return
             }
+        }
+        if case .failed(let failure) = reply, let factor = failure.ownPauseFactor {
+            self = .postponed(pauseMilliseconds: policy.firstMilliseconds * factor)
+            return
         }
         switch policy.decision(afterTries: tries, ageMilliseconds: ageMilliseconds, using: &generator) {
         case .again(let pause): self = .waiting(pauseMilliseconds: pause)
@@ -145,4 +152,18 @@ public enum WebhookFailure: String, Error, Sendable, CaseIterable {
     case malformedAnswer = "malformed_answer"
     /// The secret cannot be read: the server's pepper is another one than when it was made.
     case secretUnreadable = "secret_unreadable"
+    /// The sender had no thread, no address or no descriptor for it.
+    case noCapacity = "no_capacity"
+
+    /// Of what is our fault and not the receiver's: after how many first pauses it is tried again. A pepper is not mended in seconds.
+    var ownPauseFactor: Int64? {
+        switch self {
+        case .noCapacity: 1
+        case .secretUnreadable: 60
+        default: nil
+        }
+    }
+
+    /// Whether it is our fault and not the receiver's.
+    public var isOurs: Bool { ownPauseFactor != nil }
 }

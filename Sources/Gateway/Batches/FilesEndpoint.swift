@@ -129,7 +129,12 @@ struct FilesEndpoint: Sendable {
                 guard fileID == nil else { throw Refusal.invalid("file", "is given twice", fix: "Send one file.") }
                 let kept = String(
                     (filename ?? "file").unicodeScalars.filter { $0.value >= 0x20 && $0.value != 0x7F }.prefix(200))
-                fileID = try await files.begin(filename: kept.isEmpty ? "file" : kept, tenantID: tenantID)
+                fileID = try await files.begin(
+                    filename: kept.isEmpty ? "file" : kept, tenantID: tenantID, limit: limits.tenantFiles)
+                guard fileID != nil else {
+                    throw Refusal(
+                        .conflict, "You have as many files as you may have, \(limits.tenantFiles). Delete some first.")
+                }
                 isOpen = true
             case .content(var bytes):
                 if field == "purpose" {

@@ -50,7 +50,7 @@ struct JobsEndpoint: Sendable {
         _ = try QueryParameters(request, allowed: [])
         let (id, tenantID) = try subject(context)
         switch try await records.cancel(id, tenantID: tenantID) {
-        case .cancelled, .ended(.cancelled): break
+        case .cancelled, .erased, .ended(.cancelled): break
         case .ended(let state):
             throw Refusal(.conflict, "The job cannot be cancelled any more: it is \(state.rawValue).")
         case .gone: throw Refusal.resultGone

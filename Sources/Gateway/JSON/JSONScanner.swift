@@ -217,7 +217,8 @@ struct JSONScanner {
         }
         guard let unit = Self.codeUnit(bytes, at: position) else { throw .invalid(atByte: position) }
         switch unit {
-        case 0, 0xDC00...0xDFFF: throw .invalid(atByte: position)
+        case 0: throw .nul(atByte: position)
+        case 0xDC00...0xDFFF: throw .invalid(atByte: position)
         case 0xD800...0xDBFF:
             guard let low = Self.codeUnit(bytes, at: position + 6), (0xDC00...0xDFFF).contains(low) else {
                 throw .invalid(atByte: position)

@@ -25,6 +25,8 @@ public struct JSONTape: Sendable {
         case duplicateKey
         case invalidNumber
         case tooManyKeys
+        /// JSON can say it, and neither databases nor most programs can hold it in a text.
+        case nul(atByte: Int)
     }
 
     public struct Limits: Sendable {

@@ -8,7 +8,7 @@ struct JobFields: Sendable, Equatable {
     /// The values of `x-weir-run-at`.
     var instants: [String] = []
 
-    /// - Throws: `bad_request` for a priority that is none from 0 to 9, and an instant that is none or too far ahead.
+    /// - Throws: `bad_request` for a priority that is none from 0 to 9 and an instant that is none or too far ahead.
     func schedule(at now: Timestamp) throws(Refusal) -> JobSubmission.Schedule {
         var schedule = JobSubmission.Schedule()
         if let text = priorities.first {
@@ -22,12 +22,15 @@ struct JobFields: Sendable, Equatable {
             schedule.priority = number
         }
         if let text = instants.first {
-            guard instants.count == 1, let instant = Timestamp(rfc3339: text),
-                instant.milliseconds(since: now) <= JobSubmission.delayLimitMilliseconds
-            else {
+            guard instants.count == 1, let instant = Timestamp(rfc3339: text) else {
                 throw .unusableField(
-                    "x-weir-run-at", "must be one time with an offset, at most seven days ahead",
+                    "x-weir-run-at", "must be one time with an offset and at most six digits of fraction",
                     fix: "Send it as 2026-03-01T00:00:00Z, or leave it out to run at once.")
+            }
+            guard instant.milliseconds(since: now) <= JobSubmission.delayLimitMilliseconds else {
+                throw .unusableField(
+                    "x-weir-run-at", "must be at most seven days ahead",
+                    fix: "Send an earlier instant, or leave it out to run at once.")
             }
             schedule.runAt = instant
         }

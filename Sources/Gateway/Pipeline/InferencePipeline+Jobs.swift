@@ -7,12 +7,12 @@ internal import NIOCore
 extension InferencePipeline {
     func submit(_ arrived: InferenceCall, for principal: Principal, on loop: LoopContext) async -> InferenceOutcome {
         var call = arrived
-        if call.target.isSurfaceInBody { call.target.surface = Surface(quoted: call.body) }
         var claim: IdempotencyClaim?
         do throws(Refusal) {
             guard let desk = jobs else {
                 throw Refusal(.notFound, "This server takes no jobs. Leave Prefer: respond-async out.")
             }
+            if call.target.isSurfaceInBody { call.target.surface = try Surface(told: call.body) }
             let schedule = try call.jobFields.schedule(at: call.receivedAt)
             let request = try Self.validate(call.body, for: principal, target: call.target, routes: routes)
             guard !request.isStreaming else {

@@ -110,6 +110,8 @@ final class InferencePipeline: Sendable {
         do throws(Refusal) {
             let authenticated = time.monotonicNanoseconds
             timings.authenticate = authenticated &- call.receivedNanoseconds
+            // They count for jobs alone, but who misspells one is told so before it relies on it.
+            _ = try call.jobFields.schedule(at: call.receivedAt)
             let request = try Self.validate(call.body, for: principal, target: call.target, routes: routes)
             if request.isStreaming, caller == nil { throw .notStreamed }
             // What is wrong with them costs no quota.

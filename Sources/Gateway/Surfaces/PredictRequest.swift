@@ -188,6 +188,9 @@ extension Refusal {
                 .invalidNumber,
                 "A number is not finite or does not fit into a 64-bit float. JSON has no NaN and no infinity.")
         case .tooManyKeys: self.init(.invalidJSON, "An object in the body has more than 4,096 keys.")
+        case .nul(let byte):
+            self.init(
+                .validationFailed, "A text in the body has the character U+0000, at byte \(byte). Leave it out.")
         }
     }
 }

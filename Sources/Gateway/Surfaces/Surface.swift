@@ -16,9 +16,24 @@ enum Surface: UInt8, Sendable, CaseIterable {
     init(quoted body: ByteBuffer) {
         self = .predict
         guard let tape = try? JSONTape(body), tape.kind(tape.root) == .object else { return }
-        if tape.member("messages", of: tape.root) != nil { self = .chatCompletions }
-        if tape.member("prompt", of: tape.root) != nil { self = .completions }
-        if tape.member("input", of: tape.root) != nil { self = .embeddings }
+        for (name, surface) in Self.ownFields where tape.member(name, of: tape.root) != nil { self = surface }
+    }
+
+    /// The fields that say of a body whose request it is. Each may be an unknown field of another surface, so two of them say nothing.
+    private static let ownFields: [(StaticString, Surface)] = [
+        ("messages", .chatCompletions), ("prompt", .completions), ("input", .embeddings),
+    ]
+
+    /// The surface whose request a body is, where the route takes several and the answer is fetched later.
+    /// - Throws: `validation_failed` where it could be the request of two: one of them would be a guess that is charged.
+    init(told body: ByteBuffer) throws(Refusal) {
+        self.init(quoted: body)
+        guard let tape = try? JSONTape(body), tape.kind(tape.root) == .object else { return }
+        let found = Self.ownFields.filter { tape.member($0.0, of: tape.root) != nil }
+        guard found.count > 1 else { return }
+        throw .invalid(
+            "/\(found[1].0)", "cannot stand beside \(found[0].0): the body would be the request of two APIs",
+            fix: "Send messages, prompt or input, and only one of them.")
     }
 
     /// What is kept about a request as the kind of work that it was.

@@ -5,6 +5,12 @@ public import NIOPosix
 internal import NIOSSL
 internal import Synchronization
 
+#if canImport(Darwin)
+    internal import Darwin
+#else
+    internal import Glibc
+#endif
+
 /// Sends webhooks: one connection for each attempt, to an address that was looked up and checked for this attempt.
 ///
 /// The name is never looked up again between the check and the connection, so what it says the second time does not matter (DNS rebinding).
@@ -86,19 +92,22 @@ public final class WebhookClient: WebhookTransport, WebhookTargets {
         guard message.url.usesTLS || policy.allowsHTTP else { return .failed(.forbiddenTarget) }
         let eventLoop = eventLoops.next()
         let status = eventLoop.makePromise(of: Int.self)
+        let progress = LookupProgress()
         let timer = eventLoop.scheduleTask(in: .milliseconds(timeoutMilliseconds)) {
-            status.fail(WebhookFailure.timeout)
+            // Who has waited for a thread all the time was kept from it by other names, and not by its own.
+            status.fail(progress.isWaiting ? WebhookFailure.noCapacity : .timeout)
         }
         status.futureResult.whenComplete { _ in timer.cancel() }
         let deadline = NIODeadline.now() + .milliseconds(timeoutMilliseconds)
-        addresses(of: message.url, on: eventLoop).and(tlsContext(for: message.url, on: eventLoop)).whenComplete {
-            result in
-            switch result {
-            case .success((let addresses, let context)):
-                Self.dial(addresses[...], context, message, status, deadline, on: eventLoop)
-            case .failure(let error): status.fail(error)
+        addresses(of: message.url, on: eventLoop, progress: progress).and(tlsContext(for: message.url, on: eventLoop))
+            .whenComplete {
+                result in
+                switch result {
+                case .success((let addresses, let context)):
+                    Self.dial(addresses[...], context, message, status, deadline, on: eventLoop)
+                case .failure(let error): status.fail(error)
+                }
             }
-        }
         do {
             return .answered(status: try await status.futureResult.get())
         } catch {
@@ -110,7 +119,8 @@ public final class WebhookClient: WebhookTransport, WebhookTargets {
 
     /// Every address of the host. One that is forbidden makes the host forbidden: who mixes them means no good.
     private func addresses(
-        of url: WebhookURL, on eventLoop: any EventLoop, isCheck: Bool = false
+        of url: WebhookURL, on eventLoop: any EventLoop, isCheck: Bool = false,
+        progress: LookupProgress = LookupProgress()
     ) -> EventLoopFuture<[SocketAddress]> {
         if let numeric = IPAddress(url.host) {
             guard policy.permits(numeric) else { return eventLoop.makeFailedFuture(WebhookFailure.forbiddenTarget) }
@@ -120,12 +130,14 @@ public final class WebhookClient: WebhookTransport, WebhookTargets {
         let (pool, limit) = isCheck ? (checkThreads, Self.checkLimit) : (threads, Self.lookupLimit)
         guard count(1, isCheck: isCheck) <= limit else {
             count(-1, isCheck: isCheck)
-            return eventLoop.makeFailedFuture(WebhookFailure.timeout)
+            return eventLoop.makeFailedFuture(WebhookFailure.noCapacity)
         }
+        progress.isWaiting = true
         let deadline = NIODeadline.now() + .milliseconds(timeoutMilliseconds)
         let answer = pool.runIfActive(eventLoop: eventLoop) { [lookup, policy] in
             // Whoever asked has been told already.
-            guard NIODeadline.now() < deadline else { throw WebhookFailure.timeout }
+            guard NIODeadline.now() < deadline else { throw WebhookFailure.noCapacity }
+            progress.isWaiting = false
             let found: [SocketAddress]
             do {
                 found = try lookup(url.host, url.port)
@@ -139,7 +151,20 @@ public final class WebhookClient: WebhookTransport, WebhookTargets {
             return Array(found.prefix(Self.addressLimit))
         }
         answer.whenComplete { _ in self.count(-1, isCheck: isCheck) }
-        return answer
+        return answer.flatMapErrorThrowing { error in
+            // The threads take nothing more: this process is being stopped.
+            throw error is WebhookFailure ? error : WebhookFailure.noCapacity
+        }
+    }
+
+    /// Whether a look-up still waits for a thread.
+    private final class LookupProgress: Sendable {
+        private let waiting = Atomic(false)
+
+        var isWaiting: Bool {
+            get { waiting.load(ordering: .relaxed) }
+            set { waiting.store(newValue, ordering: .relaxed) }
+        }
     }
 
     /// - Returns: look-ups of this kind that wait or are under way.
@@ -191,8 +216,13 @@ public final class WebhookClient: WebhookTransport, WebhookTargets {
             .whenComplete { result in
                 switch result {
                 case .success(let channel): status.futureResult.whenFailure { _ in channel.close(promise: nil) }
+                case .failure(let error as IOError) where ownErrors.contains(error.errnoCode):
+                    status.fail(WebhookFailure.noCapacity)
                 case .failure: dial(addresses.dropFirst(), context, message, status, deadline, on: eventLoop)
                 }
             }
     }
+
+    /// The process or the machine has no descriptor, memory or port left.
+    private static let ownErrors: Set<CInt> = [EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL]
 }

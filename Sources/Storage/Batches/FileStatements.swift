@@ -9,22 +9,25 @@ private func fileRow(_ row: inout PostgresRow) throws(PostgresError) -> StoredFi
         createdAt: Timestamp(try row.timestamp()), expiresAt: Timestamp(try row.timestamp()))
 }
 
+/// Begins an upload; whether there was a place for one.
 struct BeginFile: PostgresStatement {
-    static let sql = """
-        INSERT INTO files (file_id, tenant_id, purpose, filename, expires_at)
-        VALUES ($1, $2, 'batch', $3, clock_timestamp() + interval '30 days')
-        """
-    static let parameters: [PostgresType] = [.uuid, .uuid, .text]
+    static let sql = "SELECT begin_upload($1, $2, $3, $4)"
+    static let parameters: [PostgresType] = [.uuid, .uuid, .text, .int4]
+    static let columns: [PostgresType] = [.bool]
 
     let id: FileID
     let tenantID: TenantID
     let filename: String
+    let limit: Int32
 
     func bind(to binds: inout PostgresBinds) {
         binds.append(id.postgres)
         binds.append(tenantID.postgres)
         binds.append(filename)
+        binds.append(limit)
     }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> Bool { try row.bool() }
 }
 
 struct AppendToFile: PostgresStatement {

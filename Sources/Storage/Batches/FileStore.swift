@@ -12,11 +12,11 @@ public struct FileStore: FileRecords {
         self.time = time
     }
 
-    public func begin(filename: String, tenantID: TenantID) async throws(StoreUnavailable) -> FileID {
+    public func begin(filename: String, tenantID: TenantID, limit: Int) async throws(StoreUnavailable) -> FileID? {
         var random = SystemRandomNumberGenerator()
         let id = FileID(at: time.now, using: &random)
-        _ = try await run(BeginFile(id: id, tenantID: tenantID, filename: filename), as: tenantID)
-        return id
+        let statement = BeginFile(id: id, tenantID: tenantID, filename: filename, limit: Int32(clamping: limit))
+        return try await run(statement, as: tenantID).first == true ? id : nil
     }
 
     public func append(

@@ -47,6 +47,7 @@ func requestRow(_ row: inout PostgresRow) throws(PostgresError) -> RequestRow {
 enum RequestPageText {
     /// - Parameters:
     ///   - condition: between a request's id and the page's edge, which is `$2`, and its far end, which is `$3`.
+    ///   - order: one of the two below.
     ///   - isNotCompleted: the condition of the index.
     static func page(_ condition: String, order: String, isNotCompleted: Bool) -> String {
         let range = "tenant_id = $1 AND \(condition)" + (isNotCompleted ? " AND status <> 'completed'" : "")
@@ -76,6 +77,10 @@ enum RequestPageText {
             """
     }
 
+    /// The primary key's index does not have these orders, and the tenant's indexes do. So the planner cannot walk all tenants' requests for those of
+    /// one, which is what it takes for cheap where the tenant has most of them and which is not where others came since.
+    static let newestFirst = "DESC NULLS LAST"
+    static let oldestFirst = "ASC NULLS FIRST"
     static let older = "request_id < $2 AND request_id >= $3"
     static let newer = "request_id > $2 AND request_id < $3"
     static let parameters: [PostgresType] = [
@@ -138,7 +143,8 @@ struct RequestPageRow: Sendable {
 
 /// Requests older than the edge, newest first.
 struct ReadRequestsBefore: PostgresStatement {
-    static let sql = RequestPageText.page(RequestPageText.older, order: "DESC", isNotCompleted: false)
+    static let sql = RequestPageText.page(
+        RequestPageText.older, order: RequestPageText.newestFirst, isNotCompleted: false)
     static let parameters = RequestPageText.parameters
     static let columns = RequestPageText.columns
 
@@ -153,7 +159,8 @@ struct ReadRequestsBefore: PostgresStatement {
 
 /// Requests newer than the edge, oldest first.
 struct ReadRequestsAfter: PostgresStatement {
-    static let sql = RequestPageText.page(RequestPageText.newer, order: "ASC", isNotCompleted: false)
+    static let sql = RequestPageText.page(
+        RequestPageText.newer, order: RequestPageText.oldestFirst, isNotCompleted: false)
     static let parameters = RequestPageText.parameters
     static let columns = RequestPageText.columns
 
@@ -168,7 +175,8 @@ struct ReadRequestsAfter: PostgresStatement {
 
 /// As ``ReadRequestsBefore``, of those that were not completed.
 struct ReadNotCompletedBefore: PostgresStatement {
-    static let sql = RequestPageText.page(RequestPageText.older, order: "DESC", isNotCompleted: true)
+    static let sql = RequestPageText.page(
+        RequestPageText.older, order: RequestPageText.newestFirst, isNotCompleted: true)
     static let parameters = RequestPageText.parameters
     static let columns = RequestPageText.columns
 
@@ -183,7 +191,8 @@ struct ReadNotCompletedBefore: PostgresStatement {
 
 /// As ``ReadRequestsAfter``, of those that were not completed.
 struct ReadNotCompletedAfter: PostgresStatement {
-    static let sql = RequestPageText.page(RequestPageText.newer, order: "ASC", isNotCompleted: true)
+    static let sql = RequestPageText.page(
+        RequestPageText.newer, order: RequestPageText.oldestFirst, isNotCompleted: true)
     static let parameters = RequestPageText.parameters
     static let columns = RequestPageText.columns
 

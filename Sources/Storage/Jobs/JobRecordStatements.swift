@@ -32,13 +32,14 @@ private func jobRow(_ row: inout PostgresRow) throws(PostgresError) -> JobRow? {
     }
 }
 
-/// One job of a tenant, as long as it is kept.
+/// One job of a tenant, as long as it is kept. The answer of a batch's line may be erased before its row.
 struct ReadJob: PostgresStatement {
     static let sql = """
         SELECT job_id, batch_id, custom_id, operation, model, state, priority, attempt, http_status,
             CASE WHEN ended_at IS NOT NULL THEN error_code END, created_at, run_at, started_at, ended_at, expires_at, answer
         FROM jobs
         WHERE job_id = $1 AND tenant_id = $2 AND (expires_at IS NULL OR expires_at > clock_timestamp())
+            AND (state <> 'completed' OR octet_length(answer) > 0)
         """
     static let parameters: [PostgresType] = [.uuid, .uuid]
     static let columns = jobColumns
@@ -135,6 +136,23 @@ struct CancelJobs: PostgresStatement {
     }
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> RequestID { RequestID(try row.uuid()) }
+}
+
+/// Erases what a dead job would need to run again; whether it was dead.
+struct ForgetDeadJob: PostgresStatement {
+    static let sql = "SELECT forget_dead_job($1, $2)"
+    static let parameters: [PostgresType] = [.uuid, .uuid]
+    static let columns: [PostgresType] = [.bool]
+
+    let tenantID: TenantID
+    let id: RequestID
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(tenantID.postgres)
+        binds.append(id.postgres)
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> Bool { try row.bool() }
 }
 
 struct CancelBatchJobs: PostgresStatement {

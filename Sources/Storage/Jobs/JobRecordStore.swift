@@ -29,7 +29,9 @@ public struct JobRecordStore: JobRecords {
     public func cancel(_ id: RequestID, tenantID: TenantID) async throws(StoreUnavailable) -> CancelOutcome {
         guard try await rows(CancelJobs(tenantID: tenantID, ids: [id])).isEmpty else { return .cancelled }
         switch try await job(id, tenantID: tenantID) {
-        case .job(let row): return .ended(row.state)
+        case .job(let row):
+            guard row.state == .failed else { return .ended(row.state) }
+            return try await rows(ForgetDeadJob(tenantID: tenantID, id: id)).first == true ? .erased : .ended(.failed)
         case .gone: return .gone
         case .unknown: return .unknown
         }

@@ -25,7 +25,7 @@ private func deliveryRow(_ row: inout PostgresRow) throws(PostgresError) -> Webh
 /// A page of deliveries of one webhook, newest first.
 struct ReadWebhookDeliveries: PostgresStatement {
     static let sql = """
-        SELECT d.delivery_id, d.webhook_id, d.event_id, e.kind, d.state, d.attempts, e.occurred_at, d.next_attempt_at, d.last_attempt_at,
+        SELECT d.delivery_id, d.webhook_id, d.event_id, e.kind, d.state, d.attempts - d.uncounted, e.occurred_at, d.next_attempt_at, d.last_attempt_at,
             d.last_status, d.last_error, d.last_ms, d.finished_at
         FROM webhook_deliveries d JOIN webhook_events e ON e.event_id = d.event_id
         WHERE d.webhook_id = $1 AND d.tenant_id = $2 AND d.delivery_id < $3 AND ($4::text IS NULL OR d.state = $4)
@@ -56,7 +56,7 @@ struct RetryWebhookDelivery: PostgresStatement {
         FROM webhooks w, webhook_events e
         WHERE d.delivery_id = $1 AND d.tenant_id = $2 AND d.state <> 'sending' AND w.webhook_id = d.webhook_id AND w.state <> 'disabled'
             AND e.event_id = d.event_id
-        RETURNING d.delivery_id, d.webhook_id, d.event_id, e.kind, d.state, d.attempts, e.occurred_at, d.next_attempt_at, d.last_attempt_at,
+        RETURNING d.delivery_id, d.webhook_id, d.event_id, e.kind, d.state, d.attempts - d.uncounted, e.occurred_at, d.next_attempt_at, d.last_attempt_at,
             d.last_status, d.last_error, d.last_ms, d.finished_at
         """
     static let parameters: [PostgresType] = [.uuid, .uuid]

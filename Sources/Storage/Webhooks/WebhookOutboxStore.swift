@@ -14,15 +14,15 @@ public struct WebhookOutboxStore: WebhookOutbox {
         seal = SecretSeal(pepper: pepper)
     }
 
-    public func claim(limit: Int, perWebhook: Int, leaseMilliseconds: Int64) async throws(StoreUnavailable)
-        -> [WebhookAttempt]
-    {
+    public func claim(
+        limit: Int, perWebhook: Int, perTenant: Int, leaseMilliseconds: Int64
+    ) async throws(StoreUnavailable) -> [WebhookAttempt] {
         let claimed: [ClaimWebhookDeliveries.Claimed]
         do throws(PostgresError) {
             claimed = try await pool.execute(
                 ClaimWebhookDeliveries(
                     limit: Int32(clamping: limit), perWebhook: Int32(clamping: perWebhook),
-                    leaseMilliseconds: leaseMilliseconds))
+                    perTenant: Int32(clamping: perTenant), leaseMilliseconds: leaseMilliseconds))
         } catch {
             throw StoreUnavailable(error)
         }
@@ -88,20 +88,22 @@ struct ClaimWebhookDeliveries: PostgresStatement {
 
     static let sql = """
         SELECT delivery, webhook, tenant, event, attempt, tries_now, age_ms, target, secret, previous, content
-        FROM claim_webhook_deliveries($1, $2, $3)
+        FROM claim_webhook_deliveries($1, $2, $3, $4)
         """
-    static let parameters: [PostgresType] = [.int4, .int4, .int8]
+    static let parameters: [PostgresType] = [.int4, .int4, .int4, .int8]
     static let columns: [PostgresType] = [
         .uuid, .uuid, .uuid, .uuid, .int4, .int4, .int8, .text, .bytea, .bytea, .text,
     ]
 
     let limit: Int32
     let perWebhook: Int32
+    let perTenant: Int32
     let leaseMilliseconds: Int64
 
     func bind(to binds: inout PostgresBinds) {
         binds.append(limit)
         binds.append(perWebhook)
+        binds.append(perTenant)
         binds.append(leaseMilliseconds)
     }
 
@@ -130,6 +132,9 @@ struct FinishWebhookDelivery: PostgresStatement {
         case .delivered: binds.append("delivered")
         case .waiting(let milliseconds):
             binds.append("waiting")
+            pause = milliseconds
+        case .postponed(let milliseconds):
+            binds.append("postponed")
             pause = milliseconds
         case .failed: binds.append("failed")
         case .gone: binds.append("gone")

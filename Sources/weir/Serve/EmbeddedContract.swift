@@ -1762,8 +1762,9 @@ paths:
       summary: Have a text made, and fetch it later
       description: |
         Needs the scope `predict`. The body is that of `POST /v1/completions` (with `prompt`), `POST /v1/chat/completions`
-        (with `messages`), `POST /v1/embeddings` (with `input`) or `POST /predict/`; the result is that surface's. Nothing can be
-        streamed.
+        (with `messages`), `POST /v1/embeddings` (with `input`) or `POST /predict/`; the result is that surface's. A body with two of
+        `prompt`, `messages` and `input` is refused. Fields that Weir does not know go to the worker where that surface lets them,
+        and are refused with the body of `POST /predict/`. Nothing can be streamed.
       parameters:
         - { $ref: '#/components/parameters/TraceParent' }
         - { $ref: '#/components/parameters/TraceState' }
@@ -1861,7 +1862,8 @@ paths:
       tags: [jobs]
       summary: Cancel a job
       description: >-
-        Needs the scope `predict`. A queued job does not run, and what a running one comes to is discarded; neither is charged. Cancelling again is no error.
+        Needs the scope `predict`. A queued job does not run, and what a running one comes to is discarded; neither is charged. Cancelling again is no
+        error. Of a job that failed because its attempts were used up the body is erased, so that nobody can give it further ones.
       parameters:
         - { $ref: '#/components/parameters/RequestIdInPath' }
       responses:
@@ -2906,14 +2908,16 @@ components:
     JobPriority:
       name: x-weir-priority
       in: header
-      description: Of a job alone, and not read otherwise. From 0 to 9, among those of the same account; 9 comes first, 5 without it.
-      schema: { type: string }
+      description: >-
+        Of a job, among those of the same account; 9 comes first. It is checked also where the request becomes no job.
+      schema: { type: integer, minimum: 0, maximum: 9, default: 5 }
     JobRunAt:
       name: x-weir-run-at
       in: header
       description: >-
-        Of a job alone, and not read otherwise: not before this instant (RFC 3339 with an offset), at most seven days ahead.
-      schema: { type: string }
+        Of a job: not before this instant. One that is more than seven days ahead is refused as 400. It is checked also where the
+        request becomes no job.
+      schema: { $ref: '#/components/schemas/Instant' }
     JobWait:
       name: wait
       in: query
@@ -4069,6 +4073,7 @@ components:
         user: { type: string }
     ChatCompletionRequest:
       description: Further fields go to the worker as they are.
+      additionalProperties: true
       allOf:
         - { $ref: '#/components/schemas/GenerationBounds' }
         - type: object
@@ -4077,6 +4082,7 @@ components:
             messages: { type: array, minItems: 1, items: { type: object } }
     CompletionRequest:
       description: Further fields go to the worker as they are.
+      additionalProperties: true
       allOf:
         - { $ref: '#/components/schemas/GenerationBounds' }
         - type: object
@@ -4087,6 +4093,7 @@ components:
     EmbeddingRequest:
       type: object
       description: Further fields go to the worker as they are.
+      additionalProperties: true
       required: [model, input]
       properties:
         model: { type: string }
@@ -4845,7 +4852,8 @@ components:
           examples: [timeout]
           description: >-
             Where the last attempt was not answered: `unknown_host`, `forbidden_target`, `connect_failed`, `tls`, `timeout`,
-            `connection_closed`, `malformed_answer`, `secret_unreadable`, `webhook_disabled`, `too_many_waiting`.
+            `connection_closed`, `malformed_answer`, `webhook_disabled`, `too_many_waiting`; `secret_unreadable` and `no_capacity`
+            are our fault: nothing was sent, and the attempt is not counted.
         last_ms: { type: [integer, 'null'], minimum: 0 }
         finished_at:
           oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }]

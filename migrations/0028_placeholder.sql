@@ -1,3 +1,0 @@
--- draft
--- Kept free for retention of queued work.
-SELECT 1;
