@@ -12,7 +12,7 @@ import Testing
         ("bad_request", 400),
         ("invalid_json", 400), ("too_deep", 400), ("duplicate_key", 400), ("invalid_number", 400),
         ("forbidden_field", 400), ("unknown_field", 400),
-        ("validation_failed", 422), ("forbidden_target", 422), ("conflict", 409), ("idempotency_in_progress", 409),
+        ("validation_failed", 422), ("forbidden_target", 422), ("conflict", 409), ("price_change_too_large", 409), ("idempotency_in_progress", 409),
         ("idempotency_mismatch", 422),
         ("request_timeout", 408), ("request_too_large", 413),
         ("uri_too_long", 414),

@@ -472,6 +472,37 @@ paths:
         '503': { $ref: '#/components/responses/StorageUnavailable' }
         '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
 
+  /api/v1/tiers:
+    get:
+      operationId: listTiers
+      tags: [account]
+      summary: The tiers that the tenant may take
+      description: >-
+        Needs the scope `billing`. Those that everybody may take and those that were made for the tenant, by code, each with the
+        version that a subscription would get now. At most 1,000.
+      responses:
+        '200':
+          description: The tiers.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/TierList' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
   /api/v1/quota:
     get:
       operationId: getQuota
@@ -4211,6 +4242,96 @@ components:
         cached_input_tokens: { $ref: '#/components/schemas/Count' }
         output_tokens: { $ref: '#/components/schemas/Count' }
         cost_micros: { $ref: '#/components/schemas/Micros' }
+    TierVersion:
+      type: object
+      required: [id, object, tier, number, state, currency, base_fee_micros, minimum_commitment_micros, included_requests,
+        included_tokens, trial_days, failed_request_price, cache_hit_token_percent, result_ttl_seconds, prices, multipliers,
+        quotas, rate_limits]
+      properties:
+        id: { type: string, description: The price version. }
+        object: { type: string, const: tier_version }
+        tier: { type: string }
+        number: { type: integer, minimum: 1 }
+        state: { type: string, enum: [published] }
+        currency: { type: string, pattern: '^[A-Z]{3}$' }
+        base_fee_micros: { type: integer, format: int64, description: A month's fee in millionths of the currency's unit. }
+        minimum_commitment_micros: { type: integer, format: int64, description: The least that a month costs. }
+        included_requests: { type: integer, format: int64, description: Requests of a month before prices begin. }
+        included_tokens: { type: integer, format: int64, description: Tokens of a month before prices begin. }
+        trial_days: { type: integer }
+        effective_at: { type: [string, 'null'], format: date-time }
+        failed_request_price: { type: string, const: '0', description: A request that fails is free. }
+        cache_hit_token_percent: { type: integer, minimum: 0, maximum: 100 }
+        result_ttl_seconds: { type: integer }
+        stream_leave: { type: string, enum: [cancel, drain] }
+        prices:
+          type: array
+          items:
+            type: object
+            required: [meter, model, price_model, unit_price, package_size, bands]
+            properties:
+              meter: { type: string, enum: [request, input_token, cached_input_token, output_token] }
+              model: { type: string, description: A model's name, or `*` for those without a price of their own. }
+              price_model: { type: string, enum: [flat, graduated, volume, package] }
+              unit_price: { type: [string, 'null'], description: Of one unit, or of a package. }
+              package_size: { type: [integer, 'null'], format: int64 }
+              bands:
+                type: array
+                items:
+                  type: object
+                  required: [up_to, unit_price]
+                  properties:
+                    up_to: { type: [integer, 'null'], format: int64, description: The band's last unit; null for the last band. }
+                    unit_price: { type: string }
+        multipliers:
+          type: array
+          description: As how many units a unit of a model counts.
+          items:
+            type: object
+            required: [meter, model, multiplier]
+            properties:
+              meter: { type: string, enum: [input_token, cached_input_token, output_token] }
+              model: { type: string }
+              multiplier: { type: string }
+        quotas:
+          type: array
+          items:
+            type: object
+            required: [unit, frequency, amount, mode]
+            properties:
+              unit: { type: string }
+              frequency: { type: string }
+              amount: { type: integer, format: int64 }
+              mode: { type: string }
+        rate_limits:
+          type: array
+          items:
+            type: object
+            required: [scope, unit, amount, burst]
+            properties:
+              scope: { type: string }
+              unit: { type: string }
+              amount: { type: [integer, 'null'], format: int64 }
+              burst: { type: [integer, 'null'], format: int64 }
+    TierList:
+      type: object
+      required: [object, data, first_id, last_id, has_more]
+      properties:
+        object: { type: string, const: list }
+        data:
+          type: array
+          items:
+            type: object
+            required: [code, object, name, version]
+            properties:
+              code: { type: string }
+              object: { type: string, const: tier }
+              name: { type: string }
+              tenant_id: { type: [string, 'null'], description: Set where the tier was made for this tenant alone. }
+              version: { $ref: '#/components/schemas/TierVersion' }
+        first_id: { type: 'null' }
+        last_id: { type: 'null' }
+        has_more: { type: boolean, const: false }
     UsageReport:
       type: object
       required: [object, start, end, time_zone, currency, data, total, has_more]
