@@ -54,6 +54,13 @@ extension FakeAdministration {
         return Self.tierRow(nil, number: name.number)
     }
 
+    func recordReplay(
+        _ name: TierVersionName, of offer: TierOffer, result: String, by actor: AuditActor
+    ) async throws(AdministrationFailure) -> String {
+        try note("recordReplay", actor)
+        return String(repeating: "0", count: 64)
+    }
+
     func retireTierVersion(
         _ name: TierVersionName, by actor: AuditActor
     ) async throws(AdministrationFailure) -> TierRow {

@@ -35,7 +35,8 @@ struct RateLimitRouteTests {
         try await admin.send(
             "POST", "/admin/v1/tiers", key: "pricing",
             body: #"{"code": "plain", "name": "Plain", "version": {"currency": "EUR", "prices": [], "quotas": []}}"#)
-        #expect(admin.administration.last.newTier?.offer.rateLimits.isEmpty == true, "without the field nothing is limited")
+        #expect(
+            admin.administration.last.newTier?.offer.rateLimits.isEmpty == true, "without the field nothing is limited")
     }
 
     @Test(

@@ -19,7 +19,8 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
             .replacing("{quota_id}", with: FakeAdministration.quotaID.description)
             .replacing("{worker_id}", with: FakeAdministration.workerID.description)
             .replacing("{code}", with: "plain")
-            .replacing("{version}", with: entry.path.hasPrefix("/admin/v1/tiers") ? "2" : "1.0.0").replacing("{alias}", with: "flowers")
+            .replacing("{version}", with: entry.path.hasPrefix("/admin/v1/tiers") ? "2" : "1.0.0").replacing(
+                "{alias}", with: "flowers")
     }
 
     var body: String? {
@@ -32,7 +33,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
             #"{"code": "plain", "name": "Plain", "version": {"currency": "EUR", "prices": [], "quotas": []}}"#
         case .draftTierVersion: #"{"currency": "EUR", "prices": [], "quotas": []}"#
         case .changeTierVersion: #"{"base_fee_micros": 5}"#
-        case .publishTierVersion: "{}"
+        case .publishTierVersion, .replayTierVersion: "{}"
         case .setQuota: #"{"unit": "tokens", "frequency": "month", "amount": 5}"#
         case .raiseQuota: #"{"amount": 5}"#
         case .createModel: #"{"name": "iris"}"#
@@ -60,7 +61,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
     /// Whether the route reads a body.
     var takesBody: Bool { body != nil }
     /// Whether the route asks the store for anything.
-    var asksStore: Bool { ![.getMetrics, .listReplicas].contains(entry.operation) }
+    var asksStore: Bool { ![.getMetrics, .listReplicas, .analyseTiers].contains(entry.operation) }
 
     func send(to admin: AdminUnderTest, key: String? = "admin") async throws -> Answer {
         try await admin.send(entry.method, path, key: key, body: body)
@@ -111,6 +112,7 @@ struct RouteAccessTests {
                 [
                     "listTiers", "createTier", "getTier", "listTierVersions", "draftTierVersion", "getTierVersion",
                     "changeTierVersion", "deleteTierVersion", "publishTierVersion", "retireTierVersion",
+                    "replayTierVersion", "analyseTiers",
                 ]
             ), ("read", ["getAllUsage", "getTenantUsage"]), ("predict", []),
             ("billing", []),

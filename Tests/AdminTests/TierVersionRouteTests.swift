@@ -81,17 +81,27 @@ struct TierVersionRouteTests {
             (#", "base_fee_micros": -1"#, "", "/base_fee_micros"),
             (#", "trial_days": 400"#, "", "/trial_days"),
             (#", "multipliers": [{"meter": "request", "model": "a", "multiplier": "2"}]"#, "", "/multipliers/0/meter"),
-            (#", "multipliers": [{"meter": "output_token", "model": "a", "multiplier": "0"}]"#, "",
-                "/multipliers/0/multiplier"),
-            (#", "multipliers": [{"meter": "output_token", "model": "a", "multiplier": "0.5"}]"#,
-                #"{"meter": "output_token", "model": "*", "unit_price": "0.000000000001"}"#, "/multipliers"),
-            ("", #"{"meter": "request", "model": "*", "unit_price": "0.000000000001", "per": 1000}"#,
-                "/prices/0/unit_price"),
+            (
+                #", "multipliers": [{"meter": "output_token", "model": "a", "multiplier": "0"}]"#, "",
+                "/multipliers/0/multiplier"
+            ),
+            (
+                #", "multipliers": [{"meter": "output_token", "model": "a", "multiplier": "0.5"}]"#,
+                #"{"meter": "output_token", "model": "*", "unit_price": "0.000000000001"}"#, "/multipliers"
+            ),
+            (
+                "", #"{"meter": "request", "model": "*", "unit_price": "0.000000000001", "per": 1000}"#,
+                "/prices/0/unit_price"
+            ),
             ("", #"{"meter": "request", "model": "*", "unit_price": "1", "per": 7}"#, "/prices/0/per"),
-            ("", #"{"meter": "request", "model": "*", "unit_price": "1", "bands": [{"unit_price": "1"}]}"#,
-                "/prices/0/bands"),
-            ("", #"{"meter": "request", "model": "*", "price_model": "package", "unit_price": "1"}"#,
-                "/prices/0/package_size"),
+            (
+                "", #"{"meter": "request", "model": "*", "unit_price": "1", "bands": [{"unit_price": "1"}]}"#,
+                "/prices/0/bands"
+            ),
+            (
+                "", #"{"meter": "request", "model": "*", "price_model": "package", "unit_price": "1"}"#,
+                "/prices/0/package_size"
+            ),
         ])
     func bad(more: String, prices: String, location: String) async throws {
         let answer = try await draft(more, prices: prices)

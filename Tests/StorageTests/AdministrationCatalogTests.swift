@@ -38,7 +38,9 @@ struct AdministrationCatalogTests {
             #expect(made.version.state == .published)
             #expect(made.version.offer.baseFee == Micros(49_000_000))
             #expect(made.version.offer.rules.map(\.price.unitPrice?.picos) == [1, 100_000_000])
-            #expect(made.version.offer.quotas == [QuotaRule(unit: .requests, frequency: .month, amount: 1_000, mode: .hard)])
+            #expect(
+                made.version.offer.quotas == [QuotaRule(unit: .requests, frequency: .month, amount: 1_000, mode: .hard)]
+            )
             let page = try await harness.store.tiers(PageRequest(limit: 10))
             #expect(page.elements == [made])
             let sheet = try await harness.asRole("weir_directory") { pool in

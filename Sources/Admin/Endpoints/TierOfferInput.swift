@@ -3,7 +3,8 @@ internal import Domain
 /// Reads what a version of a tier says.
 struct TierOfferInput {
     static let fields: Set<String> = [
-        "currency", "base_fee_micros", "minimum_commitment_micros", "included_requests", "included_tokens", "trial_days",
+        "currency", "base_fee_micros", "minimum_commitment_micros", "included_requests", "included_tokens",
+        "trial_days",
         "effective_at", "failed_request_price", "prices", "multipliers", "quotas", "rate_limits",
         "cache_hit_token_percent", "stream_leave", "result_ttl_seconds",
     ]
@@ -193,7 +194,8 @@ struct TierOfferInput {
 extension InputRule where Value == Int64 {
     static var per: InputRule {
         InputRule(expectation: "1, 1000 or 1000000", fix: "Send for how many units the price is.") { value in
-            guard case .number(let text) = value, let number = Int64(text), [1, 1_000, 1_000_000].contains(number) else {
+            guard case .number(let text) = value, let number = Int64(text), [1, 1_000, 1_000_000].contains(number)
+            else {
                 return nil
             }
             return number

@@ -14,7 +14,8 @@ struct TierStudiesEndpoint: Sendable {
         let count = try call.query.integer("periods", in: TierAnalyst.periodLimit, default: 3)
         let limit = try call.query.integer("limit", in: 1...100, default: 20)
         let after = try call.query.value(
-            "after", "a cursor of this list", fix: "Take it from last_id of a page.") { TenantID($0) }
+            "after", "a cursor of this list", fix: "Take it from last_id of a page."
+        ) { TenantID($0) }
         var accounts = try await studies.analyst.accounts(after: after, limit: limit + 1)
         let hasMore = accounts.count > limit
         if hasMore { accounts.removeLast() }

@@ -8,7 +8,8 @@ extension RatingInput {
         all[terms.tierVersionID] = terms
         return RatingInput(
             spans: spans.map {
-                SubscriptionSpan(tierVersionID: target($0.tierVersionID), start: $0.start, end: $0.end, isTrial: $0.isTrial)
+                SubscriptionSpan(
+                    tierVersionID: target($0.tierVersionID), start: $0.start, end: $0.end, isTrial: $0.isTrial)
             },
             usage: usage.map {
                 UsageQuantity(

@@ -183,6 +183,7 @@ extension Refusal {
 
     static func noSuchTier(_ code: String) -> Refusal {
         .invalid(
-            "/tier", "There is no tier \(code) with a version in force that this tenant may take.", fix: "Take a code from GET /admin/v1/tiers.")
+            "/tier", "There is no tier \(code) with a version in force that this tenant may take.",
+            fix: "Take a code from GET /admin/v1/tiers.")
     }
 }

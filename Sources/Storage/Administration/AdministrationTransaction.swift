@@ -70,7 +70,8 @@ struct AdministrationTransaction {
     /// Makes the published version of a tier the one in force, and its quotas the tenant's. Does nothing where it is in
     /// force already.
     private func subscribe(_ tenantID: TenantID, toTier code: String) async throws {
-        guard let version = try await connection.execute(FindPublishedVersion(tierCode: code, tenantID: tenantID)).first else {
+        guard let version = try await connection.execute(FindPublishedVersion(tierCode: code, tenantID: tenantID)).first
+        else {
             throw Refusal.noSuchTier(code)
         }
         guard try await connection.execute(FindSubscription(tenantID: tenantID)).first != version else { return }

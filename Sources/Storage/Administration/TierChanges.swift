@@ -61,7 +61,8 @@ extension AdministrationStore {
 extension AdministrationTransaction {
     func createTier(_ tier: NewTier) async throws -> TierRow {
         if let tenant = tier.tenantID, try await connection.execute(FindTenant(id: tenant)).isEmpty {
-            throw Refusal.invalid("/tenant_id", "There is no such tenant.", fix: "Take an id from GET /admin/v1/tenants.")
+            throw Refusal.invalid(
+                "/tenant_id", "There is no such tenant.", fix: "Take an id from GET /admin/v1/tenants.")
         }
         guard try await connection.affectedRows(by: InsertTier(tier: tier)) == 1 else {
             throw Refusal(.conflict, "There is a tier \(tier.code) already.")
@@ -96,7 +97,8 @@ extension AdministrationTransaction {
     func changeTierDraft(_ name: TierVersionName, from old: TierOffer, to new: TierOffer) async throws -> TierRow {
         let (_, row) = try await locked(name, in: .draft)
         guard row.version.offer == old else {
-            throw Refusal(.conflict, "Somebody changed the draft at the same moment. Read it again and repeat the change.")
+            throw Refusal(
+                .conflict, "Somebody changed the draft at the same moment. Read it again and repeat the change.")
         }
         let id = row.version.id
         let before = try await connection.execute(DescribeTierVersion(id: id)).first
@@ -121,7 +123,8 @@ extension AdministrationTransaction {
         guard tier.lastPublished < name.number else {
             throw Refusal(
                 .conflict,
-                "Version \(tier.lastPublished) is published and newer. Make a draft of this one's prices and publish that.")
+                "Version \(tier.lastPublished) is published and newer. Make a draft of this one's prices and publish that."
+            )
         }
         let published = TierVersionName(code: name.code, number: tier.lastPublished)
         if let current = try await connection.execute(FindTierVersion(name: published)).first {

@@ -20,8 +20,10 @@ public struct TierCatalogStore: TierCatalog {
         _ id: TierVersionID, for tenant: TenantID
     ) async throws(StoreUnavailable) -> TierRow? {
         do throws(PostgresError) {
-            return try await pool.pipeline(ActAsTenant(tenantID: tenant), FindTierVersionOfTenant(id: id, tenantID: tenant))
-                .1.first
+            return try await pool.pipeline(
+                ActAsTenant(tenantID: tenant), FindTierVersionOfTenant(id: id, tenantID: tenant)
+            )
+            .1.first
         } catch {
             throw StoreUnavailable(error)
         }

@@ -3577,7 +3577,6 @@ SELECT 1;
 
 """#),
         (name: "0030_tier_terms", sql: #"""
--- draft
 -- What a tier's price can be made of beyond a price for each unit: bands, packages, included amounts, a minimum, models that count more than
 -- others, a trial; tiers of one tenant alone; and the instant from which a version is sold.
 
@@ -3704,6 +3703,35 @@ GRANT SELECT ON tier_offers TO weir_directory, weir_reports, weir_reader, weir_a
 GRANT DELETE ON tier_versions TO weir_admin;
 GRANT SELECT ON tier_price_bands, tier_multipliers TO weir_directory, weir_reports, weir_jobs, weir_reader, weir_admin;
 GRANT INSERT, UPDATE, DELETE ON tier_price_bands, tier_multipliers TO weir_admin;
+
+-- Replays of a draft over past usage: what publishing a draft that moves a price far asks for.
+
+-- What a version says, in one text: a draft that changes has another one.
+CREATE FUNCTION tier_version_fingerprint(p_id uuid) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT encode(sha256(convert_to((to_jsonb(o) - ARRAY['state', 'published_at', 'created_at', 'tier_created_at', 'name'])::text, 'UTF8')), 'hex')
+    FROM tier_offers o WHERE o.tier_version_id = p_id
+    $$;
+
+CREATE TABLE tier_replays (
+    replay_id        uuid PRIMARY KEY,
+    tier_version_id  uuid NOT NULL,
+    -- Of the version as it was replayed.
+    fingerprint      text NOT NULL CHECK (fingerprint ~ '^[0-9a-f]{64}$'),
+    -- Of the fingerprint and the whole result.
+    digest           text NOT NULL CHECK (digest ~ '^[0-9a-f]{64}$'),
+    result           jsonb NOT NULL,
+    actor            text NOT NULL CHECK (length(actor) BETWEEN 1 AND 200),
+    created_at       timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX tier_replays_of_version ON tier_replays (tier_version_id, digest);
+CREATE TRIGGER tier_replays_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tier_replays
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+ALTER TABLE tier_replays ENABLE ROW LEVEL SECURITY;
+CREATE POLICY administration ON tier_replays TO weir_admin USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT ON tier_replays TO weir_admin;
 
 """#),
         (name: "0031_invoices", sql: #"""
@@ -3943,38 +3971,6 @@ GRANT INSERT, UPDATE ON subscription_changes, credit_grants, invoice_issuers, in
 GRANT INSERT, UPDATE, DELETE ON invoice_lines, invoice_usage, credit_applications TO weir_admin;
 GRANT DELETE ON invoices TO weir_admin;
 GRANT INSERT ON ledger, adjustments TO weir_admin;
-
-"""#),
-        (name: "0033_tier_replays", sql: #"""
--- draft
--- Replays of a draft over past usage: what publishing a draft that moves a price far asks for.
-
--- What a version says, in one text: a draft that changes has another one.
-CREATE FUNCTION tier_version_fingerprint(p_id uuid) RETURNS text
-    LANGUAGE sql STABLE
-    AS $$
-    SELECT encode(sha256(convert_to((to_jsonb(o) - ARRAY['state', 'published_at', 'created_at', 'tier_created_at', 'name'])::text, 'UTF8')), 'hex')
-    FROM tier_offers o WHERE o.tier_version_id = p_id
-    $$;
-
-CREATE TABLE tier_replays (
-    replay_id        uuid PRIMARY KEY,
-    tier_version_id  uuid NOT NULL,
-    -- Of the version as it was replayed.
-    fingerprint      text NOT NULL CHECK (fingerprint ~ '^[0-9a-f]{64}$'),
-    -- Of the fingerprint and the whole result.
-    digest           text NOT NULL CHECK (digest ~ '^[0-9a-f]{64}$'),
-    result           jsonb NOT NULL,
-    actor            text NOT NULL CHECK (length(actor) BETWEEN 1 AND 200),
-    created_at       timestamptz NOT NULL DEFAULT clock_timestamp()
-);
-CREATE INDEX tier_replays_of_version ON tier_replays (tier_version_id, digest);
-CREATE TRIGGER tier_replays_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tier_replays
-    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
-
-ALTER TABLE tier_replays ENABLE ROW LEVEL SECURITY;
-CREATE POLICY administration ON tier_replays TO weir_admin USING (true) WITH CHECK (true);
-GRANT SELECT, INSERT ON tier_replays TO weir_admin;
 
 """#),
     ]

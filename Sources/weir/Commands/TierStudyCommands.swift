@@ -51,7 +51,9 @@ extension TiersCommand {
     struct Replay: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Rate past usage with a version, and show whose bills would rise and fall.",
-            discussion: "The digest is what publishing a draft that moves prices far asks for. --tenant shows one tenant's lines; use --json.")
+            discussion:
+                "The digest is what publishing a draft that moves prices far asks for. --tenant shows one tenant's lines; use --json."
+        )
         @Argument(help: "The tier's code.") var code: String
         @Argument(help: "The version.") var version: Int32
         @Option(help: "Months, 1 to 24; the last one that is over, where it is left out.") var periods: Int?

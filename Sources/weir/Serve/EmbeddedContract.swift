@@ -503,6 +503,44 @@ paths:
         '503': { $ref: '#/components/responses/StorageUnavailable' }
         '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
 
+  /api/v1/tiers/analysis:
+    get:
+      operationId: analyseTiers
+      tags: [account]
+      summary: What tiers would have cost
+      description: >-
+        Needs the scope `billing`. The real usage of the last months that are over, rated with each tier that the tenant may
+        take; the cheapest of those whose hard quotas would have let it through is recommended.
+      parameters:
+        - name: periods
+          in: query
+          description: How many months.
+          schema: { type: integer, minimum: 1, maximum: 24, default: 3 }
+          example: 3
+      responses:
+        '200':
+          description: The analysis.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/TierAnalysis' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/Conflict' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
   /api/v1/quota:
     get:
       operationId: getQuota
@@ -4332,6 +4370,70 @@ components:
         first_id: { type: 'null' }
         last_id: { type: 'null' }
         has_more: { type: boolean, const: false }
+    TierChoice:
+      type: [object, 'null']
+      required: [tier, version]
+      properties:
+        tier: { type: string }
+        version: { type: integer }
+    TierAnalysis:
+      type: object
+      required: [object, tenant_id, time_zone, currency, periods, actual_total_micros, current, recommended, saving_micros,
+        highest_monthly_tokens, simple_rule, options, unrateable]
+      properties:
+        object: { type: string, const: tier_analysis }
+        tenant_id: { type: string }
+        time_zone: { type: string }
+        currency: { type: [string, 'null'] }
+        periods:
+          type: array
+          items:
+            type: object
+            required: [id, start, end]
+            properties:
+              id: { type: string }
+              start: { type: string, format: date-time }
+              end: { type: string, format: date-time }
+        actual_total_micros: { type: integer, format: int64, description: What the periods cost at the tiers that the tenant was on. }
+        current: { $ref: '#/components/schemas/TierChoice' }
+        recommended: { $ref: '#/components/schemas/TierChoice' }
+        saving_micros:
+          type: [integer, 'null']
+          format: int64
+          description: What the recommended tier would have cost less than the current one.
+        highest_monthly_tokens: { type: integer, format: int64 }
+        simple_rule:
+          type: string
+          enum: [basic, standard, premium]
+          description: The rule of thumb, by the highest month alone. Below 100,000 tokens basic, below 1,000,000 standard.
+        options:
+          type: array
+          items:
+            type: object
+            required: [tier, version, costs_micros, total_micros, feasible, refused_by]
+            properties:
+              tier: { type: string }
+              version: { type: integer }
+              costs_micros:
+                type: array
+                description: In the order of the periods.
+                items: { type: integer, format: int64 }
+              total_micros: { type: integer, format: int64 }
+              feasible: { type: boolean, description: Whether its hard quotas would have let all of the usage through. }
+              refused_by:
+                type: array
+                items:
+                  type: object
+                  required: [unit, frequency, amount, used]
+                  properties:
+                    unit: { type: string }
+                    frequency: { type: string }
+                    amount: { type: integer, format: int64 }
+                    used: { type: integer, format: int64 }
+        unrateable:
+          type: [string, 'null']
+          enum: [mixed_currencies, amount_too_large, unknown_tier_version, null]
+          description: Why there is nothing of all this.
     UsageReport:
       type: object
       required: [object, start, end, time_zone, currency, data, total, has_more]

@@ -1,3 +1,4 @@
+import Billing
 import Domain
 import Foundation
 import Gateway
