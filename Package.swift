@@ -130,7 +130,7 @@ let package = Package(
         tests(
             "ReferenceWorkerTests", uses: ["ReferenceWorker", "Domain", "TestSupport"],
             [asyncHTTPClient, logging, nioCore, nioHTTP1]),
-        tests("BillingTests", uses: ["Billing", "Domain"]),
+        tests("BillingTests", uses: ["Billing", "Domain", "TestSupport"]),
         tests(
             "HTTPListenerTests", uses: ["HTTPListener", "Domain", "TestSupport"],
             [httpTypes, hummingbird, nioCore, nioEmbedded, nioHTTP1]),
@@ -141,7 +141,7 @@ let package = Package(
                 nioPosix, serviceLifecycle,
             ]),
         tests(
-            "AdminTests", uses: ["Admin", "Domain", "HTTPListener", "TestSupport"],
+            "AdminTests", uses: ["Admin", "Billing", "Domain", "HTTPListener", "TestSupport"],
             [hummingbird, hummingbirdTesting, logging, nioCore, nioPosix, serviceLifecycle]),
         tests("JobsTests", uses: ["Jobs", "Domain", "TestSupport"], [crypto, logging, serviceLifecycle]),
         tests(

@@ -16,6 +16,16 @@ public enum AdminRouteCatalog {
         case revokeKey
         case listTiers
         case createTier
+        case getTier
+        case listTierVersions
+        case draftTierVersion
+        case getTierVersion
+        case changeTierVersion
+        case deleteTierVersion
+        case publishTierVersion
+        case retireTierVersion
+        case replayTierVersion
+        case analyseTiers
         case listQuotas
         case setQuota
         case raiseQuota
@@ -85,6 +95,16 @@ public enum AdminRouteCatalog {
         Entry(.revokeKey, "DELETE", "/admin/v1/keys/{key_id}", .admin),
         Entry(.listTiers, "GET", "/admin/v1/tiers", .pricing, paging),
         Entry(.createTier, "POST", "/admin/v1/tiers", .pricing),
+        Entry(.getTier, "GET", "/admin/v1/tiers/{code}", .pricing),
+        Entry(.listTierVersions, "GET", "/admin/v1/tiers/{code}/versions", .pricing, paging),
+        Entry(.draftTierVersion, "POST", "/admin/v1/tiers/{code}/versions", .pricing),
+        Entry(.getTierVersion, "GET", "/admin/v1/tiers/{code}/versions/{version}", .pricing),
+        Entry(.changeTierVersion, "PATCH", "/admin/v1/tiers/{code}/versions/{version}", .pricing),
+        Entry(.deleteTierVersion, "DELETE", "/admin/v1/tiers/{code}/versions/{version}", .pricing),
+        Entry(.publishTierVersion, "POST", "/admin/v1/tiers/{code}/versions/{version}/publish", .pricing),
+        Entry(.retireTierVersion, "POST", "/admin/v1/tiers/{code}/versions/{version}/retire", .pricing),
+        Entry(.replayTierVersion, "POST", "/admin/v1/tiers/{code}/versions/{version}/replay", .pricing),
+        Entry(.analyseTiers, "GET", "/admin/v1/tiers/analysis", .pricing, ["periods", "limit", "after"]),
         Entry(.listQuotas, "GET", "/admin/v1/tenants/{id}/quotas", .admin, paging),
         Entry(.setQuota, "PUT", "/admin/v1/tenants/{id}/quotas", .admin),
         Entry(.raiseQuota, "POST", "/admin/v1/quotas/{quota_id}/raise", .admin),

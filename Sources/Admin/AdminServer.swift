@@ -1,3 +1,4 @@
+public import Billing
 public import Domain
 internal import HTTPListener
 public import Hummingbird
@@ -36,6 +37,10 @@ public struct AdminServer: Sendable {
         public let time: any TimeSource
         /// The queue of jobs.
         public var queue: (any QueueAdministration)?
+        /// What tiers would have cost; without it the routes are not there.
+        public var tierStudies: TierStudies?
+        /// By how much a price, fee or included amount may move in a new version of a tier without a word.
+        public var priceChangeFactor: Int64 = 3
 
         public init(
             administration: any Administration, authenticator: any AdminAuthenticator, prices: any PriceSource,
@@ -49,6 +54,17 @@ public struct AdminServer: Sendable {
             self.isAllowed = isAllowed
             self.replicas = replicas
             self.time = time
+        }
+    }
+
+    /// What finds out what tiers would have cost.
+    public struct TierStudies: Sendable {
+        public let analyst: TierAnalyst
+        public let replayer: TierReplayer
+
+        public init(analyst: TierAnalyst, replayer: TierReplayer) {
+            self.analyst = analyst
+            self.replayer = replayer
         }
     }
 
@@ -125,7 +141,11 @@ struct AdminRouter: Sendable {
     private func handler(of operation: AdminRouteCatalog.Operation) -> Handler? {
         let tenants = TenantsEndpoint(administration: parts.administration)
         let keys = KeysEndpoint(administration: parts.administration, time: parts.time)
-        let tiers = TiersEndpoint(administration: parts.administration)
+        let tiers = TiersEndpoint(
+            administration: parts.administration, time: parts.time, priceChangeFactor: parts.priceChangeFactor)
+        let studies = parts.tierStudies.map {
+            TierStudiesEndpoint(administration: parts.administration, studies: $0)
+        }
         let quotas = QuotasEndpoint(administration: parts.administration)
         let models = ModelsEndpoint(administration: parts.administration)
         let routes = RoutesEndpoint(administration: parts.administration, isAllowed: parts.isAllowed)
@@ -150,6 +170,16 @@ struct AdminRouter: Sendable {
         case .revokeKey: return keys.revoke
         case .listTiers: return tiers.list
         case .createTier: return tiers.create
+        case .getTier: return tiers.one
+        case .listTierVersions: return tiers.versions
+        case .draftTierVersion: return tiers.draft
+        case .getTierVersion: return tiers.version
+        case .changeTierVersion: return tiers.change
+        case .deleteTierVersion: return tiers.delete
+        case .publishTierVersion: return tiers.publish
+        case .retireTierVersion: return tiers.retire
+        case .replayTierVersion: return studies?.replay
+        case .analyseTiers: return studies?.analysis
         case .listQuotas: return quotas.list
         case .setQuota: return quotas.set
         case .raiseQuota: return quotas.raise

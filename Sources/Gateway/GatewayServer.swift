@@ -1,3 +1,4 @@
+public import Billing
 public import Domain
 internal import HTTPListener
 public import Hummingbird
@@ -43,6 +44,8 @@ public struct GatewayServer: Sendable {
         public var batches: Batches?
         /// Customers' webhooks; without it their routes are not there.
         public var webhooks: Webhooks?
+        /// What customers may subscribe to; without it the routes are not there.
+        public var tiers: Tiers?
         /// Its ``MirrorTraffic/run()`` is the caller's to run.
         public var mirrors = MirrorTraffic()
         /// What has to do with jobs; a server without it takes none.
@@ -94,6 +97,17 @@ public struct GatewayServer: Sendable {
             self.files = files
             self.batches = batches
             self.limits = limits
+        }
+    }
+
+    /// What tells customers of tiers.
+    public struct Tiers: Sendable {
+        public let catalog: any TierCatalog
+        public let analyst: TierAnalyst
+
+        public init(catalog: any TierCatalog, analyst: TierAnalyst) {
+            self.catalog = catalog
+            self.analyst = analyst
         }
     }
 
@@ -294,6 +308,11 @@ struct ControlPlane: Sendable {
         let billing = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: .billing))
         billing.get(
             "/api/v1/usage", use: UsageEndpoint(records: parts.records, prices: parts.prices, time: parts.time).get)
+        if let tiers = parts.tiers {
+            let endpoint = TiersEndpoint(tiers: tiers)
+            billing.get("/api/v1/tiers", use: endpoint.list)
+            billing.get("/api/v1/tiers/analysis", use: endpoint.analysis)
+        }
         if let webhooks = parts.webhooks { addWebhooks(webhooks, to: router) }
         if let batches = parts.batches { addBatches(batches, to: router) }
         return router

@@ -112,11 +112,12 @@ public enum DemoInstallation {
     private static let iris = ModelProfile(
         name: "iris", version: "1", featureCount: 4, fixedTokensPerRequest: 1, maximumOutputTokens: 64)
 
+    /// Their tokens are those of the simple rule (``TierAnalysis/simpleRule(_:)``): who uses more in a month belongs on the next one.
     private static let tiers = [
-        tier("basic", "Basic", fee: 0, prices: (100_000_000, 500_000, 1_500_000), requests: 10_000, tokens: 1_000_000),
+        tier("basic", "Basic", fee: 0, prices: (100_000_000, 500_000, 1_500_000), requests: 10_000, tokens: 100_000),
         tier(
             "standard", "Standard", fee: 49_000_000, prices: (50_000_000, 250_000, 750_000), requests: 1_000_000,
-            tokens: 100_000_000),
+            tokens: 1_000_000),
         tier(
             "premium", "Premium", fee: 499_000_000, prices: (20_000_000, 100_000, 300_000), requests: 100_000_000,
             tokens: 100_000_000_000),

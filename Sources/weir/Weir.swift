@@ -17,7 +17,7 @@ struct Weir: AsyncParsableCommand {
             configuration.
             """,
         version: version,
-        subcommands: benchmarks,
+        subcommands: [RateCommand.self] + benchmarks,
         groupedSubcommands: [
             CommandGroup(
                 name: "Running",

@@ -1,7 +1,9 @@
+import Billing
 import Domain
 import Hummingbird
 import HummingbirdTesting
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import Admin
@@ -19,6 +21,10 @@ struct AdminUnderTest: Sendable {
             administration: administration, authenticator: FakeAuthenticator(), prices: FakePrices(), metrics: metrics,
             isAllowed: { $0.host == "127.0.0.1" || $0.host == "::1" }, replicas: replicas, time: time)
         parts.queue = administration
+        let rating = FakeRating()
+        parts.tierStudies = AdminServer.TierStudies(
+            analyst: TierAnalyst(records: rating, catalog: rating, series: rating, time: time),
+            replayer: TierReplayer(records: rating, time: time))
         return parts
     }
 

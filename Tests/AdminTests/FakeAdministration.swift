@@ -11,6 +11,9 @@ final class FakeAdministration: Administration {
         var tenantChange: TenantChange?
         var newKey: NewKey?
         var newTier: NewTier?
+        var offer: TierOffer?
+        var oldOffer: TierOffer?
+        var publication: TierPublication?
         var newQuota: NewQuota?
         var raise: (amount: Int64, periods: Int)?
         var model: ModelProfile?
@@ -48,7 +51,7 @@ final class FakeAdministration: Administration {
     func fail(with failure: AdministrationFailure?) { state.withLock { $0.failure = failure } }
     func set(_ change: (inout State) -> Void) { state.withLock { change(&$0) } }
 
-    fileprivate func note(_ call: String, _ actor: AuditActor? = nil, _ change: (inout State) -> Void = { _ in })
+    func note(_ call: String, _ actor: AuditActor? = nil, _ change: (inout State) -> Void = { _ in })
         throws(AdministrationFailure)
     {
         let failure = state.withLock { state in
@@ -60,7 +63,7 @@ final class FakeAdministration: Administration {
         if let failure { throw failure }
     }
 
-    private func page<Row, Cursor>(_ call: String, _ page: PageRequest<Cursor>, _ row: Row)
+    func page<Row, Cursor>(_ call: String, _ page: PageRequest<Cursor>, _ row: Row)
         throws(AdministrationFailure) -> Page<Row>
     {
         let text = "\(page.limit) \(page.after.map { "\($0)" } ?? "-") \(page.before.map { "\($0)" } ?? "-")"
@@ -84,14 +87,14 @@ final class FakeAdministration: Administration {
             allowedModels: nil, createdAt: instant, expiresAt: nil, revokedAt: nil, rateLimits: rateLimits)
     }
 
-    static func tierRow(_ tier: NewTier?) -> TierRow {
+    static func tierRow(
+        _ tier: NewTier?, number: Int32 = 1, state: TierRow.State = .published, offer: TierOffer? = nil
+    ) -> TierRow {
         TierRow(
-            code: tier?.code ?? "plain", name: tier?.name ?? "Plain",
+            code: tier?.code ?? "plain", name: tier?.name ?? "Plain", tenantID: tier?.tenantID,
             version: TierRow.Version(
-                id: FakePrices.euro, number: 1, state: .published, currency: tier?.currency ?? "EUR",
-                baseFee: tier?.baseFee ?? .zero,
-                prices: tier?.prices ?? [], quotas: tier?.quotas ?? [], rateLimits: tier?.rateLimits ?? [],
-                createdAt: instant),
+                id: FakePrices.euro, number: number, state: state,
+                offer: offer ?? tier?.offer ?? TierOffer(currency: "EUR"), createdAt: instant),
             createdAt: instant)
     }
 
@@ -137,15 +140,6 @@ final class FakeAdministration: Administration {
     func revokeKey(_ key: KeyReference, by actor: AuditActor) async throws(AdministrationFailure) -> KeyRow {
         try note("revokeKey", actor) { $0.revoked = key }
         return Self.keyRow()
-    }
-
-    func createTier(_ tier: NewTier, by actor: AuditActor) async throws(AdministrationFailure) -> TierRow {
-        try note("createTier", actor) { $0.newTier = tier }
-        return Self.tierRow(tier)
-    }
-
-    func tiers(_ page: PageRequest<String>) async throws(AdministrationFailure) -> Page<TierRow> {
-        try self.page("tiers", page, Self.tierRow(nil))
     }
 
     static let quotaID = QuotaID(high: 0x0195_0000_0000_7000, low: 0x8000_0000_0000_000E)

@@ -25,7 +25,7 @@ struct RateLimitRouteTests {
             ))
         #expect(answer.status == 201)
         #expect(
-            admin.administration.last.newTier?.rateLimits == [
+            admin.administration.last.newTier?.offer.rateLimits == [
                 RateLimitRule(scope: .tenant, unit: .requests, amount: 600, burst: 50),
                 RateLimitRule(scope: .key, unit: .concurrency, amount: 0),
             ])
@@ -35,7 +35,8 @@ struct RateLimitRouteTests {
         try await admin.send(
             "POST", "/admin/v1/tiers", key: "pricing",
             body: #"{"code": "plain", "name": "Plain", "version": {"currency": "EUR", "prices": [], "quotas": []}}"#)
-        #expect(admin.administration.last.newTier?.rateLimits.isEmpty == true, "without the field nothing is limited")
+        #expect(
+            admin.administration.last.newTier?.offer.rateLimits.isEmpty == true, "without the field nothing is limited")
     }
 
     @Test(

@@ -18,7 +18,9 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
             .replacing("{key_id}", with: FakeAdministration.keyID.description).replacing("{model}", with: "iris")
             .replacing("{quota_id}", with: FakeAdministration.quotaID.description)
             .replacing("{worker_id}", with: FakeAdministration.workerID.description)
-            .replacing("{version}", with: "1.0.0").replacing("{alias}", with: "flowers")
+            .replacing("{code}", with: "plain")
+            .replacing("{version}", with: entry.path.hasPrefix("/admin/v1/tiers") ? "2" : "1.0.0").replacing(
+                "{alias}", with: "flowers")
     }
 
     var body: String? {
@@ -29,6 +31,9 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
         case .changeKey: #"{"rate_limits": []}"#
         case .createTier:
             #"{"code": "plain", "name": "Plain", "version": {"currency": "EUR", "prices": [], "quotas": []}}"#
+        case .draftTierVersion: #"{"currency": "EUR", "prices": [], "quotas": []}"#
+        case .changeTierVersion: #"{"base_fee_micros": 5}"#
+        case .publishTierVersion, .replayTierVersion: "{}"
         case .setQuota: #"{"unit": "tokens", "frequency": "month", "amount": 5}"#
         case .raiseQuota: #"{"amount": 5}"#
         case .createModel: #"{"name": "iris"}"#
@@ -47,8 +52,8 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
 
     var status: Int {
         switch entry.operation {
-        case .createTenant, .createKey, .createTier, .createModel, .registerWorker: 201
-        case .deleteRoute, .deleteQuota, .deleteAlias, .removeWorker: 204
+        case .createTenant, .createKey, .createTier, .draftTierVersion, .createModel, .registerWorker: 201
+        case .deleteRoute, .deleteQuota, .deleteAlias, .removeWorker, .deleteTierVersion: 204
         default: 200
         }
     }
@@ -56,7 +61,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
     /// Whether the route reads a body.
     var takesBody: Bool { body != nil }
     /// Whether the route asks the store for anything.
-    var asksStore: Bool { ![.getMetrics, .listReplicas].contains(entry.operation) }
+    var asksStore: Bool { ![.getMetrics, .listReplicas, .analyseTiers].contains(entry.operation) }
 
     func send(to admin: AdminUnderTest, key: String? = "admin") async throws -> Answer {
         try await admin.send(entry.method, path, key: key, body: body)
@@ -102,7 +107,14 @@ struct RouteAccessTests {
                     "setModelCache", "getCacheStatistics", "clearCache", "getQueue", "listDeadJobs", "retryDeadJob",
                 ]
             ),
-            ("pricing", ["listTiers", "createTier"]), ("read", ["getAllUsage", "getTenantUsage"]), ("predict", []),
+            (
+                "pricing",
+                [
+                    "listTiers", "createTier", "getTier", "listTierVersions", "draftTierVersion", "getTierVersion",
+                    "changeTierVersion", "deleteTierVersion", "publishTierVersion", "retireTierVersion",
+                    "replayTierVersion", "analyseTiers",
+                ]
+            ), ("read", ["getAllUsage", "getTenantUsage"]), ("predict", []),
             ("billing", []),
             ("admin", Set(AdminRouteCatalog.Operation.allCases.map(\.rawValue))),
         ] as [(String, Set<String>)])

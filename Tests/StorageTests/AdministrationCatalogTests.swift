@@ -36,9 +36,11 @@ struct AdministrationCatalogTests {
             let made = try await harness.makeTier()
             #expect(made.version.number == 1)
             #expect(made.version.state == .published)
-            #expect(made.version.baseFee == Micros(49_000_000))
-            #expect(made.version.prices.map(\.unitPrice.picos) == [1, 100_000_000])
-            #expect(made.version.quotas == [QuotaRule(unit: .requests, frequency: .month, amount: 1_000, mode: .hard)])
+            #expect(made.version.offer.baseFee == Micros(49_000_000))
+            #expect(made.version.offer.rules.map(\.price.unitPrice?.picos) == [1, 100_000_000])
+            #expect(
+                made.version.offer.quotas == [QuotaRule(unit: .requests, frequency: .month, amount: 1_000, mode: .hard)]
+            )
             let page = try await harness.store.tiers(PageRequest(limit: 10))
             #expect(page.elements == [made])
             let sheet = try await harness.asRole("weir_directory") { pool in
@@ -103,8 +105,8 @@ struct AdministrationCatalogTests {
             let made = try await harness.store.createTier(
                 NewTier(code: "free", name: "Free", currency: "USD", baseFee: .zero, prices: [], quotas: []),
                 by: .system)
-            #expect(made.version.prices.isEmpty)
-            #expect(made.version.quotas.isEmpty)
+            #expect(made.version.offer.rules.isEmpty)
+            #expect(made.version.offer.quotas.isEmpty)
         }
     }
 

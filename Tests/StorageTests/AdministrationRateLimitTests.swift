@@ -46,9 +46,9 @@ struct AdministrationRateLimitTests {
     func tier() async throws {
         try await AdministrationHarness.with { harness in
             let tier = try await makeTier(harness, "fast", Self.tierLimits)
-            #expect(tier.version.rateLimits == Self.tierLimits)
+            #expect(tier.version.offer.rateLimits == Self.tierLimits)
             #expect(
-                try await harness.store.tiers(PageRequest(limit: 5)).elements.map(\.version.rateLimits)
+                try await harness.store.tiers(PageRequest(limit: 5)).elements.map(\.version.offer.rateLimits)
                     == [Self.tierLimits])
             let tenant = try await harness.makeTenant(tier: "fast")
             #expect(tenant.rateLimits.isEmpty)

@@ -9,7 +9,7 @@ struct AdministrationStatementTests {
     func describe() async throws {
         try await AdministrationHarness.with { harness in
             try await harness.pool.withConnection { connection in
-                for type in AdministrationStatements.all { try await check(type, connection) }
+                for type in AdministrationStatements.all + BillingStatements.all { try await check(type, connection) }
             }
         }
     }

@@ -131,7 +131,7 @@ struct QuotaLevelTests {
                 as [(String, Int64, QuotaAlignment)]
             {
                 let made = try await harness.makeTier(code, quotas: rules(amount, alignment))
-                #expect(made.version.quotas == rules(amount, alignment))
+                #expect(made.version.offer.quotas == rules(amount, alignment))
             }
             let tenant = try await harness.makeTenant(tier: "a")
             func anchor() async throws -> [String] {

@@ -53,6 +53,8 @@ struct InputObject {
 
     func isNull(_ name: String) -> Bool { members[name] == .null }
 
+    func isEmptyList(_ name: String) -> Bool { members[name] == .array([]) }
+
     /// The field's JSON Pointer (RFC 6901).
     func location(_ name: String) -> String {
         var escaped = ""

@@ -82,6 +82,15 @@ public final class PriceSheet: Sendable {
         self.rates = rates
     }
 
+    /// The sheet that follows from a version's terms: a request's own cost is what it would cost as the only one of its period, each unit at
+    /// its leading price times its multiplier. What a period costs is rated from the terms themselves.
+    public convenience init(terms: TierTerms, cacheHitTokenPercent: Int64 = 100, streamLeave: StreamLeave? = nil) {
+        self.init(
+            tierVersionID: terms.tierVersionID, tierCode: terms.tierCode, version: terms.version,
+            currency: terms.currency, cacheHitTokenPercent: cacheHitTokenPercent, streamLeave: streamLeave,
+            prices: terms.alonePrices)
+    }
+
     public func price(of meter: Meter, model: String) -> UnitPrice {
         price(of: meter, own: rates[model])
     }

@@ -20,6 +20,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
     case validationFailed = "validation_failed"
     case forbiddenTarget = "forbidden_target"
     case conflict = "conflict"
+    case priceChangeTooLarge = "price_change_too_large"
     case idempotencyInProgress = "idempotency_in_progress"
     case idempotencyMismatch = "idempotency_mismatch"
     case requestTimeout = "request_timeout"
@@ -54,7 +55,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .notFound, .modelNotFound: 404
         case .methodNotAllowed: 405
         case .requestTimeout: 408
-        case .conflict, .idempotencyInProgress: 409
+        case .conflict, .priceChangeTooLarge, .idempotencyInProgress: 409
         case .resultGone: 410
         case .requestTooLarge: 413
         case .uriTooLong: 414
@@ -96,6 +97,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .validationFailed: "The request does not fit the model or the schema"
         case .forbiddenTarget: "Nothing is sent to this address"
         case .conflict: "The request conflicts with what is there"
+        case .priceChangeTooLarge: "A price moves too far to be published unseen"
         case .idempotencyInProgress: "A request with this idempotency key is under way"
         case .idempotencyMismatch: "The idempotency key was used with another request"
         case .requestTimeout: "The request took too long to arrive"

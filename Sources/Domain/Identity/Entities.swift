@@ -5,6 +5,7 @@ public enum Entity {
     public enum Key {}
     public enum Request {}
     public enum TierVersion {}
+    public enum TierReplay {}
     public enum Quota {}
     public enum Lease {}
     public enum QuotaEvent {}

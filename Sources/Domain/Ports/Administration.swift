@@ -1,7 +1,7 @@
 /// Everything that the operator of an installation changes or lists. Each verb is one transaction; a change and its
 /// entry in the audit log are written together or not at all.
 public protocol Administration: QuotaAdministration, RoutingAdministration, CacheAdministration,
-    ModelUsageAdministration
+    ModelUsageAdministration, TierAdministration
 {
     /// Makes a tenant and subscribes it to the published version of a tier, whose quotas become the tenant's.
     /// - Throws: `validation_failed` for an unknown tier.
@@ -29,12 +29,6 @@ public protocol Administration: QuotaAdministration, RoutingAdministration, Cach
     /// Revokes a key, of a tenant or of an administrator. One that is revoked stays as it is.
     /// - Throws: `not_found`; `conflict` for the actor's own key.
     func revokeKey(_ key: KeyReference, by actor: AuditActor) async throws(AdministrationFailure) -> KeyRow
-
-    /// Makes a tier and publishes its first version.
-    /// - Throws: `conflict` where the code is taken.
-    func createTier(_ tier: NewTier, by actor: AuditActor) async throws(AdministrationFailure) -> TierRow
-    /// By code, each with its version in force.
-    func tiers(_ page: PageRequest<String>) async throws(AdministrationFailure) -> Page<TierRow>
 
     /// Registers a model, and its version as the first one.
     /// - Throws: `conflict` where the name is taken, by a model or an alias.

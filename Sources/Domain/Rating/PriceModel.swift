@@ -30,6 +30,43 @@ public enum PriceModel: Hashable, Sendable {
         }
     }
 
+    /// The word for it.
+    public enum Kind: String, Sendable, CaseIterable {
+        case flat
+        case graduated
+        case volume
+        case package
+    }
+
+    public var kind: Kind {
+        switch self {
+        case .flat: .flat
+        case .graduated: .graduated
+        case .volume: .volume
+        case .package: .package
+        }
+    }
+
+    /// Empty where there is one price.
+    public var bands: [PriceBand] {
+        switch self {
+        case .graduated(let bands), .volume(let bands): bands
+        case .flat, .package: []
+        }
+    }
+
+    /// Of a unit or a package; `nil` where the bands have the prices.
+    public var unitPrice: UnitPrice? {
+        switch self {
+        case .flat(let price), .package(_, let price): price
+        case .graduated, .volume: nil
+        }
+    }
+
+    public var packageSize: Int64? {
+        if case .package(let size, _) = self { size } else { nil }
+    }
+
     /// Whether the bands begin at the first unit, follow one another without a gap or an overlap, and end with one that has no end.
     public var isWellFormed: Bool {
         switch self {

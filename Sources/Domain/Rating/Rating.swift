@@ -8,8 +8,10 @@
 ///    amounts down to whole units.
 /// 3. A unit counts as many units as its model's multiplier says; included amounts, bands and prices see the product.
 /// 4. Included amounts go to what costs most by the price of its first unit, then by the order of the meters, then by the model's name.
-/// 5. Models without a rule of their own are priced together; in a graduated price they fill the bands in the order of their names.
-/// 6. Each line is rounded once, half to even. The subtotal is the sum of the lines.
+/// 5. Models without a rule of their own are priced together; in a graduated price they fill the bands in the order of their names. A quantity
+///    below zero, of corrections, takes nothing from what is included, empties graduated bands from the top, and begins no package.
+/// 6. Each line is rounded once, half to even. The subtotal is the sum of the lines; corrections can make it negative where the tier has no
+///    minimum.
 ///
 /// Every unit of the ledger is in exactly one line.
 public struct Rating: Sendable {
@@ -50,11 +52,9 @@ public struct Rating: Sendable {
 
 /// Adds up rounded lines.
 private func sum(_ lines: [RatedLine]) throws(RatingFailure) -> Micros {
-    var total: Int64 = 0
-    for line in lines {
-        let (sum, overflow) = total.addingReportingOverflow(line.amount.value)
-        guard !overflow else { throw .amountTooLarge }
-        total = sum
+    // Wider than the result, so that the order of the lines does not decide whether it fits.
+    guard let total = Int64(exactly: lines.reduce(Int128(0)) { $0 + Int128($1.amount.value) }) else {
+        throw .amountTooLarge
     }
     return Micros(total)
 }
@@ -78,8 +78,10 @@ private struct VersionRating {
         lines += try priced(open)
         let minimum = try part(of: terms.minimumCommitment, microseconds: coveredMicroseconds)
         let spent = try sum(lines)
-        if spent < minimum {
-            lines.append(line(.minimumCommitment, amount: Micros(minimum.value - spent.value)))
+        if minimum > .zero, spent < minimum {
+            let (missing, overflow) = minimum.value.subtractingReportingOverflow(spent.value)
+            guard !overflow else { throw .amountTooLarge }
+            lines.append(line(.minimumCommitment, amount: Micros(missing)))
         }
         return lines
     }
@@ -88,8 +90,10 @@ private struct VersionRating {
 
     private var chargedSpans: [SubscriptionSpan] { spans.filter { !$0.isTrial } }
 
-    private var coveredMicroseconds: Int64 {
-        chargedSpans.reduce(0) { $0 + $1.end.microsecondsSince1970 - $1.start.microsecondsSince1970 }
+    private var coveredMicroseconds: Int128 { chargedSpans.reduce(0) { $0 + Self.microseconds(of: $1) } }
+
+    private static func microseconds(of span: SubscriptionSpan) -> Int128 {
+        Int128(span.end.microsecondsSince1970) - Int128(span.start.microsecondsSince1970)
     }
 
     private var periodMicroseconds: Int128 {
@@ -100,19 +104,19 @@ private struct VersionRating {
         guard terms.baseFee != .zero else { return [] }
         var lines: [RatedLine] = []
         for span in chargedSpans {
-            let length = span.end.microsecondsSince1970 - span.start.microsecondsSince1970
             lines.append(
                 RatedLine(
                     kind: .baseFee, tierVersionID: terms.tierVersionID, model: nil, meter: nil, band: nil,
                     start: span.start, end: span.end, quantityMillionths: nil, unitPrice: nil,
-                    amount: try part(of: terms.baseFee, microseconds: length)))
+                    amount: try part(of: terms.baseFee, microseconds: Self.microseconds(of: span))))
         }
         return lines
     }
 
-    private func part(of amount: Micros, microseconds: Int64) throws(RatingFailure) -> Micros {
-        let exact = Int128(amount.value) * Int128(microseconds)
-        guard let rounded = Int64(exactly: dividedHalfToEven(exact, by: periodMicroseconds)) else {
+    private func part(of amount: Micros, microseconds: Int128) throws(RatingFailure) -> Micros {
+        guard periodMicroseconds > 0 else { return .zero }
+        let (exact, overflow) = Int128(amount.value).multipliedReportingOverflow(by: microseconds)
+        guard !overflow, let rounded = Int64(exactly: dividedHalfToEven(exact, by: periodMicroseconds)) else {
             throw .amountTooLarge
         }
         return Micros(rounded)
@@ -122,6 +126,9 @@ private struct VersionRating {
 
     /// A model's quantity of a meter, in millionths of a unit and never zero.
     private typealias Quantity = (meter: Meter, model: String, millionths: Int128)
+
+    /// Of one model, far beyond 2⁶³ units at the largest multiplier; a hundred thousand models of it can be added up.
+    private static let largestMillionths: UInt128 = 1_000_000_000_000_000_000_000_000_000_000_000
 
     /// By meter and model, each once.
     private func quantities(_ usage: [UsageQuantity]) throws(RatingFailure) -> [Quantity] {
@@ -134,7 +141,7 @@ private struct VersionRating {
             for (model, units) in (units[meter] ?? [:]).sorted(by: { $0.key < $1.key }) where units != 0 {
                 let (millionths, overflow) = units.multipliedReportingOverflow(
                     by: Int128(terms.multiplier(of: meter, model: model).millionths))
-                guard !overflow else { throw .amountTooLarge }
+                guard !overflow, millionths.magnitude <= Self.largestMillionths else { throw .amountTooLarge }
                 quantities.append((meter, model, millionths))
             }
         }
@@ -146,7 +153,7 @@ private struct VersionRating {
         _ included: Int64, in open: inout [Quantity], _ isMeant: (Meter) -> Bool
     ) -> [RatedLine] {
         guard included > 0, periodMicroseconds > 0 else { return [] }
-        var left = Int128(included) * Int128(coveredMicroseconds) / periodMicroseconds * 1_000_000
+        var left = Int128(included) * coveredMicroseconds / periodMicroseconds * 1_000_000
         var lines: [RatedLine] = []
         let leadingPrice = { (quantity: Quantity) -> Int64 in
             terms.rule(of: quantity.meter, model: quantity.model).price.leadingPrice.picos
@@ -243,8 +250,8 @@ private struct VersionRating {
     }
 }
 
-/// Fills bands one after the other. What is negative, a correction of what was billed before, is taken at the price of the band where the
-/// walk is.
+/// Fills bands one after the other. What is negative, a correction of what was billed before, empties them again from where the walk is, and
+/// below the first unit costs what the first band costs: so what the members of a group cost together depends on their sum alone.
 private struct BandWalk {
     private let bands: [PriceBand]
     private var position: Int128 = 0
@@ -253,17 +260,19 @@ private struct BandWalk {
 
     mutating func take(_ millionths: Int128) -> [(band: Int16, millionths: Int128, price: UnitPrice)] {
         var taken: [(band: Int16, millionths: Int128, price: UnitPrice)] = []
-        var left = millionths
-        for (index, band) in bands.enumerated() where left != 0 {
-            let end = band.upTo.map { Int128($0) * 1_000_000 }
-            if let end, end <= position { continue }
-            let part = left < 0 ? left : end.map { min(left, $0 - position) } ?? left
-            taken.append((Int16(clamping: index + 1), part, band.unitPrice))
-            position += max(0, part)
-            left -= part
+        let target = position + millionths
+        for index in millionths < 0 ? Array(bands.indices.reversed()) : Array(bands.indices) where position != target {
+            let floor = index == 0 ? Int128.min : end(of: bands[index - 1])
+            let part = min(max(target, floor), end(of: bands[index])) - position
+            guard part != 0, (part < 0) == (millionths < 0) else { continue }
+            taken.append((Int16(clamping: index + 1), part, bands[index].unitPrice))
+            position += part
         }
         return taken
     }
+
+    /// In millionths of a unit from the first one.
+    private func end(of band: PriceBand) -> Int128 { band.upTo.map { Int128($0) * 1_000_000 } ?? .max }
 }
 
 /// Divides by a positive number and rounds half to even.

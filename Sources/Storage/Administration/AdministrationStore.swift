@@ -67,16 +67,6 @@ public struct AdministrationStore: Administration {
         try await change(actor) { change in try await change.revokeKey(key) }
     }
 
-    // MARK: Tiers
-
-    public func createTier(_ tier: NewTier, by actor: AuditActor) async throws(AdministrationFailure) -> TierRow {
-        try await change(actor) { change in try await change.createTier(tier) }
-    }
-
-    public func tiers(_ page: PageRequest<String>) async throws(AdministrationFailure) -> Page<TierRow> {
-        try await list(ListTiers(page: page), page)
-    }
-
     // MARK: Models and routes
 
     public func registerModel(_ model: ModelProfile, by actor: AuditActor) async throws(AdministrationFailure)
@@ -193,6 +183,7 @@ extension Refusal {
 
     static func noSuchTier(_ code: String) -> Refusal {
         .invalid(
-            "/tier", "There is no tier \(code) with a published version.", fix: "Take a code from GET /admin/v1/tiers.")
+            "/tier", "There is no tier \(code) with a version in force that this tenant may take.",
+            fix: "Take a code from GET /admin/v1/tiers.")
     }
 }

@@ -70,7 +70,8 @@ struct AdministrationTransaction {
     /// Makes the published version of a tier the one in force, and its quotas the tenant's. Does nothing where it is in
     /// force already.
     private func subscribe(_ tenantID: TenantID, toTier code: String) async throws {
-        guard let version = try await connection.execute(FindPublishedVersion(tierCode: code)).first else {
+        guard let version = try await connection.execute(FindPublishedVersion(tierCode: code, tenantID: tenantID)).first
+        else {
             throw Refusal.noSuchTier(code)
         }
         guard try await connection.execute(FindSubscription(tenantID: tenantID)).first != version else { return }
@@ -142,28 +143,6 @@ struct AdministrationTransaction {
 
     private func key(_ id: KeyID) async throws -> KeyRow {
         guard let row = try await connection.execute(FindKey(key: .id(id))).first else { throw Refusal.noSuchKey }
-        return row
-    }
-
-    // MARK: Tiers
-
-    func createTier(_ tier: NewTier) async throws -> TierRow {
-        guard try await connection.affectedRows(by: InsertTier(tier: tier)) == 1 else {
-            throw Refusal(.conflict, "There is a tier \(tier.code) already.")
-        }
-        let version: TierVersionID = newID()
-        _ = try await connection.execute(InsertTierVersion(id: version, tier: tier))
-        _ = try await connection.execute(InsertTierPrices(tierVersionID: version, prices: tier.prices))
-        _ = try await connection.execute(InsertTierQuotas(tierVersionID: version, quotas: tier.quotas))
-        _ = try await connection.execute(InsertTierRateLimits(tierVersionID: version, limits: tier.rateLimits))
-        _ = try await connection.execute(PublishTierVersion(id: version))
-        guard let row = try await connection.execute(FindTier(code: tier.code)).first else {
-            throw Refusal(
-                .internalError, "Something failed on our side. Nothing was changed.",
-                cause: "a new tier cannot be found")
-        }
-        let after = try await connection.execute(DescribeTierVersion(id: version)).first
-        try await audit("tier.publish", "tier", tier.code, before: nil, after: after)
         return row
     }
 

@@ -1,16 +1,22 @@
 internal import Domain
 internal import PostgresDriver
 
+/// The version that who subscribes now is given; none of a tier that was made for another tenant.
 struct FindPublishedVersion: PostgresStatement {
     static let sql = """
-        SELECT tier_version_id FROM tier_versions WHERE tier_code = $1 AND state = 'published' ORDER BY version DESC LIMIT 1
+        SELECT tier_version_in_force(t.code) FROM tiers t
+        WHERE t.code = $1 AND (t.tenant_id IS NULL OR t.tenant_id = $2) AND tier_version_in_force(t.code) IS NOT NULL
         """
-    static let parameters: [PostgresType] = [.text]
+    static let parameters: [PostgresType] = [.text, .uuid]
     static let columns: [PostgresType] = [.uuid]
 
     let tierCode: String
+    let tenantID: TenantID
 
-    func bind(to binds: inout PostgresBinds) { binds.append(tierCode) }
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(tierCode)
+        binds.append(tenantID.postgres)
+    }
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> TierVersionID {
         TierVersionID(try row.uuid())

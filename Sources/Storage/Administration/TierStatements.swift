@@ -1,73 +1,6 @@
 internal import Domain
 internal import PostgresDriver
 
-private let tierColumns: [PostgresType] =
-    [
-        .text, .text, .timestamptz, .uuid, .int4, .text, .text, .int8, .timestamptz, .textArray, .textArray, .textArray,
-        .textArray,
-        .textArray, .int8Array, .textArray, .textArray, .textArray,
-    ] + rateLimitColumns + [.int2, .text, .int4]
-
-private func tierRow(_ row: inout PostgresRow) throws(PostgresError) -> TierRow {
-    let code = try row.text()
-    let name = try row.text()
-    let createdAt = Timestamp(try row.timestamp())
-    let id = TierVersionID(try row.uuid())
-    let number = try row.int32()
-    guard let state = TierRow.State(rawValue: try row.text()) else {
-        throw row.failure(5, "is no state of a tier version")
-    }
-    let currency = try row.text()
-    let baseFee = Micros(try row.int64())
-    let versionCreatedAt = Timestamp(try row.timestamp())
-    let prices = try prices(&row)
-    let quotas = try quotas(&row)
-    let rateLimits = try rateLimitRules(&row)
-    return TierRow(
-        code: code, name: name,
-        version: TierRow.Version(
-            id: id, number: number, state: state, currency: currency, baseFee: baseFee, prices: prices,
-            quotas: quotas, rateLimits: rateLimits, cacheHitTokenPercent: Int64(try row.int16()),
-            streamLeave: try row.optionalText().flatMap { StreamLeave(rawValue: $0) },
-            resultTTLSeconds: Int64(try row.int32()), createdAt: versionCreatedAt),
-        createdAt: createdAt)
-}
-
-private func prices(_ row: inout PostgresRow) throws(PostgresError) -> [PriceSheet.Price] {
-    let meters = try row.array(of: String.self)
-    let models = try row.array(of: String.self)
-    let unitPrices = try row.array(of: String.self)
-    var prices: [PriceSheet.Price] = []
-    for index in meters.indices {
-        guard let meter = Meter(rawValue: meters[index]), let unitPrice = UnitPrice(decimal: unitPrices[index]) else {
-            throw row.failure(9, "holds a price that this build cannot read")
-        }
-        prices.append(PriceSheet.Price(meter: meter, model: models[index], unitPrice: unitPrice))
-    }
-    return prices
-}
-
-private func quotas(_ row: inout PostgresRow) throws(PostgresError) -> [QuotaRule] {
-    let units = try row.array(of: String.self)
-    let frequencies = try row.array(of: String.self)
-    let amounts = try row.array(of: Int64.self)
-    let modes = try row.array(of: String.self)
-    let alignments = try row.array(of: String.self)
-    let thresholds = try row.array(of: String.self)
-    var quotas: [QuotaRule] = []
-    for index in units.indices {
-        guard let unit = QuotaUnit(rawValue: units[index]), let frequency = Frequency(rawValue: frequencies[index]),
-            let mode = QuotaMode(rawValue: modes[index]), let alignment = QuotaAlignment(rawValue: alignments[index]),
-            let marks = QuotaThresholds(text: thresholds[index])
-        else { throw row.failure(12, "holds a quota that this build cannot read") }
-        quotas.append(
-            QuotaRule(
-                unit: unit, frequency: frequency, amount: amounts[index], mode: mode, alignment: alignment,
-                thresholds: marks))
-    }
-    return quotas
-}
-
 /// Tiers with the version that a new tenant would get. A tier of drafts alone is not shown: nobody can subscribe to it.
 struct ListTiers: PostgresStatement {
     static let sql = """
@@ -78,41 +11,16 @@ struct ListTiers: PostgresStatement {
             UNION ALL
             (SELECT code FROM known WHERE code < $2::text ORDER BY code DESC LIMIT $3)
         )
-        SELECT t.code, t.name, t.created_at, v.tier_version_id, v.version, v.state, v.currency, v.base_fee_micros, v.created_at,
-            p.meters, p.models, p.unit_prices, q.units, q.frequencies, q.amounts, q.modes,
-            q.alignments, q.thresholds, l.scopes, l.units, l.amounts, l.bursts, v.cache_hit_token_percent, v.stream_leave,
-            v.result_ttl_seconds
-        FROM page JOIN tiers t ON t.code = page.code
+        SELECT o.* FROM page
         CROSS JOIN LATERAL (
-            SELECT * FROM tier_versions v WHERE v.tier_code = t.code AND v.state <> 'draft'
-            ORDER BY v.state = 'published' DESC, v.version DESC LIMIT 1
+            SELECT v.tier_version_id FROM tier_versions v WHERE v.tier_code = page.code AND v.state <> 'draft'
+            ORDER BY v.tier_version_id = tier_version_in_force(page.code) DESC NULLS LAST, v.state = 'published' DESC, v.version DESC LIMIT 1
         ) v
-        CROSS JOIN LATERAL (
-            SELECT coalesce(array_agg(meter ORDER BY meter, model), '{}') AS meters,
-                coalesce(array_agg(model ORDER BY meter, model), '{}') AS models,
-                coalesce(array_agg(unit_price::text ORDER BY meter, model), '{}') AS unit_prices
-            FROM tier_prices WHERE tier_version_id = v.tier_version_id
-        ) p
-        CROSS JOIN LATERAL (
-            SELECT coalesce(array_agg(unit ORDER BY unit, frequency), '{}') AS units,
-                coalesce(array_agg(frequency ORDER BY unit, frequency), '{}') AS frequencies,
-                coalesce(array_agg(amount ORDER BY unit, frequency), '{}') AS amounts,
-                coalesce(array_agg(mode ORDER BY unit, frequency), '{}') AS modes,
-                coalesce(array_agg(alignment ORDER BY unit, frequency), '{}') AS alignments,
-                coalesce(array_agg(array_to_string(thresholds_percent, ',') ORDER BY unit, frequency), '{}') AS thresholds
-            FROM tier_quotas WHERE tier_version_id = v.tier_version_id
-        ) q
-        CROSS JOIN LATERAL (
-            SELECT coalesce(array_agg(scope ORDER BY scope, unit), '{}') AS scopes,
-                coalesce(array_agg(unit ORDER BY scope, unit), '{}') AS units,
-                coalesce(array_agg(coalesce(amount, -1) ORDER BY scope, unit), '{}') AS amounts,
-                coalesce(array_agg(coalesce(burst, -1) ORDER BY scope, unit), '{}') AS bursts
-            FROM tier_rate_limits WHERE tier_version_id = v.tier_version_id
-        ) l
-        ORDER BY t.code
+        JOIN tier_offers o ON o.tier_version_id = v.tier_version_id
+        ORDER BY o.code
         """
     static let parameters: [PostgresType] = [.text, .text, .int8]
-    static let columns = tierColumns
+    static let columns = tierOfferColumns
 
     let page: PageRequest<String>
 
@@ -127,41 +35,13 @@ struct ListTiers: PostgresStatement {
 
 struct FindTier: PostgresStatement {
     static let sql = """
-        SELECT t.code, t.name, t.created_at, v.tier_version_id, v.version, v.state, v.currency, v.base_fee_micros, v.created_at,
-            p.meters, p.models, p.unit_prices, q.units, q.frequencies, q.amounts, q.modes,
-            q.alignments, q.thresholds, l.scopes, l.units, l.amounts, l.bursts, v.cache_hit_token_percent, v.stream_leave,
-            v.result_ttl_seconds
-        FROM tiers t
-        CROSS JOIN LATERAL (
-            SELECT * FROM tier_versions v WHERE v.tier_code = t.code AND v.state <> 'draft'
-            ORDER BY v.state = 'published' DESC, v.version DESC LIMIT 1
-        ) v
-        CROSS JOIN LATERAL (
-            SELECT coalesce(array_agg(meter ORDER BY meter, model), '{}') AS meters,
-                coalesce(array_agg(model ORDER BY meter, model), '{}') AS models,
-                coalesce(array_agg(unit_price::text ORDER BY meter, model), '{}') AS unit_prices
-            FROM tier_prices WHERE tier_version_id = v.tier_version_id
-        ) p
-        CROSS JOIN LATERAL (
-            SELECT coalesce(array_agg(unit ORDER BY unit, frequency), '{}') AS units,
-                coalesce(array_agg(frequency ORDER BY unit, frequency), '{}') AS frequencies,
-                coalesce(array_agg(amount ORDER BY unit, frequency), '{}') AS amounts,
-                coalesce(array_agg(mode ORDER BY unit, frequency), '{}') AS modes,
-                coalesce(array_agg(alignment ORDER BY unit, frequency), '{}') AS alignments,
-                coalesce(array_agg(array_to_string(thresholds_percent, ',') ORDER BY unit, frequency), '{}') AS thresholds
-            FROM tier_quotas WHERE tier_version_id = v.tier_version_id
-        ) q
-        CROSS JOIN LATERAL (
-            SELECT coalesce(array_agg(scope ORDER BY scope, unit), '{}') AS scopes,
-                coalesce(array_agg(unit ORDER BY scope, unit), '{}') AS units,
-                coalesce(array_agg(coalesce(amount, -1) ORDER BY scope, unit), '{}') AS amounts,
-                coalesce(array_agg(coalesce(burst, -1) ORDER BY scope, unit), '{}') AS bursts
-            FROM tier_rate_limits WHERE tier_version_id = v.tier_version_id
-        ) l
-        WHERE t.code = $1
+        SELECT o.* FROM tier_offers o
+        WHERE o.tier_version_id = (
+            SELECT v.tier_version_id FROM tier_versions v WHERE v.tier_code = $1 AND v.state <> 'draft'
+            ORDER BY v.tier_version_id = tier_version_in_force($1) DESC NULLS LAST, v.state = 'published' DESC, v.version DESC LIMIT 1)
         """
     static let parameters: [PostgresType] = [.text]
-    static let columns = tierColumns
+    static let columns = tierOfferColumns
 
     let code: String
 
@@ -170,89 +50,142 @@ struct FindTier: PostgresStatement {
     static func row(from row: inout PostgresRow) throws(PostgresError) -> TierRow { try tierRow(&row) }
 }
 
+struct FindTierVersion: PostgresStatement {
+    static let sql = "SELECT o.* FROM tier_offers o WHERE o.code = $1 AND o.version = $2"
+    static let parameters: [PostgresType] = [.text, .int4]
+    static let columns = tierOfferColumns
+
+    let name: TierVersionName
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(name.code)
+        binds.append(name.number)
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> TierRow { try tierRow(&row) }
+}
+
+/// Newest first.
+struct ListTierVersions: PostgresStatement {
+    static let sql = """
+        WITH page AS (
+            (SELECT tier_version_id FROM tier_versions WHERE tier_code = $1 AND $3::integer IS NULL AND ($2::integer IS NULL OR version < $2)
+            ORDER BY version DESC LIMIT $4)
+            UNION ALL
+            (SELECT tier_version_id FROM tier_versions WHERE tier_code = $1 AND version > $3::integer ORDER BY version LIMIT $4)
+        )
+        SELECT o.* FROM page JOIN tier_offers o ON o.tier_version_id = page.tier_version_id ORDER BY o.version DESC
+        """
+    static let parameters: [PostgresType] = [.text, .int4, .int4, .int8]
+    static let columns = tierOfferColumns
+
+    let code: String
+    let page: PageRequest<Int32>
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(code)
+        binds.append(page.after)
+        binds.append(page.before)
+        binds.append(Int64(page.limit + 1))
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> TierRow { try tierRow(&row) }
+}
+
+/// The versions in force of the tiers that a tenant may take. Row-level security hides those of others besides.
+struct ListTiersOfTenant: PostgresStatement {
+    static let sql = """
+        SELECT o.* FROM tiers t JOIN tier_offers o ON o.tier_version_id = tier_version_in_force(t.code)
+        WHERE t.tenant_id IS NULL OR t.tenant_id = $1
+        ORDER BY t.code LIMIT 1000
+        """
+    static let parameters: [PostgresType] = [.uuid]
+    static let columns = tierOfferColumns
+
+    let tenantID: TenantID
+
+    func bind(to binds: inout PostgresBinds) { binds.append(tenantID.postgres) }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> TierRow { try tierRow(&row) }
+}
+
+/// A version that the tenant may have been on.
+struct FindTierVersionOfTenant: PostgresStatement {
+    static let sql = """
+        SELECT o.* FROM tier_offers o
+        WHERE o.tier_version_id = $1 AND o.state <> 'draft' AND (o.tenant_id IS NULL OR o.tenant_id = $2)
+        """
+    static let parameters: [PostgresType] = [.uuid, .uuid]
+    static let columns = tierOfferColumns
+
+    let id: TierVersionID
+    let tenantID: TenantID
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(id.postgres)
+        binds.append(tenantID.postgres)
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> TierRow { try tierRow(&row) }
+}
+
 /// Changes no row where the code is taken.
 struct InsertTier: PostgresStatement {
-    static let sql = "INSERT INTO tiers (code, name) VALUES ($1, $2) ON CONFLICT (code) DO NOTHING"
-    static let parameters: [PostgresType] = [.text, .text]
+    static let sql = "INSERT INTO tiers (code, name, tenant_id) VALUES ($1, $2, $3) ON CONFLICT (code) DO NOTHING"
+    static let parameters: [PostgresType] = [.text, .text, .uuid]
 
     let tier: NewTier
 
     func bind(to binds: inout PostgresBinds) {
         binds.append(tier.code)
         binds.append(tier.name)
+        binds.append(tier.tenantID?.postgres)
     }
 }
 
-struct InsertTierVersion: PostgresStatement {
-    static let sql = """
-        INSERT INTO tier_versions (tier_version_id, tier_code, version, currency, base_fee_micros, cache_hit_token_percent,
-            stream_leave, result_ttl_seconds)
-        VALUES ($1, $2, 1, $3, $4, $5, $6, $7)
-        """
-    static let parameters: [PostgresType] = [.uuid, .text, .text, .int8, .int2, .text, .int4]
-
-    let id: TierVersionID
-    let tier: NewTier
-
-    func bind(to binds: inout PostgresBinds) {
-        binds.append(id.postgres)
-        binds.append(tier.code)
-        binds.append(tier.currency)
-        binds.append(tier.baseFee.value)
-        binds.append(Int16(clamping: tier.cacheHitTokenPercent))
-        binds.append(tier.streamLeave?.rawValue)
-        binds.append(Int32(clamping: tier.resultTTLSeconds))
+/// Makes whoever changes a version of the tier wait for whoever does so already, and tells what is there: the last number, the last one
+/// that was published (0 for none) and the currency.
+struct LockTier: PostgresStatement {
+    struct Row: Sendable {
+        let lastNumber: Int32
+        let lastPublished: Int32
+        let currency: String?
     }
-}
 
-struct InsertTierPrices: PostgresStatement {
     static let sql = """
-        INSERT INTO tier_prices (tier_version_id, meter, model, unit_price)
-        SELECT $1, p.meter, p.model, p.unit_price::numeric
-        FROM unnest($2::text[], $3::text[], $4::text[]) AS p (meter, model, unit_price)
+        WITH locked AS MATERIALIZED (SELECT code FROM tiers WHERE code = $1 FOR UPDATE)
+        SELECT coalesce((SELECT max(version) FROM tier_versions v WHERE v.tier_code = locked.code), 0),
+            coalesce((SELECT max(version) FROM tier_versions v WHERE v.tier_code = locked.code AND v.state = 'published'), 0),
+            (SELECT min(currency) FROM tier_versions v WHERE v.tier_code = locked.code)
+        FROM locked
         """
-    static let parameters: [PostgresType] = [.uuid, .textArray, .textArray, .textArray]
+    static let parameters: [PostgresType] = [.text]
+    static let columns: [PostgresType] = [.int4, .int4, .text]
 
-    let tierVersionID: TierVersionID
-    let prices: [PriceSheet.Price]
+    let code: String
 
-    func bind(to binds: inout PostgresBinds) {
-        binds.append(tierVersionID.postgres)
-        binds.append(prices.map(\.meter.rawValue))
-        binds.append(prices.map(\.model))
-        binds.append(prices.map(\.unitPrice.description))
-    }
-}
+    func bind(to binds: inout PostgresBinds) { binds.append(code) }
 
-struct InsertTierQuotas: PostgresStatement {
-    static let sql = """
-        INSERT INTO tier_quotas (tier_version_id, unit, frequency, amount, mode, alignment, thresholds_percent)
-        SELECT $1, q.unit, q.frequency, q.amount, q.mode, q.alignment, string_to_array(q.thresholds, ',')::smallint[]
-        FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[])
-            AS q (unit, frequency, amount, mode, alignment, thresholds)
-        """
-    static let parameters: [PostgresType] = [
-        .uuid, .textArray, .textArray, .int8Array, .textArray, .textArray, .textArray,
-    ]
-
-    let tierVersionID: TierVersionID
-    let quotas: [QuotaRule]
-
-    func bind(to binds: inout PostgresBinds) {
-        binds.append(tierVersionID.postgres)
-        binds.append(quotas.map(\.unit.rawValue))
-        binds.append(quotas.map(\.frequency.rawValue))
-        binds.append(quotas.map(\.amount))
-        binds.append(quotas.map(\.mode.rawValue))
-        binds.append(quotas.map(\.alignment.rawValue))
-        binds.append(quotas.map(\.thresholds.text))
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> Row {
+        Row(lastNumber: try row.int32(), lastPublished: try row.int32(), currency: try row.optionalText())
     }
 }
 
 struct PublishTierVersion: PostgresStatement {
     static let sql = """
-        UPDATE tier_versions SET state = 'published', published_at = clock_timestamp() WHERE tier_version_id = $1 AND state = 'draft'
+        UPDATE tier_versions SET state = 'published', published_at = clock_timestamp(),
+            effective_at = coalesce(effective_at, clock_timestamp())
+        WHERE tier_version_id = $1 AND state = 'draft' AND coalesce(effective_at >= clock_timestamp(), true)
         """
+    static let parameters: [PostgresType] = [.uuid]
+
+    let id: TierVersionID
+
+    func bind(to binds: inout PostgresBinds) { binds.append(id.postgres) }
+}
+
+struct RetireTierVersion: PostgresStatement {
+    static let sql = "UPDATE tier_versions SET state = 'retired' WHERE tier_version_id = $1 AND state = 'published'"
     static let parameters: [PostgresType] = [.uuid]
 
     let id: TierVersionID
@@ -263,13 +196,21 @@ struct PublishTierVersion: PostgresStatement {
 /// A tier version as the audit log keeps it. Prices are text: a reader of JSON would make floating point of them.
 struct DescribeTierVersion: PostgresStatement {
     static let sql = """
-        SELECT jsonb_build_object('code', t.code, 'name', t.name, 'price_version', v.tier_version_id, 'version', v.version,
-            'state', v.state, 'currency', v.currency, 'base_fee_micros', v.base_fee_micros,
+        SELECT jsonb_build_object('code', t.code, 'name', t.name, 'tenant_id', t.tenant_id, 'price_version', v.tier_version_id,
+            'version', v.version, 'state', v.state, 'currency', v.currency, 'base_fee_micros', v.base_fee_micros,
+            'minimum_commitment_micros', v.minimum_commitment_micros, 'included_requests', v.included_requests,
+            'included_tokens', v.included_tokens, 'trial_days', v.trial_days, 'effective_at', v.effective_at,
             'cache_hit_token_percent', v.cache_hit_token_percent, 'stream_leave', v.stream_leave,
             'result_ttl_seconds', v.result_ttl_seconds,
             'prices', (SELECT coalesce(jsonb_agg(jsonb_build_object('meter', p.meter, 'model', p.model,
-                'unit_price', p.unit_price::text) ORDER BY p.meter, p.model), '[]')
+                'price_model', p.price_model, 'unit_price', p.unit_price::text, 'package_size', p.package_size,
+                'bands', (SELECT jsonb_agg(jsonb_build_object('up_to', b.up_to, 'unit_price', b.unit_price::text) ORDER BY b.band)
+                    FROM tier_price_bands b WHERE b.tier_version_id = p.tier_version_id AND b.meter = p.meter AND b.model = p.model))
+                ORDER BY p.meter, p.model), '[]')
                 FROM tier_prices p WHERE p.tier_version_id = v.tier_version_id),
+            'multipliers', (SELECT coalesce(jsonb_agg(jsonb_build_object('meter', m.meter, 'model', m.model,
+                'multiplier', m.multiplier::text) ORDER BY m.meter, m.model), '[]')
+                FROM tier_multipliers m WHERE m.tier_version_id = v.tier_version_id),
             'quotas', (SELECT coalesce(jsonb_agg(jsonb_build_object('unit', q.unit, 'frequency', q.frequency, 'amount', q.amount,
                 'mode', q.mode, 'alignment', q.alignment, 'thresholds_percent', q.thresholds_percent) ORDER BY q.unit, q.frequency), '[]')
                 FROM tier_quotas q WHERE q.tier_version_id = v.tier_version_id),

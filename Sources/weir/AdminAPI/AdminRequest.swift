@@ -10,6 +10,11 @@ struct AdminRequest: Sendable {
         case delete = "DELETE"
     }
 
+    /// A body that is sent as it is.
+    struct Document: Encodable {
+        let json: Data
+    }
+
     let method: Method
     /// The path and the query, both encoded.
     let target: String
@@ -25,6 +30,10 @@ struct AdminRequest: Sendable {
         let pairs = query.compactMap { name, value in value.map { "\(name)=\(PercentEncoding.component($0))" } }
         if !pairs.isEmpty { target += "?" + pairs.joined(separator: "&") }
         self.target = target
+        if let document = body as? Document {
+            self.body = document.json
+            return
+        }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         encoder.keyEncodingStrategy = .convertToSnakeCase

@@ -50,7 +50,10 @@ struct AdminPrice: Codable, Sendable, Equatable {
     let meter: String
     let model: String
     /// A plain decimal; a string, because a JSON number would pass through a floating-point one.
-    let unitPrice: String
+    /// `nil` where bands have the prices.
+    let unitPrice: String?
+    /// Left out for a price that is the same for each unit.
+    var priceModel: String?
 }
 
 struct AdminQuota: Codable, Sendable, Equatable {
@@ -141,6 +144,19 @@ struct AdminTier: Decodable, Sendable {
     let code: String
     let name: String
     let version: Version
+}
+
+/// A version of a tier.
+struct AdminTierVersion: Decodable, Sendable {
+    let tier: String
+    let number: Int
+    let state: String
+    let currency: String
+    let baseFeeMicros: Int64
+    let effectiveAt: String?
+    let publishedAt: String?
+    let prices: [AdminPrice]
+    let quotas: [AdminQuota]
 }
 
 struct AdminModel: Codable, Sendable {

@@ -4,21 +4,25 @@ import Domain
 struct TiersCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "tiers",
-        abstract: "List and make tiers: prices and quotas.",
+        abstract: "List, make, replay and publish tiers: prices and quotas in versions that never change.",
         discussion: """
             Examples:
               weir tiers list
               weir tiers create standard --name Standard --price request=0.00001 --price input_token:iris=0.00000015 \\
                 --quota requests/minute=600 --quota tokens/month=1000000:soft
+              weir tiers draft standard --file prices.json
+              weir tiers publish standard 2
             """,
-        subcommands: [List.self, Create.self])
+        subcommands: [
+            List.self, Show.self, Create.self, Draft.self, Publish.self, Retire.self, Replay.self, Analyse.self,
+        ])
 
     static func table(_ tiers: [AdminTier]) -> String {
         var table = TextTable(["code", "name", "version", "currency", "prices", "quotas", "rate limits"])
         for tier in tiers {
             table.add([
                 tier.code, tier.name, String(tier.version.number), tier.version.currency,
-                tier.version.prices.map { "\($0.meter):\($0.model)=\($0.unitPrice)" }.joined(separator: " "),
+                tier.version.prices.map(\.text).joined(separator: " "),
                 tier.version.quotas.map(\.text).joined(separator: " "),
                 (tier.version.rateLimits ?? []).map(\.text).joined(separator: " "),
             ])

@@ -1,4 +1,5 @@
 import Admin
+import Billing
 import Logging
 import NIOPosix
 import ServiceLifecycle
@@ -30,6 +31,13 @@ enum AdminComposition {
             metrics: renderMetrics, isAllowed: parts.isAllowedWorker,
             replicas: { parts.routes.deliveries.readings }, time: parts.time)
         adminParts.queue = administration
+        let rating = RatingStore(pool: pools.reports)
+        adminParts.tierStudies = AdminServer.TierStudies(
+            analyst: TierAnalyst(
+                records: rating, catalog: TierCatalogStore(pool: pools.reports),
+                series: UsageSeriesStore(pool: pools.reports), time: parts.time),
+            replayer: TierReplayer(records: rating, time: parts.time))
+        adminParts.priceChangeFactor = Int64(settings.priceChangeFactor)
         let server = AdminServer(
             configuration: configuration, parts: adminParts, eventLoops: eventLoops, logger: logger)
         let application = server.makeApplication { port in

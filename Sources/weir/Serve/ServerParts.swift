@@ -1,3 +1,4 @@
+import Billing
 import Domain
 import Foundation
 import Gateway
@@ -32,6 +33,7 @@ struct ServerParts: Sendable {
     let listener: PostgresListener
     let jobs: JobParts
     let records: any CustomerRecords
+    let tiers: GatewayServer.Tiers
     let health: any HealthSource
     let watch: DatabaseWatch
     let isAllowedWorker: @Sendable (WorkerAddress) -> Bool
@@ -99,6 +101,12 @@ struct ServerParts: Sendable {
             configuration: DatabasePools.configuration(url: url, name: "directory", statementMilliseconds: 5_000),
             channels: ["weir_control"], logger: logger)
         records = CustomerStore(pool: pools.reader)
+        let catalog = TierCatalogStore(pool: pools.reader)
+        tiers = GatewayServer.Tiers(
+            catalog: catalog,
+            analyst: TierAnalyst(
+                records: RatingStore(pool: pools.reports), catalog: catalog,
+                series: UsageSeriesStore(pool: pools.reports), time: time))
         jobs = JobParts(settings: settings, pools: pools, gatewayID: gatewayID, time: time, logger: logger)
         watch = DatabaseWatch(time: time)
         health = ProcessHealth(
@@ -155,6 +163,7 @@ struct ServerParts: Sendable {
             records: records, health: health, time: time)
         parts.refusals = refusals
         parts.webhooks = webhooks
+        parts.tiers = tiers
         parts.batches = batches
         parts.mirrors = mirrors
         parts.jobs = jobs.gateway

@@ -229,6 +229,10 @@ enum SettingsCatalog {
             "WEIR_REPLICA_CONCURRENCY", .integer(1...100_000), default: "1",
             "Requests that one replica of a model serves at once, for the figure of desired replicas."),
         Setting(
+            "WEIR_PRICE_CHANGE_FACTOR", .integer(1...1_000_000), default: "3",
+            "By how much a new version of a tier may move a price, fee or included amount before its publication has to name a replay."
+        ),
+        Setting(
             "WEIR_REPLICA_TARGET_PERCENT", .integer(1...100), default: "70",
             "How much of a replica is to be used, for the figure of desired replicas."),
         Setting(

@@ -63,6 +63,7 @@ struct Settings: Sendable {
     let streamHeartbeatMilliseconds: Int
     let streamStallMilliseconds: Int
     let replicaDemand: ReplicaDemand
+    let priceChangeFactor: Int
     /// Without a slash at the end.
     let adminURL: String
     /// Secret.
@@ -146,6 +147,7 @@ struct Settings: Sendable {
             targetPercent: Int64(reader.number("WEIR_REPLICA_TARGET_PERCENT")),
             minimumReplicas: Int64(reader.number("WEIR_REPLICA_MIN")),
             maximumReplicas: Int64(reader.number("WEIR_REPLICA_MAX")))
+        priceChangeFactor = reader.number("WEIR_PRICE_CHANGE_FACTOR")
         adminURL = reader.text("WEIR_ADMIN_URL") ?? ""
         adminKey = reader.text("WEIR_ADMIN_KEY")
         warnings = reader.warnings

@@ -1,0 +1,183 @@
+/// What was used in a quarter of an hour, of all models and keys together.
+public struct UsageQuarter: Hashable, Sendable {
+    public let start: Timestamp
+    public let requests: Int64
+    /// Input and output.
+    public let tokens: Int64
+
+    public init(start: Timestamp, requests: Int64, tokens: Int64) {
+        self.start = start
+        self.requests = requests
+        self.tokens = tokens
+    }
+}
+
+/// A period with what is rated of it.
+public struct AnalysedPeriod: Sendable {
+    public let period: Period
+    public let input: RatingInput
+
+    public init(period: Period, input: RatingInput) {
+        self.period = period
+        self.input = input
+    }
+}
+
+/// A hard quota that would have refused what was used.
+public struct OverrunQuota: Hashable, Sendable {
+    public let unit: QuotaUnit
+    public let frequency: Frequency
+    public let amount: Int64
+    /// The most that was used in one of its periods.
+    public let used: Int128
+}
+
+/// What tiers would have cost a tenant.
+public struct TierAnalysis: Sendable {
+    public struct Option: Sendable {
+        public let tier: TierRow
+        /// In the order of the periods.
+        public let costs: [Micros]
+        public let total: Micros
+        /// Empty where nothing that was used would have been refused.
+        public let overruns: [OverrunQuota]
+
+        public var isFeasible: Bool { overruns.isEmpty }
+    }
+
+    public let periods: [Period]
+    /// Of every tier that could be rated in the tenant's currency, by code and version.
+    public let options: [Option]
+    /// What the tenant is on; `nil` without a subscription in the last period.
+    public let currentID: TierVersionID?
+    /// The cheapest feasible one; of several the current one, then that of the lower base fee, then the first by code and version.
+    public let recommendedID: TierVersionID?
+    /// What the recommended one would have cost less than the current one.
+    public let saving: Micros?
+    /// What was really used at the tiers that the tenant was really on.
+    public let actualTotal: Micros
+    public let currency: String?
+    public let highestTokens: Int128
+
+    public var current: Option? { options.first { $0.tier.version.id == currentID } }
+    public var recommended: Option? { options.first { $0.tier.version.id == recommendedID } }
+
+    /// The rule of thumb that stands beside: the highest tokens of a month decide alone.
+    public var simpleRuleCode: String { Self.simpleRule(highestTokens) }
+
+    public static func simpleRule(_ highestMonthlyTokens: Int128) -> String {
+        switch highestMonthlyTokens {
+        case ..<100_000: "basic"
+        case ..<1_000_000: "standard"
+        default: "premium"
+        }
+    }
+
+    /// - Parameters:
+    ///   - periods: in the order of time.
+    ///   - candidates: what the tenant could be on, the version that it is on among them.
+    ///   - quarters: of all periods.
+    ///   - calendar: the tenant's.
+    /// - Throws: ``RatingFailure`` where what really was cannot be rated. A candidate that cannot be is left out.
+    public init(
+        periods: [AnalysedPeriod], candidates: [TierRow], quarters: [UsageQuarter], calendar: PeriodCalendar
+    ) throws(RatingFailure) {
+        self.periods = periods.map(\.period)
+        var actual: Int128 = 0
+        var currencies: Set<String> = []
+        for one in periods {
+            let rated = try one.input.rated(in: one.period)
+            actual += Int128(rated.subtotal.value)
+            if let currency = rated.currency { currencies.insert(currency) }
+        }
+        guard currencies.count <= 1 else { throw .mixedCurrencies }
+        guard let actualTotal = Int64(exactly: actual) else { throw .amountTooLarge }
+        self.actualTotal = Micros(actualTotal)
+        currency = currencies.first
+        highestTokens = periods.map(\.input.tokens).max() ?? 0
+        currentID = periods.last?.input.spans.max { $0.start < $1.start }?.tierVersionID
+        let peaks = QuotaPeaks(quarters, calendar)
+        var options: [Option] = []
+        for tier in candidates where currency != nil && tier.version.offer.currency == currency {
+            if let option = Self.option(tier, periods, peaks) { options.append(option) }
+        }
+        options.sort { ($0.tier.code, $0.tier.version.number) < ($1.tier.code, $1.tier.version.number) }
+        self.options = options
+        let currentID = currentID
+        func precedes(_ left: Option, _ right: Option) -> Bool {
+            if left.total != right.total { return left.total < right.total }
+            let isLeft = left.tier.version.id == currentID
+            if isLeft != (right.tier.version.id == currentID) { return isLeft }
+            let (fee, otherFee) = (left.tier.version.offer.baseFee, right.tier.version.offer.baseFee)
+            if fee != otherFee { return fee < otherFee }
+            return (left.tier.code, left.tier.version.number) < (right.tier.code, right.tier.version.number)
+        }
+        let best = options.filter(\.isFeasible).min(by: precedes)
+        recommendedID = best?.tier.version.id
+        let current = options.first { $0.tier.version.id == currentID }
+        saving = best.flatMap { best in
+            current.flatMap { current in
+                let (difference, overflow) = current.total.value.subtractingReportingOverflow(best.total.value)
+                return overflow ? nil : Micros(difference)
+            }
+        }
+    }
+
+    private static func option(_ tier: TierRow, _ periods: [AnalysedPeriod], _ peaks: QuotaPeaks) -> Option? {
+        let terms = tier.terms
+        var costs: [Micros] = []
+        var total: Int128 = 0
+        for one in periods {
+            guard let rated = try? one.input.moved(to: terms, from: { _ in true }).rated(in: one.period) else {
+                return nil
+            }
+            costs.append(rated.subtotal)
+            total += Int128(rated.subtotal.value)
+        }
+        guard let sum = Int64(exactly: total) else { return nil }
+        return Option(
+            tier: tier, costs: costs, total: Micros(sum), overruns: peaks.overruns(of: tier.version.offer.quotas))
+    }
+}
+
+/// The most that was used in one period of each frequency.
+///
+/// Exact for hours, days, weeks and months of the calendar that lie in what was read; of a quarter, a year and an unlimited time it is what
+/// was used of them in what was read, so a quota may be overrun that looks as if it held. Of a minute it is the fifteenth part of a quarter
+/// of an hour, rounded up: more than that was used in some minute for certain.
+struct QuotaPeaks {
+    private struct Peak {
+        var requests: Int128 = 0
+        var tokens: Int128 = 0
+    }
+
+    private var peaks: [Frequency: Peak] = [:]
+
+    init(_ quarters: [UsageQuarter], _ calendar: PeriodCalendar) {
+        for frequency in Frequency.allCases {
+            var sums: [Timestamp: Peak] = [:]
+            var period: Period?
+            for quarter in quarters {
+                if frequency != .minute, period?.contains(quarter.start) != true {
+                    period = calendar.period(containing: quarter.start, frequency: frequency)
+                }
+                let key = frequency == .minute ? quarter.start : period?.start ?? quarter.start
+                sums[key, default: Peak()].requests += Int128(quarter.requests)
+                sums[key, default: Peak()].tokens += Int128(quarter.tokens)
+            }
+            let parts: Int128 = frequency == .minute ? 15 : 1
+            peaks[frequency] = Peak(
+                requests: ((sums.values.map(\.requests).max() ?? 0) + parts - 1) / parts,
+                tokens: ((sums.values.map(\.tokens).max() ?? 0) + parts - 1) / parts)
+        }
+    }
+
+    func overruns(of quotas: [QuotaRule]) -> [OverrunQuota] {
+        quotas.filter { $0.mode == .hard }.compactMap { quota in
+            let peak = peaks[quota.frequency] ?? Peak()
+            let used = quota.unit == .requests ? peak.requests : peak.tokens
+            guard used > Int128(quota.amount) else { return nil }
+            return OverrunQuota(unit: quota.unit, frequency: quota.frequency, amount: quota.amount, used: used)
+        }
+    }
+}

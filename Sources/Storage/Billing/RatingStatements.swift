@@ -1,0 +1,222 @@
+internal import Domain
+internal import PostgresDriver
+
+struct FindBillingAccount: PostgresStatement {
+    static let sql = "SELECT tenant_id, name, time_zone FROM tenants WHERE tenant_id = $1"
+    static let parameters: [PostgresType] = [.uuid]
+    static let columns: [PostgresType] = [.uuid, .text, .text]
+
+    let tenantID: TenantID
+
+    func bind(to binds: inout PostgresBinds) { binds.append(tenantID.postgres) }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> BillingAccount {
+        BillingAccount(tenantID: TenantID(try row.uuid()), name: try row.text(), timeZone: try row.text())
+    }
+}
+
+struct ListBillingAccounts: PostgresStatement {
+    static let sql = """
+        SELECT tenant_id, name, time_zone FROM tenants WHERE $1::uuid IS NULL OR tenant_id > $1 ORDER BY tenant_id LIMIT $2
+        """
+    static let parameters: [PostgresType] = [.uuid, .int8]
+    static let columns: [PostgresType] = [.uuid, .text, .text]
+
+    let after: TenantID?
+    let limit: Int
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(after?.postgres)
+        binds.append(Int64(limit))
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> BillingAccount {
+        BillingAccount(tenantID: TenantID(try row.uuid()), name: try row.text(), timeZone: try row.text())
+    }
+}
+
+/// Spans and usage of a tenant between two edges of usage, in one snapshot: what the watermark has passed comes from the roll-up, the rest
+/// from the ledger.
+///
+/// Usage is of a trial where it is of a version that the tenant was on for trial in the same quarter of an hour: a trial ends on such an
+/// edge, and where it ends early its last quarter is free to the end. The roll-up and the ledger must not answer that in two ways, so the
+/// ledger's entries are asked by their quarter too.
+struct ReadRatingParts: PostgresStatement {
+    struct Part: Sendable {
+        let tierVersionID: TierVersionID
+        let span: SubscriptionSpan?
+        let usage: UsageQuantity?
+    }
+
+    static let sql = """
+        WITH stays AS MATERIALIZED (
+            SELECT tier_version_id, starts_at, coalesce(ends_at, 'infinity') AS ends_at, coalesce(trial_ends_at, '-infinity') AS trial_ends_at
+            FROM subscriptions WHERE tenant_id = $1 AND starts_at < $3 AND coalesce(ends_at, 'infinity') > $2
+        ), parts AS (
+            SELECT u.bucket_start, u.tier_version_id, u.model, u.requests_count AS requests, u.input_tokens, u.cached_input_tokens,
+                u.output_tokens
+            FROM usage u WHERE u.tenant_id = $1 AND u.bucket_start >= $2 AND u.bucket_start < $3
+            UNION ALL
+            SELECT usage_bucket(l.occurred_at), l.tier_version_id, l.model, l.requests, l.input_tokens, l.cached_input_tokens,
+                l.output_tokens
+            FROM ledger l
+            WHERE l.tenant_id = $1 AND l.occurred_at >= $2 AND l.occurred_at < $3 AND l.tx >= (SELECT position FROM rollup_watermark)
+        ), used AS (
+            SELECT p.tier_version_id, EXISTS (
+                    SELECT FROM stays s WHERE s.tier_version_id = p.tier_version_id AND p.bucket_start >= usage_bucket(s.starts_at)
+                        AND p.bucket_start < s.ends_at AND p.bucket_start < s.trial_ends_at) AS is_trial,
+                p.model, p.requests, p.input_tokens, p.cached_input_tokens, p.output_tokens
+            FROM parts p
+        )
+        SELECT tier_version_id, false, NULL::text, greatest(starts_at, trial_ends_at, $2), least(ends_at, $3), 0::bigint, 0::bigint, 0::bigint, 0::bigint
+        FROM stays WHERE greatest(starts_at, trial_ends_at, $2) < least(ends_at, $3)
+        UNION ALL
+        SELECT tier_version_id, true, NULL, greatest(starts_at, $2), least(ends_at, trial_ends_at, $3), 0, 0, 0, 0
+        FROM stays WHERE greatest(starts_at, $2) < least(ends_at, trial_ends_at, $3)
+        UNION ALL
+        SELECT tier_version_id, is_trial, model, NULL, NULL, sum(requests)::bigint, sum(input_tokens)::bigint,
+            sum(cached_input_tokens)::bigint, sum(output_tokens)::bigint
+        FROM used GROUP BY 1, 2, 3
+        ORDER BY 4 NULLS LAST, 1, 3, 2
+        """
+    static let parameters: [PostgresType] = [.uuid, .timestamptz, .timestamptz]
+    static let columns: [PostgresType] = [
+        .uuid, .bool, .text, .timestamptz, .timestamptz, .int8, .int8, .int8, .int8,
+    ]
+
+    let tenantID: TenantID
+    let start: Timestamp
+    let end: Timestamp
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(tenantID.postgres)
+        binds.append(start.postgres)
+        binds.append(end.postgres)
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> Part {
+        let version = TierVersionID(try row.uuid())
+        let isTrial = try row.bool()
+        let model = try row.optionalText()
+        let start = try row.optionalTimestamp()
+        let end = try row.optionalTimestamp()
+        if let start, let end {
+            let span = SubscriptionSpan(
+                tierVersionID: version, start: Timestamp(start), end: Timestamp(end), isTrial: isTrial)
+            return Part(tierVersionID: version, span: span, usage: nil)
+        }
+        let usage = UsageQuantity(
+            tierVersionID: version, isTrial: isTrial, model: model ?? "", requests: try row.int64(),
+            inputTokens: try row.int64(), cachedInputTokens: try row.int64(), outputTokens: try row.int64())
+        return Part(tierVersionID: version, span: nil, usage: usage)
+    }
+}
+
+struct ReadTermsHeads: PostgresStatement {
+    struct Head: Sendable {
+        let tierVersionID: TierVersionID
+        let tierCode: String
+        let version: Int32
+        let currency: String
+        let baseFee: Micros
+        let minimumCommitment: Micros
+        let includedRequests: Int64
+        let includedTokens: Int64
+    }
+
+    static let sql = """
+        SELECT tier_version_id, tier_code, version, currency, base_fee_micros, minimum_commitment_micros, included_requests, included_tokens
+        FROM tier_versions WHERE tier_version_id = ANY ($1)
+        """
+    static let parameters: [PostgresType] = [.uuidArray]
+    static let columns: [PostgresType] = [.uuid, .text, .int4, .text, .int8, .int8, .int8, .int8]
+
+    let versions: [TierVersionID]
+
+    func bind(to binds: inout PostgresBinds) { binds.append(versions.map(\.postgres)) }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> Head {
+        Head(
+            tierVersionID: TierVersionID(try row.uuid()), tierCode: try row.text(), version: try row.int32(),
+            currency: try row.text(), baseFee: Micros(try row.int64()), minimumCommitment: Micros(try row.int64()),
+            includedRequests: try row.int64(), includedTokens: try row.int64())
+    }
+}
+
+/// Prices with their bands in order.
+struct ReadTermsPrices: PostgresStatement {
+    struct Entry: Sendable {
+        let tierVersionID: TierVersionID
+        let rule: PriceRule
+    }
+
+    static let sql = """
+        SELECT p.tier_version_id, p.meter, p.model, p.price_model, p.unit_price::text, p.package_size,
+            array_agg(coalesce(b.up_to, 0) ORDER BY b.band), array_agg(coalesce(b.unit_price, 0)::text ORDER BY b.band)
+        FROM tier_prices p
+        LEFT JOIN tier_price_bands b ON b.tier_version_id = p.tier_version_id AND b.meter = p.meter AND b.model = p.model
+        WHERE p.tier_version_id = ANY ($1)
+        GROUP BY p.tier_version_id, p.meter, p.model
+        ORDER BY 1, 2, 3
+        """
+    static let parameters: [PostgresType] = [.uuidArray]
+    static let columns: [PostgresType] = [.uuid, .text, .text, .text, .text, .int8, .int8Array, .textArray]
+
+    let versions: [TierVersionID]
+
+    func bind(to binds: inout PostgresBinds) { binds.append(versions.map(\.postgres)) }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> Entry {
+        let version = TierVersionID(try row.uuid())
+        guard let meter = Meter(rawValue: try row.text()) else { throw row.failure(1, "is no meter") }
+        let model = try row.text()
+        let priceModel = try row.text()
+        // A price that this build cannot read must not turn into a free one.
+        guard let unitPrice = UnitPrice(decimal: try row.text()) else { throw row.failure(4, "is no unit price") }
+        let size = try row.optionalInt64()
+        let ends = try row.array(of: Int64.self)
+        let prices = try row.array(of: String.self)
+        var bands: [PriceBand] = []
+        for (end, price) in zip(ends, prices) {
+            guard let price = UnitPrice(decimal: price) else { throw row.failure(7, "are no unit prices") }
+            bands.append(PriceBand(upTo: end == 0 ? nil : end, unitPrice: price))
+        }
+        let price: PriceModel
+        switch priceModel {
+        case "flat": price = .flat(unitPrice)
+        case "graduated": price = .graduated(bands)
+        case "volume": price = .volume(bands)
+        case "package": price = .package(size: size ?? 0, price: unitPrice)
+        default: throw row.failure(3, "is no price model that this build can read")
+        }
+        guard price.isWellFormed else { throw row.failure(6, "are no bands that follow one another") }
+        return Entry(tierVersionID: version, rule: PriceRule(meter: meter, model: model, price: price))
+    }
+}
+
+struct ReadTermsMultipliers: PostgresStatement {
+    struct Entry: Sendable {
+        let tierVersionID: TierVersionID
+        let multiplier: TierTerms.ModelMultiplier
+    }
+
+    static let sql = """
+        SELECT tier_version_id, meter, model, multiplier::text FROM tier_multipliers WHERE tier_version_id = ANY ($1) ORDER BY 1, 2, 3
+        """
+    static let parameters: [PostgresType] = [.uuidArray]
+    static let columns: [PostgresType] = [.uuid, .text, .text, .text]
+
+    let versions: [TierVersionID]
+
+    func bind(to binds: inout PostgresBinds) { binds.append(versions.map(\.postgres)) }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> Entry {
+        let version = TierVersionID(try row.uuid())
+        guard let meter = Meter(rawValue: try row.text()) else { throw row.failure(1, "is no meter") }
+        let model = try row.text()
+        guard let multiplier = Multiplier(decimal: try row.text()) else { throw row.failure(3, "is no multiplier") }
+        return Entry(
+            tierVersionID: version,
+            multiplier: TierTerms.ModelMultiplier(meter: meter, model: model, multiplier: multiplier))
+    }
+}

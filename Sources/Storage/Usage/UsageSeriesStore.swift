@@ -1,0 +1,53 @@
+public import Domain
+public import PostgresDriver
+
+/// Reads what was used when.
+public struct UsageSeriesStore: UsageSeries {
+    private let pool: PostgresPool
+
+    /// - Parameter pool: connections of the role `weir_reports`.
+    public init(pool: PostgresPool) { self.pool = pool }
+
+    public func quarters(
+        of tenant: TenantID, from start: Timestamp, to end: Timestamp
+    ) async throws(StoreUnavailable) -> [UsageQuarter] {
+        do throws(PostgresError) {
+            return try await pool.execute(ReadUsageQuarters(tenantID: tenant, start: start, end: end))
+        } catch {
+            throw StoreUnavailable(error)
+        }
+    }
+}
+
+/// Roll-up and the ledger's tail in one snapshot.
+struct ReadUsageQuarters: PostgresStatement {
+    static let sql = """
+        SELECT p.bucket_start, sum(p.requests)::bigint, sum(p.tokens)::bigint
+        FROM (
+            SELECT u.bucket_start, u.requests_count AS requests, u.input_tokens + u.output_tokens AS tokens
+            FROM usage u WHERE u.tenant_id = $1 AND u.bucket_start >= $2 AND u.bucket_start < $3
+            UNION ALL
+            SELECT usage_bucket(l.occurred_at), l.requests, l.input_tokens + l.output_tokens
+            FROM ledger l
+            WHERE l.tenant_id = $1 AND l.occurred_at >= $2 AND l.occurred_at < $3 AND l.tx >= (SELECT position FROM rollup_watermark)
+        ) p
+        GROUP BY 1 ORDER BY 1
+        """
+    static let parameters: [PostgresType] = [.uuid, .timestamptz, .timestamptz]
+    static let columns: [PostgresType] = [.timestamptz, .int8, .int8]
+
+    let tenantID: TenantID
+    let start: Timestamp
+    let end: Timestamp
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(tenantID.postgres)
+        binds.append(start.postgres)
+        binds.append(end.postgres)
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> UsageQuarter {
+        UsageQuarter(
+            start: Timestamp(try row.timestamp()), requests: try row.int64(), tokens: try row.int64())
+    }
+}

@@ -1,3 +1,0 @@
--- draft
--- Kept free for the proof of the ledger.
-SELECT 1;
