@@ -36,6 +36,8 @@ public struct AdminServer: Sendable {
         public let time: any TimeSource
         /// The queue of jobs.
         public var queue: (any QueueAdministration)?
+        /// Exports of usage.
+        public var exports: AdminExports?
 
         public init(
             administration: any Administration, authenticator: any AdminAuthenticator, prices: any PriceSource,
@@ -134,6 +136,7 @@ struct AdminRouter: Sendable {
         let workers = WorkersEndpoint(administration: parts.administration, isAllowed: parts.isAllowed)
         let usage = UsageEndpoint(administration: parts.administration, prices: parts.prices, time: parts.time)
         let cache = CacheEndpoint(administration: parts.administration)
+        let exports = ExportsEndpoint(exports: parts.exports, time: parts.time)
         let queue = QueueEndpoint(queue: parts.queue, time: parts.time)
         let modelUsage = ModelUsageEndpoint(
             administration: parts.administration, demand: demand, time: parts.time)
@@ -170,6 +173,13 @@ struct AdminRouter: Sendable {
         case .renewWorker: return workers.renew
         case .removeWorker: return workers.remove
         case .setModelCache: return cache.setPolicy
+        case .exportUsage: return exports.stream
+        case .listExports: return exports.list
+        case .createExport: return exports.create
+        case .getExport: return exports.one
+        case .cancelExport: return exports.cancel
+        case .getExportManifest: return exports.manifest
+        case .getExportPart: return exports.part
         case .getCacheStatistics: return cache.statistics
         case .clearCache: return cache.clear
         case .getQueue: return queue.depth

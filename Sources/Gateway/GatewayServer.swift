@@ -41,6 +41,8 @@ public struct GatewayServer: Sendable {
         public var refusals = RefusalBuffer()
         /// Files and batches; without it their routes are not there.
         public var batches: Batches?
+        /// Streams of a customer's usage; without it their route is not there.
+        public var exports: (any UsageExports)?
         /// Customers' webhooks; without it their routes are not there.
         public var webhooks: Webhooks?
         /// Its ``MirrorTraffic/run()`` is the caller's to run.
@@ -292,6 +294,9 @@ struct ControlPlane: Sendable {
         let billing = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: .billing))
         billing.get(
             "/api/v1/usage", use: UsageEndpoint(records: parts.records, prices: parts.prices, time: parts.time).get)
+        if let exports = parts.exports {
+            billing.get("/api/v1/usage/export", use: UsageExportEndpoint(exports: exports, time: parts.time).get)
+        }
         if let webhooks = parts.webhooks { addWebhooks(webhooks, to: router) }
         if let batches = parts.batches { addBatches(batches, to: router) }
         return router

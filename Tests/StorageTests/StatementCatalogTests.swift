@@ -50,6 +50,14 @@ struct StatementCatalogTests {
                 ]
             ),
             (
+                "weir_reports",
+                [
+                    SetExportScope.self, FindExportSubject.self, FindPartEnd<JobEntriesOfAll>.self,
+                    FindPartEnd<JobEntriesOfTenant>.self, FindPartEnd<NewEntriesOfAll>.self,
+                    FindPartEnd<NewEntriesOfTenant>.self, FindSums<JobSumsOfAll>.self, FindSums<JobSumsOfTenant>.self,
+                ]
+            ),
+            (
                 "weir_jobs",
                 [
                     ClaimWebhookDeliveries.self, FinishWebhookDelivery.self, TrimWebhookDeliveries.self,
@@ -58,6 +66,8 @@ struct StatementCatalogTests {
                     RemoveExpiredKeys.self, LookAtQuotas.self, InsertQuotaEvents.self, NoteExceededUse.self,
                     RemoveClosedLeases.self, RemoveRefusals.self, RemoveExpiredPredictions.self,
                     RemoveExcessPredictions.self,
+                    ClaimExport.self, AppendExportPiece.self, FinishExportPart.self, CompleteExport.self,
+                    FailExport.self, RemoveExpiredExports.self,
                     ReadBusyTimes.self, RemoveExpiredJobs.self, RemoveExpiredResults.self, EraseKept.self,
                 ]
             ),

@@ -30,6 +30,9 @@ enum AdminComposition {
             metrics: renderMetrics, isAllowed: parts.isAllowedWorker,
             replicas: { parts.routes.deliveries.readings }, time: parts.time)
         adminParts.queue = administration
+        adminParts.exports = AdminExports(
+            streams: UsageExportStore(pool: pools.exports, perTenant: settings.exports.streams),
+            administration: administration, partRows: settings.exports.partRows)
         let server = AdminServer(
             configuration: configuration, parts: adminParts, eventLoops: eventLoops, logger: logger)
         let application = server.makeApplication { port in

@@ -472,6 +472,47 @@ paths:
         '503': { $ref: '#/components/responses/StorageUnavailable' }
         '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
 
+  /api/v1/usage/export:
+    get:
+      operationId: exportOwnUsage
+      tags: [account]
+      summary: Usage as a file
+      description: |
+        Needs the scope `billing`.
+
+        Streams the tenant's usage at the pace of whoever reads it, entry by entry or summed; see docs/api/exports.md for the formats and for how a
+        reader knows that nothing is missing. One runs at a time for a tenant, and only so many in all: beyond it the answer is 503 `overloaded`.
+      parameters:
+        - { $ref: '#/components/parameters/ExportFormat' }
+        - { $ref: '#/components/parameters/ExportStart' }
+        - { $ref: '#/components/parameters/ExportEnd' }
+        - { $ref: '#/components/parameters/ExportGranularity' }
+      responses:
+        '200':
+          description: The file. Behind its last byte the trailer field `x-weir-rows` says how many rows it has.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            text/csv:
+              schema: { type: string }
+            application/jsonl:
+              schema: { type: string }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/Conflict' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
   /api/v1/quota:
     get:
       operationId: getQuota
@@ -2817,6 +2858,28 @@ components:
     apiKey: { type: apiKey, in: header, name: api-key }
 
   parameters:
+    ExportFormat:
+      name: format
+      in: query
+      description: How the rows are written. By default `csv`.
+      schema: { $ref: '#/components/schemas/ExportFormat' }
+    ExportStart:
+      name: start
+      in: query
+      required: true
+      description: First instant, RFC 3339 with an offset.
+      schema: { $ref: '#/components/schemas/Instant' }
+    ExportEnd:
+      name: end
+      in: query
+      required: true
+      description: First instant no longer exported, after `start`, by at most 400 days.
+      schema: { $ref: '#/components/schemas/Instant' }
+    ExportGranularity:
+      name: granularity
+      in: query
+      description: What a row is about. By default `entries`; sums go with `csv` and `jsonl`.
+      schema: { $ref: '#/components/schemas/ExportGranularity' }
     InferenceHeaderContentLength:
       name: Inference-Header-Content-Length
       in: header
@@ -3704,6 +3767,8 @@ components:
           schema: { $ref: '#/components/schemas/Problem' }
 
   schemas:
+    ExportFormat: { type: string, enum: [csv, jsonl, cloudevents, focus] }
+    ExportGranularity: { type: string, enum: [entries, hour, day, month] }
     RequestId:
       type: string
       description: '`req_` and a UUID of version 7.'
