@@ -56,6 +56,12 @@ public enum AdminRouteCatalog {
         case cancelExport
         case getExportManifest
         case getExportPart
+        case runReconciliation
+        case listReconciliations
+        case getStripeCustomer
+        case setStripeCustomer
+        case listStripeDeliveries
+        case retryStripeDelivery
     }
 
     public struct Entry: Sendable {
@@ -131,6 +137,12 @@ public enum AdminRouteCatalog {
         Entry(.cancelExport, "POST", "/admin/v1/exports/{id}/cancel", .admin),
         Entry(.getExportManifest, "GET", "/admin/v1/exports/{id}/manifest", .read),
         Entry(.getExportPart, "GET", "/admin/v1/exports/{id}/parts/{part}", .read),
+        Entry(.runReconciliation, "POST", "/admin/v1/reconcile", .admin),
+        Entry(.listReconciliations, "GET", "/admin/v1/reconcile", .read, paging),
+        Entry(.getStripeCustomer, "GET", "/admin/v1/tenants/{id}/stripe", .admin),
+        Entry(.setStripeCustomer, "PUT", "/admin/v1/tenants/{id}/stripe", .admin),
+        Entry(.listStripeDeliveries, "GET", "/admin/v1/stripe/deliveries", .read, ["limit", "after", "state"]),
+        Entry(.retryStripeDelivery, "POST", "/admin/v1/stripe/deliveries/retry", .admin),
         Entry(.listAudit, "GET", "/admin/v1/audit", .admin, paging.union(["tenant_id", "action"])),
     ]
 

@@ -38,6 +38,10 @@ public struct AdminServer: Sendable {
         public var queue: (any QueueAdministration)?
         /// Exports of usage.
         public var exports: AdminExports?
+        /// Comparisons of the books.
+        public var reconciliation: AdminReconciliation?
+        /// Customers at Stripe.
+        public var stripe: (any StripeAdministration)?
 
         public init(
             administration: any Administration, authenticator: any AdminAuthenticator, prices: any PriceSource,
@@ -137,6 +141,8 @@ struct AdminRouter: Sendable {
         let usage = UsageEndpoint(administration: parts.administration, prices: parts.prices, time: parts.time)
         let cache = CacheEndpoint(administration: parts.administration)
         let exports = ExportsEndpoint(exports: parts.exports, time: parts.time)
+        let reconciliation = ReconciliationEndpoint(reconciliation: parts.reconciliation, time: parts.time)
+        let stripe = StripeEndpoint(stripe: parts.stripe, time: parts.time)
         let queue = QueueEndpoint(queue: parts.queue, time: parts.time)
         let modelUsage = ModelUsageEndpoint(
             administration: parts.administration, demand: demand, time: parts.time)
@@ -173,6 +179,12 @@ struct AdminRouter: Sendable {
         case .renewWorker: return workers.renew
         case .removeWorker: return workers.remove
         case .setModelCache: return cache.setPolicy
+        case .runReconciliation: return reconciliation.run
+        case .listReconciliations: return reconciliation.list
+        case .getStripeCustomer: return stripe.customer
+        case .setStripeCustomer: return stripe.setCustomer
+        case .listStripeDeliveries: return stripe.deliveries
+        case .retryStripeDelivery: return stripe.retry
         case .exportUsage: return exports.stream
         case .listExports: return exports.list
         case .createExport: return exports.create

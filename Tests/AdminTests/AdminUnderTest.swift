@@ -1,3 +1,4 @@
+import Billing
 import Domain
 import Hummingbird
 import HummingbirdTesting
@@ -11,6 +12,7 @@ struct AdminUnderTest: Sendable {
     let administration = FakeAdministration()
     var metrics: (@Sendable () -> String)? = { "weir_up 1\n" }
     var replicas: @Sendable () -> [ReplicaReading] = { [] }
+    var streams = FakeStreams()
 
     var parts: AdminServer.Parts { parts(time: FixedTime()) }
 
@@ -19,6 +21,10 @@ struct AdminUnderTest: Sendable {
             administration: administration, authenticator: FakeAuthenticator(), prices: FakePrices(), metrics: metrics,
             isAllowed: { $0.host == "127.0.0.1" || $0.host == "::1" }, replicas: replicas, time: time)
         parts.queue = administration
+        parts.exports = AdminExports(streams: streams, administration: administration, partRows: 100)
+        parts.reconciliation = AdminReconciliation(
+            reconciler: Reconciler(books: FakeBooks()), administration: administration)
+        parts.stripe = administration
         return parts
     }
 

@@ -14,7 +14,11 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
     static let all = AdminRouteCatalog.routes.map(SampleRequest.init)
 
     var path: String {
-        entry.path.replacing("{id}", with: FakeAdministration.tenantID.description)
+        if entry.operation == .exportUsage { return entry.path + "?start=2026-03-01T00:00:00Z&end=2026-03-02T00:00:00Z" }
+        if entry.path.hasPrefix("/admin/v1/exports/") {
+            return entry.path.replacing("{id}", with: FakeAdministration.exportID.publicText).replacing("{part}", with: "1")
+        }
+        return entry.path.replacing("{id}", with: FakeAdministration.tenantID.description)
             .replacing("{key_id}", with: FakeAdministration.keyID.description).replacing("{model}", with: "iris")
             .replacing("{quota_id}", with: FakeAdministration.quotaID.description)
             .replacing("{worker_id}", with: FakeAdministration.workerID.description)
@@ -36,6 +40,10 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
         case .setModelCache: #"{"enabled": true}"#
         case .clearCache: #"{"model": "iris"}"#
         case .rebuildUsage: #"{"from": "2026-03-01T00:00:00Z", "to": "2026-03-02T00:00:00Z"}"#
+        case .createExport: #"{"format": "csv", "incremental": true}"#
+        case .runReconciliation: "{}"
+        case .setStripeCustomer: #"{"customer_id": "cus_1"}"#
+        case .retryStripeDelivery: #"{"identifier": "a:b:request:1"}"#
         case .setRoute: #"{"replicas": [{"address": "127.0.0.1:9000", "protocol": "oip"}]}"#
         case .changeModelRouting: #"{"default_version": "1.0.0"}"#
         case .setModelVersion: #"{"state": "active"}"#
@@ -48,6 +56,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
     var status: Int {
         switch entry.operation {
         case .createTenant, .createKey, .createTier, .createModel, .registerWorker: 201
+        case .createExport: 202
         case .deleteRoute, .deleteQuota, .deleteAlias, .removeWorker: 204
         default: 200
         }
@@ -56,7 +65,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
     /// Whether the route reads a body.
     var takesBody: Bool { body != nil }
     /// Whether the route asks the store for anything.
-    var asksStore: Bool { ![.getMetrics, .listReplicas].contains(entry.operation) }
+    var asksStore: Bool { ![.getMetrics, .listReplicas, .exportUsage].contains(entry.operation) }
 
     func send(to admin: AdminUnderTest, key: String? = "admin") async throws -> Answer {
         try await admin.send(entry.method, path, key: key, body: body)
@@ -102,7 +111,13 @@ struct RouteAccessTests {
                     "setModelCache", "getCacheStatistics", "clearCache", "getQueue", "listDeadJobs", "retryDeadJob",
                 ]
             ),
-            ("pricing", ["listTiers", "createTier"]), ("read", ["getAllUsage", "getTenantUsage"]), ("predict", []),
+            ("pricing", ["listTiers", "createTier"]), (
+                "read",
+                [
+                    "getAllUsage", "getTenantUsage", "exportUsage", "listExports", "getExport", "getExportManifest",
+                    "getExportPart", "listReconciliations", "listStripeDeliveries",
+                ]
+            ), ("predict", []),
             ("billing", []),
             ("admin", Set(AdminRouteCatalog.Operation.allCases.map(\.rawValue))),
         ] as [(String, Set<String>)])

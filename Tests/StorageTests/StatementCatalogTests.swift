@@ -54,6 +54,10 @@ struct StatementCatalogTests {
                 [
                     SetExportScope.self, FindExportSubject.self, FindPartEnd<JobEntriesOfAll>.self,
                     FindPartEnd<JobEntriesOfTenant>.self, FindPartEnd<NewEntriesOfAll>.self,
+                    FindFocusRows<FocusOfAll>.self, FindFocusRows<FocusOfTenant>.self,
+                    CompareRequests.self, CompareUsage.self, CompareModels.self, CompareInvoiceSums.self,
+                    CompareInvoiceUsage.self, CompareExportManifests.self, CompareExportParts.self,
+                    CompareExportHashes.self, CompareStripe.self,
                     FindPartEnd<NewEntriesOfTenant>.self, FindSums<JobSumsOfAll>.self, FindSums<JobSumsOfTenant>.self,
                 ]
             ),
@@ -67,7 +71,8 @@ struct StatementCatalogTests {
                     RemoveClosedLeases.self, RemoveRefusals.self, RemoveExpiredPredictions.self,
                     RemoveExcessPredictions.self,
                     ClaimExport.self, AppendExportPiece.self, FinishExportPart.self, CompleteExport.self,
-                    FailExport.self, RemoveExpiredExports.self,
+                    FailExport.self, RemoveExpiredExports.self, PlanStripeDeliveries.self,
+                    ClaimStripeDeliveries.self, FinishStripeDelivery.self,
                     ReadBusyTimes.self, RemoveExpiredJobs.self, RemoveExpiredResults.self, EraseKept.self,
                 ]
             ),

@@ -120,5 +120,13 @@ public enum ExportColumns {
         "tenant_id", "tenant_name", "bucket_start", "time_zone", "key_id", "model", "price_version", "requests",
         "input_tokens", "cached_input_tokens", "output_tokens",
     ]
-    public static let focus: [String] = []
+    /// FOCUS 1.2, by name, and then our own.
+    public static let focus = [
+        "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd", "BillingPeriodStart",
+        "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargePeriodEnd", "ChargePeriodStart", "ConsumedQuantity",
+        "ConsumedUnit", "ContractedCost", "ContractedUnitPrice", "EffectiveCost", "InvoiceId", "InvoiceIssuerName",
+        "ListCost", "ListUnitPrice", "PricingQuantity", "PricingUnit", "ProviderName", "PublisherName", "ResourceId",
+        "ServiceCategory", "ServiceName", "SkuId", "SkuPriceId", "SubAccountId", "Tags", "x_InvoiceNumber",
+        "x_LineNumber", "x_LineKind", "x_PriceVersion",
+    ]
 }

@@ -32,6 +32,11 @@ enum SumJSON: ExportShape {
     static let options = ExportText.lines
 }
 
+enum FocusCSV: ExportShape {
+    static let cells = "*"
+    static let options = ExportText.csv
+}
+
 /// Which rows there are.
 protocol ExportSource: Sendable {
     static var rows: String { get }
@@ -45,6 +50,8 @@ enum JobEntriesOfAll: ExportSource { static let rows = ExportText.jobEntriesOfAl
 enum JobEntriesOfTenant: ExportSource { static let rows = ExportText.jobEntriesOfTenant }
 enum NewEntriesOfAll: ExportSource { static let rows = ExportText.newEntriesOfAll }
 enum NewEntriesOfTenant: ExportSource { static let rows = ExportText.newEntriesOfTenant }
+enum FocusOfAll: ExportSource { static let rows = FocusText.ofAll }
+enum FocusOfTenant: ExportSource { static let rows = FocusText.ofTenant }
 enum JobSumsOfAll: ExportSource { static let rows = ExportText.jobSumsOfAll }
 enum JobSumsOfTenant: ExportSource { static let rows = ExportText.jobSumsOfTenant }
 
@@ -82,8 +89,10 @@ struct ExportScope: Sendable {
     }
 
     /// Of a stream: what is there now.
-    var stream: (any PostgresCopyStatement)? {
+    var stream: any PostgresCopyStatement {
         switch (query.format, query.granularity, query.tenantID == nil) {
+        case (.focus, _, true): CopyRows<FocusCSV, FocusOfAll>(scope: self)
+        case (.focus, _, false): CopyRows<FocusCSV, FocusOfTenant>(scope: self)
         case (.csv, .entries, true): CopyRows<EntryCSV, EntriesOfAll>(scope: self)
         case (.csv, .entries, false): CopyRows<EntryCSV, EntriesOfTenant>(scope: self)
         case (.jsonl, .entries, true): CopyRows<EntryJSON, EntriesOfAll>(scope: self)
@@ -94,7 +103,6 @@ struct ExportScope: Sendable {
         case (.csv, _, false): CopyRows<SumCSV, SumsOfTenant>(scope: self)
         case (.jsonl, _, true): CopyRows<SumJSON, SumsOfAll>(scope: self)
         case (.jsonl, _, false): CopyRows<SumJSON, SumsOfTenant>(scope: self)
-        case (.focus, _, _): nil
         }
     }
 
@@ -113,7 +121,7 @@ struct ExportScope: Sendable {
         case .csv: return entries(EntryCSV.self, isIncremental: isIncremental)
         case .jsonl: return entries(EntryJSON.self, isIncremental: isIncremental)
         case .cloudevents: return entries(EntryEvent.self, isIncremental: isIncremental)
-        case .focus: return nil
+        case .focus: return stream
         }
     }
 
@@ -159,6 +167,16 @@ struct FindPartEnd<Source: ExportSource>: PostgresStatement {
             coalesce(sum(input_tokens), 0)::bigint, coalesce(sum(cached_input_tokens), 0)::bigint, coalesce(sum(output_tokens), 0)::bigint
         FROM (\(Source.rows) LIMIT current_setting('weir.copy_limit')::bigint) part
         """
+    }
+    static var columns: [PostgresType] { [.int8, .uuid, .uuid, .int8, .int8, .int8, .int8] }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> PartContents { try contents(&row) }
+}
+
+/// The same of invoices' lines.
+struct FindFocusRows<Source: ExportSource>: PostgresStatement {
+    static var sql: String {
+        "SELECT count(*), NULL::uuid, NULL::uuid, 0::bigint, 0::bigint, 0::bigint, 0::bigint FROM (\(Source.rows)) focus"
     }
     static var columns: [PostgresType] { [.int8, .uuid, .uuid, .int8, .int8, .int8, .int8] }
 

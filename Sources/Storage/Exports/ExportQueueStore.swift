@@ -37,7 +37,7 @@ public struct ExportQueueStore: ExportQueue {
     public func writePart(
         of export: ClaimedExport, leaseMilliseconds: Int64
     ) async throws(StoreUnavailable) -> ExportPartOutcome {
-        let isSum = export.query.granularity != .entries
+        let isSum = export.query.granularity != .entries || export.query.format == .focus
         if isSum, export.parts > 0 { return .noMore }
         var scope = ExportScope(
             query: export.query, fromPosition: export.fromPosition, toPosition: export.toPosition,
@@ -46,7 +46,7 @@ public struct ExportQueueStore: ExportQueue {
         guard contents.rows > 0 else { return .noMore }
         if isSum, contents.rows > Self.sumRowsLimit {
             return .impossible(
-                "There are \(contents.rows) sums, and an export holds \(Self.sumRowsLimit). Ask for a shorter range.")
+                "There are \(contents.rows) rows, and an export holds \(Self.sumRowsLimit). Ask for a shorter range.")
         }
         if let last = contents.last { scope.last = RequestID(last).description }
         guard let statement = scope.part(isIncremental: export.isIncremental) else {
@@ -78,7 +78,12 @@ public struct ExportQueueStore: ExportQueue {
     }
 
     private func contents(_ scope: ExportScope, _ export: ClaimedExport) async throws(StoreUnavailable) -> PartContents {
-        switch (export.query.granularity == .entries, export.isIncremental, export.query.tenantID == nil) {
+        if export.query.format == .focus {
+            return export.query.tenantID == nil
+                ? try await find(FindFocusRows<FocusOfAll>(), scope)
+                : try await find(FindFocusRows<FocusOfTenant>(), scope)
+        }
+        return switch (export.query.granularity == .entries, export.isIncremental, export.query.tenantID == nil) {
         case (false, _, true): try await find(FindSums<JobSumsOfAll>(), scope)
         case (false, _, false): try await find(FindSums<JobSumsOfTenant>(), scope)
         case (true, false, true): try await find(FindPartEnd<JobEntriesOfAll>(), scope)

@@ -40,12 +40,13 @@ enum ExportText {
         entry_id >= uuid_lower_bound(\(start) - interval '1 hour') AND entry_id < uuid_lower_bound(\(end) + interval '1 hour')
         """
     /// The others come from an index of their own, which is small; those of them that lie in the range were read already.
-    private static let strays = """
+    private static let strays = "\(stray) AND NOT (\(range))"
+    /// As in the index `ledger_strays`.
+    static let stray = """
         (occurred_at - timestamptz '1970-01-01 00:00:00+00')
             - ((get_byte(uuid_send(entry_id), 0)::bigint << 24) + (get_byte(uuid_send(entry_id), 1) << 16)
                 + (get_byte(uuid_send(entry_id), 2) << 8) + get_byte(uuid_send(entry_id), 3)) * interval '65.536 seconds'
             NOT BETWEEN interval '-30 minutes' AND interval '30 minutes'
-        AND NOT (\(range))
         """
 
     static let entriesOfAll = """

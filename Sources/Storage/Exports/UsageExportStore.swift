@@ -18,9 +18,7 @@ public struct UsageExportStore: UsageExports {
     }
 
     public func open(_ query: ExportQuery) async throws(ExportRefusal) -> any UsageExportStream {
-        guard let statement = ExportScope(query: query).stream else {
-            throw .unavailable(StoreUnavailable(cause: "no statement for \(query.format.rawValue)"))
-        }
+        let statement = ExportScope(query: query).stream
         let place = try places.take(for: query.tenantID)
         let isThere: Bool?
         do throws(PostgresError) {

@@ -1,4 +1,5 @@
 import Admin
+import Billing
 import Logging
 import NIOPosix
 import ServiceLifecycle
@@ -30,6 +31,9 @@ enum AdminComposition {
             metrics: renderMetrics, isAllowed: parts.isAllowedWorker,
             replicas: { parts.routes.deliveries.readings }, time: parts.time)
         adminParts.queue = administration
+        adminParts.stripe = administration
+        adminParts.reconciliation = AdminReconciliation(
+            reconciler: Reconciler(books: ReconciliationStore(pool: pools.exportJobs)), administration: administration)
         adminParts.exports = AdminExports(
             streams: UsageExportStore(pool: pools.exports, perTenant: settings.exports.streams),
             administration: administration, partRows: settings.exports.partRows)

@@ -60,6 +60,7 @@ struct Settings: Sendable {
     let batches: GatewayServer.BatchLimits
     let webhooks: WebhookSettings
     let exports: ExportSettings
+    let stripe: StripeSettings
     let graceSeconds: Int
     let streamHeartbeatMilliseconds: Int
     let streamStallMilliseconds: Int
@@ -142,6 +143,7 @@ struct Settings: Sendable {
         self.batches = batches
         webhooks = WebhookSettings(reader)
         exports = ExportSettings(reader)
+        stripe = StripeSettings(reader)
         graceSeconds = reader.number("WEIR_GRACE_SECONDS")
         replicaDemand = ReplicaDemand(
             concurrency: Int64(reader.number("WEIR_REPLICA_CONCURRENCY")),
