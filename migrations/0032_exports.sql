@@ -1,4 +1,3 @@
--- draft
 -- Exports of the ledger, deliveries of usage to Stripe, and what reconciliation found.
 
 -- Entries whose key says nothing of when their usage occurred: corrections, jobs that waited, gateways with a wrong clock. All others lie in the

@@ -130,7 +130,8 @@ public enum AdminRouteCatalog {
         Entry(.getAllUsage, "GET", "/admin/v1/usage", .read, reporting),
         Entry(.getTenantUsage, "GET", "/admin/v1/tenants/{id}/usage", .read, reporting),
         Entry(.rebuildUsage, "POST", "/admin/v1/usage/rebuild", .admin),
-        Entry(.exportUsage, "GET", "/admin/v1/usage/export", .read, ["format", "start", "end", "granularity", "tenant"]),
+        Entry(
+            .exportUsage, "GET", "/admin/v1/usage/export", .read, ["format", "start", "end", "granularity", "tenant"]),
         Entry(.listExports, "GET", "/admin/v1/exports", .read, paging),
         Entry(.createExport, "POST", "/admin/v1/exports", .admin),
         Entry(.getExport, "GET", "/admin/v1/exports/{id}", .read),

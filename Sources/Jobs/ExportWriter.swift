@@ -29,7 +29,8 @@ public enum ExportWriter {
                     case .failed(let reason):
                         failed.increment()
                         logger.error(
-                            "an export failed", metadata: ["export_id": "\(export.id.publicText)", "cause": "\(reason)"])
+                            "an export failed",
+                            metadata: ["export_id": "\(export.id.publicText)", "cause": "\(reason)"])
                     case .lost: break
                     }
                 }

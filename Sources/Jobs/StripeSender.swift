@@ -56,7 +56,8 @@ public enum StripeSender {
         }
         do throws(StoreUnavailable) {
             try await outbox.finish(
-                event, reply, pauseMilliseconds: pause(after: event.attempt, configuration, jitter: .random(in: 0...(.max))))
+                event, reply,
+                pauseMilliseconds: pause(after: event.attempt, configuration, jitter: .random(in: 0...(.max))))
         } catch {
             // Its lease ends, and it is sent again.
             logger.warning(

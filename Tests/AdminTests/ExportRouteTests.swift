@@ -1,4 +1,5 @@
 import Domain
+import Hummingbird
 import Testing
 
 @testable import Admin
@@ -12,7 +13,8 @@ struct ExportRouteTests {
         let answer = try await AdminUnderTest().send("GET", "/admin/v1/usage/export?\(Self.window)")
         #expect(answer.status == 200)
         #expect(answer.text == ExportColumns.entries.joined(separator: ",") + "\r\na\r\nb\r\n")
-        #expect(answer.headers[.contentDisposition] == "attachment; filename=\"weir-csv-entries-20260301-20260302.csv\"")
+        #expect(
+            answer.headers[.contentDisposition] == "attachment; filename=\"weir-csv-entries-20260301-20260302.csv\"")
         #expect(answer.headers[.contentLength] == nil)
     }
 

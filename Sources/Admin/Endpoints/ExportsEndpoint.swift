@@ -53,7 +53,8 @@ struct ExportsEndpoint: Sendable {
                 input.note(name, "is missing", fix: "Send it as 2026-03-01T00:00:00Z.")
             }
             if let end, end > time.now {
-                input.note("end", "has not come yet", fix: "Wait for the window to end, or take GET /admin/v1/usage/export.")
+                input.note(
+                    "end", "has not come yet", fix: "Wait for the window to end, or take GET /admin/v1/usage/export.")
             }
         }
         try input.problems.check()

@@ -39,7 +39,9 @@ struct ReconciliationEndpoint: Sendable {
         let tenantID = input.nullable("tenant", .tenantID)
         let end = input.nullable("end", .instant) ?? time.now
         let start = input.nullable("start", .instant) ?? end.advanced(byMilliseconds: -Self.usualMilliseconds)
-        if start >= end { input.note("end", "must be later than start", fix: "The range is half-open: start <= t < end.") }
+        if start >= end {
+            input.note("end", "must be later than start", fix: "The range is half-open: start <= t < end.")
+        }
         if end.milliseconds(since: start) > Self.longestMilliseconds {
             input.note("start", "is more than 400 days before end", fix: "Ask for a shorter range.")
         }

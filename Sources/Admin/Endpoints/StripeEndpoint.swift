@@ -14,7 +14,9 @@ struct StripeEndpoint: Sendable {
     func setCustomer(_ call: AdminCall) async throws -> Response {
         let id = try call.tenantID()
         let input = try await RequestBodyReader.object(call, fields: ["customer_id", "since"])
-        if !input.has("customer_id") { input.note("customer_id", "is missing", fix: "Send the customer's id, or null.") }
+        if !input.has("customer_id") {
+            input.note("customer_id", "is missing", fix: "Send the customer's id, or null.")
+        }
         let customer = input.nullable("customer_id", .stripeCustomer)
         let since = input.nullable("since", .instant)
         // Stripe takes no usage of longer ago.
@@ -40,7 +42,8 @@ struct StripeEndpoint: Sendable {
         if hasMore { rows.removeLast() }
         return try .json(
             ListAnswer(
-                data: rows.map(StripeDeliveryAnswer.init), firstID: rows.first?.identifier, lastID: rows.last?.identifier,
+                data: rows.map(StripeDeliveryAnswer.init), firstID: rows.first?.identifier,
+                lastID: rows.last?.identifier,
                 hasMore: hasMore))
     }
 

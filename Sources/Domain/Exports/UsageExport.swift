@@ -67,7 +67,8 @@ public struct ExportQuery: Hashable, Sendable {
         }
         if format == .cloudevents || format == .focus, let granularity, granularity != .entries {
             throw .invalid(
-                "granularity", "does not go with the format \(format.rawValue)", fix: "Leave it out, or take csv or jsonl."
+                "granularity", "does not go with the format \(format.rawValue)",
+                fix: "Leave it out, or take csv or jsonl."
             )
         }
         let query = ExportQuery(
@@ -113,7 +114,8 @@ public struct ExportQuery: Hashable, Sendable {
 public enum ExportColumns {
     public static let entries = [
         "entry_id", "tenant_id", "tenant_name", "user_id", "key_id", "request_id", "kind", "model", "model_version",
-        "price_version", "requests", "input_tokens", "cached_input_tokens", "output_tokens", "token_source", "occurred_at",
+        "price_version", "requests", "input_tokens", "cached_input_tokens", "output_tokens", "token_source",
+        "occurred_at",
         "posted_at",
     ]
     public static let sums = [
@@ -122,8 +124,10 @@ public enum ExportColumns {
     ]
     /// FOCUS 1.2, by name, and then our own.
     public static let focus = [
-        "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd", "BillingPeriodStart",
-        "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargePeriodEnd", "ChargePeriodStart", "ConsumedQuantity",
+        "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd",
+        "BillingPeriodStart",
+        "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargePeriodEnd", "ChargePeriodStart",
+        "ConsumedQuantity",
         "ConsumedUnit", "ContractedCost", "ContractedUnitPrice", "EffectiveCost", "InvoiceId", "InvoiceIssuerName",
         "ListCost", "ListUnitPrice", "PricingQuantity", "PricingUnit", "ProviderName", "PublisherName", "ResourceId",
         "ServiceCategory", "ServiceName", "SkuId", "SkuPriceId", "SubAccountId", "Tags", "x_InvoiceNumber",

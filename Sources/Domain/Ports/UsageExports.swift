@@ -26,7 +26,8 @@ public protocol ExportQueue: Sendable {
     /// Takes an export that is due for so long.
     func claim(leaseMilliseconds: Int64) async throws(StoreUnavailable) -> ClaimedExport?
     /// Writes the next part whole, piece by piece, and keeps the claim meanwhile.
-    func writePart(of export: ClaimedExport, leaseMilliseconds: Int64) async throws(StoreUnavailable) -> ExportPartOutcome
+    func writePart(of export: ClaimedExport, leaseMilliseconds: Int64) async throws(StoreUnavailable)
+        -> ExportPartOutcome
     /// Writes the manifest, the last of all.
     /// - Returns: whether the claim still held.
     func complete(_ export: ClaimedExport, keepHours: Int) async throws(StoreUnavailable) -> Bool
@@ -63,5 +64,6 @@ public protocol ExportAdministration: Sendable {
     /// - Throws: `result_gone` where its time is over; `conflict` for one that is not completed.
     func exportPart(_ part: Int32, of id: ExportID) async throws(AdministrationFailure) -> ExportPart
     /// One piece of a part, from 0; `nil` where it is not there any more.
-    func exportPiece(_ position: Int32, of part: ExportPart, in id: ExportID) async throws(AdministrationFailure) -> [UInt8]?
+    func exportPiece(_ position: Int32, of part: ExportPart, in id: ExportID) async throws(AdministrationFailure)
+        -> [UInt8]?
 }

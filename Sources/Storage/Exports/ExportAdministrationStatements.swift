@@ -2,7 +2,8 @@ internal import Domain
 internal import PostgresDriver
 
 private let recordColumns: [PostgresType] = [
-    .uuid, .uuid, .text, .text, .timestamptz, .timestamptz, .bool, .text, .int4, .int8, .int8, .text, .text, .timestamptz,
+    .uuid, .uuid, .text, .text, .timestamptz, .timestamptz, .bool, .text, .int4, .int8, .int8, .text, .text,
+    .timestamptz,
     .timestamptz, .timestamptz, .timestamptz,
 ]
 
@@ -10,7 +11,9 @@ private func record(_ row: inout PostgresRow) throws(PostgresError) -> ExportRec
     let id = ExportID(try row.uuid())
     let query = try exportQuery(&row)
     let isIncremental = try row.bool()
-    guard let state = ExportRecord.State(rawValue: try row.text()) else { throw row.failure(7, "is no state of an export") }
+    guard let state = ExportRecord.State(rawValue: try row.text()) else {
+        throw row.failure(7, "is no state of an export")
+    }
     return ExportRecord(
         id: id, query: query, isIncremental: isIncremental, state: state, parts: try row.int32(),
         rowCount: try row.int64(), byteCount: try row.int64(), error: try row.optionalText(), createdBy: try row.text(),
@@ -171,7 +174,8 @@ struct FindExportPart: PostgresStatement {
 }
 
 struct ReadExportPiece: PostgresStatement {
-    static let sql = "SELECT content FROM export_pieces WHERE export_id = $1 AND part = $2 AND attempt = $3 AND position = $4"
+    static let sql =
+        "SELECT content FROM export_pieces WHERE export_id = $1 AND part = $2 AND attempt = $3 AND position = $4"
     static let parameters: [PostgresType] = [.uuid, .int4, .int4, .int4]
     static let columns: [PostgresType] = [.bytea]
 

@@ -5,7 +5,9 @@ extension AdministrationStore: ExportAdministration {
     /// Exports that may wait or run at once.
     static let openExportsLimit: Int64 = 100
 
-    public func createExport(_ export: NewExport, by actor: AuditActor) async throws(AdministrationFailure) -> ExportRecord {
+    public func createExport(_ export: NewExport, by actor: AuditActor) async throws(AdministrationFailure)
+        -> ExportRecord
+    {
         try await change(actor) { change in try await change.createExport(export) }
     }
 

@@ -165,7 +165,7 @@ struct FindPartEnd<Source: ExportSource>: PostgresStatement {
         """
         SELECT count(*), min(entry_id::text)::uuid, max(entry_id::text)::uuid, coalesce(sum(requests), 0)::bigint,
             coalesce(sum(input_tokens), 0)::bigint, coalesce(sum(cached_input_tokens), 0)::bigint, coalesce(sum(output_tokens), 0)::bigint
-        FROM (\(Source.rows) LIMIT current_setting('weir.copy_limit')::bigint) part
+        FROM (\(Source.rows) LIMIT current_setting('weir.copy_limit', true)::bigint) part
         """
     }
     static var columns: [PostgresType] { [.int8, .uuid, .uuid, .int8, .int8, .int8, .int8] }

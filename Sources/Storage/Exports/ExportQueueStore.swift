@@ -68,7 +68,8 @@ public struct ExportQueueStore: ExportQueue {
         }
         guard
             try await execute(
-                FinishExportPart(export: export, writer: writer, contents: contents, leaseMilliseconds: leaseMilliseconds)
+                FinishExportPart(
+                    export: export, writer: writer, contents: contents, leaseMilliseconds: leaseMilliseconds)
             ).first == true
         else { return .lost }
         var next = export
@@ -77,7 +78,8 @@ public struct ExportQueueStore: ExportQueue {
         return .written(next, rows: contents.rows)
     }
 
-    private func contents(_ scope: ExportScope, _ export: ClaimedExport) async throws(StoreUnavailable) -> PartContents {
+    private func contents(_ scope: ExportScope, _ export: ClaimedExport) async throws(StoreUnavailable) -> PartContents
+    {
         if export.query.format == .focus {
             return export.query.tenantID == nil
                 ? try await find(FindFocusRows<FocusOfAll>(), scope)

@@ -31,9 +31,9 @@ enum ExportText {
             'token_source', token_source, 'posted_at', rfc3339(posted_at)))
         """
 
-    private static let start = "current_setting('weir.copy_start')::timestamptz"
-    private static let end = "current_setting('weir.copy_end')::timestamptz"
-    private static let tenant = "tenant_id = current_setting('weir.copy_tenant')::uuid"
+    private static let start = "current_setting('weir.copy_start', true)::timestamptz"
+    private static let end = "current_setting('weir.copy_end', true)::timestamptz"
+    private static let tenant = "tenant_id = current_setting('weir.copy_tenant', true)::uuid"
     private static let occurred = "occurred_at >= \(start) AND occurred_at < \(end)"
     /// An entry whose key tells when its usage occurred lies in this range; the primary key serves it.
     private static let range = """
@@ -75,7 +75,7 @@ enum ExportText {
     /// What the roll-up has not reached.
     private static let tail = "tx >= (SELECT position FROM rollup_watermark)"
     private static let summed = """
-        SELECT u.tenant_id, t.name AS tenant_name, date_trunc(current_setting('weir.copy_granularity'), u.bucket_start, t.time_zone) AS bucket,
+        SELECT u.tenant_id, t.name AS tenant_name, date_trunc(current_setting('weir.copy_granularity', true), u.bucket_start, t.time_zone) AS bucket,
             t.time_zone, u.key_id, u.model, u.tier_version_id, sum(u.requests)::bigint AS requests,
             sum(u.input_tokens)::bigint AS input_tokens, sum(u.cached_input_tokens)::bigint AS cached_input_tokens,
             sum(u.output_tokens)::bigint AS output_tokens
@@ -110,12 +110,12 @@ enum ExportText {
     // MARK: Parts of jobs
 
     private static let position = """
-        tx >= current_setting('weir.copy_from')::xid8 AND tx < current_setting('weir.copy_to')::xid8
+        tx >= current_setting('weir.copy_from', true)::xid8 AND tx < current_setting('weir.copy_to', true)::xid8
         """
     /// Behind the last whole part.
-    private static let behind = "entry_id > current_setting('weir.copy_after')::uuid"
+    private static let behind = "entry_id > current_setting('weir.copy_after', true)::uuid"
     /// Not beyond the part; for the statement that finds where it ends there is no bound.
-    private static let upTo = "entry_id <= current_setting('weir.copy_last')::uuid"
+    private static let upTo = "entry_id <= current_setting('weir.copy_last', true)::uuid"
 
     /// Each branch is in the order of a key, so the two are merged and nothing is sorted but the strays.
     static let jobEntriesOfAll = """

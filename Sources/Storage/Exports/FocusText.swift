@@ -7,10 +7,11 @@ enum FocusText {
         "to_char(\(instant) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
     }
 
-    private static let start = "current_setting('weir.copy_start')::timestamptz"
-    private static let end = "current_setting('weir.copy_end')::timestamptz"
-    private static let issued = "i.state IN ('finalised', 'paid') AND i.period_start >= \(start) AND i.period_start < \(end)"
-    private static let tenant = "i.tenant_id = current_setting('weir.copy_tenant')::uuid"
+    private static let start = "current_setting('weir.copy_start', true)::timestamptz"
+    private static let end = "current_setting('weir.copy_end', true)::timestamptz"
+    private static let issued =
+        "i.state IN ('finalised', 'paid') AND i.period_start >= \(start) AND i.period_start < \(end)"
+    private static let tenant = "i.tenant_id = current_setting('weir.copy_tenant', true)::uuid"
 
     private static func rows(_ filter: String) -> String {
         """

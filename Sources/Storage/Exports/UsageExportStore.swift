@@ -109,7 +109,9 @@ final class ExportPlaces: Sendable {
     private func leave(_ tenantID: TenantID?) {
         taken.withLock { taken in
             taken.count -= 1
-            if let tenantID, let count = taken.byTenant[tenantID] { taken.byTenant[tenantID] = count > 1 ? count - 1 : nil }
+            if let tenantID, let count = taken.byTenant[tenantID] {
+                taken.byTenant[tenantID] = count > 1 ? count - 1 : nil
+            }
         }
     }
 }

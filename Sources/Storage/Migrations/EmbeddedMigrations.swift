@@ -3875,7 +3875,6 @@ GRANT INSERT ON ledger, adjustments TO weir_admin;
 
 """#),
         (name: "0032_exports", sql: #"""
--- draft
 -- Exports of the ledger, deliveries of usage to Stripe, and what reconciliation found.
 
 -- Entries whose key says nothing of when their usage occurred: corrections, jobs that waited, gateways with a wrong clock. All others lie in the

@@ -52,7 +52,8 @@ extension AdministrationStore: StripeAdministration {
             // Only letters, digits and underscores are in it.
             let text = customerID.map { "\"\($0)\"" } ?? "null"
             try await change.audit(
-                "tenant.stripe", "tenant", id.description, tenantID: id, before: nil, after: #"{"customer_id": \#(text)}"#)
+                "tenant.stripe", "tenant", id.description, tenantID: id, before: nil,
+                after: #"{"customer_id": \#(text)}"#)
             return customer
         }
     }
@@ -67,7 +68,8 @@ extension AdministrationStore: StripeAdministration {
         try await change(actor) { change in
             guard try await change.connection.execute(RetryStripeDelivery(identifier: identifier)).first == true else {
                 throw Refusal(
-                    .notFound, "There is no failed delivery of this identifier. GET /admin/v1/stripe/deliveries?state=failed lists them."
+                    .notFound,
+                    "There is no failed delivery of this identifier. GET /admin/v1/stripe/deliveries?state=failed lists them."
                 )
             }
             try await change.audit(

@@ -167,6 +167,7 @@ struct UsageExportCommand: AsyncParsableCommand {
         let written = try await admin.client().download(AdminRequest(.get, ["usage", "export"], query: query), to: to)
         Terminal.say(
             admin.json
-                ? "{\"bytes\": \(written.bytes), \"sha256\": \"\(written.sha256)\"}" : "\(written.bytes) bytes in \(to)")
+                ? "{\"bytes\": \(written.bytes), \"sha256\": \"\(written.sha256)\"}" : "\(written.bytes) bytes in \(to)"
+        )
     }
 }

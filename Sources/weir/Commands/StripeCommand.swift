@@ -90,7 +90,8 @@ struct StripeCommand: AsyncParsableCommand {
     struct Retry: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Send a parked delivery anew.",
-            discussion: "Ask Stripe first whether it has the event: after a day it takes the same identifier for a new one.")
+            discussion:
+                "Ask Stripe first whether it has the event: after a day it takes the same identifier for a new one.")
         @Argument(help: "Its identifier.") var identifier: String
         @OptionGroup var admin: AdminOptions
 

@@ -67,7 +67,8 @@ struct DatabasePools: Sendable {
 
     var all: [PostgresPool] {
         [
-            directory, writer, claims, cache, queue, reader, customer, jobs, webhooks, admin, reports, ownExports, exports,
+            directory, writer, claims, cache, queue, reader, customer, jobs, webhooks, admin, reports, ownExports,
+            exports,
             exportJobs,
         ]
     }

@@ -192,7 +192,8 @@ enum SettingsCatalog {
     private static let exports: [Setting] = [
         Setting(
             "WEIR_EXPORT_STREAMS", .integer(1...64), default: "2",
-            "Streams of usage that one process serves at once to customers, one of each, and as many again to operators."),
+            "Streams of usage that one process serves at once to customers, one of each, and as many again to operators."
+        ),
         Setting(
             "WEIR_EXPORT_SECONDS", .integer(1...86_400), default: "3600",
             "Seconds that one stream of usage may take, and one part of an export."),
@@ -213,7 +214,8 @@ enum SettingsCatalog {
             "The key with which usage is sent to Stripe. Without it nothing is sent."),
         Setting("WEIR_STRIPE_URL", .httpURL, default: "https://api.stripe.com", "Where Stripe's API is."),
         Setting(
-            "WEIR_STRIPE_REQUESTS", .word, default: "weir_requests", "The name of the meter events that count requests."),
+            "WEIR_STRIPE_REQUESTS", .word, default: "weir_requests", "The name of the meter events that count requests."
+        ),
         Setting(
             "WEIR_STRIPE_INPUT_TOKENS", .word, default: "weir_input_tokens",
             "The name of the meter events that count input tokens, those from a worker's cache left out."),

@@ -84,7 +84,8 @@ extension SettingKind {
             return .logLevel(level)
         case .roles: return .roles(try readRoles(text))
         case .networks: return .networks(try readNetworks(text))
-        case .host, .path, .databaseURL, .redisURL, .httpURL, .word, .secret, .adminKey: return .text(try readText(text))
+        case .host, .path, .databaseURL, .redisURL, .httpURL, .word, .secret, .adminKey:
+            return .text(try readText(text))
         }
     }
 
