@@ -59,6 +59,19 @@ public enum AdminRouteCatalog {
         case getTenantUsage
         case rebuildUsage
         case listAudit
+        case exportUsage
+        case listExports
+        case createExport
+        case getExport
+        case cancelExport
+        case getExportManifest
+        case getExportPart
+        case runReconciliation
+        case listReconciliations
+        case getStripeCustomer
+        case setStripeCustomer
+        case listStripeDeliveries
+        case retryStripeDelivery
     }
 
     public struct Entry: Sendable {
@@ -137,6 +150,20 @@ public enum AdminRouteCatalog {
         Entry(.getAllUsage, "GET", "/admin/v1/usage", .read, reporting),
         Entry(.getTenantUsage, "GET", "/admin/v1/tenants/{id}/usage", .read, reporting),
         Entry(.rebuildUsage, "POST", "/admin/v1/usage/rebuild", .admin),
+        Entry(
+            .exportUsage, "GET", "/admin/v1/usage/export", .read, ["format", "start", "end", "granularity", "tenant"]),
+        Entry(.listExports, "GET", "/admin/v1/exports", .read, paging),
+        Entry(.createExport, "POST", "/admin/v1/exports", .admin),
+        Entry(.getExport, "GET", "/admin/v1/exports/{id}", .read),
+        Entry(.cancelExport, "POST", "/admin/v1/exports/{id}/cancel", .admin),
+        Entry(.getExportManifest, "GET", "/admin/v1/exports/{id}/manifest", .read),
+        Entry(.getExportPart, "GET", "/admin/v1/exports/{id}/parts/{part}", .read),
+        Entry(.runReconciliation, "POST", "/admin/v1/reconcile", .admin),
+        Entry(.listReconciliations, "GET", "/admin/v1/reconcile", .read, paging),
+        Entry(.getStripeCustomer, "GET", "/admin/v1/tenants/{id}/stripe", .admin),
+        Entry(.setStripeCustomer, "PUT", "/admin/v1/tenants/{id}/stripe", .admin),
+        Entry(.listStripeDeliveries, "GET", "/admin/v1/stripe/deliveries", .read, ["limit", "after", "state"]),
+        Entry(.retryStripeDelivery, "POST", "/admin/v1/stripe/deliveries/retry", .admin),
         Entry(.listAudit, "GET", "/admin/v1/audit", .admin, paging.union(["tenant_id", "action"])),
     ]
 

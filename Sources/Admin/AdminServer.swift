@@ -41,6 +41,12 @@ public struct AdminServer: Sendable {
         public var tierStudies: TierStudies?
         /// By how much a price, fee or included amount may move in a new version of a tier without a word.
         public var priceChangeFactor: Int64 = 3
+        /// Exports of usage.
+        public var exports: AdminExports?
+        /// Comparisons of the books.
+        public var reconciliation: AdminReconciliation?
+        /// Customers at Stripe.
+        public var stripe: (any StripeAdministration)?
 
         public init(
             administration: any Administration, authenticator: any AdminAuthenticator, prices: any PriceSource,
@@ -154,6 +160,9 @@ struct AdminRouter: Sendable {
         let workers = WorkersEndpoint(administration: parts.administration, isAllowed: parts.isAllowed)
         let usage = UsageEndpoint(administration: parts.administration, prices: parts.prices, time: parts.time)
         let cache = CacheEndpoint(administration: parts.administration)
+        let exports = ExportsEndpoint(exports: parts.exports, time: parts.time)
+        let reconciliation = ReconciliationEndpoint(reconciliation: parts.reconciliation, time: parts.time)
+        let stripe = StripeEndpoint(stripe: parts.stripe, time: parts.time)
         let queue = QueueEndpoint(queue: parts.queue, time: parts.time)
         let modelUsage = ModelUsageEndpoint(
             administration: parts.administration, demand: demand, time: parts.time)
@@ -200,6 +209,19 @@ struct AdminRouter: Sendable {
         case .renewWorker: return workers.renew
         case .removeWorker: return workers.remove
         case .setModelCache: return cache.setPolicy
+        case .runReconciliation: return reconciliation.run
+        case .listReconciliations: return reconciliation.list
+        case .getStripeCustomer: return stripe.customer
+        case .setStripeCustomer: return stripe.setCustomer
+        case .listStripeDeliveries: return stripe.deliveries
+        case .retryStripeDelivery: return stripe.retry
+        case .exportUsage: return exports.stream
+        case .listExports: return exports.list
+        case .createExport: return exports.create
+        case .getExport: return exports.one
+        case .cancelExport: return exports.cancel
+        case .getExportManifest: return exports.manifest
+        case .getExportPart: return exports.part
         case .getCacheStatistics: return cache.statistics
         case .clearCache: return cache.clear
         case .getQueue: return queue.depth

@@ -42,6 +42,8 @@ public struct GatewayServer: Sendable {
         public var refusals = RefusalBuffer()
         /// Files and batches; without it their routes are not there.
         public var batches: Batches?
+        /// Streams of a customer's usage; without it their route is not there.
+        public var exports: (any UsageExports)?
         /// Customers' webhooks; without it their routes are not there.
         public var webhooks: Webhooks?
         /// What customers may subscribe to; without it the routes are not there.
@@ -312,6 +314,9 @@ struct ControlPlane: Sendable {
             let endpoint = TiersEndpoint(tiers: tiers)
             billing.get("/api/v1/tiers", use: endpoint.list)
             billing.get("/api/v1/tiers/analysis", use: endpoint.analysis)
+        }
+        if let exports = parts.exports {
+            billing.get("/api/v1/usage/export", use: UsageExportEndpoint(exports: exports, time: parts.time).get)
         }
         if let webhooks = parts.webhooks { addWebhooks(webhooks, to: router) }
         if let batches = parts.batches { addBatches(batches, to: router) }

@@ -183,6 +183,8 @@ extension PostgresConnection {
         return try session.nextCopyChunk()
     }
 
+    func copiedRowCount(_ number: UInt64) -> Int64 { number == copyNumber ? session.copiedRowCount : 0 }
+
     func abandonCopy(_ number: UInt64) {
         if number == copyNumber, session.isCopying { session.close() }
     }
@@ -227,6 +229,9 @@ public struct PostgresCopySequence: AsyncSequence, Sendable {
     }
 
     public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(hold: hold) }
+
+    /// Rows that were read so far; after the end, all. A header line counts as a row.
+    public var rowCount: Int64 { get async { await hold.connection.copiedRowCount(hold.number) } }
 }
 
 // MARK: For the pool

@@ -44,6 +44,7 @@ extension PostgresSession {
             try startCopy(S.sql, name: S.name, on: connection)
             copyStatementName = S.name
             copyOwnsTransaction = ownsTransaction
+            copiedRowCount = 0
         } catch {
             if isConnected, ownsTransaction { try rollback() }
             throw error.named(S.name)
@@ -88,6 +89,7 @@ extension PostgresSession {
             if count > 0, let row {
                 chunk.append(contentsOf: UnsafeRawBufferPointer(start: row, count: Int(count)))
                 PQfreemem(row)
+                copiedRowCount += 1
             } else if count == 0 {
                 if !chunk.isEmpty { return chunk }
                 try awaitCopyData(connection, name: name)

@@ -24,6 +24,8 @@ public final class PostgresSession {
     var connection: OpaquePointer?
     var copyStatementName: String?
     var copyOwnsTransaction = false
+    /// Rows that the last COPY has brought so far.
+    public internal(set) var copiedRowCount: Int64 = 0
     private var prepared: [ObjectIdentifier: String] = [:]
     private var preparedNames: Set<String> = []
     private var binds = PostgresBinds()

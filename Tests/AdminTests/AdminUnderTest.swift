@@ -13,6 +13,7 @@ struct AdminUnderTest: Sendable {
     let administration = FakeAdministration()
     var metrics: (@Sendable () -> String)? = { "weir_up 1\n" }
     var replicas: @Sendable () -> [ReplicaReading] = { [] }
+    var streams = FakeStreams()
 
     var parts: AdminServer.Parts { parts(time: FixedTime()) }
 
@@ -25,6 +26,10 @@ struct AdminUnderTest: Sendable {
         parts.tierStudies = AdminServer.TierStudies(
             analyst: TierAnalyst(records: rating, catalog: rating, series: rating, time: time),
             replayer: TierReplayer(records: rating, time: time))
+        parts.exports = AdminExports(streams: streams, administration: administration, partRows: 100)
+        parts.reconciliation = AdminReconciliation(
+            reconciler: Reconciler(books: FakeBooks()), administration: administration)
+        parts.stripe = administration
         return parts
     }
 

@@ -19,7 +19,9 @@ struct ContractTests {
             "Limit": "limit", "After": "after", "Before": "before", "UsageLimit": "limit", "Start": "start",
             "End": "end", "From": "from", "To": "to",
             "Groups": "group_by", "AllGroups": "group_by", "TenantFilter": "tenant_id", "EventTenant": "tenant",
-            "ActionFilter": "action", "ModelFilter": "model",
+            "ActionFilter": "action", "ModelFilter": "model", "ExportFormat": "format", "ExportStart": "start",
+            "ExportEnd": "end", "ExportGranularity": "granularity", "ExportTenant": "tenant", "StripeAfter": "after",
+            "StripeState": "state",
         ]
         var operations: [String: Operation] = [:]
         var path = ""

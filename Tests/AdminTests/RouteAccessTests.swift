@@ -14,13 +14,22 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
     static let all = AdminRouteCatalog.routes.map(SampleRequest.init)
 
     var path: String {
-        entry.path.replacing("{id}", with: FakeAdministration.tenantID.description)
+        if entry.path.hasPrefix("/admin/v1/exports/") {
+            return entry.path.replacing("{id}", with: FakeAdministration.exportID.publicText).replacing(
+                "{part}", with: "1")
+        }
+        return entry.path.replacing("{id}", with: FakeAdministration.tenantID.description)
             .replacing("{key_id}", with: FakeAdministration.keyID.description).replacing("{model}", with: "iris")
             .replacing("{quota_id}", with: FakeAdministration.quotaID.description)
             .replacing("{worker_id}", with: FakeAdministration.workerID.description)
             .replacing("{code}", with: "plain")
             .replacing("{version}", with: entry.path.hasPrefix("/admin/v1/tiers") ? "2" : "1.0.0").replacing(
                 "{alias}", with: "flowers")
+    }
+
+    /// What the route cannot do without.
+    var query: String {
+        entry.operation == .exportUsage ? "?start=2026-03-01T00:00:00Z&end=2026-03-02T00:00:00Z" : ""
     }
 
     var body: String? {
@@ -41,6 +50,10 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
         case .setModelCache: #"{"enabled": true}"#
         case .clearCache: #"{"model": "iris"}"#
         case .rebuildUsage: #"{"from": "2026-03-01T00:00:00Z", "to": "2026-03-02T00:00:00Z"}"#
+        case .createExport: #"{"format": "csv", "incremental": true}"#
+        case .runReconciliation: #"{"tenant": null}"#
+        case .setStripeCustomer: #"{"customer_id": "cus_1"}"#
+        case .retryStripeDelivery: #"{"identifier": "a:b:request:1"}"#
         case .setRoute: #"{"replicas": [{"address": "127.0.0.1:9000", "protocol": "oip"}]}"#
         case .changeModelRouting: #"{"default_version": "1.0.0"}"#
         case .setModelVersion: #"{"state": "active"}"#
@@ -53,6 +66,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
     var status: Int {
         switch entry.operation {
         case .createTenant, .createKey, .createTier, .draftTierVersion, .createModel, .registerWorker: 201
+        case .createExport: 202
         case .deleteRoute, .deleteQuota, .deleteAlias, .removeWorker, .deleteTierVersion: 204
         default: 200
         }
@@ -61,10 +75,10 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
     /// Whether the route reads a body.
     var takesBody: Bool { body != nil }
     /// Whether the route asks the store for anything.
-    var asksStore: Bool { ![.getMetrics, .listReplicas, .analyseTiers].contains(entry.operation) }
+    var asksStore: Bool { ![.getMetrics, .listReplicas, .analyseTiers, .exportUsage].contains(entry.operation) }
 
     func send(to admin: AdminUnderTest, key: String? = "admin") async throws -> Answer {
-        try await admin.send(entry.method, path, key: key, body: body)
+        try await admin.send(entry.method, path + query, key: key, body: body)
     }
 }
 
@@ -114,7 +128,14 @@ struct RouteAccessTests {
                     "changeTierVersion", "deleteTierVersion", "publishTierVersion", "retireTierVersion",
                     "replayTierVersion", "analyseTiers",
                 ]
-            ), ("read", ["getAllUsage", "getTenantUsage"]), ("predict", []),
+            ),
+            (
+                "read",
+                [
+                    "getAllUsage", "getTenantUsage", "exportUsage", "listExports", "getExport", "getExportManifest",
+                    "getExportPart", "listReconciliations", "listStripeDeliveries",
+                ]
+            ), ("predict", []),
             ("billing", []),
             ("admin", Set(AdminRouteCatalog.Operation.allCases.map(\.rawValue))),
         ] as [(String, Set<String>)])

@@ -50,6 +50,18 @@ struct StatementCatalogTests {
                 ]
             ),
             (
+                "weir_reports",
+                [
+                    SetExportScope.self, FindExportSubject.self, FindPartEnd<JobEntriesOfAll>.self,
+                    FindPartEnd<JobEntriesOfTenant>.self, FindPartEnd<NewEntriesOfAll>.self,
+                    FindFocusRows<FocusOfAll>.self, FindFocusRows<FocusOfTenant>.self,
+                    CompareRequests.self, CompareUsage.self, CompareModels.self, CompareInvoiceSums.self,
+                    CompareInvoiceUsage.self, CompareExportManifests.self, CompareExportParts.self,
+                    CompareExportHashes.self, CompareStripe.self,
+                    FindPartEnd<NewEntriesOfTenant>.self, FindSums<JobSumsOfAll>.self, FindSums<JobSumsOfTenant>.self,
+                ]
+            ),
+            (
                 "weir_jobs",
                 [
                     ClaimWebhookDeliveries.self, FinishWebhookDelivery.self, TrimWebhookDeliveries.self,
@@ -58,6 +70,9 @@ struct StatementCatalogTests {
                     RemoveExpiredKeys.self, LookAtQuotas.self, InsertQuotaEvents.self, NoteExceededUse.self,
                     RemoveClosedLeases.self, RemoveRefusals.self, RemoveExpiredPredictions.self,
                     RemoveExcessPredictions.self,
+                    ClaimExport.self, AppendExportPiece.self, FinishExportPart.self, CompleteExport.self,
+                    FailExport.self, RemoveExpiredExports.self, PlanStripeDeliveries.self,
+                    ClaimStripeDeliveries.self, FinishStripeDelivery.self,
                     ReadBusyTimes.self, RemoveExpiredJobs.self, RemoveExpiredResults.self, EraseKept.self,
                 ]
             ),

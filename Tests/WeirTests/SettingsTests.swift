@@ -70,7 +70,7 @@ struct SettingsTests {
         switch setting.kind {
         case .integer, .seconds, .port, .boolean, .logLevel, .roles, .networks:
             #expect(setting.defaultText != nil || ["CACHE_TTL_SECONDS", "WEIR_WEBHOOK_NETWORKS"].contains(name))
-        case .host, .databaseURL, .redisURL, .httpURL, .path, .secret, .adminKey: break
+        case .host, .databaseURL, .redisURL, .httpURL, .path, .word, .secret, .adminKey: break
         }
     }
 

@@ -62,6 +62,7 @@ public struct RouteCatalog: Sendable {
         Entry(method: "GET", path: "/api/v1/usage", access: .key("billing")),
         Entry(method: "GET", path: "/api/v1/tiers", access: .key("billing")),
         Entry(method: "GET", path: "/api/v1/tiers/analysis", access: .key("billing")),
+        Entry(method: "GET", path: "/api/v1/usage/export", access: .key("billing")),
         Entry(method: "POST", path: "/v1/files", access: .key("predict")),
         Entry(method: "GET", path: "/v1/files", access: .key("read")),
         Entry(method: "GET", path: "/v1/files/{id}", access: .key("read")),

@@ -197,5 +197,16 @@ public enum StatementCatalog {
         ReadBusyTimes.self, NoteQueueDepths.self,
         ReadNotCompletedBefore.self, ReadNotCompletedAfter.self, ReadRequestDetail.self, ReadResultBytes.self,
         RemoveExpiredResults.self, EraseKept.self, ActAsTenantWithOwnPlan.self,
+        SetExportScope.self, FindExportSubject.self, ClaimExport.self, AppendExportPiece.self, FinishExportPart.self,
+        CompleteExport.self, FailExport.self, RemoveExpiredExports.self, CountOpenExports.self, InsertExport.self,
+        ListExports.self, FindExport.self, CancelExport.self, ReadExportManifest.self, FindExportPart.self,
+        ReadExportPiece.self, FindPartEnd<JobEntriesOfAll>.self, FindPartEnd<JobEntriesOfTenant>.self,
+        FindPartEnd<NewEntriesOfAll>.self, FindPartEnd<NewEntriesOfTenant>.self, FindSums<JobSumsOfAll>.self,
+        FindSums<JobSumsOfTenant>.self, FindFocusRows<FocusOfAll>.self, FindFocusRows<FocusOfTenant>.self,
+        CompareRequests.self, CompareUsage.self, CompareModels.self,
+        CompareInvoiceSums.self, CompareInvoiceUsage.self, CompareExportManifests.self, CompareExportParts.self,
+        CompareExportHashes.self, CompareStripe.self, InsertReconciliation.self, ListReconciliations.self,
+        PlanStripeDeliveries.self, ClaimStripeDeliveries.self, FinishStripeDelivery.self, FindStripeCustomer.self,
+        ConnectStripeCustomer.self, ListStripeDeliveries.self, RetryStripeDelivery.self,
     ]
 }

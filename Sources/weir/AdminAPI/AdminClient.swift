@@ -29,6 +29,32 @@ struct AdminClient: Sendable {
     /// The answer whatever its status is.
     /// - Throws: ``CommandFailure`` where nobody answers in time.
     func answer(to call: AdminRequest, withinSeconds seconds: Int64 = 30) async throws(CommandFailure) -> AdminAnswer {
+        do {
+            let response = try await CommandHTTP.client.execute(request(for: call), timeout: .seconds(seconds))
+            let body = try await response.body.collect(upTo: Self.answerLimit)
+            return AdminAnswer(status: Int(response.status.code), body: Data(body.readableBytesView))
+        } catch {
+            throw unreachable(error)
+        }
+    }
+
+    /// The answer to a call whose body is read as it comes, however long that takes.
+    /// - Throws: ``CommandFailure`` where nobody answers or the answer is an error.
+    func open(_ call: AdminRequest) async throws(CommandFailure) -> HTTPClientResponse {
+        do {
+            let response = try await CommandHTTP.client.execute(request(for: call), timeout: .hours(24))
+            if (200..<300).contains(response.status.code) { return response }
+            let body = try await response.body.collect(upTo: Self.answerLimit)
+            _ = try AdminAnswer(status: Int(response.status.code), body: Data(body.readableBytesView)).checked()
+            return response
+        } catch let failure as CommandFailure {
+            throw failure
+        } catch {
+            throw unreachable(error)
+        }
+    }
+
+    private func request(for call: AdminRequest) -> HTTPClientRequest {
         var request = HTTPClientRequest(url: baseURL + call.target)
         request.method = .init(rawValue: call.method.rawValue)
         request.headers.add(name: "authorization", value: "Bearer \(key)")
@@ -38,15 +64,13 @@ struct AdminClient: Sendable {
             request.headers.add(name: "content-type", value: "application/json")
             request.body = .bytes(ByteBuffer(bytes: body))
         }
-        do {
-            let response = try await CommandHTTP.client.execute(request, timeout: .seconds(seconds))
-            let body = try await response.body.collect(upTo: Self.answerLimit)
-            return AdminAnswer(status: Int(response.status.code), body: Data(body.readableBytesView))
-        } catch {
-            throw CommandFailure(
-                "cannot reach the admin API at \(baseURL) (\(Self.reason(error))): is `weir serve` or `weir dev` running there? "
-                    + "WEIR_ADMIN_URL says where to look", status: .unavailable)
-        }
+        return request
+    }
+
+    private func unreachable(_ error: any Error) -> CommandFailure {
+        CommandFailure(
+            "cannot reach the admin API at \(baseURL) (\(Self.reason(error))): is `weir serve` or `weir dev` running there? "
+                + "WEIR_ADMIN_URL says where to look", status: .unavailable)
     }
 
     private static func reason(_ error: any Error) -> String {

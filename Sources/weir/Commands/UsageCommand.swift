@@ -8,9 +8,10 @@ struct UsageCommand: AsyncParsableCommand {
             Examples:
               weir usage report --group-by tenant,model
               weir usage report --tenant 0195a3bf-30c4-7a52-bb10-6d7e8f901a2b --group-by day --start 2026-03-01T00:00:00+01:00
+              weir usage export --start 2026-03-01T00:00:00Z --end 2026-04-01T00:00:00Z --to march.csv
               weir usage rebuild --from 2026-03-01T00:00:00Z --to 2026-04-01T00:00:00Z
             """,
-        subcommands: [Report.self, Rebuild.self])
+        subcommands: [Report.self, UsageExportCommand.self, Rebuild.self])
 
     struct Rebuild: AsyncParsableCommand {
         static let configuration = CommandConfiguration(

@@ -38,6 +38,12 @@ enum AdminComposition {
                 series: UsageSeriesStore(pool: pools.reports), time: parts.time),
             replayer: TierReplayer(records: rating, time: parts.time))
         adminParts.priceChangeFactor = Int64(settings.priceChangeFactor)
+        adminParts.stripe = administration
+        adminParts.reconciliation = AdminReconciliation(
+            reconciler: Reconciler(books: ReconciliationStore(pool: pools.exportJobs)), administration: administration)
+        adminParts.exports = AdminExports(
+            streams: UsageExportStore(pool: pools.exports, perTenant: settings.exports.streams),
+            administration: administration, partRows: settings.exports.partRows)
         let server = AdminServer(
             configuration: configuration, parts: adminParts, eventLoops: eventLoops, logger: logger)
         let application = server.makeApplication { port in

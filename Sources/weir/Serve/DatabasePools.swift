@@ -20,6 +20,12 @@ struct DatabasePools: Sendable {
     let webhooks: PostgresPool
     let admin: PostgresPool
     let reports: PostgresPool
+    /// Streams of customers' usage, each of which holds a connection for as long as it is read.
+    let ownExports: PostgresPool
+    /// The same for operators.
+    let exports: PostgresPool
+    /// What jobs read to write exports in parts.
+    let exportJobs: PostgresPool
 
     /// - Throws: `PostgresError` for an unusable URL.
     init(settings: Settings, logger: Logger) throws {
@@ -53,10 +59,18 @@ struct DatabasePools: Sendable {
         webhooks = try pool("webhooks", 2, role: "jobs", timeout: 5_000, waits: 10_000, waiters: 1_000)
         admin = try pool("admin", 4)
         reports = try pool("reports", 2)
+        let exportMilliseconds = settings.exports.seconds * 1_000
+        ownExports = try pool("own_exports", settings.exports.streams, role: "reader", timeout: exportMilliseconds)
+        exports = try pool("exports", settings.exports.streams, role: "reports", timeout: exportMilliseconds)
+        exportJobs = try pool("export_jobs", 2, role: "reports", timeout: exportMilliseconds)
     }
 
     var all: [PostgresPool] {
-        [directory, writer, claims, cache, queue, reader, customer, jobs, webhooks, admin, reports]
+        [
+            directory, writer, claims, cache, queue, reader, customer, jobs, webhooks, admin, reports, ownExports,
+            exports,
+            exportJobs,
+        ]
     }
 
     /// A session of the role `weir_<name>`, with every timeout set.

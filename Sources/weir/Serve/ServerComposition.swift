@@ -41,6 +41,8 @@ enum ServerComposition {
                     base.routes.current.table.models.map(\.profile.name)
                 })
             services.append(BatchUpkeep.job(base.batchQueue, logger: logger))
+            services += stripeJobs(settings: settings, pools: pools, logger: logger)
+            services += exportJobs(settings: settings, pools: pools, logger: logger)
             services += webhookJobs(settings: settings, pools: pools, base: base, logger: logger)
         }
         if settings.roles.contains(.jobs) {
@@ -101,6 +103,24 @@ enum ServerComposition {
         }
         await close(base, eventLoops)
         logger.notice("stopped")
+    }
+
+    private static func stripeJobs(settings: Settings, pools: DatabasePools, logger: Logger) -> [any Service] {
+        guard let key = settings.stripe.key else { return [] }
+        var configuration = StripeSender.Configuration()
+        configuration.retryMilliseconds = Int64(settings.stripe.retryMilliseconds)
+        return StripeSender.jobs(
+            StripeOutboxStore(pool: pools.jobs),
+            transport: StripeClient(client: CommandHTTP.client, settings: settings.stripe, key: key),
+            configuration: configuration, logger: logger)
+    }
+
+    private static func exportJobs(settings: Settings, pools: DatabasePools, logger: Logger) -> [any Service] {
+        var configuration = ExportWriter.Configuration()
+        configuration.leaseMilliseconds = Int64(settings.exports.leaseSeconds) * 1_000
+        configuration.keepHours = settings.exports.keepHours
+        return ExportWriter.jobs(
+            ExportQueueStore(pool: pools.jobs, reports: pools.exportJobs), configuration: configuration, logger: logger)
     }
 
     private static func webhookJobs(

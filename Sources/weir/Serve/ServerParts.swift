@@ -29,6 +29,7 @@ struct ServerParts: Sendable {
     let webhooks: GatewayServer.Webhooks
     let batches: GatewayServer.Batches
     let batchQueue: BatchQueueStore
+    let exports: UsageExportStore
     let redis: RedisClient?
     let listener: PostgresListener
     let jobs: JobParts
@@ -91,6 +92,7 @@ struct ServerParts: Sendable {
             files: FileStore(pool: pools.customer, time: time), batches: BatchStore(pool: pools.customer, time: time),
             limits: settings.batches)
         batchQueue = BatchQueueStore(pool: pools.queue, jobs: pools.jobs)
+        exports = UsageExportStore(pool: pools.ownExports, perTenant: 1)
         webhookClient = WebhookClient(
             eventLoops: eventLoops, policy: settings.webhooks.addresses,
             timeoutMilliseconds: Int64(settings.webhooks.timeoutMilliseconds))
@@ -165,6 +167,7 @@ struct ServerParts: Sendable {
         parts.webhooks = webhooks
         parts.tiers = tiers
         parts.batches = batches
+        parts.exports = exports
         parts.mirrors = mirrors
         parts.jobs = jobs.gateway
         #if WEIR_FAULTS

@@ -30,7 +30,7 @@ struct Setting: Sendable {
 /// Every variable that Weir reads. Parsing, the documentation's table and `.env.example` follow from this list.
 enum SettingsCatalog {
     static let all: [Setting] =
-        database + redisAndCache + serving + jobs + batches + webhooks + operation + client
+        database + redisAndCache + serving + jobs + batches + webhooks + exports + stripe + operation + client
 
     private static let byName = Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0) })
 
@@ -187,6 +187,48 @@ enum SettingsCatalog {
         Setting(
             "WEIR_WEBHOOK_KEEP_HOURS", .integer(1...8_760), default: "72",
             "Hours that finished deliveries are shown and can be asked for anew."),
+    ]
+
+    private static let exports: [Setting] = [
+        Setting(
+            "WEIR_EXPORT_STREAMS", .integer(1...64), default: "2",
+            "Streams of usage that one process serves at once to customers, one of each, and as many again to operators."
+        ),
+        Setting(
+            "WEIR_EXPORT_SECONDS", .integer(1...86_400), default: "3600",
+            "Seconds that one stream of usage may take, and one part of an export."),
+        Setting(
+            "WEIR_EXPORT_PART_ROWS", .integer(1...10_000_000), default: "100000",
+            "Rows of one part of an export."),
+        Setting(
+            "WEIR_EXPORT_KEEP_HOURS", .integer(1...8_760), default: "72",
+            "Hours that the parts of an export are kept; its manifest stays."),
+        Setting(
+            "WEIR_EXPORT_LEASE_SECONDS", .integer(1...3_600), default: "60",
+            "Seconds after which another process takes over an export of which no piece was written."),
+    ]
+
+    private static let stripe: [Setting] = [
+        Setting(
+            "WEIR_STRIPE_KEY", .secret(minimumBytes: 8), isSecret: true,
+            "The key with which usage is sent to Stripe. Without it nothing is sent."),
+        Setting("WEIR_STRIPE_URL", .httpURL, default: "https://api.stripe.com", "Where Stripe's API is."),
+        Setting(
+            "WEIR_STRIPE_REQUESTS", .word, default: "weir_requests", "The name of the meter events that count requests."
+        ),
+        Setting(
+            "WEIR_STRIPE_INPUT_TOKENS", .word, default: "weir_input_tokens",
+            "The name of the meter events that count input tokens, those from a worker's cache left out."),
+        Setting(
+            "WEIR_STRIPE_CACHED_INPUT_TOKENS", .word, default: "weir_cached_input_tokens",
+            "The name of the meter events that count input tokens from a worker's cache."),
+        Setting(
+            "WEIR_STRIPE_OUTPUT_TOKENS", .word, default: "weir_output_tokens",
+            "The name of the meter events that count output tokens."),
+        Setting(
+            "WEIR_STRIPE_RETRY_MS", .integer(10...900_000), default: "2000",
+            "The ceiling of the random pause after a meter event's first failed attempt, in milliseconds; it doubles each time, to fifteen minutes."
+        ),
     ]
 
     private static let batches: [Setting] = [

@@ -21,6 +21,8 @@ enum SettingKind: Sendable {
     case redisURL
     case httpURL
     case path
+    /// Letters, digits, points, hyphens and underscores.
+    case word
     case secret(minimumBytes: Int)
     case adminKey
 }
@@ -82,7 +84,8 @@ extension SettingKind {
             return .logLevel(level)
         case .roles: return .roles(try readRoles(text))
         case .networks: return .networks(try readNetworks(text))
-        case .host, .path, .databaseURL, .redisURL, .httpURL, .secret, .adminKey: return .text(try readText(text))
+        case .host, .path, .databaseURL, .redisURL, .httpURL, .word, .secret, .adminKey:
+            return .text(try readText(text))
         }
     }
 
@@ -112,6 +115,13 @@ extension SettingKind {
                 throw BadSetting(expected: "http://host:port or https://host:port, without a path")
             }
             return text.hasSuffix("/") ? String(text.dropLast()) : text
+        case .word:
+            guard (1...100).contains(text.utf8.count),
+                text.utf8.allSatisfy({
+                    (0x30...0x39).contains($0) || (0x41...0x5A).contains($0) || (0x61...0x7A).contains($0)
+                        || [0x2D, 0x2E, 0x5F].contains($0)
+                })
+            else { throw BadSetting(expected: "a word of letters, digits, points, hyphens and underscores") }
         case .secret(let minimumBytes):
             guard text.utf8.count >= minimumBytes, Set(text.utf8).count > 1 else {
                 throw BadSetting(

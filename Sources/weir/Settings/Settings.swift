@@ -59,6 +59,8 @@ struct Settings: Sendable {
     let workerAddresses: WorkerAddressPolicy
     let batches: GatewayServer.BatchLimits
     let webhooks: WebhookSettings
+    let exports: ExportSettings
+    let stripe: StripeSettings
     let graceSeconds: Int
     let streamHeartbeatMilliseconds: Int
     let streamStallMilliseconds: Int
@@ -141,6 +143,8 @@ struct Settings: Sendable {
         batches.openBatches = reader.number("WEIR_BATCH_LIMIT")
         self.batches = batches
         webhooks = WebhookSettings(reader)
+        exports = ExportSettings(reader)
+        stripe = StripeSettings(reader)
         graceSeconds = reader.number("WEIR_GRACE_SECONDS")
         replicaDemand = ReplicaDemand(
             concurrency: Int64(reader.number("WEIR_REPLICA_CONCURRENCY")),
@@ -210,12 +214,12 @@ struct ConfigurationFailure: Error, CustomStringConvertible {
 }
 
 extension SettingsReader {
-    fileprivate func text(_ name: String) -> String? {
+    func text(_ name: String) -> String? {
         if case .text(let text) = values[name] { text } else { nil }
     }
 
     /// Every setting that is read with this has a default, which a test holds against the catalogue.
-    fileprivate func number(_ name: String) -> Int {
+    func number(_ name: String) -> Int {
         if case .number(let number) = values[name] { number } else { 0 }
     }
 

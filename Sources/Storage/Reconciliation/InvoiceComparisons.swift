@@ -1,0 +1,86 @@
+internal import Domain
+internal import PostgresDriver
+
+/// Of invoices that are issued and whose periods reach into the window.
+struct CompareInvoiceSums: ComparisonStatement {
+    static let sql = """
+        WITH i AS (
+            SELECT invoice_id, subtotal_micros, credits_micros FROM invoices
+            WHERE state IN ('finalised', 'paid') AND period_start < $3 AND period_end > $2 AND \(ComparisonText.ofTenant)
+        ), differences AS (
+            SELECT 'invoice_total_differs_from_lines' AS kind, 'inv_' || i.invoice_id AS id, i.subtotal_micros::text AS expected,
+                coalesce(sum(n.amount_micros), 0)::text AS found
+            FROM i LEFT JOIN invoice_lines n ON n.invoice_id = i.invoice_id GROUP BY i.invoice_id, i.subtotal_micros
+            HAVING i.subtotal_micros <> coalesce(sum(n.amount_micros), 0)
+            UNION ALL
+            SELECT 'invoice_credits_differ_from_grants', 'inv_' || i.invoice_id, i.credits_micros::text, coalesce(sum(a.amount_micros), 0)::text
+            FROM i LEFT JOIN credit_applications a ON a.invoice_id = i.invoice_id GROUP BY i.invoice_id, i.credits_micros
+            HAVING i.credits_micros <> coalesce(sum(a.amount_micros), 0)
+        )
+        \(ComparisonText.answer)
+        """
+    static let parameters = ComparisonText.parameters
+
+    let scope: ReconciliationScope
+    let limit: Int64
+}
+
+/// The sums first, by the roll-up; only where they differ the ledger itself. What became known after an invoice was issued waits for the next, so an
+/// invoice is right if it has what was posted by its draft, by its issue, or by now.
+struct CompareInvoiceUsage: ComparisonStatement {
+    static let sql = """
+        WITH i AS (
+            SELECT invoice_id, tenant_id, period_start, period_end, drafted_at, finalised_at FROM invoices
+            WHERE kind = 'invoice' AND state IN ('finalised', 'paid') AND period_start < $3 AND period_end > $2 AND \(ComparisonText.ofTenant)
+        ), charged AS (
+            SELECT i.invoice_id, i.tenant_id, i.period_start, i.period_end, c.tier_version_id, c.model, c.drafted_at, c.finalised_at,
+                c.requests, c.input_tokens, c.cached_input_tokens, c.output_tokens
+            FROM i CROSS JOIN LATERAL (
+                SELECT x.tier_version_id, x.model, max(o.drafted_at) AS drafted_at, max(o.finalised_at) AS finalised_at, sum(x.requests) AS requests,
+                    sum(x.input_tokens) AS input_tokens, sum(x.cached_input_tokens) AS cached_input_tokens, sum(x.output_tokens) AS output_tokens
+                FROM invoices o JOIN invoice_usage x ON x.invoice_id = o.invoice_id AND x.usage_period_start = i.period_start
+                WHERE o.tenant_id = i.tenant_id AND o.state IN ('finalised', 'paid') GROUP BY 1, 2
+            ) c
+        ), used AS (
+            SELECT i.invoice_id, i.tenant_id, i.period_start, i.period_end, i.drafted_at, i.finalised_at, u.tier_version_id, u.model,
+                sum(u.requests_count) AS requests, sum(u.input_tokens) AS input_tokens, sum(u.cached_input_tokens) AS cached_input_tokens,
+                sum(u.output_tokens) AS output_tokens
+            FROM i JOIN usage u ON u.tenant_id = i.tenant_id AND u.bucket_start >= i.period_start AND u.bucket_start < i.period_end
+            GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+        ), suspects AS MATERIALIZED (
+            SELECT invoice_id, tenant_id, period_start, period_end, tier_version_id, model, coalesce(c.drafted_at, u.drafted_at) AS drafted_at,
+                coalesce(c.finalised_at, u.finalised_at) AS finalised_at, coalesce(c.requests, 0) AS requests,
+                coalesce(c.input_tokens, 0) AS input_tokens, coalesce(c.cached_input_tokens, 0) AS cached_input_tokens,
+                coalesce(c.output_tokens, 0) AS output_tokens
+            FROM charged c FULL JOIN used u USING (invoice_id, tenant_id, period_start, period_end, tier_version_id, model)
+            WHERE (coalesce(c.requests, 0), coalesce(c.input_tokens, 0), coalesce(c.cached_input_tokens, 0), coalesce(c.output_tokens, 0))
+                IS DISTINCT FROM (coalesce(u.requests, 0), coalesce(u.input_tokens, 0), coalesce(u.cached_input_tokens, 0),
+                    coalesce(u.output_tokens, 0))
+        ), differences AS (
+            SELECT 'invoice_usage_differs_from_ledger' AS kind,
+                concat_ws('/', 'inv_' || s.invoice_id, s.model, s.tier_version_id) AS id, a.by_now::text AS expected,
+                concat_ws(' ', s.requests, s.input_tokens, s.cached_input_tokens, s.output_tokens) AS found
+            FROM suspects s CROSS JOIN LATERAL (
+                SELECT concat_ws(' ', coalesce(sum(e.requests) FILTER (WHERE e.posted_at <= s.drafted_at), 0),
+                        coalesce(sum(e.input_tokens) FILTER (WHERE e.posted_at <= s.drafted_at), 0),
+                        coalesce(sum(e.cached_input_tokens) FILTER (WHERE e.posted_at <= s.drafted_at), 0),
+                        coalesce(sum(e.output_tokens) FILTER (WHERE e.posted_at <= s.drafted_at), 0)) AS by_draft,
+                    concat_ws(' ', coalesce(sum(e.requests) FILTER (WHERE e.posted_at <= s.finalised_at), 0),
+                        coalesce(sum(e.input_tokens) FILTER (WHERE e.posted_at <= s.finalised_at), 0),
+                        coalesce(sum(e.cached_input_tokens) FILTER (WHERE e.posted_at <= s.finalised_at), 0),
+                        coalesce(sum(e.output_tokens) FILTER (WHERE e.posted_at <= s.finalised_at), 0)) AS by_issue,
+                    concat_ws(' ', coalesce(sum(e.requests), 0), coalesce(sum(e.input_tokens), 0), coalesce(sum(e.cached_input_tokens), 0),
+                        coalesce(sum(e.output_tokens), 0)) AS by_now
+                FROM ledger e
+                WHERE e.tenant_id = s.tenant_id AND e.tier_version_id = s.tier_version_id AND e.model = s.model
+                    AND e.occurred_at >= s.period_start AND e.occurred_at < s.period_end
+            ) a
+            WHERE concat_ws(' ', s.requests, s.input_tokens, s.cached_input_tokens, s.output_tokens) NOT IN (a.by_draft, a.by_issue, a.by_now)
+        )
+        \(ComparisonText.answer)
+        """
+    static let parameters = ComparisonText.parameters
+
+    let scope: ReconciliationScope
+    let limit: Int64
+}

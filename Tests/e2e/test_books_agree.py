@@ -1,0 +1,188 @@
+"""Comparing the books: nothing on an installation with live traffic, and exactly the row that somebody has touched."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from deadline import wait_until
+from installation import Installation, binary
+from ledger_stage import fill, instant, past_hour
+from load import Load
+from record import ClientRecord
+from tenancy import Tenant, make_tenant
+
+
+def weir(installation: Installation, *arguments: str, key: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [binary(), "reconcile", "--json", *arguments], capture_output=True, text=True, timeout=120,
+        env={"WEIR_ADMIN_URL": installation.admin_url, "WEIR_ADMIN_KEY": key or installation.admin_key, "PATH": "/usr/bin:/bin"},
+    )
+
+
+def found(installation: Installation, *arguments: str) -> list[tuple[str, str]]:
+    answer = json.loads(weir(installation, *arguments).stdout)
+    assert answer["difference_count"] == len(answer["differences"])
+    return sorted((each["kind"], each["id"]) for each in answer["differences"])
+
+
+def rolled_up(database) -> None:
+    wait_until(
+        lambda: database.execute(
+            "SELECT (SELECT coalesce(sum(requests_count), 0) FROM usage) = (SELECT coalesce(sum(requests), 0) FROM ledger)"
+        ).fetchone()[0],
+        "all of it is rolled up", 60,
+    )
+
+
+@pytest.fixture(scope="module")
+def books() -> Iterator[tuple[Installation, Tenant]]:
+    """Usage of hours that are over, an invoice over it, an export of it, and deliveries of it."""
+    with Installation() as running:
+        tenant, start = make_tenant(running), past_hour(5)
+        with running.database() as database:
+            fill(database, tenant.id, 200, start)
+            rolled_up(database)
+            database.execute(
+                """WITH i AS (INSERT INTO invoices (invoice_id, issuer, kind, tenant_id, period_id, period_start, period_end, time_zone,
+                    currency, subtotal_micros, total_micros, customer_name)
+                VALUES ('0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42', 'default', 'invoice', %(tenant)s, 'hour', %(start)s,
+                    %(start)s::timestamptz + interval '1 hour', 'UTC', 'USD', 300, 300, 'x') RETURNING invoice_id)
+                SELECT 1""", {"tenant": tenant.id, "start": start})
+            database.execute(
+                """INSERT INTO invoice_lines (invoice_id, line_number, kind, description, span_start, span_end, amount_micros)
+                SELECT invoice_id, n, 'usage', 'x', period_start, period_end, n * 100 FROM invoices, generate_series(1, 2) n""")
+            database.execute(
+                """INSERT INTO invoice_usage (invoice_id, usage_period_start, tier_version_id, is_trial, model, requests, input_tokens,
+                    cached_input_tokens, output_tokens)
+                SELECT i.invoice_id, i.period_start, l.tier_version_id, false, l.model, sum(l.requests), sum(l.input_tokens),
+                    sum(l.cached_input_tokens), sum(l.output_tokens)
+                FROM invoices i JOIN ledger l ON l.tenant_id = i.tenant_id GROUP BY 1, 2, 3, 4, 5""")
+            database.execute("UPDATE invoices SET state = 'finalised', number = 1, finalised_at = now()")
+            running.admin.expect("PUT", f"/admin/v1/tenants/{tenant.id}/stripe", {"customer_id": "cus_1", "since": instant(start)})
+            database.execute("SELECT plan_stripe_deliveries(1000)")
+        made = running.admin.expect("POST", "/admin/v1/exports", {
+            "format": "csv", "tenant": tenant.id, "start": instant(start), "end": instant(start + timedelta(hours=1))}, (202,))
+        wait_until(
+            lambda: running.admin.expect("GET", f"/admin/v1/exports/{made['id']}")["state"] == "completed", "the export", 30)
+        yield running, tenant
+
+
+def test_nothing_differs_while_two_gateways_are_busy(tmp_path: Path) -> None:
+    with Installation() as running:
+        tenant = make_tenant(running)
+        running.admin.expect("PUT", f"/admin/v1/tenants/{tenant.id}/stripe", {"customer_id": "cus_1"})
+        second = running.gateway("second").start()
+        port = int(running.public_url.rsplit(":", 1)[1])
+        with (
+            Load(port, tenant.key, ClientRecord(tmp_path / "first"), 8) as first,
+            Load(second.port, tenant.key, ClientRecord(tmp_path / "second"), 8) as other,
+            running.database() as database,
+        ):
+            for number in range(8):
+                wait_until(
+                    lambda: database.execute("SELECT count(*) FROM ledger").fetchone()[0] > number * 50, "traffic", 40)
+                if number == 3:
+                    running.admin.expect("POST", "/admin/v1/exports", {"format": "jsonl", "incremental": True}, (202,))
+                answer = weir(running)
+                assert answer.returncode == 0, answer.stdout
+                assert json.loads(answer.stdout)["difference_count"] == 0
+            first.stop(), other.stop()
+        assert weir(running).returncode == 0
+
+
+def test_nothing_differs_where_nothing_was_touched(books):
+    assert found(books[0]) == []
+    assert weir(books[0]).returncode == 0
+
+
+CASES = {
+    "request_without_entry": (
+        "DELETE FROM ledger WHERE entry_id = (SELECT entry_id FROM ledger ORDER BY entry_id LIMIT 1) RETURNING 'req_' || entry_id"),
+    "entry_without_request": (
+        "DELETE FROM requests WHERE request_id = (SELECT min(entry_id::text)::uuid FROM ledger) RETURNING 'led_' || request_id"),
+    "entry_differs_from_request": (
+        "UPDATE ledger SET output_tokens = output_tokens + 1 WHERE entry_id = (SELECT min(entry_id::text)::uuid FROM ledger) "
+        "RETURNING 'led_' || entry_id"),
+    "usage_differs_from_ledger": (
+        """UPDATE usage SET requests_count = requests_count + 1 WHERE bucket_start = (SELECT min(bucket_start) FROM usage)
+        RETURNING concat_ws('/', tenant_id, rfc3339(bucket_start), model, key_id, tier_version_id)"""),
+    "model_usage_differs_from_ledger": (
+        """UPDATE model_usage_metrics SET token_count = token_count - 1 WHERE time_window = (SELECT min(bucket_start) FROM usage)
+        RETURNING concat_ws('/', model_name, rfc3339(time_window))"""),
+    "invoice_total_differs_from_lines": (
+        "UPDATE invoice_lines SET amount_micros = amount_micros + 1 WHERE line_number = 2 RETURNING 'inv_' || invoice_id"),
+    "invoice_usage_differs_from_ledger": (
+        """UPDATE invoice_usage SET output_tokens = output_tokens + 1
+        RETURNING concat_ws('/', 'inv_' || invoice_id, model, tier_version_id)"""),
+    "manifest_differs_from_parts": (
+        """UPDATE exports SET manifest = replace(manifest, '"rows" : 200, "bytes"', '"rows" : 201, "bytes"')
+        RETURNING 'exp_' || export_id"""),
+    "export_part_differs_from_ledger": (
+        "UPDATE export_parts SET output_tokens = output_tokens + 1 RETURNING concat_ws('/', 'exp_' || export_id, part)"),
+    "export_bytes_differ_from_hash": (
+        """UPDATE export_pieces SET content = set_byte(content, 100, 255 - get_byte(content, 100))
+        RETURNING concat_ws('/', 'exp_' || export_id, part)"""),
+    "stripe_differs_from_ledger": (
+        "UPDATE stripe_deliveries SET value = value + 1 WHERE meter = 'output_token' RETURNING identifier"),
+}
+# What else is different where a row is: the books hang together.
+ALONG = {
+    "request_without_entry": {"usage_differs_from_ledger", "model_usage_differs_from_ledger",
+        "export_part_differs_from_ledger", "export_differs_from_ledger", "stripe_differs_from_ledger"},
+    "entry_differs_from_request": {"usage_differs_from_ledger", "model_usage_differs_from_ledger",
+        "export_part_differs_from_ledger", "stripe_differs_from_ledger"},
+    "usage_differs_from_ledger": set(),
+    "export_part_differs_from_ledger": {"manifest_differs_from_parts"},
+}
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_a_row_that_was_touched_is_named(books, kind):
+    running, _ = books
+    with running.database() as database:
+        database.autocommit = False
+        database.execute("SET session_replication_role = replica")  # no trigger, no foreign key
+        for name in TABLES:
+            database.execute(f"CREATE TEMPORARY TABLE kept_{name} AS SELECT * FROM {name}")  # noqa: S608
+        touched = [row[0] for row in database.execute(CASES[kind]).fetchall()]
+        database.commit()
+        try:
+            assert len(touched) == 1
+            differences = found(running)
+            answer = weir(running)
+        finally:
+            for name in reversed(TABLES):
+                database.execute(f"DELETE FROM {name}")  # noqa: S608
+            for name in TABLES:
+                database.execute(f"INSERT INTO {name} SELECT * FROM kept_{name}")  # noqa: S608
+                database.execute(f"DROP TABLE kept_{name}")  # noqa: S608
+            database.commit()
+    assert (kind, touched[0]) in differences, differences
+    assert {each for each, _ in differences} <= {kind} | ALONG.get(kind, set()), differences
+    assert [each for each in differences if each[0] == kind] == [(kind, touched[0])]
+    assert answer.returncode == 1
+    assert found(running) == []
+
+
+TABLES = [
+    "requests", "ledger", "usage", "model_usage_metrics", "invoice_lines", "invoice_usage", "exports", "export_parts", "export_pieces",
+    "stripe_deliveries",
+]
+
+
+def test_who_cannot_compare_says_so(books):
+    answer = weir(books[0], key="weir_admn_" + "0" * 51)
+    assert answer.returncode == 2 and answer.stderr
+    unknown = weir(books[0], "--tenant", "0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42")
+    assert unknown.returncode == 2 and "no such tenant" in unknown.stderr.lower()
+
+
+def test_runs_are_kept_and_listed(books):
+    running, tenant = books
+    assert weir(running, "--tenant", tenant.id).returncode == 0
+    page = running.admin.expect("GET", "/admin/v1/reconcile?limit=1")
+    assert page["data"][0]["tenant_id"] == tenant.id and page["data"][0]["difference_count"] == 0
