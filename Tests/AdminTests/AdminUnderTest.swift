@@ -9,6 +9,8 @@ import Testing
 /// The admin listener with everything around it made up.
 struct AdminUnderTest: Sendable {
     let administration = FakeAdministration()
+    let reports = FakeReports()
+    let rating = FakeRating()
     var metrics: (@Sendable () -> String)? = { "weir_up 1\n" }
     var replicas: @Sendable () -> [ReplicaReading] = { [] }
 
@@ -19,6 +21,8 @@ struct AdminUnderTest: Sendable {
             administration: administration, authenticator: FakeAuthenticator(), prices: FakePrices(), metrics: metrics,
             isAllowed: { $0.host == "127.0.0.1" || $0.host == "::1" }, replicas: replicas, time: time)
         parts.queue = administration
+        parts.reports = reports
+        parts.rating = rating
         return parts
     }
 

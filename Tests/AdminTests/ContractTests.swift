@@ -19,7 +19,9 @@ struct ContractTests {
             "Limit": "limit", "After": "after", "Before": "before", "UsageLimit": "limit", "Start": "start",
             "End": "end", "From": "from", "To": "to",
             "Groups": "group_by", "AllGroups": "group_by", "TenantFilter": "tenant_id", "EventTenant": "tenant",
-            "ActionFilter": "action", "ModelFilter": "model",
+            "ActionFilter": "action", "ModelFilter": "model", "ReportZone": "time_zone", "ReportGroups": "group_by",
+            "ReportLimit": "limit", "ReportPage": "page", "ReportFormat": "format", "ReportTenant": "tenant_id",
+            "TopOrder": "order_by",
         ]
         var operations: [String: Operation] = [:]
         var path = ""

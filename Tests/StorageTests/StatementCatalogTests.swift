@@ -31,7 +31,8 @@ struct StatementCatalogTests {
             (
                 "weir_reader",
                 [
-                    ActAsTenant.self, ReadUsage.self, ReadQuotaStates.self, ReadRequestsBefore.self,
+                    ActAsTenant.self, ReadUsage.self, ReadTagUsage.self, ReadHourlyUsage.self, ReadQuotaStates.self,
+                    ReadRequestsBefore.self,
                     ReadRequestsAfter.self,
                     ReadRequest.self, ReadAdmission.self, ReadLeasePolicies.self, ReadRefusal.self,
                     ReadNotCompletedBefore.self, ReadNotCompletedAfter.self, ReadRequestDetail.self,
@@ -47,6 +48,13 @@ struct StatementCatalogTests {
                     ReadWebhookDeliveryState.self, BeginFile.self, AppendToFile.self, CompleteFile.self, ReadFiles.self,
                     ReadFile.self, ReadFilePiece.self, RemoveFile.self, LockBatchesOfTenant.self,
                     CountOpenBatches.self, InsertBatch.self, ReadBatches.self, CancelBatch.self,
+                ]
+            ),
+            (
+                "weir_reports",
+                [
+                    ReadReportUsage.self, ReadReportTagUsage.self, ReadLatencies.self, ReadOutcomes.self,
+                    ReadTenantNames.self,
                 ]
             ),
             (

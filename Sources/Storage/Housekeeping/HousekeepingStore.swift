@@ -171,6 +171,7 @@ public enum StatementCatalog {
         ReadGeneration.self, FindKeys.self, TakeLease.self, RenewLeases.self, ReturnSlices.self, CloseLeases.self,
         HoldGatewayLock.self,
         HoldGatewayLockAlone.self, SettleBatch.self, ReadRegistry.self, ActAsTenant.self, ReadUsage.self,
+        ReadTagUsage.self,
         ReadQuotaStates.self, ReadRequestsBefore.self,
         ReadRequestsAfter.self, ReadRequest.self, ReadAdmission.self, ReadLeasePolicies.self, ReadPrices.self,
         RollUpUsage.self, ClaimOverdueLease.self,
@@ -196,5 +197,7 @@ public enum StatementCatalog {
         ReadBusyTimes.self, NoteQueueDepths.self,
         ReadNotCompletedBefore.self, ReadNotCompletedAfter.self, ReadRequestDetail.self, ReadResultBytes.self,
         RemoveExpiredResults.self, EraseKept.self, ActAsTenantWithOwnPlan.self,
+        ReadReportUsage.self, ReadReportTagUsage.self, ReadLatencies.self, ReadOutcomes.self, ReadHourlyUsage.self,
+        ReadTenantNames.self,
     ]
 }

@@ -30,6 +30,8 @@ enum AdminComposition {
             metrics: renderMetrics, isAllowed: parts.isAllowedWorker,
             replicas: { parts.routes.deliveries.readings }, time: parts.time)
         adminParts.queue = administration
+        adminParts.reports = ReportStore(pool: pools.reports)
+        adminParts.rating = RatingStore(pool: pools.reports)
         let server = AdminServer(
             configuration: configuration, parts: adminParts, eventLoops: eventLoops, logger: logger)
         let application = server.makeApplication { port in

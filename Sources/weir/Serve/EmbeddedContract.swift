@@ -224,6 +224,7 @@ paths:
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -317,6 +318,7 @@ paths:
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -402,7 +404,13 @@ paths:
         Needs the scope `billing`.
 
         Quantities and costs of completed requests in `start <= time < end`, in rows by what `group_by` names. Without
-        `group_by` there is one row. Days are those of the tenant's time zone.
+        `group_by` there is one row. Days and months are those of the tenant's time zone, hours those of UTC.
+
+        The cost of a row is that of its usage alone, by the price of a unit. What a tier includes, its base fee, and what changes with
+        the quantity of a whole period are in what the period costs, not in its parts.
+
+        By `tag` only requests with tags are told (see `x-weir-tags`), once for each of their tags; there is no total then.
+        The first hundred tags of a month (UTC) have rows of their own, and what comes after them is in the row `other`.
       parameters:
         - name: start
           in: query
@@ -418,14 +426,15 @@ paths:
           example: '2026-04-01T00:00:00Z'
         - name: group_by
           in: query
-          description: A list with commas of `day`, `model` and `key`, each at most once.
+          description: A list with commas of `model`, `key`, `user`, `tier` and `tag`, each at most once, and one of `hour`, `day` and
+            `month`. `tag` cannot be together with `key` and `user`.
           style: form
           explode: false
           schema:
             type: array
-            maxItems: 3
+            maxItems: 6
             uniqueItems: true
-            items: { type: string, enum: [day, model, key] }
+            items: { type: string, enum: [hour, day, month, model, key, user, tier, tag] }
           example: [day, model]
       responses:
         '200':
@@ -471,6 +480,170 @@ paths:
         '500': { $ref: '#/components/responses/InternalError' }
         '503': { $ref: '#/components/responses/StorageUnavailable' }
         '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/usage/summary:
+    get:
+      operationId: getUsageSummary
+      tags: [account]
+      summary: What the running month costs, and what it will come to
+      description: |
+        Needs the scope `billing`. The month is that of the tenant's time zone.
+
+        `so_far` is rated as the bill will be: with the base fee, what the tier includes, and prices that change with the quantity of the
+        month. `included` says what is left of what is included, in whole units as they are priced.
+
+        `forecast` adds what was used in the same hours of the last four weeks, or the run rate where not one week is known. Its errors are what
+        the same method would have been off in the last three closed months at the same point of the month: the weighted absolute
+        percentage error in basis points, null where there is nothing to compare with.
+      responses:
+        '200':
+          description: The month.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/UsageSummary' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/Conflict' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /v1/organization/usage/completions:
+    get:
+      operationId: getOrganizationUsage
+      tags: [openai]
+      summary: Usage in buckets of hours or days
+      description: >-
+        Needs the scope `read`. All that was used is told here, of whatever surface, in whole hours and days of UTC. Buckets of a minute are refused: usage is kept by quarters of an hour.
+      parameters:
+        - name: start_time
+          in: query
+          required: true
+          description: Unix seconds; the bucket that it falls in is the first.
+          schema: { type: integer, minimum: 0 }
+          example: 1772323200
+        - name: end_time
+          in: query
+          description: Unix seconds, after `start_time`; by default now. The bucket that it falls in is the last.
+          schema: { type: integer, minimum: 0 }
+        - name: bucket_width
+          in: query
+          description: How long a bucket is.
+          schema: { type: string, enum: [1h, 1d], default: 1d }
+        - name: group_by
+          in: query
+          description: Any of `model`, `api_key_id` and `user_id`; repeated, or with commas.
+          schema: { type: array, items: { type: string, enum: [model, api_key_id, user_id] } }
+        - name: models
+          in: query
+          description: Only these models.
+          schema: { type: array, items: { type: string } }
+        - name: api_key_ids
+          in: query
+          description: Only these keys.
+          schema: { type: array, items: { type: string } }
+        - name: limit
+          in: query
+          description: The most buckets; 168 of hours, by default 24, or 31 of days, by default 7.
+          schema: { type: integer, minimum: 1, maximum: 168 }
+        - name: page
+          in: query
+          description: The `next_page` of an answer to the same question.
+          schema: { type: string }
+      responses:
+        '200':
+          description: One page of buckets, those without use too.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OrganizationUsagePage' }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+
+  /v1/organization/costs:
+    get:
+      operationId: getOrganizationCosts
+      tags: [openai]
+      summary: Costs in buckets of days
+      description: >-
+        Needs the scope `read`. Each result is rated alone, by the price of a unit; the summary of the period tells what it costs.
+      parameters:
+        - name: start_time
+          in: query
+          required: true
+          description: Unix seconds; the bucket that it falls in is the first.
+          schema: { type: integer, minimum: 0 }
+          example: 1772323200
+        - name: end_time
+          in: query
+          description: Unix seconds, after `start_time`; by default now. The bucket that it falls in is the last.
+          schema: { type: integer, minimum: 0 }
+        - name: bucket_width
+          in: query
+          description: Always a day.
+          schema: { type: string, enum: [1d], default: 1d }
+        - name: group_by
+          in: query
+          description: 'With `line_item` each model is told.'
+          schema: { type: array, items: { type: string, enum: [line_item] } }
+        - name: models
+          in: query
+          description: Only these models.
+          schema: { type: array, items: { type: string } }
+        - name: api_key_ids
+          in: query
+          description: Only these keys.
+          schema: { type: array, items: { type: string } }
+        - name: limit
+          in: query
+          description: The most buckets.
+          schema: { type: integer, minimum: 1, maximum: 180, default: 7 }
+        - name: page
+          in: query
+          description: The `next_page` of an answer to the same question.
+          schema: { type: string }
+      responses:
+        '200':
+          description: One page of buckets, those without use too.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OrganizationCostsPage' }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
 
   /api/v1/quota:
     get:
@@ -1092,6 +1265,7 @@ paths:
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -1173,6 +1347,7 @@ paths:
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -1252,6 +1427,7 @@ paths:
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -1684,6 +1860,7 @@ paths:
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
         - { $ref: '#/components/parameters/JobPriority' }
         - { $ref: '#/components/parameters/JobRunAt' }
@@ -1727,6 +1904,7 @@ paths:
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
         - { $ref: '#/components/parameters/JobPriority' }
         - { $ref: '#/components/parameters/JobRunAt' }
@@ -1772,6 +1950,7 @@ paths:
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
         - { $ref: '#/components/parameters/JobPriority' }
         - { $ref: '#/components/parameters/JobRunAt' }
@@ -2271,6 +2450,7 @@ paths:
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -2349,6 +2529,7 @@ paths:
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -2422,6 +2603,7 @@ paths:
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -2498,6 +2680,7 @@ paths:
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -2577,6 +2760,7 @@ paths:
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -2651,6 +2835,7 @@ paths:
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -2874,6 +3059,15 @@ components:
       in: header
       description: How many seconds the answer is kept; more than the model's maximum is that.
       schema: { type: integer, minimum: 1, maximum: 31536000 }
+    Tags:
+      name: x-weir-tags
+      in: header
+      description: >-
+        What the request is for, by which usage can be told: up to 16 pairs with commas between them, each key once. A key is of 1 to 32 of
+        `a-z 0-9 _ . -` and begins with a letter or digit, a value of 1 to 64 of `A-Z a-z 0-9 _ . : / @ + -`. Anything else is 400
+        `invalid_tags`.
+      schema: { type: string, pattern: '^[a-z0-9][a-z0-9_.-]{0,31}=[A-Za-z0-9_.:/@+-]{1,64}(,[a-z0-9][a-z0-9_.-]{0,31}=[A-Za-z0-9_.:/@+-]{1,64}){0,15}$' }
+      example: team=search,env=prod
     CacheLabel:
       name: x-weir-cache-key
       in: header
@@ -3399,7 +3593,7 @@ components:
     BadRequest:
       description: >-
         The request cannot be read: `bad_request`, `invalid_json`, `duplicate_key`, `too_deep`,
-        `invalid_number` or `forbidden_field`.
+        `invalid_number`, `forbidden_field` or `invalid_tags`.
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
       content:
@@ -4200,11 +4394,16 @@ components:
         cost_micros: { $ref: '#/components/schemas/Micros' }
     UsageRow:
       type: object
-      description: Which of `day`, `model` and `key_id` there are follows from `group_by`.
+      description: Which of the groups there are follows from `group_by`; usage of a key that is nobody's has no `user_id`.
       required: [requests, input_tokens, cached_input_tokens, output_tokens, cost_micros]
       properties:
+        hour: { $ref: '#/components/schemas/Instant' }
         day: { $ref: '#/components/schemas/Day' }
+        month: { type: string, pattern: '^\d{4}-\d{2}$' }
+        tag: { type: string }
+        tier: { type: string }
         model: { $ref: '#/components/schemas/ModelName' }
+        user_id: { type: string }
         key_id: { $ref: '#/components/schemas/KeyId' }
         requests: { $ref: '#/components/schemas/Count' }
         input_tokens: { $ref: '#/components/schemas/Count' }
@@ -4213,7 +4412,7 @@ components:
         cost_micros: { $ref: '#/components/schemas/Micros' }
     UsageReport:
       type: object
-      required: [object, start, end, time_zone, currency, data, total, has_more]
+      required: [object, start, end, time_zone, currency, data, has_more]
       properties:
         object: { type: string, const: list }
         start: { $ref: '#/components/schemas/Instant' }
@@ -4227,6 +4426,116 @@ components:
           items: { $ref: '#/components/schemas/UsageRow' }
         total: { $ref: '#/components/schemas/UsageTotals' }
         has_more: { type: boolean }
+
+    UsageSummary:
+      type: object
+      required: [object, period_id, period_start, period_end, at, time_zone, currency, so_far, included, forecast]
+      properties:
+        object: { type: string, const: usage.summary }
+        period_id: { type: string, example: 2026-03@Europe/Berlin }
+        period_start: { $ref: '#/components/schemas/Instant' }
+        period_end: { $ref: '#/components/schemas/Instant' }
+        at: { $ref: '#/components/schemas/Instant' }
+        time_zone: { $ref: '#/components/schemas/TimeZone' }
+        currency: { type: [string, 'null'] }
+        so_far: { $ref: '#/components/schemas/PeriodQuantities' }
+        included:
+          type: array
+          items:
+            type: object
+            required: [unit, amount, used, left]
+            properties:
+              unit: { type: string, enum: [requests, tokens] }
+              amount: { type: integer, format: int64 }
+              used: { type: integer, format: int64 }
+              left: { type: integer, format: int64 }
+        forecast:
+          type: object
+          required:
+            [
+              at_end, method, compared_periods, request_error_basis_points, token_error_basis_points, cost_error_basis_points,
+            ]
+          properties:
+            at_end: { $ref: '#/components/schemas/PeriodQuantities' }
+            method: { type: string, const: same_hour_of_week }
+            compared_periods: { type: integer, minimum: 0, maximum: 3 }
+            request_error_basis_points: { type: [integer, 'null'], format: int64 }
+            token_error_basis_points: { type: [integer, 'null'], format: int64 }
+            cost_error_basis_points: { type: [integer, 'null'], format: int64 }
+    PeriodQuantities:
+      type: object
+      required: [requests, input_tokens, cached_input_tokens, output_tokens, cost_micros]
+      properties:
+        requests: { type: integer, format: int64 }
+        input_tokens: { type: integer, format: int64 }
+        cached_input_tokens: { type: integer, format: int64 }
+        output_tokens: { type: integer, format: int64 }
+        cost_micros: { type: [integer, 'null'], format: int64 }
+    OrganizationUsagePage:
+      type: object
+      required: [object, data, has_more, next_page]
+      properties:
+        object: { type: string, const: page }
+        has_more: { type: boolean }
+        next_page: { type: [string, 'null'] }
+        data:
+          type: array
+          items:
+            type: object
+            required: [object, start_time, end_time, results]
+            properties:
+              object: { type: string, const: bucket }
+              start_time: { type: integer, format: int64 }
+              end_time: { type: integer, format: int64 }
+              results:
+                type: array
+                items:
+                  type: object
+                  required: [object, input_tokens, output_tokens, input_cached_tokens, num_model_requests, user_id, api_key_id, model]
+                  properties:
+                    object: { type: string, const: organization.usage.completions.result }
+                    project_id: { type: 'null' }
+                    input_tokens: { type: integer, format: int64 }
+                    output_tokens: { type: integer, format: int64 }
+                    input_cached_tokens: { type: integer, format: int64 }
+                    input_audio_tokens: { type: integer, format: int64 }
+                    output_audio_tokens: { type: integer, format: int64 }
+                    num_model_requests: { type: integer, format: int64 }
+                    user_id: { type: [string, 'null'] }
+                    api_key_id: { type: [string, 'null'] }
+                    model: { type: [string, 'null'] }
+                    batch: { type: 'null' }
+    OrganizationCostsPage:
+      type: object
+      required: [object, data, has_more, next_page]
+      properties:
+        object: { type: string, const: page }
+        has_more: { type: boolean }
+        next_page: { type: [string, 'null'] }
+        data:
+          type: array
+          items:
+            type: object
+            required: [object, start_time, end_time, results]
+            properties:
+              object: { type: string, const: bucket }
+              start_time: { type: integer, format: int64 }
+              end_time: { type: integer, format: int64 }
+              results:
+                type: array
+                items:
+                  type: object
+                  required: [object, amount, line_item]
+                  properties:
+                    object: { type: string, const: organization.costs.result }
+                    project_id: { type: 'null' }
+                    amount:
+                      type: object
+                      required: [value, currency]
+                      properties:
+                        value: { type: number }
+                        currency: { type: string }
+                    line_item: { type: [string, 'null'] }
 
     QuotaUnit: { type: string, enum: [requests, tokens] }
     Frequency: { type: string, enum: [minute, hour, day, week, month, quarter, year, none] }
