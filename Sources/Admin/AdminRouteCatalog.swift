@@ -58,6 +58,12 @@ public enum AdminRouteCatalog {
         case getAllUsage
         case getTenantUsage
         case rebuildUsage
+        case reportUsage
+        case reportTopCustomers
+        case reportRevenueByTier
+        case reportErrors
+        case reportLatency
+        case reportForecast
         case listAudit
         case exportUsage
         case listExports
@@ -95,6 +101,9 @@ public enum AdminRouteCatalog {
 
     private static let paging: Set<String> = ["limit", "after", "before"]
     private static let reporting: Set<String> = ["start", "end", "group_by", "limit"]
+
+    private static let page: Set<String> = ["limit", "page", "format"]
+    private static let report = page.union(["start", "end", "time_zone"])
 
     public static let routes: [Entry] = [
         Entry(.getMetrics, "GET", "/metrics", .operator),
@@ -149,6 +158,12 @@ public enum AdminRouteCatalog {
         Entry(.removeWorker, "DELETE", "/admin/v1/workers/{worker_id}", .operator),
         Entry(.getAllUsage, "GET", "/admin/v1/usage", .read, reporting),
         Entry(.getTenantUsage, "GET", "/admin/v1/tenants/{id}/usage", .read, reporting),
+        Entry(.reportUsage, "GET", "/admin/v1/reports/usage", .read, report.union(["group_by"])),
+        Entry(.reportTopCustomers, "GET", "/admin/v1/reports/top-customers", .read, report.union(["order_by"])),
+        Entry(.reportRevenueByTier, "GET", "/admin/v1/reports/revenue-by-tier", .read, report),
+        Entry(.reportErrors, "GET", "/admin/v1/reports/errors", .read, report),
+        Entry(.reportLatency, "GET", "/admin/v1/reports/latency", .read, report),
+        Entry(.reportForecast, "GET", "/admin/v1/reports/forecast", .read, page.union(["tenant_id"])),
         Entry(.rebuildUsage, "POST", "/admin/v1/usage/rebuild", .admin),
         Entry(
             .exportUsage, "GET", "/admin/v1/usage/export", .read, ["format", "start", "end", "granularity", "tenant"]),

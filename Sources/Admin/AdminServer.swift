@@ -47,6 +47,10 @@ public struct AdminServer: Sendable {
         public var reconciliation: AdminReconciliation?
         /// Customers at Stripe.
         public var stripe: (any StripeAdministration)?
+        /// What reports over all tenants are made of; `nil` leaves their routes out.
+        public var reports: (any ReportRecords)?
+        /// What forecasts are rated from; `nil` leaves their route out.
+        public var rating: (any RatingRecords)?
 
         public init(
             administration: any Administration, authenticator: any AdminAuthenticator, prices: any PriceSource,
@@ -235,6 +239,24 @@ struct AdminRouter: Sendable {
         case .getTenantUsage: return usage.ofTenant
         case .rebuildUsage: return modelUsage.rebuild
         case .listAudit: return audit.list
+        case .reportUsage, .reportTopCustomers, .reportRevenueByTier, .reportErrors, .reportLatency,
+            .reportForecast:
+            return report(operation)
+        }
+    }
+
+    private func report(_ operation: AdminRouteCatalog.Operation) -> Handler? {
+        guard let records = parts.reports else { return nil }
+        let reports = ReportsEndpoint(records: records, prices: parts.prices, time: parts.time)
+        switch operation {
+        case .reportUsage: return reports.usage
+        case .reportTopCustomers: return reports.topCustomers
+        case .reportRevenueByTier: return reports.revenueByTier
+        case .reportErrors: return reports.errors
+        case .reportLatency: return reports.latency
+        case .reportForecast:
+            return parts.rating.map { ForecastEndpoint(records: records, rating: $0, time: parts.time).get }
+        default: return nil
         }
     }
 }

@@ -289,6 +289,9 @@ struct ControlPlane: Sendable {
         reading.get(
             "/api/v1/requests/{id}/explain",
             use: ExplanationEndpoint(records: parts.records, prices: parts.prices).get)
+        let organization = OrganizationUsageEndpoint(records: parts.records, prices: parts.prices, time: parts.time)
+        reading.get("/v1/organization/usage/completions", use: organization.completions)
+        reading.get("/v1/organization/costs", use: organization.costs)
         let models = ModelsEndpoint(routes: parts.routes)
         if let jobs = parts.jobs {
             let endpoint = JobsEndpoint(records: jobs.records, waiters: jobs.waiters, time: parts.time)
@@ -318,6 +321,7 @@ struct ControlPlane: Sendable {
         if let exports = parts.exports {
             billing.get("/api/v1/usage/export", use: UsageExportEndpoint(exports: exports, time: parts.time).get)
         }
+        billing.get("/api/v1/usage/summary", use: UsageSummaryEndpoint(records: parts.records, time: parts.time).get)
         if let webhooks = parts.webhooks { addWebhooks(webhooks, to: router) }
         if let batches = parts.batches { addBatches(batches, to: router) }
         return router

@@ -29,7 +29,8 @@ struct Weir: AsyncParsableCommand {
                 subcommands: [
                     TenantsCommand.self, KeysCommand.self, TiersCommand.self, QuotasCommand.self, RoutesCommand.self,
                     ReplicasCommand.self, ModelsCommand.self, CacheCommand.self, QueueCommand.self, WorkersCommand.self,
-                    UsageCommand.self, ExportsCommand.self, ReconcileCommand.self, StripeCommand.self,
+                    UsageCommand.self, ReportsCommand.self, ExportsCommand.self, ReconcileCommand.self,
+                    StripeCommand.self,
                 ]),
         ])
 

@@ -11,6 +11,8 @@ import Testing
 /// The admin listener with everything around it made up.
 struct AdminUnderTest: Sendable {
     let administration = FakeAdministration()
+    let reports = FakeReports()
+    let months = FakeMonths()
     var metrics: (@Sendable () -> String)? = { "weir_up 1\n" }
     var replicas: @Sendable () -> [ReplicaReading] = { [] }
     var streams = FakeStreams()
@@ -30,6 +32,8 @@ struct AdminUnderTest: Sendable {
         parts.reconciliation = AdminReconciliation(
             reconciler: Reconciler(books: FakeBooks()), administration: administration)
         parts.stripe = administration
+        parts.reports = reports
+        parts.rating = months
         return parts
     }
 

@@ -21,7 +21,9 @@ struct ContractTests {
             "Groups": "group_by", "AllGroups": "group_by", "TenantFilter": "tenant_id", "EventTenant": "tenant",
             "ActionFilter": "action", "ModelFilter": "model", "ExportFormat": "format", "ExportStart": "start",
             "ExportEnd": "end", "ExportGranularity": "granularity", "ExportTenant": "tenant", "StripeAfter": "after",
-            "StripeState": "state",
+            "StripeState": "state", "ReportZone": "time_zone", "ReportGroups": "group_by",
+            "ReportLimit": "limit", "ReportPage": "page", "ReportFormat": "format", "ReportTenant": "tenant_id",
+            "TopOrder": "order_by",
         ]
         var operations: [String: Operation] = [:]
         var path = ""

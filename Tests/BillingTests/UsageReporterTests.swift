@@ -35,7 +35,11 @@ import Testing
     ) throws(UsageReporter.Failure) -> UsageReporter.Report {
         var known: [TierVersionID: PriceSheet] = [:]
         for sheet in sheets { known[sheet.tierVersionID] = sheet }
-        return try UsageReporter().report(rows, sheets: known, byDay: byDay, byModel: byModel, byKey: byKey)
+        var dimensions: Set<UsageReporter.Dimension> = []
+        if byDay { dimensions.insert(.day) }
+        if byModel { dimensions.insert(.model) }
+        if byKey { dimensions.insert(.key) }
+        return try UsageReporter().report(rows, sheets: known, by: dimensions)
     }
 
     @Test("nothing used is an empty report of no cost and no currency")

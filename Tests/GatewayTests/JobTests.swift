@@ -72,7 +72,9 @@ struct JobTests {
             credentials: .none, body: ByteBuffer(),
             trace: TraceContext(parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", state: "a=b"))
         call.cacheFields = [.control("max-age=60"), .use("refresh"), .ttl("5"), .label("x:y")]
+        call.tagFields = ["env=prod,team=search"]
         let read = JobHead.read(try JobHead.text(call))
+        #expect(read.tagFields == call.tagFields)
         #expect(read.cacheFields == call.cacheFields)
         #expect(read.trace == call.trace)
         call.cacheFields = [.control(String(repeating: "x", count: 9_000))]

@@ -55,6 +55,18 @@ import Testing
         #expect(try #require(plain(request(Self.usual))).cacheFields.isEmpty)
     }
 
+    @Test("tags are taken as the parser takes them") func tags() throws {
+        let fields = ["x-weir-tags: a=1", "X-Weir-Tags: b=2,c=3"]
+        var headers = HTTPHeaders()
+        for field in fields {
+            let parts = field.split(separator: ":", maxSplits: 1)
+            headers.add(name: String(parts[0]), value: parts[1].trimmingPrefix(" ").description)
+        }
+        #expect(try #require(plain(request(Self.usual + fields))).tagFields == ["a=1", "b=2,c=3"])
+        #expect(RequestFields(headers).tagFields == ["a=1", "b=2,c=3"])
+        #expect(try #require(plain(request(Self.usual))).tagFields.isEmpty)
+    }
+
     @Test("a request without a key is taken as such") func keyless() throws {
         #expect(try #require(plain(request(Self.usual.filter { !$0.hasPrefix("A") }))).credentials == .none)
     }

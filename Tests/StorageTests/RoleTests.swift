@@ -49,6 +49,7 @@ struct RoleTests {
             "quota_raises": "S", "model_registry": "S", "routes": "S", "usage": "S", "rollup_watermark": "S",
             "audit_log": "S", "tier_rate_limits": "S", "subscription_rate_limits": "S", "key_rate_limits": "S",
             "quota_events": "S", "refusals": "S", "retention_erasures": "S", "jobs": "S",
+            "usage_tags": "S", "tag_usage": "S",
         ],
         "weir_jobs": [
             "tenants": "S", "subscriptions": "S", "tiers": "S", "tier_versions": "S", "tier_prices": "S",
@@ -59,6 +60,8 @@ struct RoleTests {
             "routes": "S",
             "usage": "SIUD", "model_usage_metrics": "SIUD", "rollup_watermark": "SU",
             "webhooks": "Su", "webhook_events": "SuD", "webhook_deliveries": "SUD", "jobs": "s",
+            "usage_tags": "SI", "tag_usage": "SIUD", "model_latencies": "SIUD", "model_latency_days": "SIUD",
+            "model_errors": "SIUD",
         ],
         "weir_customer": [
             "webhooks": "SIuD", "webhook_events": "s", "webhook_deliveries": "Su", "files": "SIuD", "file_chunks": "SI",

@@ -31,7 +31,8 @@ struct StatementCatalogTests {
             (
                 "weir_reader",
                 [
-                    ActAsTenant.self, ReadUsage.self, ReadQuotaStates.self, ReadRequestsBefore.self,
+                    ActAsTenant.self, ReadUsage.self, ReadTagUsage.self, ReadHourlyUsage.self, ReadQuotaStates.self,
+                    ReadRequestsBefore.self,
                     ReadRequestsAfter.self,
                     ReadRequest.self, ReadAdmission.self, ReadLeasePolicies.self, ReadRefusal.self,
                     ReadNotCompletedBefore.self, ReadNotCompletedAfter.self, ReadRequestDetail.self,
@@ -59,6 +60,8 @@ struct StatementCatalogTests {
                     CompareInvoiceUsage.self, CompareExportManifests.self, CompareExportParts.self,
                     CompareExportHashes.self, CompareStripe.self,
                     FindPartEnd<NewEntriesOfTenant>.self, FindSums<JobSumsOfAll>.self, FindSums<JobSumsOfTenant>.self,
+                    ReadReportUsage.self, ReadReportTagUsage.self, ReadLatencies.self, ReadOutcomes.self,
+                    ReadTenantNames.self,
                 ]
             ),
             (

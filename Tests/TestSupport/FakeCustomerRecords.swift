@@ -12,6 +12,8 @@ public final class FakeCustomerRecords: CustomerRecords {
         var usageQueries: [UsageQuery] = []
         var contents: [RequestID: (state: ResultState, bytes: [UInt8])] = [:]
         var isAway = false
+        var hours: [HourlyUsage] = []
+        var ratingInput = RatingInput(spans: [], usage: [], terms: [:])
     }
 
     private let state = Mutex(State())
@@ -43,6 +45,22 @@ public final class FakeCustomerRecords: CustomerRecords {
         state.withLock { $0.usageQueries.append(query) }
         try await arrive()
         return state.withLock { $0.usage }
+    }
+
+    public func set(hours: [HourlyUsage], ratingInput: RatingInput) {
+        state.withLock { ($0.hours, $0.ratingInput) = (hours, ratingInput) }
+    }
+
+    public func hours(
+        of tenant: TenantID, from start: Timestamp, to end: Timestamp
+    ) async throws(StoreUnavailable) -> [HourlyUsage] {
+        try await arrive()
+        return state.withLock { $0.hours }
+    }
+
+    public func ratingInput(tenantID: TenantID, period: Period) async throws(StoreUnavailable) -> RatingInput {
+        try await arrive()
+        return state.withLock { $0.ratingInput }
     }
 
     public func quotaStates(tenantID: TenantID, periods: [(QuotaID, Period)]) async throws(StoreUnavailable)

@@ -38,8 +38,7 @@ struct UsageEndpoint: Sendable {
         let report: UsageReporter.Report
         do throws(UsageReporter.Failure) {
             report = try UsageReporter().report(
-                rows.map(\.usage), sheets: sheets, byDay: groups.contains(.day), byModel: groups.contains(.model),
-                byKey: groups.contains(.key))
+                rows.map(\.usage), sheets: sheets, by: Self.dimensions(groups))
         } catch {
             throw error.refusal
         }
@@ -89,8 +88,7 @@ struct UsageEndpoint: Sendable {
             let report: UsageReporter.Report
             do throws(UsageReporter.Failure) {
                 report = try UsageReporter().report(
-                    parts[part] ?? [], sheets: sheets, byDay: groups.contains(.day), byModel: groups.contains(.model),
-                    byKey: groups.contains(.key))
+                    parts[part] ?? [], sheets: sheets, by: Self.dimensions(groups))
             } catch {
                 throw error.refusal
             }
@@ -125,6 +123,10 @@ struct UsageEndpoint: Sendable {
     private struct Day {
         let name: String
         let stretch: TotalUsageQuery.Stretch
+    }
+
+    private static func dimensions(_ groups: Set<Group>) -> Set<UsageReporter.Dimension> {
+        Set(groups.compactMap { UsageReporter.Dimension(rawValue: $0.rawValue) })
     }
 
     private func range(_ query: QueryParameters, _ calendar: PeriodCalendar) throws(Refusal) -> (Timestamp, Timestamp) {

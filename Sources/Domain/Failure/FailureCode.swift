@@ -41,6 +41,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
     case overloaded
     case upstreamTimeout = "upstream_timeout"
     case notCached = "not_cached"
+    case invalidTags = "invalid_tags"
     case tooManyJobs = "too_many_jobs"
     case resultGone = "result_gone"
     case rangeNotSatisfiable = "range_not_satisfiable"
@@ -49,7 +50,9 @@ public enum FailureCode: String, Sendable, CaseIterable {
     /// The HTTP status on the native surface.
     public var httpStatus: Int {
         switch self {
-        case .badRequest, .invalidJSON, .tooDeep, .duplicateKey, .invalidNumber, .forbiddenField, .unknownField: 400
+        case .badRequest, .invalidJSON, .tooDeep, .duplicateKey, .invalidNumber, .forbiddenField, .unknownField,
+            .invalidTags:
+            400
         case .missingKey, .invalidAPIKey: 401
         case .wrongPlane, .tenantSuspended, .insufficientScope, .modelNotAllowed: 403
         case .notFound, .modelNotFound: 404
@@ -117,6 +120,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .overloaded: "Too much is waiting"
         case .upstreamTimeout: "The model's worker did not answer in time"
         case .notCached: "The answer is not in the cache"
+        case .invalidTags: "The tags cannot be used"
         case .tooManyJobs: "Too many jobs are queued"
         case .resultGone: "The result is no longer kept"
         case .rangeNotSatisfiable: "The range lies outside of the result"

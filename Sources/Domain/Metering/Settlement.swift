@@ -51,6 +51,8 @@ public final class Settlement: Sendable {
     public let operation: String
     /// Of a stream that was charged.
     public let stream: StreamRecord?
+    /// What the caller said it was for; nearly always nothing.
+    public let tags: RequestTags?
 
     public init(
         requestID: RequestID, tenantID: TenantID, userID: UserID?, keyID: KeyID, model: String, modelVersion: String,
@@ -61,7 +63,8 @@ public final class Settlement: Sendable {
         result: [UInt8]?, answer: ClaimedAnswer? = nil, servedUsage: Usage? = nil,
         resultDigest: [UInt8]? = nil, resultID: ResultID? = nil, resultMediaType: String? = nil,
         retentionGeneration: Int32 = 0,
-        operation: String = Settlement.usualOperation, stream: StreamRecord? = nil, job: JobCompletion? = nil
+        operation: String = Settlement.usualOperation, stream: StreamRecord? = nil, job: JobCompletion? = nil,
+        tags: RequestTags? = nil
     ) {
         self.requestID = requestID
         self.tenantID = tenantID
@@ -91,6 +94,7 @@ public final class Settlement: Sendable {
         self.retentionGeneration = retentionGeneration
         self.operation = operation
         self.stream = stream
+        self.tags = tags
     }
 
     /// Of nearly all requests of an installation that serves models of tables; written as nothing.

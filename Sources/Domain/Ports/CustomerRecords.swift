@@ -1,7 +1,9 @@
 /// What a customer reads of its own: usage, quota, requests. Every read names the tenant, and the database checks it a second time.
-public protocol CustomerRecords: Sendable {
+public protocol CustomerRecords: UsageHistory {
     /// Usage of a stretch of time, roll-up and the ledger's tail together, so that it is exact to the last commit.
     func usage(_ query: UsageQuery) async throws(StoreUnavailable) -> [UsageRow]
+    /// Everything that a period of the tenant is rated from, as ``RatingRecords/input(_:_:)``.
+    func ratingInput(tenantID: TenantID, period: Period) async throws(StoreUnavailable) -> RatingInput
     /// The quotas of a tenant with the numbers of the given periods.
     func quotaStates(tenantID: TenantID, periods: [(QuotaID, Period)]) async throws(StoreUnavailable) -> [QuotaState]
     /// A page of requests, newest first. It reads a bounded number of rows, however few of them are what is asked for.
@@ -27,6 +29,9 @@ public struct UsageQuery: Sendable {
     public let days: [Stretch]
     public let groupsByModel: Bool
     public let groupsByKey: Bool
+    public let groupsByUser: Bool
+    /// The usage that has tags, once for each of them; not together with keys and users, by which that of tags is not kept.
+    public let groupsByTag: Bool
 
     public struct Stretch: Hashable, Sendable {
         public let start: Timestamp
@@ -38,11 +43,16 @@ public struct UsageQuery: Sendable {
         }
     }
 
-    public init(tenantID: TenantID, days: [Stretch], groupsByModel: Bool, groupsByKey: Bool) {
+    public init(
+        tenantID: TenantID, days: [Stretch], groupsByModel: Bool, groupsByKey: Bool, groupsByUser: Bool = false,
+        groupsByTag: Bool = false
+    ) {
         self.tenantID = tenantID
         self.days = days
         self.groupsByModel = groupsByModel
         self.groupsByKey = groupsByKey
+        self.groupsByUser = groupsByUser
+        self.groupsByTag = groupsByTag
     }
 }
 
@@ -53,19 +63,28 @@ public struct UsageRow: Hashable, Sendable {
     public let model: String
     public let tierVersionID: TierVersionID
     public let keyID: KeyID?
+    /// Whose key it was; `nil` also for a key that is nobody's.
+    public let userID: UserID?
+    /// A pair as `team=search`, or ``otherTags``.
+    public let tag: String?
     public let requests: Int64
     public let inputTokens: Int64
     public let cachedInputTokens: Int64
     public let outputTokens: Int64
 
+    /// The tags of a month beyond those that have usage of their own.
+    public static let otherTags = "other"
+
     public init(
-        day: Int, model: String, tierVersionID: TierVersionID, keyID: KeyID?, requests: Int64, inputTokens: Int64,
-        cachedInputTokens: Int64, outputTokens: Int64
+        day: Int, model: String, tierVersionID: TierVersionID, keyID: KeyID?, userID: UserID? = nil, tag: String? = nil,
+        requests: Int64, inputTokens: Int64, cachedInputTokens: Int64, outputTokens: Int64
     ) {
         self.day = day
         self.model = model
         self.tierVersionID = tierVersionID
         self.keyID = keyID
+        self.userID = userID
+        self.tag = tag
         self.requests = requests
         self.inputTokens = inputTokens
         self.cachedInputTokens = cachedInputTokens

@@ -9,7 +9,9 @@ struct UsageEndpoint: Sendable {
     let prices: PriceBook
     let time: any TimeSource
 
-    private static let dayLimit = 400
+    /// Thirteen months of hours, and no more rows than anybody reads.
+    static let stretchLimit = 9_600
+    private static let lineLimit = 20_000
 
     func get(_ request: Request, _ context: ControlContext) async throws -> Response {
         let caller = try context.caller
@@ -21,64 +23,116 @@ struct UsageEndpoint: Sendable {
         guard start < end else {
             throw Refusal.invalid("end", "must be later than start", fix: "The range is half-open: start <= t < end.")
         }
-        let groups = try Self.groups(query.text("group_by"))
-        let days = try Self.days(from: start, to: end, calendar, splits: groups.contains("day"))
+        let groups = try UsageGroups(query.text("group_by"))
+        let stretches = try groups.stretches(from: start, to: end, calendar)
         let rows = try await records.usage(
             UsageQuery(
-                tenantID: caller.tenantID, days: days.map(\.stretch), groupsByModel: groups.contains("model"),
-                groupsByKey: groups.contains("key")))
-        let report = try await rate(rows, groups)
+                tenantID: caller.tenantID, days: stretches.map(\.stretch),
+                groupsByModel: groups.dimensions.contains(.model),
+                groupsByKey: groups.dimensions.contains(.key), groupsByUser: groups.dimensions.contains(.user),
+                groupsByTag: groups.dimensions.contains(.tag)))
+        let report = try await Self.rate(rows, by: groups.dimensions, prices)
+        guard report.lines.count <= Self.lineLimit else {
+            throw Refusal.invalid(
+                "group_by", "makes more than \(Self.lineLimit) rows", fix: "Ask for a shorter range or fewer groups.")
+        }
         var currency = report.currency
         if currency.isEmpty { currency = try await prices.sheet(caller.tierVersionID)?.currency ?? "" }
+        let names = stretches.map(\.name)
         return try .json(
             UsageAnswer(
                 start: start.description, end: end.description, timeZone: caller.timeZone, currency: currency,
-                data: report.lines.map { UsageAnswer.Line($0, days: days.map(\.name)) },
-                total: UsageAnswer.Line(report.total, days: [])))
+                data: report.lines.map { UsageAnswer.Line($0, unit: groups.unit, names: names) },
+                // A request with two tags is in two lines: their sum is nothing that was used.
+                total: groups.dimensions.contains(.tag)
+                    ? nil : UsageAnswer.Line(report.total, unit: nil, names: [])))
     }
 
-    private func rate(_ rows: [UsageRow], _ groups: Set<String>) async throws -> UsageReporter.Report {
+    static func rate(
+        _ rows: [UsageRow], by dimensions: Set<UsageReporter.Dimension>, _ prices: PriceBook
+    ) async throws -> UsageReporter.Report {
         var sheets: [TierVersionID: PriceSheet] = [:]
         for id in Set(rows.map(\.tierVersionID)) { sheets[id] = try await prices.sheet(id) }
         do throws(UsageReporter.Failure) {
-            return try UsageReporter().report(
-                rows, sheets: sheets, byDay: groups.contains("day"), byModel: groups.contains("model"),
-                byKey: groups.contains("key"))
+            return try UsageReporter().report(rows, sheets: sheets, by: dimensions)
         } catch {
             throw error.refusal
         }
     }
+}
 
-    private static func groups(_ text: String?) throws(Refusal) -> Set<String> {
-        guard let text else { return [] }
-        var groups: Set<String> = []
-        for part in text.split(separator: ",", omittingEmptySubsequences: false) {
-            guard ["day", "model", "key"].contains(String(part)), groups.insert(String(part)).inserted else {
-                throw .invalid(
-                    "group_by", "must be a list of day, model and key, each once", fix: "Send group_by=day,model.")
+/// What `group_by` asks for.
+struct UsageGroups {
+    /// A stretch of time that has lines of its own.
+    enum Unit: String {
+        case hour, day, month
+
+        var frequency: Frequency {
+            switch self {
+            case .hour: .hour
+            case .day: .day
+            case .month: .month
             }
         }
-        return groups
     }
 
-    /// The local days of the range, cut at its ends; or the whole range as one stretch.
-    private static func days(
-        from start: Timestamp, to end: Timestamp, _ calendar: PeriodCalendar, splits: Bool
+    let unit: Unit?
+    let dimensions: Set<UsageReporter.Dimension>
+
+    /// - Throws: `validation_failed`.
+    init(_ text: String?) throws(Refusal) {
+        var unit: Unit?
+        var dimensions: Set<UsageReporter.Dimension> = []
+        for part in text?.split(separator: ",", omittingEmptySubsequences: false) ?? [] {
+            if unit == nil, let asked = Unit(rawValue: String(part)) {
+                unit = asked
+            } else if let dimension = UsageReporter.Dimension(rawValue: String(part)), dimension != .day,
+                dimensions.insert(dimension).inserted
+            {
+                continue
+            } else {
+                throw .invalid(
+                    "group_by",
+                    "must be a list of model, key, user, tier and tag, each once, and one of hour, day and month",
+                    fix: "Send group_by=day,model.")
+            }
+        }
+        guard !dimensions.contains(.tag) || dimensions.isDisjoint(with: [.key, .user]) else {
+            throw .invalid(
+                "group_by", "cannot name tag together with key or user",
+                fix: "Ask for one of them: the usage of tags is not kept by key.")
+        }
+        if unit != nil { dimensions.insert(.day) }
+        self.unit = unit
+        self.dimensions = dimensions
+    }
+
+    /// The stretches of the range, cut at its ends: local days and months, hours of UTC; or the whole range as one.
+    /// - Throws: `validation_failed` where there are too many.
+    func stretches(
+        from start: Timestamp, to end: Timestamp, _ calendar: PeriodCalendar
     ) throws(Refusal) -> [(name: String, stretch: UsageQuery.Stretch)] {
-        guard splits else { return [("", UsageQuery.Stretch(start: start, end: end))] }
-        var days: [(name: String, stretch: UsageQuery.Stretch)] = []
+        guard let unit else { return [("", UsageQuery.Stretch(start: start, end: end))] }
+        let limit = unit == .hour ? UsageEndpoint.stretchLimit : 400
+        var stretches: [(name: String, stretch: UsageQuery.Stretch)] = []
         var cursor = start
         while cursor < end {
-            guard days.count < dayLimit else {
+            guard stretches.count < limit else {
                 throw .invalid(
-                    "start", "spans more than \(dayLimit) days", fix: "Ask for a shorter range, or do not group by day."
-                )
+                    "start", "spans more than \(limit) of what it is grouped by",
+                    fix: "Ask for a shorter range, or do not group by \(unit.rawValue).")
             }
-            let day = calendar.period(containing: cursor, frequency: .day)
-            days.append((String(day.id.prefix(10)), UsageQuery.Stretch(start: cursor, end: min(day.end, end))))
-            cursor = day.end
+            let period = calendar.period(containing: cursor, frequency: unit.frequency)
+            let name =
+                switch unit {
+                case .hour: period.start.description
+                case .day: String(period.id.prefix(10))
+                case .month: String(period.id.prefix(7))
+                }
+            stretches.append((name, UsageQuery.Stretch(start: cursor, end: min(period.end, end))))
+            cursor = period.end
         }
-        return days
+        return stretches
     }
 }
 
@@ -89,7 +143,7 @@ private struct UsageAnswer: Encodable {
     let timeZone: String
     let currency: String
     let data: [Line]
-    let total: Line
+    let total: Line?
     let hasMore = false
 
     enum CodingKeys: String, CodingKey {
@@ -99,8 +153,13 @@ private struct UsageAnswer: Encodable {
     }
 
     struct Line: Encodable {
+        let hour: String?
         let day: String?
+        let month: String?
+        let tag: String?
+        let tier: String?
         let model: String?
+        let userID: String?
         let keyID: String?
         let requests: Int64
         let inputTokens: Int64
@@ -109,7 +168,8 @@ private struct UsageAnswer: Encodable {
         let costMicros: Int64
 
         enum CodingKeys: String, CodingKey {
-            case day, model, requests
+            case hour, day, month, tag, tier, model, requests
+            case userID = "user_id"
             case keyID = "key_id"
             case inputTokens = "input_tokens"
             case cachedInputTokens = "cached_input_tokens"
@@ -117,9 +177,15 @@ private struct UsageAnswer: Encodable {
             case costMicros = "cost_micros"
         }
 
-        init(_ line: UsageReporter.Line, days: [String]) {
-            day = line.day.flatMap { days.indices.contains($0) ? days[$0] : nil }
+        init(_ line: UsageReporter.Line, unit: UsageGroups.Unit?, names: [String]) {
+            let name = line.day.flatMap { names.indices.contains($0) ? names[$0] : nil }
+            hour = unit == .hour ? name : nil
+            day = unit == .day ? name : nil
+            month = unit == .month ? name : nil
+            tag = line.tag
+            tier = line.tier
             model = line.model
+            userID = line.userID?.description
             keyID = line.keyID?.description
             requests = line.requests
             inputTokens = line.inputTokens

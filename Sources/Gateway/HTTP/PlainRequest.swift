@@ -13,6 +13,7 @@ struct PlainRequest {
     let trace: TraceContext?
     let clientID: ClientRequestID?
     let cacheFields: [CacheField]
+    let tagFields: [String]
     let body: ByteBuffer
 
     /// Larger ones gain nothing.
@@ -30,6 +31,7 @@ struct PlainRequest {
         trace = reader.traceParent.flatMap { TraceContext(parent: $0, state: reader.traceState) }
         clientID = reader.requestID.flatMap { ClientRequestID($0) }
         cacheFields = reader.cacheFields
+        tagFields = reader.tagFields
         self.body = body
     }
 
@@ -39,6 +41,7 @@ struct PlainRequest {
         var traceState: String?
         var requestID: String?
         var cacheFields: [CacheField] = []
+        var tagFields: [String] = []
         private var hasHost = false
         private var hasType = false
         private var bodyLength: Int?
@@ -105,6 +108,7 @@ struct PlainRequest {
             case 10 where Bytes.equal(name, "connection"): return Bytes.equal(value, "keep-alive")
             case 10 where Bytes.equal(name, "tracestate") && traceState == nil: traceState = Self.text(value)
             case 11 where Bytes.equal(name, "traceparent") && traceParent == nil: traceParent = Self.text(value)
+            case 11 where Bytes.equal(name, "x-weir-tags"): tagFields.append(Self.text(value))
             case 12 where Bytes.equal(name, "x-request-id") && requestID == nil: requestID = Self.text(value)
             case 12 where Bytes.equal(name, "x-weir-cache"): cacheFields.append(.use(Self.text(value)))
             case 13 where Bytes.equal(name, "cache-control"): cacheFields.append(.control(Self.text(value)))

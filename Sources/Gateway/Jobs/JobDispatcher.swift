@@ -156,6 +156,7 @@ public final class JobDispatcher: Sendable {
                 credentials: .none, body: ByteBuffer(bytes: job.payload), trace: head.trace,
                 target: CallTarget(surface: surface, model: job.pathModel, version: job.pathVersion))
             call.cacheFields = head.cacheFields
+            call.tagFields = head.tagFields
             call.attempt = job.attempt
             return await pipeline.serve(call, for: principal, on: loop)
         } catch {

@@ -45,7 +45,7 @@ extension Refusal {
     }
 }
 
-/// The lines of a head that go along with a job, in a form of our own: what they say about the cache, and the trace.
+/// The lines of a head that go along with a job, in a form of our own: what they say about the cache, the tags, and the trace.
 enum JobHead {
     /// More than any caller needs; the column has the same bound.
     static let byteLimit = 8_192
@@ -60,6 +60,7 @@ enum JobHead {
             case .label(let text): "l:\(text)"
             }
         }
+        lines += call.tagFields.map { "g:\($0)" }
         if let trace = call.trace {
             lines.append("p:\(trace.parent)")
             if let state = trace.state { lines.append("s:\(state)") }
@@ -71,8 +72,9 @@ enum JobHead {
         return text
     }
 
-    static func read(_ text: String) -> (cacheFields: [CacheField], trace: TraceContext?) {
+    static func read(_ text: String) -> (cacheFields: [CacheField], tagFields: [String], trace: TraceContext?) {
         var fields: [CacheField] = []
+        var tags: [String] = []
         var (parent, state): (String?, String?)
         for line in text.split(separator: "\n") where line.count >= 2 {
             let value = String(line.dropFirst(2))
@@ -81,11 +83,12 @@ enum JobHead {
             case "u:": fields.append(.use(value))
             case "t:": fields.append(.ttl(value))
             case "l:": fields.append(.label(value))
+            case "g:": tags.append(value)
             case "p:": parent = value
             case "s:": state = value
             default: break
             }
         }
-        return (fields, parent.flatMap { TraceContext(parent: $0, state: state) })
+        return (fields, tags, parent.flatMap { TraceContext(parent: $0, state: state) })
     }
 }

@@ -17,11 +17,12 @@ extension InferencePipeline {
         let claim: IdempotencyClaim?
         /// `nil` where the request says nothing about the cache.
         let cacheInstruction: CacheInstruction?
+        let tags: RequestTags?
 
         init(
             call: InferenceCall, principal: Principal, request: InferenceRequest, route: ResolvedRoute, take: RateTake?,
             hold: Hold?, heldAtNanoseconds: UInt64, bound: Int64, claim: IdempotencyClaim?,
-            cacheInstruction: CacheInstruction?
+            cacheInstruction: CacheInstruction?, tags: RequestTags?
         ) {
             self.call = call
             self.principal = principal
@@ -33,6 +34,7 @@ extension InferencePipeline {
             self.bound = bound
             self.claim = claim
             self.cacheInstruction = cacheInstruction
+            self.tags = tags
         }
     }
 }

@@ -15,6 +15,8 @@ struct InferenceCall: Sendable {
     var idempotencyFields: [String] = []
     /// What the head says about the cache; nearly always nothing.
     var cacheFields: [CacheField] = []
+    /// The values of the header `x-weir-tags`; nearly always none.
+    var tagFields: [String] = []
     /// What the head wishes for a job: always checked, heeded where the target is asynchronous.
     var jobFields = JobFields()
     /// Of a job that runs: its rate limits were taken at submission, and its row is not this request's to write but by completing it.

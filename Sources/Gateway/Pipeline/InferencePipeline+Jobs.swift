@@ -20,6 +20,7 @@ extension InferencePipeline {
             }
             guard call.target.jsonByteCount == nil, !request.isInBinaryForm else { throw .binaryLater }
             if !call.cacheFields.isEmpty { _ = try CacheInstruction(call.cacheFields) }
+            if !call.tagFields.isEmpty { call.tagFields = [try RequestTags(fields: call.tagFields).text] }
             let head = try JobHead.text(call)
             if !call.idempotencyFields.isEmpty {
                 switch try await self.claim(call, request, principal) {

@@ -116,6 +116,7 @@ final class InferencePipeline: Sendable {
             if request.isStreaming, caller == nil { throw .notStreamed }
             // What is wrong with them costs no quota.
             let instruction = call.cacheFields.isEmpty ? nil : try CacheInstruction(call.cacheFields)
+            let tags = call.tagFields.isEmpty ? nil : try RequestTags(fields: call.tagFields)
             // A stream is never kept.
             if request.isStreaming, instruction?.use == .only { throw .notCached }
             if !call.idempotencyFields.isEmpty {
@@ -140,7 +141,7 @@ final class InferencePipeline: Sendable {
             let work = HeldRequest(
                 call: call, principal: principal, request: request, route: route, take: take, hold: hold,
                 heldAtNanoseconds: held, bound: bound, claim: claim,
-                cacheInstruction: instruction)
+                cacheInstruction: instruction, tags: tags)
             if request.isStreaming {
                 guard let caller else { throw .notStreamed }
                 try await stream(work, timings: timings, to: caller, on: loop)

@@ -30,6 +30,8 @@ public struct RequestFields: Sendable {
     /// The values of `x-weir-priority` and `x-weir-run-at`, of requests that are to become jobs.
     public private(set) var jobPriorities: [String] = []
     public private(set) var jobInstants: [String] = []
+    /// The values of `x-weir-tags`; nearly always none.
+    public private(set) var tagFields: [String] = []
     /// What the request says about the cache; nearly always nothing.
     public private(set) var cacheFields: [CacheField] = []
 
@@ -52,6 +54,7 @@ public struct RequestFields: Sendable {
             if value.utf8.count >= 7, value.lowercased().contains("upgrade") { connectionNamesUpgrade = true }
         case 10 where Self.matches(name, "tracestate"): traceState = traceState ?? value
         case 11 where Self.matches(name, "traceparent"): traceParent = traceParent ?? value
+        case 11 where Self.matches(name, "x-weir-tags"): tagFields.append(value)
         case 12 where Self.matches(name, "content-type"): contentType = contentType ?? value
         case 12 where Self.matches(name, "x-request-id"): requestID = requestID ?? value
         case 12 where Self.matches(name, "x-weir-cache"): cacheFields.append(.use(value))

@@ -10,7 +10,32 @@ public struct CustomerStore: CustomerRecords {
     public init(pool: PostgresPool) { self.pool = pool }
 
     public func usage(_ query: UsageQuery) async throws(StoreUnavailable) -> [UsageRow] {
-        try await read(ReadUsage(query: query), as: query.tenantID)
+        guard query.groupsByTag else { return try await read(ReadUsage(query: query), as: query.tenantID) }
+        return try await read(ReadTagUsage(query: query), as: query.tenantID)
+    }
+
+    public func hours(
+        of tenant: TenantID, from start: Timestamp, to end: Timestamp
+    ) async throws(StoreUnavailable) -> [HourlyUsage] {
+        try await read(ReadHourlyUsage(tenantID: tenant, start: start, end: end), as: tenant)
+    }
+
+    public func ratingInput(tenantID: TenantID, period: Period) async throws(StoreUnavailable) -> RatingInput {
+        do throws(PostgresError) {
+            let (_, parts) = try await pool.pipeline(
+                ActAsTenant(tenantID: tenantID),
+                ReadRatingParts(tenantID: tenantID, start: period.start, end: period.end))
+            // Tier versions are nobody's: what they say is on the price list.
+            let versions = Set(parts.map(\.tierVersionID)).sorted()
+            let (heads, prices, multipliers) = try await pool.pipeline(
+                ReadTermsHeads(versions: versions), ReadTermsPrices(versions: versions),
+                ReadTermsMultipliers(versions: versions))
+            return RatingInput(
+                spans: parts.compactMap(\.span), usage: parts.compactMap(\.usage),
+                terms: TermsAssembly.terms(heads, prices, multipliers))
+        } catch {
+            throw StoreUnavailable(error)
+        }
     }
 
     public func quotaStates(tenantID: TenantID, periods: [(QuotaID, Period)]) async throws(StoreUnavailable)
@@ -114,49 +139,6 @@ struct ActAsTenantWithOwnPlan: PostgresStatement {
     let tenantID: TenantID
 
     func bind(to binds: inout PostgresBinds) { binds.append(tenantID.description) }
-}
-
-/// Roll-up and the ledger's tail in one snapshot: what the watermark has passed comes from the one, the rest from the other.
-struct ReadUsage: PostgresStatement {
-    static let sql = """
-        WITH days AS (
-            SELECT * FROM unnest($2, $3) WITH ORDINALITY AS d (day_start, day_end, number)
-        ), mark AS (
-            SELECT position FROM rollup_watermark
-        ), parts AS (
-            SELECT d.number, u.model, u.tier_version_id, u.key_id, u.requests_count AS requests, u.input_tokens, u.cached_input_tokens,
-                u.output_tokens
-            FROM usage u JOIN days d ON u.bucket_start >= d.day_start AND u.bucket_start < d.day_end
-            WHERE u.tenant_id = $1
-            UNION ALL
-            SELECT d.number, l.model, l.tier_version_id, l.key_id, l.requests, l.input_tokens, l.cached_input_tokens, l.output_tokens
-            FROM ledger l JOIN days d ON l.occurred_at >= d.day_start AND l.occurred_at < d.day_end
-            WHERE l.tenant_id = $1 AND l.tx >= (SELECT position FROM mark)
-        )
-        SELECT number - 1, model, tier_version_id, CASE WHEN $4 THEN key_id END, sum(requests)::bigint, sum(input_tokens)::bigint,
-            sum(cached_input_tokens)::bigint, sum(output_tokens)::bigint
-        FROM parts
-        GROUP BY 1, 2, 3, 4
-        ORDER BY 1, 2, 3, 4
-        """
-    static let parameters: [PostgresType] = [.uuid, .timestamptzArray, .timestamptzArray, .bool]
-    static let columns: [PostgresType] = [.int8, .text, .uuid, .uuid, .int8, .int8, .int8, .int8]
-
-    let query: UsageQuery
-
-    func bind(to binds: inout PostgresBinds) {
-        binds.append(query.tenantID.postgres)
-        binds.append(query.days.map(\.start.postgres))
-        binds.append(query.days.map(\.end.postgres))
-        binds.append(query.groupsByKey)
-    }
-
-    static func row(from row: inout PostgresRow) throws(PostgresError) -> UsageRow {
-        UsageRow(
-            day: Int(try row.int64()), model: try row.text(), tierVersionID: TierVersionID(try row.uuid()),
-            keyID: try row.optionalUUID().map { KeyID($0) }, requests: try row.int64(), inputTokens: try row.int64(),
-            cachedInputTokens: try row.int64(), outputTokens: try row.int64())
-    }
 }
 
 /// Settled is what closed leases booked and what the ledger says of open ones; held is the rest of the open leases. A gateway of an earlier

@@ -171,6 +171,7 @@ public enum StatementCatalog {
         ReadGeneration.self, FindKeys.self, TakeLease.self, RenewLeases.self, ReturnSlices.self, CloseLeases.self,
         HoldGatewayLock.self,
         HoldGatewayLockAlone.self, SettleBatch.self, ReadRegistry.self, ActAsTenant.self, ReadUsage.self,
+        ReadTagUsage.self,
         ReadQuotaStates.self, ReadRequestsBefore.self,
         ReadRequestsAfter.self, ReadRequest.self, ReadAdmission.self, ReadLeasePolicies.self, ReadPrices.self,
         RollUpUsage.self, ClaimOverdueLease.self,
@@ -208,5 +209,7 @@ public enum StatementCatalog {
         CompareExportHashes.self, CompareStripe.self, InsertReconciliation.self, ListReconciliations.self,
         PlanStripeDeliveries.self, ClaimStripeDeliveries.self, FinishStripeDelivery.self, FindStripeCustomer.self,
         ConnectStripeCustomer.self, ListStripeDeliveries.self, RetryStripeDelivery.self,
+        ReadReportUsage.self, ReadReportTagUsage.self, ReadLatencies.self, ReadOutcomes.self, ReadHourlyUsage.self,
+        ReadTenantNames.self,
     ]
 }

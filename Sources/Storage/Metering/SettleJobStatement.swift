@@ -16,7 +16,7 @@ struct SettleJobBatch: PostgresStatement {
 
     static let sql = """
         WITH batch AS MATERIALIZED (
-            SELECT * FROM unnest(\(SettleText.parameters), $35, $36, $37, $38, $39)
+            SELECT * FROM unnest(\(SettleText.parameters), $36, $37, $38, $39, $40)
                 AS b (\(SettleText.columns),
                     idempotency_key, answer_fields, answer_body, job_attempt, job_answer)
         ), \(SettleText.fence), claimants AS MATERIALIZED (

@@ -31,13 +31,13 @@ struct HoldGatewayLockAlone: PostgresStatement {
 enum SettleText {
     static let parameters =
         "$2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, "
-        + "$30, $31, $32, $33, $34"
+        + "$30, $31, $32, $33, $34, $35"
     static let columns = """
         request_id, tenant_id, user_id, key_id, model, model_version, is_completed, http_status, error_code, created_at,
                     completed_at, processing_us, estimated_tokens, input_tokens, cached_input_tokens, output_tokens, token_source,
                     tier_version_id, lease_id, prompt, prompt_sha256, result, served_input_tokens, served_output_tokens, operation, stream_end,
                     delivered_tokens, generated_tokens,
-                    content_id, result_sha256, result_generation, binary_result, result_type
+                    content_id, result_sha256, result_generation, binary_result, result_type, tags
         """
 
     /// From `batch`: the rows whose lease is lost, as `refused`.
@@ -97,14 +97,15 @@ enum SettleText {
         ), posted AS (
             INSERT INTO ledger (entry_id, tenant_id, user_id, key_id, request_id, kind, model, model_version, tier_version_id, lease_id,
                 requests, input_tokens, cached_input_tokens, output_tokens, token_source, occurred_at, served_input_tokens,
-                served_output_tokens)
+                served_output_tokens, tags)
             SELECT request_id, tenant_id, user_id, key_id, request_id, 'usage', model, model_version, tier_version_id, lease_id,
                 1, input_tokens, cached_input_tokens, output_tokens, token_source,
                 CASE WHEN created_at BETWEEN
                         statement_timestamp() - processing_us * interval '1 microsecond' - interval '2 minutes'
                         AND statement_timestamp() + interval '2 seconds'
                     THEN created_at ELSE statement_timestamp() END,
-                coalesce(served_input_tokens, 0), coalesce(served_output_tokens, 0)
+                coalesce(served_input_tokens, 0), coalesce(served_output_tokens, 0),
+                string_to_array(tags, ',')
             FROM accepted WHERE is_completed
             ON CONFLICT (entry_id) DO NOTHING
         )
@@ -132,7 +133,7 @@ struct SettleBatch: PostgresStatement {
         .uuidArray,
         .uuidArray, .textArray, .byteaArray, .textArray, .int8Array, .int8Array,
         .textArray, .textArray, .int8Array, .int8Array,
-        .uuidArray, .byteaArray, .int4Array, .byteaArray, .textArray,
+        .uuidArray, .byteaArray, .int4Array, .byteaArray, .textArray, .textArray,
     ]
     static let columns: [PostgresType] = [.uuid]
 
@@ -208,6 +209,10 @@ func bindSettleBatch(_ batch: ArraySlice<Settlement>, gatewayID: GatewayID, to b
         }
     }
     bindKeptResults(batch, to: &binds)
+    let tagged = batch.contains { $0.tags != nil } ? batch : []
+    binds.appendArray(of: .text, count: tagged.count) { array in
+        for settlement in tagged { array.append(settlement.tags?.text) }
+    }
 }
 
 /// Where nothing is kept of any result these are empty, too.

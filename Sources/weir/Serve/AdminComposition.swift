@@ -44,6 +44,8 @@ enum AdminComposition {
         adminParts.exports = AdminExports(
             streams: UsageExportStore(pool: pools.exports, perTenant: settings.exports.streams),
             administration: administration, partRows: settings.exports.partRows)
+        adminParts.reports = ReportStore(pool: pools.reports)
+        adminParts.rating = rating
         let server = AdminServer(
             configuration: configuration, parts: adminParts, eventLoops: eventLoops, logger: logger)
         let application = server.makeApplication { port in

@@ -1,0 +1,120 @@
+internal import Domain
+internal import HTTPListener
+internal import HTTPTypes
+internal import Hummingbird
+internal import NIOCore
+
+/// One value of a report; the same in JSON and in CSV.
+enum ReportCell: Hashable, Sendable, Encodable {
+    case text(String?)
+    case number(Int64?)
+
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        switch self {
+        case .text(let text?): try container.encode(text)
+        case .number(let number?): try container.encode(number)
+        case .text(nil), .number(nil): try container.encodeNil()
+        }
+    }
+}
+
+/// A report as it is answered: named columns, and rows of as many cells.
+struct ReportTable: Sendable {
+    let report: String
+    let start: Timestamp
+    let end: Timestamp
+    let timeZone: String
+    let columns: [String]
+    var rows: [[ReportCell]]
+    /// By how much a time can be told too high at most, in basis points; of reports with times alone.
+    var errorBasisPoints: Int64?
+}
+
+/// Which part of a report is asked for, and in what form.
+struct ReportPage: Sendable {
+    private let offset: Int
+    private let limit: Int
+    private let isCSV: Bool
+    private let subject: String
+
+    /// - Parameter subject: the report and all that its rows follow from. A page of another subject is refused.
+    /// - Throws: `validation_failed`.
+    init(_ call: AdminCall, of subject: String) throws(Refusal) {
+        self.subject = subject
+        limit = try call.query.integer("limit", in: 1...1_000, default: 100)
+        offset =
+            try call.query.value(
+                "page", "the next_page of an answer to the same question",
+                fix: "Take it from there, and leave everything else as it was."
+            ) { PageToken.offset($0, of: subject) } ?? 0
+        let format = try call.query.value("format", "json or csv", fix: "Leave it out for json.") { text in
+            ["json", "csv"].contains(text) ? text : nil
+        }
+        isCSV =
+            format.map { $0 == "csv" }
+            ?? call.request.headers[values: .accept].contains { $0.lowercased().hasPrefix("text/csv") }
+    }
+
+    /// The place behind the last row of the page.
+    var end: Int { offset + limit }
+
+    func shows(_ index: Int) -> Bool { (offset..<end).contains(index) }
+
+    func answer(_ table: ReportTable) throws -> Response {
+        let rows = table.rows.dropFirst(offset).prefix(limit)
+        let hasMore = table.rows.count > offset + limit
+        if isCSV {
+            var document = CSVDocument(columns: table.columns)
+            for row in rows { document.add(row) }
+            var headers: HTTPFields = [.contentType: "text/csv; charset=utf-8; header=present"]
+            headers[.contentDisposition] = "attachment; filename=\"\(table.report).csv\""
+            if hasMore, let name = HTTPField.Name("x-weir-next-page") {
+                headers[name] = PageToken.text(offset + limit, of: subject)
+            }
+            return Response(status: .ok, headers: headers, body: .init(byteBuffer: ByteBuffer(string: document.text)))
+        }
+        return try .json(
+            ReportAnswer(
+                report: table.report, start: table.start.description, end: table.end.description,
+                timeZone: table.timeZone, errorBasisPoints: table.errorBasisPoints,
+                data: rows.map { row in
+                    Dictionary(zip(table.columns, row), uniquingKeysWith: { first, _ in first })
+                },
+                nextPage: hasMore ? PageToken.text(offset + limit, of: subject) : nil, hasMore: hasMore))
+    }
+}
+
+private struct ReportAnswer: Encodable {
+    let object = "list"
+    let report: String
+    let start: String
+    let end: String
+    let timeZone: String
+    let errorBasisPoints: Int64?
+    let data: [[String: ReportCell]]
+    @Present var nextPage: String?
+    let hasMore: Bool
+
+    enum CodingKeys: String, CodingKey {
+        case object, report, start, end, data
+        case timeZone = "time_zone"
+        case errorBasisPoints = "error_basis_points"
+        case nextPage = "next_page"
+        case hasMore = "has_more"
+    }
+
+    init(
+        report: String, start: String, end: String, timeZone: String, errorBasisPoints: Int64?,
+        data: [[String: ReportCell]], nextPage: String?, hasMore: Bool
+    ) {
+        self.report = report
+        self.start = start
+        self.end = end
+        self.timeZone = timeZone
+        self.errorBasisPoints = errorBasisPoints
+        self.data = data
+        self.nextPage = nextPage
+        self.hasMore = hasMore
+    }
+}
