@@ -147,6 +147,33 @@ def test_a_killed_export_goes_on_at_its_last_whole_part_and_ends_the_same(stage)
     for changing in ("export_id", "to_position"):
         expected.pop(changing), again.pop(changing)
     assert again == expected
+    assert len({row["entry_id"] for row in stage.rows(made["id"])}) == 60_000
+
+
+def test_what_a_slower_attempt_says_counts_no_more(stage):
+    stage.writer.stop()
+    try:
+        made = stage.create(format="csv", **window(past_hour(5)))
+        key = made["id"][4:]
+        with stage.installation.database() as database:
+
+            def ask(question: str, *values: object) -> object:
+                return database.execute(f"SELECT {question}", values).fetchone()[0]
+
+            first, second = (ask("attempt FROM claim_export(0)") for _ in range(2))
+            assert second == first + 1
+            for attempt, holds in ((first, False), (second, True)):
+                assert ask("append_export_piece(%s, %s, 1, 1, 'x'::bytea, 0)", key, attempt) is holds
+                part = "finish_export_part(%s, %s, 1, 1, 1, 1, sha256('x'), NULL, NULL, 1, 1, 0, 1, 0)"
+                assert ask(part, key, attempt) is holds
+            third = ask("attempt FROM claim_export(0)")
+            kept = "SELECT part, attempt, position FROM export_pieces WHERE export_id = %s"
+            assert database.execute(kept, [key]).fetchall() == [(1, second, 1)]
+            assert ask("complete_export(%s, %s, 1)", key, second) is False
+            assert ask("fail_export(%s, %s, 'a test')", key, third) is True
+        assert (stage.read(made["id"])["state"], stage.read(made["id"])["error"]) == ("failed", "a test")
+    finally:
+        stage.writer.start()
 
 
 def test_two_writers_do_not_write_an_export_twice(stage):
