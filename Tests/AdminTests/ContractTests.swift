@@ -18,7 +18,8 @@ struct ContractTests {
         let names = [
             "Limit": "limit", "After": "after", "Before": "before", "UsageLimit": "limit", "Start": "start",
             "End": "end", "From": "from", "To": "to",
-            "Groups": "group_by", "AllGroups": "group_by", "TenantFilter": "tenant_id", "EventTenant": "tenant",
+            "Periods": "periods", "Groups": "group_by", "AllGroups": "group_by", "TenantFilter": "tenant_id",
+            "EventTenant": "tenant",
             "ActionFilter": "action", "ModelFilter": "model",
         ]
         var operations: [String: Operation] = [:]

@@ -489,7 +489,7 @@ paths:
             Cache-Control: { $ref: '#/components/headers/NoStore' }
           content:
             application/json:
-              schema: { $ref: '#/components/schemas/TierList' }
+              schema: { $ref: '#/components/schemas/OfferedTierList' }
         '400': { $ref: '#/components/responses/BadRequest' }
         '401': { $ref: '#/components/responses/Unauthorized' }
         '403': { $ref: '#/components/responses/Forbidden' }
@@ -4280,7 +4280,7 @@ components:
         cached_input_tokens: { $ref: '#/components/schemas/Count' }
         output_tokens: { $ref: '#/components/schemas/Count' }
         cost_micros: { $ref: '#/components/schemas/Micros' }
-    TierVersion:
+    OfferedTierVersion:
       type: object
       required: [id, object, tier, number, state, currency, base_fee_micros, minimum_commitment_micros, included_requests,
         included_tokens, trial_days, failed_request_price, cache_hit_token_percent, result_ttl_seconds, prices, multipliers,
@@ -4351,7 +4351,7 @@ components:
               unit: { type: string }
               amount: { type: [integer, 'null'], format: int64 }
               burst: { type: [integer, 'null'], format: int64 }
-    TierList:
+    OfferedTierList:
       type: object
       required: [object, data, first_id, last_id, has_more]
       properties:
@@ -4366,7 +4366,7 @@ components:
               object: { type: string, const: tier }
               name: { type: string }
               tenant_id: { type: [string, 'null'], description: Set where the tier was made for this tenant alone. }
-              version: { $ref: '#/components/schemas/TierVersion' }
+              version: { $ref: '#/components/schemas/OfferedTierVersion' }
         first_id: { type: 'null' }
         last_id: { type: 'null' }
         has_more: { type: boolean, const: false }
