@@ -42,7 +42,8 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
             #"{"code": "plain", "name": "Plain", "version": {"currency": "EUR", "prices": [], "quotas": []}}"#
         case .draftTierVersion: #"{"currency": "EUR", "prices": [], "quotas": []}"#
         case .changeTierVersion: #"{"base_fee_micros": 5}"#
-        case .publishTierVersion, .replayTierVersion: "{}"
+        case .publishTierVersion: #"{"confirm": null}"#
+        case .replayTierVersion: #"{"periods": 1}"#
         case .setQuota: #"{"unit": "tokens", "frequency": "month", "amount": 5}"#
         case .raiseQuota: #"{"amount": 5}"#
         case .createModel: #"{"name": "iris"}"#

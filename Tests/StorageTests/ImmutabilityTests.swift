@@ -60,7 +60,7 @@ struct ImmutabilityTests {
             // Moved to a draft, a price would be gone from the published version.
             "UPDATE tier_prices SET tier_version_id = '\(Seed.draftTier)'",
             "UPDATE tier_quotas SET tier_version_id = '\(Seed.draftTier)'",
-            "TRUNCATE tier_prices",
+            "TRUNCATE tier_prices CASCADE",
             "TRUNCATE tier_quotas",
         ])
     func publishedTiers(change: String) async throws {

@@ -27,7 +27,7 @@ struct TierOfferInput {
         offer.includedTokens = input.optional("included_tokens", count) ?? offer.includedTokens
         offer.trialDays = input.optional("trial_days", .integer(0...366)).map { Int32($0) } ?? offer.trialDays
         if input.has("effective_at") { offer.effectiveAt = input.nullable("effective_at", .instant) }
-        if let instant = offer.effectiveAt, instant < now {
+        if input.has("effective_at"), let instant = offer.effectiveAt, instant < now {
             input.note(
                 "effective_at", "lies in the past, and what was sold does not change",
                 fix: "Send a later time, or null for the moment of publication.")

@@ -66,6 +66,7 @@ struct TiersEndpoint: Sendable {
     func change(_ call: AdminCall) async throws -> Response {
         let name = try call.tierVersion()
         let input = try await RequestBodyReader.object(call, fields: TierOfferInput.fields.subtracting(["currency"]))
+        try input.problems.check()
         let old = try await administration.tierVersion(name).version.offer
         let new = TierOfferInput(now: time.now, base: old).read(input)
         try input.problems.check()
