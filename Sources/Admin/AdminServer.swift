@@ -1,3 +1,4 @@
+public import Billing
 public import Domain
 internal import HTTPListener
 public import Hummingbird
@@ -36,6 +37,8 @@ public struct AdminServer: Sendable {
         public let time: any TimeSource
         /// The queue of jobs.
         public var queue: (any QueueAdministration)?
+        public var invoices: Invoices?
+        public var credits: (any CreditAdministration)?
 
         public init(
             administration: any Administration, authenticator: any AdminAuthenticator, prices: any PriceSource,
@@ -49,6 +52,19 @@ public struct AdminServer: Sendable {
             self.isAllowed = isAllowed
             self.replicas = replicas
             self.time = time
+        }
+    }
+
+    /// What the routes of invoices stand on.
+    public struct Invoices: Sendable {
+        public let records: any InvoiceRecords
+        public let issuing: InvoiceIssuing
+        public let printer: any InvoicePrinter
+
+        public init(records: any InvoiceRecords, issuing: InvoiceIssuing, printer: any InvoicePrinter) {
+            self.records = records
+            self.issuing = issuing
+            self.printer = printer
         }
     }
 
@@ -138,6 +154,7 @@ struct AdminRouter: Sendable {
         let modelUsage = ModelUsageEndpoint(
             administration: parts.administration, demand: demand, time: parts.time)
         let audit = AuditEndpoint(administration: parts.administration)
+        let credits = CreditsEndpoint(credits: parts.credits)
         switch operation {
         case .getMetrics: return parts.metrics.map { MetricsEndpoint(text: $0).get }
         case .listTenants: return tenants.list
@@ -183,6 +200,30 @@ struct AdminRouter: Sendable {
         case .getTenantUsage: return usage.ofTenant
         case .rebuildUsage: return modelUsage.rebuild
         case .listAudit: return audit.list
+        case .listCredits: return credits.list
+        case .grantCredit: return credits.grant
+        case .revokeCredit: return credits.revoke
+        default: return invoiceHandler(of: operation)
+        }
+    }
+
+    private func invoiceHandler(of operation: AdminRouteCatalog.Operation) -> Handler? {
+        let invoices = InvoicesEndpoint(parts: parts.invoices)
+        switch operation {
+        case .listInvoices: return invoices.list
+        case .draftInvoice: return invoices.draft
+        case .runInvoices: return invoices.run
+        case .getInvoice: return invoices.one
+        case .getInvoicePage: return invoices.html
+        case .getInvoicePDF: return invoices.pdf
+        case .getInvoiceTable: return invoices.csv
+        case .finaliseInvoice: return invoices.finalise
+        case .payInvoice: return invoices.pay
+        case .voidInvoice: return invoices.void
+        case .creditInvoice: return invoices.credit
+        case .listIssuers: return invoices.issuers
+        case .setIssuer: return invoices.setIssuer
+        default: return nil
         }
     }
 }

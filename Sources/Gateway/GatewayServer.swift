@@ -43,6 +43,8 @@ public struct GatewayServer: Sendable {
         public var batches: Batches?
         /// Customers' webhooks; without it their routes are not there.
         public var webhooks: Webhooks?
+        /// Customers' invoices; without it their routes are not there.
+        public var invoices: Invoices?
         /// Its ``MirrorTraffic/run()`` is the caller's to run.
         public var mirrors = MirrorTraffic()
         /// What has to do with jobs; a server without it takes none.
@@ -106,6 +108,17 @@ public struct GatewayServer: Sendable {
             self.records = records
             self.targets = targets
             self.limitPerTenant = limitPerTenant
+        }
+    }
+
+    /// What the routes of invoices and credits stand on.
+    public struct Invoices: Sendable {
+        public let records: any CustomerInvoices
+        public let printer: any InvoicePrinter
+
+        public init(records: any CustomerInvoices, printer: any InvoicePrinter) {
+            self.records = records
+            self.printer = printer
         }
     }
 
@@ -292,6 +305,7 @@ struct ControlPlane: Sendable {
         let billing = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: .billing))
         billing.get(
             "/api/v1/usage", use: UsageEndpoint(records: parts.records, prices: parts.prices, time: parts.time).get)
+        if let invoices = parts.invoices { addInvoices(invoices, to: billing) }
         if let webhooks = parts.webhooks { addWebhooks(webhooks, to: router) }
         if let batches = parts.batches { addBatches(batches, to: router) }
         return router
@@ -311,6 +325,17 @@ struct ControlPlane: Sendable {
         }
         models.get("/v2/repository/index", use: openInference.index)
         models.post("/v2/repository/index", use: openInference.index)
+    }
+
+    private func addInvoices(_ parts: GatewayServer.Invoices, to billing: RouterGroup<ControlContext>) {
+        let endpoint = InvoicesEndpoint(invoices: parts.records, printer: parts.printer)
+        billing.get("/api/v1/credits", use: endpoint.credits)
+        billing.get("/api/v1/invoices", use: endpoint.list)
+        billing.get("/api/v1/invoices/{id}.html", use: endpoint.html)
+        billing.get("/api/v1/invoices/{id}.pdf", use: endpoint.pdf)
+        billing.get("/api/v1/invoices/{id}.csv", use: endpoint.csv)
+        billing.get("/api/v1/invoices/{id}", use: endpoint.one)
+        billing.get("/api/v1/invoices/{id}/lines/{line}/requests", use: endpoint.requests)
     }
 
     private func addBatches(_ parts: GatewayServer.Batches, to router: Router<ControlContext>) {

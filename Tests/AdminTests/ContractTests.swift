@@ -19,7 +19,7 @@ struct ContractTests {
             "Limit": "limit", "After": "after", "Before": "before", "UsageLimit": "limit", "Start": "start",
             "End": "end", "From": "from", "To": "to",
             "Groups": "group_by", "AllGroups": "group_by", "TenantFilter": "tenant_id", "EventTenant": "tenant",
-            "ActionFilter": "action", "ModelFilter": "model",
+            "ActionFilter": "action", "OfTenant": "tenant", "StateFilter": "state", "ModelFilter": "model",
         ]
         var operations: [String: Operation] = [:]
         var path = ""

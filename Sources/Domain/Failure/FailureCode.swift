@@ -44,6 +44,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
     case resultGone = "result_gone"
     case rangeNotSatisfiable = "range_not_satisfiable"
     case clientClosed = "client_closed"
+    case pdfUnavailable = "pdf_unavailable"
 
     /// The HTTP status on the native surface.
     public var httpStatus: Int {
@@ -66,7 +67,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .headersTooLarge: 431
         case .internalError: 500
         case .badUpstream: 502
-        case .noHealthyWorker, .meteringUnavailable, .storageUnavailable, .overloaded: 503
+        case .noHealthyWorker, .meteringUnavailable, .storageUnavailable, .overloaded, .pdfUnavailable: 503
         case .upstreamTimeout, .notCached: 504
         case .httpVersionNotSupported: 505
         // Of no standard; known from the logs of nginx. Nobody is left to be answered with it.
@@ -119,6 +120,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .resultGone: "The result is no longer kept"
         case .rangeNotSatisfiable: "The range lies outside of the result"
         case .clientClosed: "The client left before there was an answer"
+        case .pdfUnavailable: "No PDF can be made at the moment"
         }
     }
 

@@ -3644,6 +3644,13 @@ ALTER TABLE subscriptions
     ADD COLUMN trial_ends_at timestamptz,
     ADD CONSTRAINT subscriptions_trial CHECK (trial_ends_at IS NULL OR trial_ends_at = usage_bucket(trial_ends_at));
 
+-- A prepaid tenant is served while its balance is above zero: what is left of its credits less what its open periods have accrued. A job
+-- compares, and says here what came out; admission reads it.
+ALTER TABLE tenants
+    ADD COLUMN prepaid boolean NOT NULL DEFAULT false,
+    ADD COLUMN is_exhausted boolean NOT NULL DEFAULT false,
+    ADD CONSTRAINT tenants_exhausted CHECK (prepaid OR NOT is_exhausted);
+
 -- A change of tier that is due later. A tenant has one at most; another takes its place.
 CREATE TABLE subscription_changes (
     change_id        uuid PRIMARY KEY,
@@ -3673,7 +3680,9 @@ CREATE TABLE credit_grants (
     reason         text NOT NULL CHECK (length(reason) BETWEEN 1 AND 500),
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- What was not used by then is gone.
-    revoked_at     timestamptz
+    revoked_at     timestamptz,
+    -- Which invoice gave the money back: one whose period came out below zero, or a credit note.
+    source_invoice_id  uuid
 );
 CREATE INDEX credit_grants_of_tenant ON credit_grants (tenant_id, grant_id);
 
@@ -3709,6 +3718,11 @@ CREATE TABLE invoices (
     total_micros         bigint NOT NULL,
     -- As it was when the invoice was drafted: a tenant that changes its name does not change its old invoices.
     customer_name        text NOT NULL CHECK (length(customer_name) BETWEEN 1 AND 200),
+    -- The issuer's, of the same moment; the prefix stands before the number.
+    issuer_name          text NOT NULL,
+    issuer_address       text NOT NULL,
+    issuer_tax_id        text NOT NULL,
+    number_prefix        text NOT NULL,
     note                 text NOT NULL DEFAULT '' CHECK (length(note) <= 500),
     drafted_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
     finalised_at         timestamptz,
@@ -3727,16 +3741,18 @@ CREATE TABLE invoices (
 );
 CREATE UNIQUE INDEX one_invoice_of_a_period ON invoices (tenant_id, period_start, currency) WHERE kind = 'invoice' AND state <> 'void';
 CREATE INDEX invoices_of_tenant ON invoices (tenant_id, invoice_id);
+ALTER TABLE credit_grants ADD FOREIGN KEY (source_invoice_id) REFERENCES invoices;
 CREATE INDEX credit_notes_of_invoice ON invoices (corrects_invoice_id) WHERE corrects_invoice_id IS NOT NULL;
 
 -- base_fee, minimum_commitment: the tier's, for the part of the period that it was in force. usage: a meter's quantity at its price. included:
 -- quantity that the tier includes, free. trial: quantity of a trial, free. late_usage: what was used in an earlier period and became known
--- after its invoice was final. credit_note: what a credit note takes back.
+-- after its invoice was final. carried_credit: what a period below zero gives back as a credit, so that the subtotal is zero. credit_note: what
+-- a credit note takes back.
 CREATE TABLE invoice_lines (
     invoice_id           uuid NOT NULL REFERENCES invoices,
     line_number          integer NOT NULL CHECK (line_number >= 1),
     kind                 text NOT NULL
-        CHECK (kind IN ('base_fee', 'usage', 'included', 'trial', 'minimum_commitment', 'late_usage', 'credit_note')),
+        CHECK (kind IN ('base_fee', 'usage', 'included', 'trial', 'minimum_commitment', 'late_usage', 'carried_credit', 'credit_note')),
     tier_version_id      uuid REFERENCES tier_versions,
     -- '*' where models are priced together.
     model                text,
@@ -3764,6 +3780,9 @@ CREATE TABLE invoice_usage (
     input_tokens         bigint NOT NULL,
     cached_input_tokens  bigint NOT NULL,
     output_tokens        bigint NOT NULL,
+    -- The entries that are charged here are those of the period that this snapshot sees and the one before does not.
+    seen                 pg_snapshot NOT NULL,
+    seen_before          pg_snapshot,
     PRIMARY KEY (invoice_id, usage_period_start, tier_version_id, is_trial, model)
 );
 
@@ -3786,6 +3805,20 @@ CREATE TABLE adjustments (
 );
 CREATE TRIGGER adjustments_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON adjustments
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- Of a grant nothing changes but its revocation.
+CREATE FUNCTION refuse_change_of_grant() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP <> 'UPDATE' OR OLD.revoked_at IS NOT NULL OR to_jsonb(NEW) - 'revoked_at' <> to_jsonb(OLD) - 'revoked_at' THEN
+        RAISE EXCEPTION 'a credit grant cannot change' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER credit_grants_immutable BEFORE UPDATE OR DELETE ON credit_grants
+    FOR EACH ROW EXECUTE FUNCTION refuse_change_of_grant();
 
 -- What was issued stays as it is: an invoice that has a number changes its state and nothing else, and its parts do not change.
 CREATE FUNCTION refuse_change_of_issued_invoice() RETURNS trigger

@@ -30,6 +30,9 @@ enum AdminComposition {
             metrics: renderMetrics, isAllowed: parts.isAllowedWorker,
             replicas: { parts.routes.deliveries.readings }, time: parts.time)
         adminParts.queue = administration
+        adminParts.credits = administration
+        adminParts.invoices = AdminServer.Invoices(
+            records: administration, issuing: parts.issuing(settings, pools), printer: parts.printer)
         let server = AdminServer(
             configuration: configuration, parts: adminParts, eventLoops: eventLoops, logger: logger)
         let application = server.makeApplication { port in

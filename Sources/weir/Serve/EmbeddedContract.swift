@@ -2807,6 +2807,239 @@ paths:
         '503': { $ref: '#/components/responses/StorageUnavailable' }
         '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
 
+  /api/v1/credits:
+    get:
+      operationId: listCredits
+      tags: [account]
+      summary: Credits, newest first
+      description: >-
+        Needs the scope `billing`. The last 1,000, with what invoices have left of them.
+      responses:
+        '200':
+          description: It.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/CreditList' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/invoices:
+    get:
+      operationId: listInvoices
+      tags: [account]
+      summary: Invoices, newest first
+      description: >-
+        Needs the scope `billing`. Those that are issued, credit notes too; without their lines.
+      parameters:
+        - { $ref: '#/components/parameters/Limit' }
+        - { $ref: '#/components/parameters/After' }
+      responses:
+        '200':
+          description: It.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/InvoiceList' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/invoices/{id}:
+    get:
+      operationId: getInvoice
+      tags: [account]
+      summary: One invoice with its lines
+      description: >-
+        Needs the scope `billing`.
+      parameters:
+        - { $ref: '#/components/parameters/InvoiceInPath' }
+      responses:
+        '200':
+          description: It.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/Invoice' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/invoices/{id}.html:
+    get:
+      operationId: getInvoicePage
+      tags: [account]
+      summary: An invoice as a page
+      description: >-
+        Needs the scope `billing`.
+      parameters:
+        - { $ref: '#/components/parameters/InvoiceInPath' }
+      responses:
+        '200':
+          description: It.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            text/html:
+              schema: { type: string }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/invoices/{id}.pdf:
+    get:
+      operationId: getInvoicePDF
+      tags: [account]
+      summary: An invoice as a PDF
+      description: >-
+        Needs the scope `billing`.
+      parameters:
+        - { $ref: '#/components/parameters/InvoiceInPath' }
+      responses:
+        '200':
+          description: It.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/pdf:
+              schema: { type: string }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/PDFUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/invoices/{id}.csv:
+    get:
+      operationId: getInvoiceTable
+      tags: [account]
+      summary: An invoice as a table
+      description: >-
+        Needs the scope `billing`.
+      parameters:
+        - { $ref: '#/components/parameters/InvoiceInPath' }
+      responses:
+        '200':
+          description: It.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            text/csv:
+              schema: { type: string }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/invoices/{id}/lines/{line}/requests:
+    get:
+      operationId: listBilledRequests
+      tags: [account]
+      summary: The requests behind a line
+      description: >-
+        Needs the scope `billing`. Where a tier includes amounts or has bands, lines of one model and meter share their requests.
+      parameters:
+        - { $ref: '#/components/parameters/InvoiceInPath' }
+        - { $ref: '#/components/parameters/LineInPath' }
+        - { $ref: '#/components/parameters/BilledLimit' }
+        - { $ref: '#/components/parameters/After' }
+      responses:
+        '200':
+          description: It.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/BilledRequestList' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
 components:
   securitySchemes:
     bearer:
@@ -2817,6 +3050,21 @@ components:
     apiKey: { type: apiKey, in: header, name: api-key }
 
   parameters:
+    InvoiceInPath:
+      name: id
+      in: path
+      required: true
+      schema: { $ref: '#/components/schemas/InvoiceId' }
+    LineInPath:
+      name: line
+      in: path
+      required: true
+      schema: { type: integer, minimum: 1 }
+    BilledLimit:
+      name: limit
+      in: query
+      description: The most items.
+      schema: { type: integer, minimum: 1, maximum: 1000, default: 100 }
     InferenceHeaderContentLength:
       name: Inference-Header-Content-Length
       in: header
@@ -3086,6 +3334,14 @@ components:
       schema: { type: string, const: no-store }
 
   responses:
+    PDFUnavailable:
+      description: '`pdf_unavailable`: no PDF can be made, or not now. `storage_unavailable`: the database cannot be reached.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+        Retry-After: { $ref: '#/components/headers/RetryAfter' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
     JobQueued:
       description: The job is queued durably. Nothing is charged before it has run.
       headers:
@@ -3704,6 +3960,117 @@ components:
           schema: { $ref: '#/components/schemas/Problem' }
 
   schemas:
+    InvoiceId: { type: string, description: '`inv_` and a UUID.', pattern: '^inv_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' }
+    CreditId: { type: string, description: '`crd_` and a UUID.', pattern: '^crd_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' }
+    InvoiceState: { type: string, enum: [draft, finalised, paid, void] }
+    InvoiceLine:
+      type: object
+      required: [line, kind, description, price_version, model, meter, band, start, end, quantity, unit_price, amount_micros]
+      properties:
+        line: { type: integer, minimum: 1 }
+        kind: { type: string, enum: [base_fee, usage, included, trial, minimum_commitment, late_usage, carried_credit, credit_note] }
+        description: { type: string }
+        price_version: { type: [string, 'null'] }
+        model: { type: [string, 'null'] }
+        meter: { type: [string, 'null'] }
+        band: { type: [integer, 'null'] }
+        start: { $ref: '#/components/schemas/Instant' }
+        end: { $ref: '#/components/schemas/Instant' }
+        quantity: { type: [string, 'null'], description: A plain decimal; as it is priced. }
+        unit_price: { type: [string, 'null'], description: A plain decimal of the currency's unit. }
+        amount_micros: { $ref: '#/components/schemas/Micros' }
+    AppliedCredit:
+      type: object
+      required: [credit_id, kind, reason, amount_micros]
+      properties:
+        credit_id: { $ref: '#/components/schemas/CreditId' }
+        kind: { type: string }
+        reason: { type: string }
+        amount_micros: { $ref: '#/components/schemas/Micros' }
+    Invoice:
+      type: object
+      required: [object, id, kind, state, number, corrects, tenant_id, customer, issuer, period, period_start, period_end, time_zone, currency, subtotal_micros, credits_micros, total_micros, credited_micros, note, drafted_at, finalised_at, due_at, paid_at, voided_at]
+      properties:
+        object: { type: string, const: invoice }
+        id: { $ref: '#/components/schemas/InvoiceId' }
+        kind: { type: string, enum: [invoice, credit_note] }
+        state: { $ref: '#/components/schemas/InvoiceState' }
+        number: { type: [string, 'null'], description: Without a gap within an issuer; null for a draft. }
+        corrects: { type: [string, 'null'], description: Of a credit note, the invoice. }
+        tenant_id: { type: string, format: uuid }
+        customer: { type: string }
+        issuer: { type: string }
+        period: { type: string, description: 'As in 2026-03.' }
+        period_start: { $ref: '#/components/schemas/Instant' }
+        period_end: { $ref: '#/components/schemas/Instant' }
+        time_zone: { $ref: '#/components/schemas/TimeZone' }
+        currency: { $ref: '#/components/schemas/Currency' }
+        subtotal_micros: { $ref: '#/components/schemas/Micros' }
+        credits_micros: { $ref: '#/components/schemas/Micros' }
+        total_micros: { $ref: '#/components/schemas/Micros' }
+        credited_micros: { $ref: '#/components/schemas/Micros' }
+        note: { type: string }
+        drafted_at: { $ref: '#/components/schemas/Instant' }
+        finalised_at: { type: [string, 'null'], format: date-time }
+        due_at: { type: [string, 'null'], format: date-time }
+        paid_at: { type: [string, 'null'], format: date-time }
+        voided_at: { type: [string, 'null'], format: date-time }
+        lines: { type: array, items: { $ref: '#/components/schemas/InvoiceLine' }, description: Left out in lists. }
+        credits: { type: array, items: { $ref: '#/components/schemas/AppliedCredit' }, description: Left out in lists. }
+    InvoiceList:
+      type: object
+      required: [object, data, first_id, last_id, has_more]
+      properties:
+        object: { type: string, const: list }
+        data: { type: array, items: { $ref: '#/components/schemas/Invoice' } }
+        first_id: { type: [string, 'null'] }
+        last_id: { type: [string, 'null'] }
+        has_more: { type: boolean }
+    Credit:
+      type: object
+      required: [object, id, kind, currency, amount_micros, remaining_micros, priority, effective_at, expires_at, revoked_at, reason, created_at]
+      properties:
+        object: { type: string, const: credit }
+        id: { $ref: '#/components/schemas/CreditId' }
+        kind: { type: string, enum: [promotional, prepaid, refund] }
+        currency: { $ref: '#/components/schemas/Currency' }
+        amount_micros: { $ref: '#/components/schemas/Micros' }
+        remaining_micros: { $ref: '#/components/schemas/Micros' }
+        priority: { type: integer, minimum: 0, maximum: 1000 }
+        effective_at: { $ref: '#/components/schemas/Instant' }
+        expires_at: { type: [string, 'null'], format: date-time }
+        revoked_at: { type: [string, 'null'], format: date-time }
+        reason: { type: string }
+        created_at: { $ref: '#/components/schemas/Instant' }
+    CreditList:
+      type: object
+      required: [object, data, first_id, last_id, has_more]
+      properties:
+        object: { type: string, const: list }
+        data: { type: array, items: { $ref: '#/components/schemas/Credit' } }
+        first_id: { type: [string, 'null'] }
+        last_id: { type: [string, 'null'] }
+        has_more: { type: boolean }
+    BilledRequest:
+      type: object
+      required: [object, id, request_id, kind, model, occurred_at, quantity]
+      properties:
+        object: { type: string, const: billed_request }
+        id: { $ref: '#/components/schemas/RequestId' }
+        request_id: { $ref: '#/components/schemas/RequestId' }
+        kind: { type: string, enum: [usage, correction] }
+        model: { type: string }
+        occurred_at: { $ref: '#/components/schemas/Instant' }
+        quantity: { type: integer, format: int64, description: In units of the line's meter. }
+    BilledRequestList:
+      type: object
+      required: [object, data, first_id, last_id, has_more]
+      properties:
+        object: { type: string, const: list }
+        data: { type: array, items: { $ref: '#/components/schemas/BilledRequest' } }
+        first_id: { type: [string, 'null'] }
+        last_id: { type: [string, 'null'] }
+        has_more: { type: boolean }
     RequestId:
       type: string
       description: '`req_` and a UUID of version 7.'

@@ -41,6 +41,9 @@ enum ServerComposition {
                     base.routes.current.table.models.map(\.profile.name)
                 })
             services.append(BatchUpkeep.job(base.batchQueue, logger: logger))
+            if settings.invoices.isRunning {
+                services.append(InvoiceRun.job(base.issuing(settings, pools), logger: logger))
+            }
             services += webhookJobs(settings: settings, pools: pools, base: base, logger: logger)
         }
         if settings.roles.contains(.jobs) {

@@ -1,3 +1,4 @@
+import Billing
 import Domain
 import Foundation
 import Gateway
@@ -34,6 +35,8 @@ struct ServerParts: Sendable {
     let records: any CustomerRecords
     let health: any HealthSource
     let watch: DatabaseWatch
+    let printer: PDFCommand
+    let invoices: GatewayServer.Invoices
     let isAllowedWorker: @Sendable (WorkerAddress) -> Bool
 
     init(settings: Settings, pools: DatabasePools, eventLoops: MultiThreadedEventLoopGroup, logger: Logger) throws {
@@ -95,6 +98,8 @@ struct ServerParts: Sendable {
         webhooks = GatewayServer.Webhooks(
             records: WebhookStore(pool: pools.customer, pepper: settings.keyPepper ?? [], time: time),
             targets: webhookClient, limitPerTenant: settings.webhooks.limitPerTenant)
+        printer = PDFCommand(command: settings.invoices.pdfCommand)
+        invoices = GatewayServer.Invoices(records: CustomerInvoiceStore(pool: pools.reader), printer: printer)
         listener = try PostgresListener(
             configuration: DatabasePools.configuration(url: url, name: "directory", statementMilliseconds: 5_000),
             channels: ["weir_control"], logger: logger)
@@ -103,6 +108,17 @@ struct ServerParts: Sendable {
         watch = DatabaseWatch(time: time)
         health = ProcessHealth(
             watch: watch, settler: settler, routes: routes, rates: rates, cache: cache, isRedisConfigured: redis != nil)
+    }
+
+    /// What issues invoices, for the admin listener and the monthly run alike.
+    func issuing(_ settings: Settings, _ pools: DatabasePools) -> InvoiceIssuing {
+        var configuration = InvoiceIssuing.Configuration()
+        configuration.graceSeconds = Int64(settings.invoices.graceSeconds)
+        configuration.dueDays = Int64(settings.invoices.dueDays)
+        return InvoiceIssuing(
+            records: AdministrationStore(
+                pool: pools.admin, reports: pools.reports, pepper: settings.keyPepper ?? [], time: time),
+            rating: RatingStore(pool: pools.reports), configuration: configuration)
     }
 
     private static func cache(
@@ -155,6 +171,7 @@ struct ServerParts: Sendable {
             records: records, health: health, time: time)
         parts.refusals = refusals
         parts.webhooks = webhooks
+        parts.invoices = invoices
         parts.batches = batches
         parts.mirrors = mirrors
         parts.jobs = jobs.gateway
