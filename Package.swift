@@ -141,7 +141,7 @@ let package = Package(
                 nioPosix, serviceLifecycle,
             ]),
         tests(
-            "AdminTests", uses: ["Admin", "Domain", "HTTPListener", "TestSupport"],
+            "AdminTests", uses: ["Admin", "Billing", "Domain", "HTTPListener", "TestSupport"],
             [hummingbird, hummingbirdTesting, logging, nioCore, nioPosix, serviceLifecycle]),
         tests("JobsTests", uses: ["Jobs", "Domain", "TestSupport"], [crypto, logging, serviceLifecycle]),
         tests(

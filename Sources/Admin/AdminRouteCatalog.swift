@@ -49,6 +49,11 @@ public enum AdminRouteCatalog {
         case getTenantUsage
         case rebuildUsage
         case listAudit
+        case postAdjustment
+        case setPrepaid
+        case getSubscription
+        case changeSubscription
+        case cancelSubscriptionChange
         case listInvoices
         case draftInvoice
         case runInvoices
@@ -134,6 +139,11 @@ public enum AdminRouteCatalog {
         Entry(.getTenantUsage, "GET", "/admin/v1/tenants/{id}/usage", .read, reporting),
         Entry(.rebuildUsage, "POST", "/admin/v1/usage/rebuild", .admin),
         Entry(.listAudit, "GET", "/admin/v1/audit", .admin, paging.union(["tenant_id", "action"])),
+        Entry(.postAdjustment, "POST", "/admin/v1/adjustments", .admin),
+        Entry(.setPrepaid, "PUT", "/admin/v1/tenants/{id}/prepaid", .admin),
+        Entry(.getSubscription, "GET", "/admin/v1/subscriptions", .read, ["tenant"]),
+        Entry(.changeSubscription, "POST", "/admin/v1/subscriptions", .admin),
+        Entry(.cancelSubscriptionChange, "POST", "/admin/v1/subscriptions/cancel", .admin),
         Entry(.listInvoices, "GET", "/admin/v1/invoices", .read, paging.union(["tenant", "state"])),
         Entry(.draftInvoice, "POST", "/admin/v1/invoices", .admin),
         Entry(.runInvoices, "POST", "/admin/v1/invoices/run", .admin),

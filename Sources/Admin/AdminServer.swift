@@ -39,6 +39,9 @@ public struct AdminServer: Sendable {
         public var queue: (any QueueAdministration)?
         public var invoices: Invoices?
         public var credits: (any CreditAdministration)?
+        public var subscriptions: (any SubscriptionAdministration)?
+        public var adjustments: (any AdjustmentRecords)?
+        public var prepaid: (any PrepaidRecords)?
 
         public init(
             administration: any Administration, authenticator: any AdminAuthenticator, prices: any PriceSource,
@@ -155,6 +158,8 @@ struct AdminRouter: Sendable {
             administration: parts.administration, demand: demand, time: parts.time)
         let audit = AuditEndpoint(administration: parts.administration)
         let credits = CreditsEndpoint(credits: parts.credits)
+        let adjustments = AdjustmentsEndpoint(adjustments: parts.adjustments, prepaid: parts.prepaid)
+        let subscriptions = SubscriptionsEndpoint(subscriptions: parts.subscriptions)
         switch operation {
         case .getMetrics: return parts.metrics.map { MetricsEndpoint(text: $0).get }
         case .listTenants: return tenants.list
@@ -200,6 +205,11 @@ struct AdminRouter: Sendable {
         case .getTenantUsage: return usage.ofTenant
         case .rebuildUsage: return modelUsage.rebuild
         case .listAudit: return audit.list
+        case .getSubscription: return subscriptions.get
+        case .changeSubscription: return subscriptions.change
+        case .cancelSubscriptionChange: return subscriptions.cancel
+        case .postAdjustment: return adjustments.post
+        case .setPrepaid: return adjustments.setPrepaid
         case .listCredits: return credits.list
         case .grantCredit: return credits.grant
         case .revokeCredit: return credits.revoke

@@ -111,13 +111,17 @@ public struct GatewayServer: Sendable {
         }
     }
 
-    /// What the routes of invoices and credits stand on.
+    /// What the routes of invoices, credits and the subscription stand on.
     public struct Invoices: Sendable {
         public let records: any CustomerInvoices
+        public let subscriptions: any CustomerSubscriptions
         public let printer: any InvoicePrinter
 
-        public init(records: any CustomerInvoices, printer: any InvoicePrinter) {
+        public init(
+            records: any CustomerInvoices, subscriptions: any CustomerSubscriptions, printer: any InvoicePrinter
+        ) {
             self.records = records
+            self.subscriptions = subscriptions
             self.printer = printer
         }
     }
@@ -329,6 +333,7 @@ struct ControlPlane: Sendable {
 
     private func addInvoices(_ parts: GatewayServer.Invoices, to billing: RouterGroup<ControlContext>) {
         let endpoint = InvoicesEndpoint(invoices: parts.records, printer: parts.printer)
+        billing.get("/api/v1/subscription", use: SubscriptionEndpoint(subscriptions: parts.subscriptions).get)
         billing.get("/api/v1/credits", use: endpoint.credits)
         billing.get("/api/v1/invoices", use: endpoint.list)
         billing.get("/api/v1/invoices/{id}.html", use: endpoint.html)

@@ -29,7 +29,7 @@ struct Weir: AsyncParsableCommand {
                 subcommands: [
                     TenantsCommand.self, KeysCommand.self, TiersCommand.self, QuotasCommand.self, RoutesCommand.self,
                     ReplicasCommand.self, ModelsCommand.self, CacheCommand.self, QueueCommand.self, WorkersCommand.self,
-                    UsageCommand.self, InvoicesCommand.self, CreditsCommand.self,
+                    UsageCommand.self, SubscriptionsCommand.self, InvoicesCommand.self, CreditsCommand.self,
                 ]),
         ])
 

@@ -1,3 +1,4 @@
+import Billing
 import Domain
 import Hummingbird
 import HummingbirdTesting
@@ -19,6 +20,13 @@ struct AdminUnderTest: Sendable {
             administration: administration, authenticator: FakeAuthenticator(), prices: FakePrices(), metrics: metrics,
             isAllowed: { $0.host == "127.0.0.1" || $0.host == "::1" }, replicas: replicas, time: time)
         parts.queue = administration
+        parts.credits = administration
+        parts.subscriptions = administration
+        parts.adjustments = administration
+        parts.prepaid = administration
+        parts.invoices = AdminServer.Invoices(
+            records: administration, issuing: InvoiceIssuing(records: administration, rating: FakeRating()),
+            printer: FakePrinter())
         return parts
     }
 

@@ -48,7 +48,7 @@ final class FakeAdministration: Administration {
     func fail(with failure: AdministrationFailure?) { state.withLock { $0.failure = failure } }
     func set(_ change: (inout State) -> Void) { state.withLock { change(&$0) } }
 
-    fileprivate func note(_ call: String, _ actor: AuditActor? = nil, _ change: (inout State) -> Void = { _ in })
+    func note(_ call: String, _ actor: AuditActor? = nil, _ change: (inout State) -> Void = { _ in })
         throws(AdministrationFailure)
     {
         let failure = state.withLock { state in

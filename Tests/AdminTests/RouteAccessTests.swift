@@ -19,6 +19,14 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
             .replacing("{quota_id}", with: FakeAdministration.quotaID.description)
             .replacing("{worker_id}", with: FakeAdministration.workerID.description)
             .replacing("{version}", with: "1.0.0").replacing("{alias}", with: "flowers")
+            .replacing("{issuer}", with: "default") + query
+    }
+
+    private var query: String {
+        switch entry.operation {
+        case .getSubscription, .listCredits: "?tenant=\(FakeAdministration.tenantID)"
+        default: ""
+        }
     }
 
     var body: String? {
@@ -40,6 +48,16 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
         case .changeModelRouting: #"{"default_version": "1.0.0"}"#
         case .setModelVersion: #"{"state": "active"}"#
         case .setAlias: #"{"model": "iris"}"#
+        case .draftInvoice: #"{"tenant": "\#(FakeAdministration.tenantID)", "month": "2026-01"}"#
+        case .creditInvoice: #"{"amount_micros": 5, "reason": "An outage"}"#
+        case .setIssuer: #"{"name": "Example"}"#
+        case .grantCredit:
+            #"{"tenant": "\#(FakeAdministration.tenantID)", "currency": "EUR", "amount_micros": 5, "reason": "Welcome"}"#
+        case .changeSubscription: #"{"tenant": "\#(FakeAdministration.tenantID)", "tier": "plain"}"#
+        case .cancelSubscriptionChange: #"{"tenant": "\#(FakeAdministration.tenantID)"}"#
+        case .postAdjustment:
+            #"{"request_id": "\#(FakeAdministration.tenantID)", "requests": -1, "reason": "It was ours"}"#
+        case .setPrepaid: #"{"prepaid": true}"#
         case .registerWorker: #"{"model": "iris", "address": "127.0.0.1:9000", "protocol": "oip"}"#
         default: nil
         }
@@ -47,7 +65,9 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
 
     var status: Int {
         switch entry.operation {
-        case .createTenant, .createKey, .createTier, .createModel, .registerWorker: 201
+        case .createTenant, .createKey, .createTier, .createModel, .registerWorker, .draftInvoice, .creditInvoice,
+            .grantCredit, .postAdjustment:
+            201
         case .deleteRoute, .deleteQuota, .deleteAlias, .removeWorker: 204
         default: 200
         }
@@ -102,7 +122,14 @@ struct RouteAccessTests {
                     "setModelCache", "getCacheStatistics", "clearCache", "getQueue", "listDeadJobs", "retryDeadJob",
                 ]
             ),
-            ("pricing", ["listTiers", "createTier"]), ("read", ["getAllUsage", "getTenantUsage"]), ("predict", []),
+            ("pricing", ["listTiers", "createTier"]),
+            (
+                "read",
+                [
+                    "getAllUsage", "getTenantUsage", "listInvoices", "getInvoice", "getInvoicePage", "getInvoicePDF",
+                    "getInvoiceTable", "listIssuers", "listCredits", "getSubscription",
+                ]
+            ), ("predict", []),
             ("billing", []),
             ("admin", Set(AdminRouteCatalog.Operation.allCases.map(\.rawValue))),
         ] as [(String, Set<String>)])

@@ -76,7 +76,8 @@ struct InvoiceComposerTests {
     @Test("lines sum to the subtotal, and usage is the ledger's")
     func plain() async throws {
         let draft = try #require(
-            try await compose(FakeBill(readings: [Self.march.end: Self.input(7, minimum: 10_000_000, baseFee: 1_000_000)])))
+            try await compose(
+                FakeBill(readings: [Self.march.end: Self.input(7, minimum: 10_000_000, baseFee: 1_000_000)])))
         #expect(draft.lines.map(\.amount.value) == [1_000_000, 70_000, 8_930_000])
         #expect(draft.subtotal == Micros(10_000_000))
         #expect(draft.usage.map(\.usage) == [Self.quantity(7)])

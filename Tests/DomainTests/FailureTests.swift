@@ -21,7 +21,7 @@ import Testing
         ("http_version_not_supported", 505), ("quota_exceeded", 429), ("internal_error", 500), ("bad_upstream", 502),
         ("no_healthy_worker", 503), ("metering_unavailable", 503), ("storage_unavailable", 503), ("overloaded", 503),
         ("upstream_timeout", 504), ("not_cached", 504), ("rate_limited", 429), ("too_many_jobs", 429),
-        ("client_closed", 499), ("pdf_unavailable", 503),
+        ("client_closed", 499), ("pdf_unavailable", 503), ("balance_exhausted", 402),
     ]
 
     @Test("every code has the status that it always had", arguments: frozen)

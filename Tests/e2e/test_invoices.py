@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
+import psycopg
 import pytest
 
 from api import assert_problem, get
@@ -66,6 +67,28 @@ def test_an_invoice_from_draft_to_payment(gateways: list[Gateway]) -> None:
     for what in ("pay", "void", "finalize"):
         assert_problem(two.admin.call("POST", f"/admin/v1/invoices/{first['id']}/{what}"), 409, "conflict")
     assert_gapless(one.installation)
+
+
+def test_what_is_issued_cannot_change_and_is_its_tenants_alone(gateways: list[Gateway]) -> None:
+    installation = gateways[0].installation
+    tenant, other = make_priced_tenant(installation), make_priced_tenant(installation)
+    use(installation, tenant, MONTH, 2)
+    issued = act(gateways[0], draft(gateways[1], tenant), "finalize")
+    id = issued["id"].removeprefix("inv_")
+    with installation.database() as database:
+        for statement in (
+            "UPDATE invoices SET note = 'x' WHERE invoice_id = %s", "DELETE FROM invoices WHERE invoice_id = %s",
+            "UPDATE invoice_lines SET amount_micros = 0 WHERE invoice_id = %s",
+            "DELETE FROM invoice_usage WHERE invoice_id = %s",
+        ):  # fmt: skip
+            with pytest.raises(psycopg.errors.CheckViolation):
+                database.execute(statement, (id,))
+        database.execute("SET ROLE weir_reader")
+        for one, count in ((tenant, 1), (other, 0)):
+            database.execute("SELECT set_config('weir.tenant_id', %s, false)", (one.id,))
+            for table in ("invoices", "invoice_lines", "invoice_usage"):
+                found = database.execute(f"SELECT count(*) > 0 FROM {table} WHERE invoice_id = %s", (id,)).fetchone()
+                assert found == (bool(count),), table
 
 
 def test_what_cannot_be_invoiced_is_refused(gateways: list[Gateway]) -> None:

@@ -15,7 +15,7 @@ struct CreditsEndpoint: Sendable {
             throw Refusal.invalid("tenant", "is missing", fix: "Say whose credits are meant.")
         }
         let page = try await present.credits(of: tenant, try call.query.page { CreditGrantID(publicText: $0) })
-        return try .json(ListAnswer(page, cursor: \.id.publicText) { CreditGrantAnswer($0, showsTenant: true) })
+        return try .json(ListAnswer(page, cursor: \.id.publicText) { CreditGrantAnswer($0) })
     }
 
     func grant(_ call: AdminCall) async throws -> Response {
@@ -43,14 +43,14 @@ struct CreditsEndpoint: Sendable {
                 tenantID: tenant, kind: kind, currency: currency, amount: Micros(amount),
                 priority: Int16(clamping: priority), effectiveAt: effectiveAt, expiresAt: expiresAt, reason: reason),
             by: call.actor)
-        return try .json(CreditGrantAnswer(row, showsTenant: true), status: .created)
+        return try .json(CreditGrantAnswer(row), status: .created)
     }
 
     func revoke(_ call: AdminCall) async throws -> Response {
         guard let text = call.context.parameters.get("id"), let id = CreditGrantID(publicText: text) else {
             throw Refusal(.notFound, "There is no such credit grant.")
         }
-        return try .json(CreditGrantAnswer(try await present.revokeCredit(id, by: call.actor), showsTenant: true))
+        return try .json(CreditGrantAnswer(try await present.revokeCredit(id, by: call.actor)))
     }
 
     private var present: any CreditAdministration {

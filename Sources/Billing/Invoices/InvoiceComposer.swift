@@ -6,9 +6,12 @@ struct InvoiceComposer: Sendable {
     /// How many invoiced periods are looked at for late usage. What comes later than that is for a credit note or an adjustment.
     private static let lateLimit = 24
 
+    /// Whether the minimum counts; it does on every invoice, and not in a balance of an open month.
+    var countsMinimum = true
+
     func compose(_ bill: any BillReading, _ period: Period) async throws -> InvoiceDraft? {
         let reading = try await bill.reading(from: period.start, to: period.end)
-        let rated = try Self.rate(period, reading.input)
+        let rated = try Self.rate(period, countsMinimum ? reading.input : reading.input.withoutMinimum)
         let elsewhere = try await bill.billed(period)
         let names = LineNames(terms: reading.input.terms)
         var lines = rated.lines.map { names.line($0) }
@@ -122,7 +125,7 @@ struct InvoiceComposer: Sendable {
     private func credits(
         _ bill: any BillReading, _ period: Period, _ input: RatingInput, subtotal: Micros, _ currency: String
     ) async throws -> [CreditApplication] {
-        guard subtotal > .zero else { return [] }
+        guard subtotal > .zero, countsMinimum else { return [] }
         let sources = try await bill.credits(currency)
         let burn = CreditBurn(period: period)
         let cuts = burn.cuts(sources)
@@ -168,6 +171,12 @@ extension RatingFailure {
         case .unknownTierVersion, .amountTooLarge:
             Refusal(.internalError, "The usage cannot be rated.", cause: "\(self)")
         }
+    }
+}
+
+extension RatingInput {
+    fileprivate var withoutMinimum: RatingInput {
+        RatingInput(spans: spans, usage: usage, terms: terms.mapValues(\.withoutMinimum))
     }
 }
 

@@ -127,7 +127,8 @@ public struct InvoiceIssuing: Sendable {
         of account: BillingAccount, _ month: CivilDate?
     ) async throws(AdministrationFailure) -> Period {
         guard let calendar = PeriodCalendar(timeZone: account.timeZone) else {
-            throw .refused(Refusal(.internalError, "The tenant's time zone is not known here.", cause: account.timeZone))
+            throw .refused(
+                Refusal(.internalError, "The tenant's time zone is not known here.", cause: account.timeZone))
         }
         if let month { return calendar.period(containing: calendar.midnight(month), frequency: .month) }
         let current = calendar.period(containing: try await records.now(), frequency: .month)

@@ -27,8 +27,8 @@ public struct InvoicePage: Sendable {
             <h1>\(row.kind == .invoice ? "Invoice" : "Credit note")\(mark)</h1>
             </header>
             <section class="parties">
-            <div><h2>\(row.kind == .invoice ? "Bill to" : "Credit to")</h2><p>\(Self.escape(row.customerName))</p></div>
             <table class="facts">\(facts)</table>
+            <h2>\(row.kind == .invoice ? "Bill to" : "Credit to")</h2><p>\(Self.escape(row.customerName))</p>
             </section>
             <table class="lines">
             <thead><tr><th>Description</th><th>Period</th><th class="n">Quantity</th><th class="n">Unit price</th><th class="n">Amount</th></tr></thead>
@@ -91,7 +91,8 @@ public struct InvoicePage: Sendable {
                 rows += Self.sum("Credit: \(credit.reason)", Micros(-credit.amount.value))
             }
         }
-        rows += "<tr class=\"total\"><th>Total</th><td class=\"n\">\(row.currency) \(AmountText.amount(row.total))</td></tr>"
+        let total = "\(row.currency) \(AmountText.amount(row.total))"
+        rows += "<tr class=\"total\"><th>Total</th><td class=\"n\">\(total)</td></tr>"
         if row.credited > .zero {
             rows += Self.sum("Credit notes", Micros(-row.credited.value))
             rows += Self.sum("Left", Micros(row.total.value - row.credited.value))
@@ -153,7 +154,8 @@ public struct InvoicePage: Sendable {
         h1{font-size:20pt;font-weight:600;margin:0}
         h2{font-size:8pt;text-transform:uppercase;letter-spacing:.06em;color:#667;margin:0 0 1mm}
         .mark{font-size:9pt;text-transform:uppercase;border:1px solid #a33;color:#a33;padding:.5mm 1.5mm;vertical-align:middle}
-        .parties{display:flex;justify-content:space-between;margin:7mm 0}
+        .parties{margin:7mm 0}.parties::after{content:"";display:block;clear:both}
+        .facts{float:right;margin-left:8mm}
         .parties p{margin:0;font-size:12pt}
         table{border-collapse:collapse}
         .facts th{text-align:left;font-weight:400;color:#667;padding:0 5mm 0 0}.facts td{text-align:right}

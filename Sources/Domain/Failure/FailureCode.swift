@@ -45,12 +45,14 @@ public enum FailureCode: String, Sendable, CaseIterable {
     case rangeNotSatisfiable = "range_not_satisfiable"
     case clientClosed = "client_closed"
     case pdfUnavailable = "pdf_unavailable"
+    case balanceExhausted = "balance_exhausted"
 
     /// The HTTP status on the native surface.
     public var httpStatus: Int {
         switch self {
         case .badRequest, .invalidJSON, .tooDeep, .duplicateKey, .invalidNumber, .forbiddenField, .unknownField: 400
         case .missingKey, .invalidAPIKey: 401
+        case .balanceExhausted: 402
         case .wrongPlane, .tenantSuspended, .insufficientScope, .modelNotAllowed: 403
         case .notFound, .modelNotFound: 404
         case .methodNotAllowed: 405
@@ -121,6 +123,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .rangeNotSatisfiable: "The range lies outside of the result"
         case .clientClosed: "The client left before there was an answer"
         case .pdfUnavailable: "No PDF can be made at the moment"
+        case .balanceExhausted: "The prepaid balance is used up"
         }
     }
 

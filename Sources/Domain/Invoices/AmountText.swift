@@ -13,7 +13,9 @@ public enum AmountText {
         decimal(millionths, places: 6, minimumPlaces: 0, mark: "")
     }
 
-    public static func price(_ price: UnitPrice) -> String { decimal(Int128(price.picos), places: 12, minimumPlaces: 2) }
+    public static func price(_ price: UnitPrice) -> String {
+        decimal(Int128(price.picos), places: 12, minimumPlaces: 2)
+    }
 
     private static func decimal(_ value: Int128, places: Int, minimumPlaces: Int, mark: String = ",") -> String {
         let digits = String(value.magnitude)

@@ -60,7 +60,8 @@ public struct CreditGrantRow: Hashable, Sendable {
 /// Grants of all tenants, as the operator has them. Each change is one transaction with its entry in the audit log.
 public protocol CreditAdministration: Sendable {
     /// - Throws: `not_found` for an unknown tenant.
-    func grantCredit(_ grant: NewCreditGrant, by actor: AuditActor) async throws(AdministrationFailure) -> CreditGrantRow
+    func grantCredit(_ grant: NewCreditGrant, by actor: AuditActor) async throws(AdministrationFailure)
+        -> CreditGrantRow
     /// Ends a grant: it pays for nothing that is used from the current quarter of an hour on. One that is revoked stays as it is.
     /// - Throws: `not_found`.
     func revokeCredit(_ id: CreditGrantID, by actor: AuditActor) async throws(AdministrationFailure) -> CreditGrantRow

@@ -105,7 +105,8 @@ public protocol InvoiceRecords: Sendable {
         async throws(AdministrationFailure) -> InvoiceID?
     /// Writes a draft anew from what is true now, and issues it under the issuer's next number.
     /// - Throws: `not_found`; `conflict` for one that is issued, and where the period's end and the grace are not over.
-    func finalise(_ id: InvoiceID, graceSeconds: Int64, dueDays: Int64, by actor: AuditActor, _ compose: InvoiceComposition)
+    func finalise(
+        _ id: InvoiceID, graceSeconds: Int64, dueDays: Int64, by actor: AuditActor, _ compose: InvoiceComposition)
         async throws(AdministrationFailure)
     /// - Throws: `not_found`; `conflict` unless it is finalised.
     func pay(_ id: InvoiceID, by actor: AuditActor) async throws(AdministrationFailure)

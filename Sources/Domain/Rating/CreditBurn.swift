@@ -58,7 +58,8 @@ public struct CreditBurn: Sendable {
 
     /// Where the period is cut: its start, the edges of grants inside of it, its end.
     public func cuts(_ sources: [CreditSource]) -> [Timestamp] {
-        let edges = sources.filter { $0.remaining > .zero }.flatMap { [$0.effectiveAt, $0.expiresAt] }.compactMap(\.self)
+        let edges = sources.filter { $0.remaining > .zero }.flatMap { [$0.effectiveAt, $0.expiresAt] }.compactMap(
+            \.self)
         return Set(edges.filter { period.start < $0 && $0 < period.end } + [period.start, period.end]).sorted()
     }
 

@@ -78,7 +78,8 @@ private struct VersionRating {
         lines += try priced(open)
         let minimum = try part(of: terms.minimumCommitment, microseconds: coveredMicroseconds)
         let spent = try sum(lines)
-        if spent < minimum {
+        // Corrections can make a period negative; without a minimum it stays so.
+        if minimum > .zero, spent < minimum {
             lines.append(line(.minimumCommitment, amount: Micros(minimum.value - spent.value)))
         }
         return lines

@@ -69,7 +69,7 @@ struct InvoicesEndpoint: Sendable {
         let rows = try await invoices.credits(try context.caller.tenantID)
         return try .json(
             ListAnswer(
-                data: rows.map { CreditGrantAnswer($0, showsTenant: false) }, firstID: rows.first?.id.publicText,
+                data: rows.map { CreditGrantAnswer($0) }, firstID: rows.first?.id.publicText,
                 lastID: rows.last?.id.publicText, hasMore: false))
     }
 

@@ -60,6 +60,7 @@ public struct RouteCatalog: Sendable {
         Entry(method: "GET", path: "/api/v1/quota", access: .key("")),
         Entry(method: "POST", path: "/api/v1/quote", access: .key("")),
         Entry(method: "GET", path: "/api/v1/usage", access: .key("billing")),
+        Entry(method: "GET", path: "/api/v1/subscription", access: .key("billing")),
         Entry(method: "GET", path: "/api/v1/credits", access: .key("billing")),
         Entry(method: "GET", path: "/api/v1/invoices", access: .key("billing")),
         Entry(method: "GET", path: "/api/v1/invoices/{id}", access: .key("billing")),

@@ -143,7 +143,7 @@ public struct InvoiceAnswer: Encodable {
 public struct CreditGrantAnswer: Encodable {
     let object = "credit"
     let id: String
-    let tenantID: String?
+    let tenantID: String
     let kind: String
     let currency: String
     let amountMicros: Int64
@@ -166,9 +166,9 @@ public struct CreditGrantAnswer: Encodable {
         case createdAt = "created_at"
     }
 
-    public init(_ row: CreditGrantRow, showsTenant: Bool) {
+    public init(_ row: CreditGrantRow) {
         id = row.id.publicText
-        tenantID = showsTenant ? row.grant.tenantID.description : nil
+        tenantID = row.grant.tenantID.description
         kind = row.grant.kind.rawValue
         currency = row.grant.currency
         amountMicros = row.grant.amount.value

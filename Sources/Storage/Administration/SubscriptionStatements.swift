@@ -1,22 +1,6 @@
 internal import Domain
 internal import PostgresDriver
 
-struct FindPublishedVersion: PostgresStatement {
-    static let sql = """
-        SELECT tier_version_id FROM tier_versions WHERE tier_code = $1 AND state = 'published' ORDER BY version DESC LIMIT 1
-        """
-    static let parameters: [PostgresType] = [.text]
-    static let columns: [PostgresType] = [.uuid]
-
-    let tierCode: String
-
-    func bind(to binds: inout PostgresBinds) { binds.append(tierCode) }
-
-    static func row(from row: inout PostgresRow) throws(PostgresError) -> TierVersionID {
-        TierVersionID(try row.uuid())
-    }
-}
-
 /// The version in force.
 struct FindSubscription: PostgresStatement {
     static let sql = "SELECT tier_version_id FROM subscriptions WHERE tenant_id = $1 AND ends_at IS NULL"

@@ -13,5 +13,9 @@ public enum BillingStatements {
         InsertCreditNote.self, ListIssuers.self, UpdateIssuer.self, DescribeIssuer.self, ReadCreditSources.self,
         ListCreditGrants.self, FindCreditGrant.self, InsertCreditGrant.self, RevokeCreditGrant.self,
         RevokeCreditsOfInvoice.self, DescribeCreditGrant.self, ReadBilledRequests.self,
+        FindVersionToSubscribe.self, BeginTrial.self, EndSubscriptionAt.self, ReadStays.self, FindScheduledChange.self,
+        TakeDueChange.self, InsertScheduledChange.self, EndScheduledChange.self, DescribeSubscription.self,
+        SetPrepaid.self, FindPrepaidStanding.self, ListPrepaidTenants.self, NoteExhaustion.self, ReadRequestSum.self,
+        InsertCorrection.self, InsertAdjustment.self, DescribeAdjustment.self,
     ]
 }

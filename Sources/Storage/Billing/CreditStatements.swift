@@ -132,7 +132,9 @@ struct InsertCreditGrant: PostgresStatement {
 }
 
 struct RevokeCreditGrant: PostgresStatement {
-    static let sql = "UPDATE credit_grants SET revoked_at = clock_timestamp() WHERE grant_id = $1 AND revoked_at IS NULL"
+    static let sql = """
+        UPDATE credit_grants SET revoked_at = clock_timestamp() WHERE grant_id = $1 AND revoked_at IS NULL
+        """
     static let parameters: [PostgresType] = [.uuid]
 
     let id: CreditGrantID

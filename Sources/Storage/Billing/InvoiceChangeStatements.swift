@@ -249,7 +249,9 @@ struct InsertCreditNote: PostgresStatement {
 }
 
 struct ListIssuers: PostgresStatement {
-    static let sql = "SELECT issuer, name, address, tax_id, number_prefix, last_number FROM invoice_issuers ORDER BY issuer"
+    static let sql = """
+        SELECT issuer, name, address, tax_id, number_prefix, last_number FROM invoice_issuers ORDER BY issuer
+        """
     static let columns: [PostgresType] = [.text, .text, .text, .text, .text, .int8]
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> InvoiceIssuer {
@@ -260,7 +262,9 @@ struct ListIssuers: PostgresStatement {
 }
 
 struct UpdateIssuer: PostgresStatement {
-    static let sql = "UPDATE invoice_issuers SET name = $2, address = $3, tax_id = $4, number_prefix = $5 WHERE issuer = $1"
+    static let sql = """
+        UPDATE invoice_issuers SET name = $2, address = $3, tax_id = $4, number_prefix = $5 WHERE issuer = $1
+        """
     static let parameters: [PostgresType] = [.text, .text, .text, .text, .text]
 
     let issuer: InvoiceIssuer

@@ -29,7 +29,7 @@ extension AdministrationTransaction {
         return id
     }
 
-    private func holdBills(of tenant: TenantID) async throws -> BillTransaction {
+    func holdBills(of tenant: TenantID) async throws -> BillTransaction {
         guard let held = try await connection.execute(LockBillingAccount(tenantID: tenant)).first else {
             throw Refusal.noSuchTenant
         }
@@ -90,7 +90,8 @@ extension AdministrationTransaction {
         }
         try await write(draft, id, row.tenantID, period)
         if draft.givenBack > .zero {
-            try await giveBack(draft.givenBack, draft.currency, for: id, row.tenantID, "Period \(row.periodID) came out below zero")
+            try await giveBack(
+                draft.givenBack, draft.currency, for: id, row.tenantID, "Period \(row.periodID) came out below zero")
         }
         try await issue(id, tenant: row.tenantID, dueDays: dueDays, before: nil, "invoice.finalise")
     }

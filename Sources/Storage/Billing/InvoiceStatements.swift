@@ -2,8 +2,10 @@ internal import Domain
 internal import PostgresDriver
 
 private let invoiceColumns: [PostgresType] = [
-    .uuid, .text, .text, .int8, .text, .text, .text, .text, .text, .uuid, .uuid, .text, .text, .timestamptz, .timestamptz,
-    .text, .text, .int8, .int8, .int8, .int8, .text, .timestamptz, .timestamptz, .timestamptz, .timestamptz, .timestamptz,
+    .uuid, .text, .text, .int8, .text, .text, .text, .text, .text, .uuid, .uuid, .text, .text, .timestamptz,
+    .timestamptz,
+    .text, .text, .int8, .int8, .int8, .int8, .text, .timestamptz, .timestamptz, .timestamptz, .timestamptz,
+    .timestamptz,
 ]
 
 private func invoiceRow(_ row: inout PostgresRow) throws(PostgresError) -> InvoiceRow {

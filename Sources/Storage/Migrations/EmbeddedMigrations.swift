@@ -3636,7 +3636,6 @@ GRANT INSERT, UPDATE, DELETE ON tier_price_bands, tier_multipliers TO weir_admin
 
 """#),
         (name: "0031_invoices", sql: #"""
--- draft
 -- Who is on what for which span, what was granted, and what was invoiced.
 
 -- The trial's end lies on an edge of usage, so that what it made free can be told from what it did not.
@@ -3803,6 +3802,7 @@ CREATE TABLE adjustments (
     actor       text NOT NULL CHECK (length(actor) BETWEEN 1 AND 200),
     created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+CREATE INDEX adjustments_of_request ON adjustments (request_id);
 CREATE TRIGGER adjustments_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON adjustments
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
@@ -3882,13 +3882,13 @@ CREATE POLICY own_rows ON invoice_usage FOR SELECT TO weir_reader
     USING (EXISTS (SELECT FROM invoices i WHERE i.invoice_id = invoice_usage.invoice_id));
 CREATE POLICY own_rows ON credit_applications FOR SELECT TO weir_reader
     USING (EXISTS (SELECT FROM invoices i WHERE i.invoice_id = credit_applications.invoice_id));
-CREATE POLICY all_rows ON subscription_changes FOR SELECT TO weir_reports, weir_jobs USING (true);
-CREATE POLICY all_rows ON credit_grants FOR SELECT TO weir_reports, weir_jobs USING (true);
-CREATE POLICY all_rows ON invoices FOR SELECT TO weir_reports, weir_jobs USING (true);
-CREATE POLICY all_rows ON invoice_lines FOR SELECT TO weir_reports, weir_jobs USING (true);
-CREATE POLICY all_rows ON invoice_usage FOR SELECT TO weir_reports, weir_jobs USING (true);
-CREATE POLICY all_rows ON credit_applications FOR SELECT TO weir_reports, weir_jobs USING (true);
-CREATE POLICY all_rows ON adjustments FOR SELECT TO weir_reports, weir_jobs USING (true);
+CREATE POLICY all_rows ON subscription_changes FOR SELECT TO weir_reports USING (true);
+CREATE POLICY all_rows ON credit_grants FOR SELECT TO weir_reports USING (true);
+CREATE POLICY all_rows ON invoices FOR SELECT TO weir_reports USING (true);
+CREATE POLICY all_rows ON invoice_lines FOR SELECT TO weir_reports USING (true);
+CREATE POLICY all_rows ON invoice_usage FOR SELECT TO weir_reports USING (true);
+CREATE POLICY all_rows ON credit_applications FOR SELECT TO weir_reports USING (true);
+CREATE POLICY all_rows ON adjustments FOR SELECT TO weir_reports USING (true);
 CREATE POLICY administration ON subscription_changes TO weir_admin USING (true) WITH CHECK (true);
 CREATE POLICY administration ON credit_grants TO weir_admin USING (true) WITH CHECK (true);
 CREATE POLICY administration ON invoices TO weir_admin USING (true) WITH CHECK (true);
@@ -3899,8 +3899,9 @@ CREATE POLICY administration ON adjustments TO weir_admin USING (true) WITH CHEC
 -- Corrections are entries that an administrator posts.
 CREATE POLICY corrections ON ledger FOR INSERT TO weir_admin WITH CHECK (kind = 'correction');
 
-GRANT SELECT ON subscription_changes, credit_grants, invoice_issuers, invoices, invoice_lines, invoice_usage, credit_applications, adjustments
-    TO weir_reader, weir_reports, weir_jobs, weir_admin;
+GRANT SELECT ON subscription_changes, credit_grants, invoices, invoice_lines, invoice_usage, credit_applications, adjustments
+    TO weir_reader, weir_reports, weir_admin;
+GRANT SELECT ON invoice_issuers TO weir_reports, weir_admin;
 GRANT INSERT, UPDATE ON subscription_changes, credit_grants, invoice_issuers, invoices TO weir_admin;
 GRANT INSERT, UPDATE, DELETE ON invoice_lines, invoice_usage, credit_applications TO weir_admin;
 GRANT DELETE ON invoices TO weir_admin;

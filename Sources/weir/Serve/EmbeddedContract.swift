@@ -283,6 +283,7 @@ paths:
         '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/BadRequest' }
         '401': { $ref: '#/components/responses/Unauthorized' }
+        '402': { $ref: '#/components/responses/BalanceExhausted' }
         '403': { $ref: '#/components/responses/Forbidden' }
         '404': { $ref: '#/components/responses/NotFound' }
         '408': { $ref: '#/components/responses/RequestTimeout' }
@@ -376,6 +377,7 @@ paths:
         '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/BadRequest' }
         '401': { $ref: '#/components/responses/Unauthorized' }
+        '402': { $ref: '#/components/responses/BalanceExhausted' }
         '403': { $ref: '#/components/responses/Forbidden' }
         '404': { $ref: '#/components/responses/NotFound' }
         '408': { $ref: '#/components/responses/RequestTimeout' }
@@ -1697,6 +1699,7 @@ paths:
         '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/BadRequest' }
         '401': { $ref: '#/components/responses/Unauthorized' }
+        '402': { $ref: '#/components/responses/BalanceExhausted' }
         '403': { $ref: '#/components/responses/Forbidden' }
         '404': { $ref: '#/components/responses/NotFound' }
         '408': { $ref: '#/components/responses/RequestTimeout' }
@@ -1740,6 +1743,7 @@ paths:
         '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/BadRequest' }
         '401': { $ref: '#/components/responses/Unauthorized' }
+        '402': { $ref: '#/components/responses/BalanceExhausted' }
         '403': { $ref: '#/components/responses/Forbidden' }
         '404': { $ref: '#/components/responses/NotFound' }
         '408': { $ref: '#/components/responses/RequestTimeout' }
@@ -1790,6 +1794,7 @@ paths:
         '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/BadRequest' }
         '401': { $ref: '#/components/responses/Unauthorized' }
+        '402': { $ref: '#/components/responses/BalanceExhausted' }
         '403': { $ref: '#/components/responses/Forbidden' }
         '404': { $ref: '#/components/responses/NotFound' }
         '408': { $ref: '#/components/responses/RequestTimeout' }
@@ -2315,6 +2320,7 @@ paths:
               schema: { type: string, format: binary, description: 'JSON, and behind it the data of the outputs in binary form.' }
         '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
         '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '402': { $ref: '#/components/responses/OpenInferenceBalanceExhausted' }
         '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
         '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
         '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
@@ -2388,6 +2394,7 @@ paths:
               example: { model_name: storyteller, model_version: '1', text_output: ' there was a weir.' }
         '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
         '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '402': { $ref: '#/components/responses/OpenInferenceBalanceExhausted' }
         '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
         '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
         '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
@@ -2462,6 +2469,7 @@ paths:
                 description: 'Events `data: {…}` of the form that generate answers with, each with its piece of the text.'
         '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
         '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '402': { $ref: '#/components/responses/OpenInferenceBalanceExhausted' }
         '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
         '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
         '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
@@ -2542,6 +2550,7 @@ paths:
               schema: { type: string, format: binary, description: 'JSON, and behind it the data of the outputs in binary form.' }
         '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
         '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '402': { $ref: '#/components/responses/OpenInferenceBalanceExhausted' }
         '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
         '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
         '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
@@ -2616,6 +2625,7 @@ paths:
               example: { model_name: storyteller, model_version: '1', text_output: ' there was a weir.' }
         '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
         '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '402': { $ref: '#/components/responses/OpenInferenceBalanceExhausted' }
         '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
         '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
         '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
@@ -2691,6 +2701,7 @@ paths:
                 description: 'Events `data: {…}` of the form that generate answers with, each with its piece of the text.'
         '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
         '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '402': { $ref: '#/components/responses/OpenInferenceBalanceExhausted' }
         '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
         '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
         '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
@@ -3040,6 +3051,37 @@ paths:
         '503': { $ref: '#/components/responses/StorageUnavailable' }
         '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
 
+  /api/v1/subscription:
+    get:
+      operationId: getSubscription
+      tags: [account]
+      summary: Which tier you are on, and will be
+      description: >-
+        Needs the scope `billing`. With the running month, the trial, and a change that is scheduled.
+      responses:
+        '200':
+          description: It.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/Subscription' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
 components:
   securitySchemes:
     bearer:
@@ -3334,6 +3376,20 @@ components:
       schema: { type: string, const: no-store }
 
   responses:
+    BalanceExhausted:
+      description: '`balance_exhausted`: a prepaid account has nothing left.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+    OpenInferenceBalanceExhausted:
+      description: A prepaid account has nothing left.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenInferenceError' }
     PDFUnavailable:
       description: '`pdf_unavailable`: no PDF can be made, or not now. `storage_unavailable`: the database cannot be reached.'
       headers:
@@ -3960,6 +4016,35 @@ components:
           schema: { $ref: '#/components/schemas/Problem' }
 
   schemas:
+    SubscriptionStay:
+      type: object
+      required: [tier, price_version, currency, starts_at, ends_at, trial_ends_at]
+      properties:
+        tier: { type: string }
+        price_version: { $ref: '#/components/schemas/PriceVersion' }
+        currency: { $ref: '#/components/schemas/Currency' }
+        starts_at: { $ref: '#/components/schemas/Instant' }
+        ends_at: { type: [string, 'null'], format: date-time }
+        trial_ends_at: { type: [string, 'null'], format: date-time }
+    ScheduledChange:
+      type: object
+      required: [tier, price_version, due_at]
+      properties:
+        tier: { type: string }
+        price_version: { $ref: '#/components/schemas/PriceVersion' }
+        due_at: { $ref: '#/components/schemas/Instant' }
+    Subscription:
+      type: object
+      required: [object, tenant_id, current, scheduled, trial, period, time_zone, history]
+      properties:
+        object: { type: string, const: subscription }
+        tenant_id: { type: string, format: uuid }
+        current: { anyOf: [{ $ref: '#/components/schemas/SubscriptionStay' }, { type: 'null' }] }
+        scheduled: { anyOf: [{ $ref: '#/components/schemas/ScheduledChange' }, { type: 'null' }] }
+        trial: { type: boolean, description: Whether usage is free at the moment. }
+        period: { type: object, required: [start, end], properties: { start: { $ref: '#/components/schemas/Instant' }, end: { $ref: '#/components/schemas/Instant' } } }
+        time_zone: { $ref: '#/components/schemas/TimeZone' }
+        history: { type: array, items: { $ref: '#/components/schemas/SubscriptionStay' } }
     InvoiceId: { type: string, description: '`inv_` and a UUID.', pattern: '^inv_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' }
     CreditId: { type: string, description: '`crd_` and a UUID.', pattern: '^crd_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' }
     InvoiceState: { type: string, enum: [draft, finalised, paid, void] }
@@ -4028,7 +4113,7 @@ components:
         has_more: { type: boolean }
     Credit:
       type: object
-      required: [object, id, kind, currency, amount_micros, remaining_micros, priority, effective_at, expires_at, revoked_at, reason, created_at]
+      required: [object, id, kind, currency, amount_micros, remaining_micros, priority, effective_at, expires_at, revoked_at, reason, created_at, tenant_id]
       properties:
         object: { type: string, const: credit }
         id: { $ref: '#/components/schemas/CreditId' }
@@ -4042,6 +4127,7 @@ components:
         revoked_at: { type: [string, 'null'], format: date-time }
         reason: { type: string }
         created_at: { $ref: '#/components/schemas/Instant' }
+        tenant_id: { type: string, format: uuid }
     CreditList:
       type: object
       required: [object, data, first_id, last_id, has_more]

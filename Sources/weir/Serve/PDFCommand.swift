@@ -33,7 +33,8 @@ final class PDFCommand: InvoicePrinter {
                 retryAfterSeconds: 2)
         }
         defer { running.withLock { $0 -= 1 } }
-        let result = await withCheckedContinuation { (continuation: CheckedContinuation<Result<[UInt8], Failure>, Never>) in
+        let result = await withCheckedContinuation {
+            (continuation: CheckedContinuation<Result<[UInt8], Failure>, Never>) in
             Thread.detachNewThread { [path] in continuation.resume(returning: Self.run(path, page)) }
         }
         switch result {

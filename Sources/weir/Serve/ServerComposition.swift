@@ -1,3 +1,4 @@
+import Billing
 import Domain
 import Gateway
 import InferenceClient
@@ -41,6 +42,9 @@ enum ServerComposition {
                     base.routes.current.table.models.map(\.profile.name)
                 })
             services.append(BatchUpkeep.job(base.batchQueue, logger: logger))
+            services.append(
+                PrepaidWatch.job(PrepaidWatching(records: base.administration(settings, pools)), logger: logger))
+            services.append(SubscriptionChangeJob.job(base.administration(settings, pools), logger: logger))
             if settings.invoices.isRunning {
                 services.append(InvoiceRun.job(base.issuing(settings, pools), logger: logger))
             }

@@ -99,7 +99,9 @@ struct ServerParts: Sendable {
             records: WebhookStore(pool: pools.customer, pepper: settings.keyPepper ?? [], time: time),
             targets: webhookClient, limitPerTenant: settings.webhooks.limitPerTenant)
         printer = PDFCommand(command: settings.invoices.pdfCommand)
-        invoices = GatewayServer.Invoices(records: CustomerInvoiceStore(pool: pools.reader), printer: printer)
+        invoices = GatewayServer.Invoices(
+            records: CustomerInvoiceStore(pool: pools.reader),
+            subscriptions: CustomerSubscriptionStore(pool: pools.reader), printer: printer)
         listener = try PostgresListener(
             configuration: DatabasePools.configuration(url: url, name: "directory", statementMilliseconds: 5_000),
             channels: ["weir_control"], logger: logger)
@@ -110,14 +112,17 @@ struct ServerParts: Sendable {
             watch: watch, settler: settler, routes: routes, rates: rates, cache: cache, isRedisConfigured: redis != nil)
     }
 
+    func administration(_ settings: Settings, _ pools: DatabasePools) -> AdministrationStore {
+        AdministrationStore(pool: pools.admin, reports: pools.reports, pepper: settings.keyPepper ?? [], time: time)
+    }
+
     /// What issues invoices, for the admin listener and the monthly run alike.
     func issuing(_ settings: Settings, _ pools: DatabasePools) -> InvoiceIssuing {
         var configuration = InvoiceIssuing.Configuration()
         configuration.graceSeconds = Int64(settings.invoices.graceSeconds)
         configuration.dueDays = Int64(settings.invoices.dueDays)
         return InvoiceIssuing(
-            records: AdministrationStore(
-                pool: pools.admin, reports: pools.reports, pepper: settings.keyPepper ?? [], time: time),
+            records: administration(settings, pools),
             rating: RatingStore(pool: pools.reports), configuration: configuration)
     }
 
