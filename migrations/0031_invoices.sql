@@ -1,10 +1,16 @@
--- draft
 -- Who is on what for which span, what was granted, and what was invoiced.
 
 -- The trial's end lies on an edge of usage, so that what it made free can be told from what it did not.
 ALTER TABLE subscriptions
     ADD COLUMN trial_ends_at timestamptz,
     ADD CONSTRAINT subscriptions_trial CHECK (trial_ends_at IS NULL OR trial_ends_at = usage_bucket(trial_ends_at));
+
+-- A prepaid tenant is served while its balance is above zero: what is left of its credits less what its open periods have accrued. A job
+-- compares, and says here what came out; admission reads it.
+ALTER TABLE tenants
+    ADD COLUMN prepaid boolean NOT NULL DEFAULT false,
+    ADD COLUMN is_exhausted boolean NOT NULL DEFAULT false,
+    ADD CONSTRAINT tenants_exhausted CHECK (prepaid OR NOT is_exhausted);
 
 -- A change of tier that is due later. A tenant has one at most; another takes its place.
 CREATE TABLE subscription_changes (
@@ -35,7 +41,9 @@ CREATE TABLE credit_grants (
     reason         text NOT NULL CHECK (length(reason) BETWEEN 1 AND 500),
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- What was not used by then is gone.
-    revoked_at     timestamptz
+    revoked_at     timestamptz,
+    -- Which invoice gave the money back: one whose period came out below zero, or a credit note.
+    source_invoice_id  uuid
 );
 CREATE INDEX credit_grants_of_tenant ON credit_grants (tenant_id, grant_id);
 
@@ -71,6 +79,11 @@ CREATE TABLE invoices (
     total_micros         bigint NOT NULL,
     -- As it was when the invoice was drafted: a tenant that changes its name does not change its old invoices.
     customer_name        text NOT NULL CHECK (length(customer_name) BETWEEN 1 AND 200),
+    -- The issuer's, of the same moment; the prefix stands before the number.
+    issuer_name          text NOT NULL,
+    issuer_address       text NOT NULL,
+    issuer_tax_id        text NOT NULL,
+    number_prefix        text NOT NULL,
     note                 text NOT NULL DEFAULT '' CHECK (length(note) <= 500),
     drafted_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
     finalised_at         timestamptz,
@@ -89,16 +102,18 @@ CREATE TABLE invoices (
 );
 CREATE UNIQUE INDEX one_invoice_of_a_period ON invoices (tenant_id, period_start, currency) WHERE kind = 'invoice' AND state <> 'void';
 CREATE INDEX invoices_of_tenant ON invoices (tenant_id, invoice_id);
+ALTER TABLE credit_grants ADD FOREIGN KEY (source_invoice_id) REFERENCES invoices;
 CREATE INDEX credit_notes_of_invoice ON invoices (corrects_invoice_id) WHERE corrects_invoice_id IS NOT NULL;
 
 -- base_fee, minimum_commitment: the tier's, for the part of the period that it was in force. usage: a meter's quantity at its price. included:
 -- quantity that the tier includes, free. trial: quantity of a trial, free. late_usage: what was used in an earlier period and became known
--- after its invoice was final. credit_note: what a credit note takes back.
+-- after its invoice was final. carried_credit: what a period below zero gives back as a credit, so that the subtotal is zero. credit_note: what
+-- a credit note takes back.
 CREATE TABLE invoice_lines (
     invoice_id           uuid NOT NULL REFERENCES invoices,
     line_number          integer NOT NULL CHECK (line_number >= 1),
     kind                 text NOT NULL
-        CHECK (kind IN ('base_fee', 'usage', 'included', 'trial', 'minimum_commitment', 'late_usage', 'credit_note')),
+        CHECK (kind IN ('base_fee', 'usage', 'included', 'trial', 'minimum_commitment', 'late_usage', 'carried_credit', 'credit_note')),
     tier_version_id      uuid REFERENCES tier_versions,
     -- '*' where models are priced together.
     model                text,
@@ -126,6 +141,9 @@ CREATE TABLE invoice_usage (
     input_tokens         bigint NOT NULL,
     cached_input_tokens  bigint NOT NULL,
     output_tokens        bigint NOT NULL,
+    -- The entries that are charged here are those of the period that this snapshot sees and the one before does not.
+    seen                 pg_snapshot NOT NULL,
+    seen_before          pg_snapshot,
     PRIMARY KEY (invoice_id, usage_period_start, tier_version_id, is_trial, model)
 );
 
@@ -146,8 +164,23 @@ CREATE TABLE adjustments (
     actor       text NOT NULL CHECK (length(actor) BETWEEN 1 AND 200),
     created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+CREATE INDEX adjustments_of_request ON adjustments (request_id);
 CREATE TRIGGER adjustments_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON adjustments
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- Of a grant nothing changes but its revocation.
+CREATE FUNCTION refuse_change_of_grant() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP <> 'UPDATE' OR OLD.revoked_at IS NOT NULL OR to_jsonb(NEW) - 'revoked_at' <> to_jsonb(OLD) - 'revoked_at' THEN
+        RAISE EXCEPTION 'a credit grant cannot change' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER credit_grants_immutable BEFORE UPDATE OR DELETE ON credit_grants
+    FOR EACH ROW EXECUTE FUNCTION refuse_change_of_grant();
 
 -- What was issued stays as it is: an invoice that has a number changes its state and nothing else, and its parts do not change.
 CREATE FUNCTION refuse_change_of_issued_invoice() RETURNS trigger
@@ -211,13 +244,13 @@ CREATE POLICY own_rows ON invoice_usage FOR SELECT TO weir_reader
     USING (EXISTS (SELECT FROM invoices i WHERE i.invoice_id = invoice_usage.invoice_id));
 CREATE POLICY own_rows ON credit_applications FOR SELECT TO weir_reader
     USING (EXISTS (SELECT FROM invoices i WHERE i.invoice_id = credit_applications.invoice_id));
-CREATE POLICY all_rows ON subscription_changes FOR SELECT TO weir_reports, weir_jobs USING (true);
-CREATE POLICY all_rows ON credit_grants FOR SELECT TO weir_reports, weir_jobs USING (true);
-CREATE POLICY all_rows ON invoices FOR SELECT TO weir_reports, weir_jobs USING (true);
-CREATE POLICY all_rows ON invoice_lines FOR SELECT TO weir_reports, weir_jobs USING (true);
-CREATE POLICY all_rows ON invoice_usage FOR SELECT TO weir_reports, weir_jobs USING (true);
-CREATE POLICY all_rows ON credit_applications FOR SELECT TO weir_reports, weir_jobs USING (true);
-CREATE POLICY all_rows ON adjustments FOR SELECT TO weir_reports, weir_jobs USING (true);
+CREATE POLICY all_rows ON subscription_changes FOR SELECT TO weir_reports USING (true);
+CREATE POLICY all_rows ON credit_grants FOR SELECT TO weir_reports USING (true);
+CREATE POLICY all_rows ON invoices FOR SELECT TO weir_reports USING (true);
+CREATE POLICY all_rows ON invoice_lines FOR SELECT TO weir_reports USING (true);
+CREATE POLICY all_rows ON invoice_usage FOR SELECT TO weir_reports USING (true);
+CREATE POLICY all_rows ON credit_applications FOR SELECT TO weir_reports USING (true);
+CREATE POLICY all_rows ON adjustments FOR SELECT TO weir_reports USING (true);
 CREATE POLICY administration ON subscription_changes TO weir_admin USING (true) WITH CHECK (true);
 CREATE POLICY administration ON credit_grants TO weir_admin USING (true) WITH CHECK (true);
 CREATE POLICY administration ON invoices TO weir_admin USING (true) WITH CHECK (true);
@@ -228,8 +261,9 @@ CREATE POLICY administration ON adjustments TO weir_admin USING (true) WITH CHEC
 -- Corrections are entries that an administrator posts.
 CREATE POLICY corrections ON ledger FOR INSERT TO weir_admin WITH CHECK (kind = 'correction');
 
-GRANT SELECT ON subscription_changes, credit_grants, invoice_issuers, invoices, invoice_lines, invoice_usage, credit_applications, adjustments
-    TO weir_reader, weir_reports, weir_jobs, weir_admin;
+GRANT SELECT ON subscription_changes, credit_grants, invoices, invoice_lines, invoice_usage, credit_applications, adjustments
+    TO weir_reader, weir_reports, weir_admin;
+GRANT SELECT ON invoice_issuers TO weir_reports, weir_admin;
 GRANT INSERT, UPDATE ON subscription_changes, credit_grants, invoice_issuers, invoices TO weir_admin;
 GRANT INSERT, UPDATE, DELETE ON invoice_lines, invoice_usage, credit_applications TO weir_admin;
 GRANT DELETE ON invoices TO weir_admin;

@@ -78,6 +78,27 @@ public enum AdminRouteCatalog {
         case setStripeCustomer
         case listStripeDeliveries
         case retryStripeDelivery
+        case postAdjustment
+        case setPrepaid
+        case getSubscription
+        case changeSubscription
+        case cancelSubscriptionChange
+        case listInvoices
+        case draftInvoice
+        case runInvoices
+        case getInvoice
+        case getInvoicePage
+        case getInvoicePDF
+        case getInvoiceTable
+        case finaliseInvoice
+        case payInvoice
+        case voidInvoice
+        case creditInvoice
+        case listIssuers
+        case setIssuer
+        case listCredits
+        case grantCredit
+        case revokeCredit
     }
 
     public struct Entry: Sendable {
@@ -180,6 +201,27 @@ public enum AdminRouteCatalog {
         Entry(.listStripeDeliveries, "GET", "/admin/v1/stripe/deliveries", .read, ["limit", "after", "state"]),
         Entry(.retryStripeDelivery, "POST", "/admin/v1/stripe/deliveries/retry", .admin),
         Entry(.listAudit, "GET", "/admin/v1/audit", .admin, paging.union(["tenant_id", "action"])),
+        Entry(.postAdjustment, "POST", "/admin/v1/adjustments", .admin),
+        Entry(.setPrepaid, "PUT", "/admin/v1/tenants/{id}/prepaid", .admin),
+        Entry(.getSubscription, "GET", "/admin/v1/subscriptions", .read, ["tenant"]),
+        Entry(.changeSubscription, "POST", "/admin/v1/subscriptions", .admin),
+        Entry(.cancelSubscriptionChange, "POST", "/admin/v1/subscriptions/cancel", .admin),
+        Entry(.listInvoices, "GET", "/admin/v1/invoices", .read, paging.union(["tenant", "state"])),
+        Entry(.draftInvoice, "POST", "/admin/v1/invoices", .admin),
+        Entry(.runInvoices, "POST", "/admin/v1/invoices/run", .admin),
+        Entry(.getInvoice, "GET", "/admin/v1/invoices/{id}", .read),
+        Entry(.getInvoicePage, "GET", "/admin/v1/invoices/{id}.html", .read),
+        Entry(.getInvoicePDF, "GET", "/admin/v1/invoices/{id}.pdf", .read),
+        Entry(.getInvoiceTable, "GET", "/admin/v1/invoices/{id}.csv", .read),
+        Entry(.finaliseInvoice, "POST", "/admin/v1/invoices/{id}/finalize", .admin),
+        Entry(.payInvoice, "POST", "/admin/v1/invoices/{id}/pay", .admin),
+        Entry(.voidInvoice, "POST", "/admin/v1/invoices/{id}/void", .admin),
+        Entry(.creditInvoice, "POST", "/admin/v1/invoices/{id}/credit", .admin),
+        Entry(.listIssuers, "GET", "/admin/v1/issuers", .read),
+        Entry(.setIssuer, "PUT", "/admin/v1/issuers/{issuer}", .admin),
+        Entry(.listCredits, "GET", "/admin/v1/credits", .read, paging.union(["tenant"])),
+        Entry(.grantCredit, "POST", "/admin/v1/credits", .admin),
+        Entry(.revokeCredit, "POST", "/admin/v1/credits/{id}/revoke", .admin),
     ]
 
     /// The methods that exist for a path, for `Allow`.

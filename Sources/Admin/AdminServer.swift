@@ -51,6 +51,11 @@ public struct AdminServer: Sendable {
         public var reports: (any ReportRecords)?
         /// What forecasts are rated from; `nil` leaves their route out.
         public var rating: (any RatingRecords)?
+        public var invoices: Invoices?
+        public var credits: (any CreditAdministration)?
+        public var subscriptions: (any SubscriptionAdministration)?
+        public var adjustments: (any AdjustmentRecords)?
+        public var prepaid: (any PrepaidRecords)?
 
         public init(
             administration: any Administration, authenticator: any AdminAuthenticator, prices: any PriceSource,
@@ -75,6 +80,19 @@ public struct AdminServer: Sendable {
         public init(analyst: TierAnalyst, replayer: TierReplayer) {
             self.analyst = analyst
             self.replayer = replayer
+        }
+    }
+
+    /// What the routes of invoices stand on.
+    public struct Invoices: Sendable {
+        public let records: any InvoiceRecords
+        public let issuing: InvoiceIssuing
+        public let printer: any InvoicePrinter
+
+        public init(records: any InvoiceRecords, issuing: InvoiceIssuing, printer: any InvoicePrinter) {
+            self.records = records
+            self.issuing = issuing
+            self.printer = printer
         }
     }
 
@@ -171,6 +189,9 @@ struct AdminRouter: Sendable {
         let modelUsage = ModelUsageEndpoint(
             administration: parts.administration, demand: demand, time: parts.time)
         let audit = AuditEndpoint(administration: parts.administration)
+        let credits = CreditsEndpoint(credits: parts.credits)
+        let adjustments = AdjustmentsEndpoint(adjustments: parts.adjustments, prepaid: parts.prepaid)
+        let subscriptions = SubscriptionsEndpoint(subscriptions: parts.subscriptions)
         switch operation {
         case .getMetrics: return parts.metrics.map { MetricsEndpoint(text: $0).get }
         case .listTenants: return tenants.list
@@ -242,6 +263,15 @@ struct AdminRouter: Sendable {
         case .reportUsage, .reportTopCustomers, .reportRevenueByTier, .reportErrors, .reportLatency,
             .reportForecast:
             return report(operation)
+        case .getSubscription: return subscriptions.get
+        case .changeSubscription: return subscriptions.change
+        case .cancelSubscriptionChange: return subscriptions.cancel
+        case .postAdjustment: return adjustments.post
+        case .setPrepaid: return adjustments.setPrepaid
+        case .listCredits: return credits.list
+        case .grantCredit: return credits.grant
+        case .revokeCredit: return credits.revoke
+        default: return invoiceHandler(of: operation)
         }
     }
 
@@ -256,6 +286,26 @@ struct AdminRouter: Sendable {
         case .reportLatency: return reports.latency
         case .reportForecast:
             return parts.rating.map { ForecastEndpoint(records: records, rating: $0, time: parts.time).get }
+        default: return nil
+        }
+    }
+
+    private func invoiceHandler(of operation: AdminRouteCatalog.Operation) -> Handler? {
+        let invoices = InvoicesEndpoint(parts: parts.invoices)
+        switch operation {
+        case .listInvoices: return invoices.list
+        case .draftInvoice: return invoices.draft
+        case .runInvoices: return invoices.run
+        case .getInvoice: return invoices.one
+        case .getInvoicePage: return invoices.html
+        case .getInvoicePDF: return invoices.pdf
+        case .getInvoiceTable: return invoices.csv
+        case .finaliseInvoice: return invoices.finalise
+        case .payInvoice: return invoices.pay
+        case .voidInvoice: return invoices.void
+        case .creditInvoice: return invoices.credit
+        case .listIssuers: return invoices.issuers
+        case .setIssuer: return invoices.setIssuer
         default: return nil
         }
     }

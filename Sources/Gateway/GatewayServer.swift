@@ -48,6 +48,8 @@ public struct GatewayServer: Sendable {
         public var webhooks: Webhooks?
         /// What customers may subscribe to; without it the routes are not there.
         public var tiers: Tiers?
+        /// Customers' invoices; without it their routes are not there.
+        public var invoices: Invoices?
         /// Its ``MirrorTraffic/run()`` is the caller's to run.
         public var mirrors = MirrorTraffic()
         /// What has to do with jobs; a server without it takes none.
@@ -124,6 +126,21 @@ public struct GatewayServer: Sendable {
             self.records = records
             self.targets = targets
             self.limitPerTenant = limitPerTenant
+        }
+    }
+
+    /// What the routes of invoices, credits and the subscription stand on.
+    public struct Invoices: Sendable {
+        public let records: any CustomerInvoices
+        public let subscriptions: any CustomerSubscriptions
+        public let printer: any InvoicePrinter
+
+        public init(
+            records: any CustomerInvoices, subscriptions: any CustomerSubscriptions, printer: any InvoicePrinter
+        ) {
+            self.records = records
+            self.subscriptions = subscriptions
+            self.printer = printer
         }
     }
 
@@ -322,6 +339,7 @@ struct ControlPlane: Sendable {
             billing.get("/api/v1/usage/export", use: UsageExportEndpoint(exports: exports, time: parts.time).get)
         }
         billing.get("/api/v1/usage/summary", use: UsageSummaryEndpoint(records: parts.records, time: parts.time).get)
+        if let invoices = parts.invoices { addInvoices(invoices, to: billing) }
         if let webhooks = parts.webhooks { addWebhooks(webhooks, to: router) }
         if let batches = parts.batches { addBatches(batches, to: router) }
         return router
@@ -341,6 +359,18 @@ struct ControlPlane: Sendable {
         }
         models.get("/v2/repository/index", use: openInference.index)
         models.post("/v2/repository/index", use: openInference.index)
+    }
+
+    private func addInvoices(_ parts: GatewayServer.Invoices, to billing: RouterGroup<ControlContext>) {
+        let endpoint = InvoicesEndpoint(invoices: parts.records, printer: parts.printer)
+        billing.get("/api/v1/subscription", use: SubscriptionEndpoint(subscriptions: parts.subscriptions).get)
+        billing.get("/api/v1/credits", use: endpoint.credits)
+        billing.get("/api/v1/invoices", use: endpoint.list)
+        billing.get("/api/v1/invoices/{id}.html", use: endpoint.html)
+        billing.get("/api/v1/invoices/{id}.pdf", use: endpoint.pdf)
+        billing.get("/api/v1/invoices/{id}.csv", use: endpoint.csv)
+        billing.get("/api/v1/invoices/{id}", use: endpoint.one)
+        billing.get("/api/v1/invoices/{id}/lines/{line}/requests", use: endpoint.requests)
     }
 
     private func addBatches(_ parts: GatewayServer.Batches, to router: Router<ControlContext>) {

@@ -30,7 +30,7 @@ struct Weir: AsyncParsableCommand {
                     TenantsCommand.self, KeysCommand.self, TiersCommand.self, QuotasCommand.self, RoutesCommand.self,
                     ReplicasCommand.self, ModelsCommand.self, CacheCommand.self, QueueCommand.self, WorkersCommand.self,
                     UsageCommand.self, ReportsCommand.self, ExportsCommand.self, ReconcileCommand.self,
-                    StripeCommand.self,
+                    StripeCommand.self, SubscriptionsCommand.self, InvoicesCommand.self, CreditsCommand.self,
                 ]),
         ])
 

@@ -34,6 +34,13 @@ struct AdminUnderTest: Sendable {
         parts.stripe = administration
         parts.reports = reports
         parts.rating = months
+        parts.credits = administration
+        parts.subscriptions = administration
+        parts.adjustments = administration
+        parts.prepaid = administration
+        parts.invoices = AdminServer.Invoices(
+            records: administration, issuing: InvoiceIssuing(records: administration, rating: FakeEmptyMonths()),
+            printer: FakePrinter())
         return parts
     }
 

@@ -23,7 +23,7 @@ struct ContractTests {
             "ExportEnd": "end", "ExportGranularity": "granularity", "ExportTenant": "tenant", "StripeAfter": "after",
             "StripeState": "state", "ReportZone": "time_zone", "ReportGroups": "group_by",
             "ReportLimit": "limit", "ReportPage": "page", "ReportFormat": "format", "ReportTenant": "tenant_id",
-            "TopOrder": "order_by", "Periods": "periods",
+            "TopOrder": "order_by", "Periods": "periods", "OfTenant": "tenant", "StateFilter": "state",
         ]
         var operations: [String: Operation] = [:]
         var path = ""

@@ -25,11 +25,16 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
             .replacing("{code}", with: "plain")
             .replacing("{version}", with: entry.path.hasPrefix("/admin/v1/tiers") ? "2" : "1.0.0").replacing(
                 "{alias}", with: "flowers")
+            .replacing("{issuer}", with: "default")
     }
 
     /// What the route cannot do without.
     var query: String {
-        entry.operation == .exportUsage ? "?start=2026-03-01T00:00:00Z&end=2026-03-02T00:00:00Z" : ""
+        switch entry.operation {
+        case .exportUsage: "?start=2026-03-01T00:00:00Z&end=2026-03-02T00:00:00Z"
+        case .getSubscription, .listCredits: "?tenant=\(FakeAdministration.tenantID)"
+        default: ""
+        }
     }
 
     var body: String? {
@@ -59,6 +64,16 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
         case .changeModelRouting: #"{"default_version": "1.0.0"}"#
         case .setModelVersion: #"{"state": "active"}"#
         case .setAlias: #"{"model": "iris"}"#
+        case .draftInvoice: #"{"tenant": "\#(FakeAdministration.tenantID)", "month": "2026-01"}"#
+        case .creditInvoice: #"{"amount_micros": 5, "reason": "An outage"}"#
+        case .setIssuer: #"{"name": "Example"}"#
+        case .grantCredit:
+            #"{"tenant": "\#(FakeAdministration.tenantID)", "currency": "EUR", "amount_micros": 5, "reason": "Welcome"}"#
+        case .changeSubscription: #"{"tenant": "\#(FakeAdministration.tenantID)", "tier": "plain"}"#
+        case .cancelSubscriptionChange: #"{"tenant": "\#(FakeAdministration.tenantID)"}"#
+        case .postAdjustment:
+            #"{"request_id": "\#(FakeAdministration.tenantID)", "requests": -1, "reason": "It was ours"}"#
+        case .setPrepaid: #"{"prepaid": true}"#
         case .registerWorker: #"{"model": "iris", "address": "127.0.0.1:9000", "protocol": "oip"}"#
         default: nil
         }
@@ -66,7 +81,9 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
 
     var status: Int {
         switch entry.operation {
-        case .createTenant, .createKey, .createTier, .draftTierVersion, .createModel, .registerWorker: 201
+        case .createTenant, .createKey, .createTier, .draftTierVersion, .createModel, .registerWorker, .draftInvoice,
+            .creditInvoice, .grantCredit, .postAdjustment:
+            201
         case .createExport: 202
         case .deleteRoute, .deleteQuota, .deleteAlias, .removeWorker, .deleteTierVersion: 204
         default: 200
@@ -135,7 +152,9 @@ struct RouteAccessTests {
                 [
                     "getAllUsage", "getTenantUsage", "exportUsage", "listExports", "getExport", "getExportManifest",
                     "getExportPart", "listReconciliations", "listStripeDeliveries", "reportUsage", "reportTopCustomers",
-                    "reportRevenueByTier", "reportErrors", "reportLatency", "reportForecast",
+                    "reportRevenueByTier", "reportErrors", "reportLatency", "reportForecast", "listInvoices",
+                    "getInvoice", "getInvoicePage", "getInvoicePDF", "getInvoiceTable", "listIssuers", "listCredits",
+                    "getSubscription",
                 ]
             ), ("predict", []), ("billing", []),
             ("admin", Set(AdminRouteCatalog.Operation.allCases.map(\.rawValue))),

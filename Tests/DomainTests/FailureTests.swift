@@ -23,7 +23,7 @@ import Testing
         ("no_healthy_worker", 503), ("metering_unavailable", 503), ("storage_unavailable", 503), ("overloaded", 503),
         ("upstream_timeout", 504), ("not_cached", 504), ("invalid_tags", 400), ("rate_limited", 429),
         ("too_many_jobs", 429),
-        ("client_closed", 499),
+        ("client_closed", 499), ("pdf_unavailable", 503), ("balance_exhausted", 402),
     ]
 
     @Test("every code has the status that it always had", arguments: frozen)

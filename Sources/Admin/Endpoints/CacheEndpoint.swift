@@ -194,12 +194,3 @@ extension InputRule where Value == CachePolicy.Levels {
         }
     }
 }
-
-extension InputRule where Value == TenantID {
-    static var tenantID: InputRule {
-        InputRule(expectation: "a tenant's id", fix: "Take one from GET /admin/v1/tenants.") { value in
-            guard case .string(let text) = value else { return nil }
-            return TenantID(text)
-        }
-    }
-}

@@ -29,6 +29,8 @@ public enum ErrorDialect: Sendable, Equatable {
     /// expect 400.
     public func status(of code: FailureCode) -> Int {
         if self != .problem, code == .validationFailed { return 400 }
+        // The OpenAI API knows a bill that is not paid as a limit.
+        if self == .openAI, code == .balanceExhausted { return 429 }
         return code.httpStatus
     }
 }
@@ -39,7 +41,7 @@ extension FailureCode {
         switch self {
         case .missingKey, .invalidAPIKey, .wrongPlane: "authentication_error"
         case .tenantSuspended, .insufficientScope, .modelNotAllowed: "permission_error"
-        case .quotaExceeded: "insufficient_quota"
+        case .quotaExceeded, .balanceExhausted: "insufficient_quota"
         case .rateLimited: "rate_limit_error"
         case .idempotencyInProgress, .idempotencyMismatch: "idempotency_error"
         default: httpStatus >= 500 ? "server_error" : "invalid_request_error"
@@ -52,6 +54,7 @@ extension FailureCode {
         case .missingKey: "invalid_api_key"
         case .quotaExceeded: "insufficient_quota"
         case .rateLimited: "rate_limit_exceeded"
+        case .balanceExhausted: "billing_hard_limit_reached"
         default: rawValue
         }
     }

@@ -46,6 +46,8 @@ public enum FailureCode: String, Sendable, CaseIterable {
     case resultGone = "result_gone"
     case rangeNotSatisfiable = "range_not_satisfiable"
     case clientClosed = "client_closed"
+    case pdfUnavailable = "pdf_unavailable"
+    case balanceExhausted = "balance_exhausted"
 
     /// The HTTP status on the native surface.
     public var httpStatus: Int {
@@ -54,6 +56,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
             .invalidTags:
             400
         case .missingKey, .invalidAPIKey: 401
+        case .balanceExhausted: 402
         case .wrongPlane, .tenantSuspended, .insufficientScope, .modelNotAllowed: 403
         case .notFound, .modelNotFound: 404
         case .methodNotAllowed: 405
@@ -70,7 +73,7 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .headersTooLarge: 431
         case .internalError: 500
         case .badUpstream: 502
-        case .noHealthyWorker, .meteringUnavailable, .storageUnavailable, .overloaded: 503
+        case .noHealthyWorker, .meteringUnavailable, .storageUnavailable, .overloaded, .pdfUnavailable: 503
         case .upstreamTimeout, .notCached: 504
         case .httpVersionNotSupported: 505
         // Of no standard; known from the logs of nginx. Nobody is left to be answered with it.
@@ -125,6 +128,8 @@ public enum FailureCode: String, Sendable, CaseIterable {
         case .resultGone: "The result is no longer kept"
         case .rangeNotSatisfiable: "The range lies outside of the result"
         case .clientClosed: "The client left before there was an answer"
+        case .pdfUnavailable: "No PDF can be made at the moment"
+        case .balanceExhausted: "The prepaid balance is used up"
         }
     }
 

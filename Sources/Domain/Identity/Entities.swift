@@ -18,6 +18,9 @@ public enum Entity {
     public enum WebhookEvent {}
     public enum WebhookDelivery {}
     public enum Result {}
+    public enum Invoice {}
+    public enum CreditGrant {}
+    public enum SubscriptionChange {}
 }
 
 /// Who pays.
@@ -50,6 +53,12 @@ public typealias WebhookEventID = Identifier<Entity.WebhookEvent>
 public typealias WebhookDeliveryID = Identifier<Entity.WebhookDelivery>
 /// A kept content. It follows from what is kept and for whom, so that equal results of a tenant are one.
 public typealias ResultID = Identifier<Entity.Result>
+/// An invoice or a credit note.
+public typealias InvoiceID = Identifier<Entity.Invoice>
+/// Money of a tenant's that invoices draw on.
+public typealias CreditGrantID = Identifier<Entity.CreditGrant>
+/// A change of tier that is due later.
+public typealias SubscriptionChangeID = Identifier<Entity.SubscriptionChange>
 /// An entry of the audit log.
 public typealias AuditID = Identifier<Entity.Audit>
 
@@ -92,5 +101,25 @@ extension Identifier where Kind == Entity.WebhookDelivery {
     public init?(publicText: some StringProtocol) {
         guard publicText.hasPrefix("dlv_") else { return nil }
         self.init(publicText.dropFirst(4))
+    }
+}
+
+extension Identifier where Kind == Entity.Invoice {
+    /// The form customers see: `inv_` and the usual form of the UUID.
+    public var publicText: String { "inv_\(self)" }
+
+    /// Reads the public form, with or without its prefix.
+    public init?(publicText: some StringProtocol) {
+        self.init(publicText.hasPrefix("inv_") ? publicText.dropFirst(4) : publicText[...])
+    }
+}
+
+extension Identifier where Kind == Entity.CreditGrant {
+    /// The form customers see: `crd_` and the usual form of the UUID.
+    public var publicText: String { "crd_\(self)" }
+
+    /// Reads the public form, with or without its prefix.
+    public init?(publicText: some StringProtocol) {
+        self.init(publicText.hasPrefix("crd_") ? publicText.dropFirst(4) : publicText[...])
     }
 }

@@ -84,6 +84,8 @@ public struct KeyRecord: Sendable {
         case suspended
         /// No tier is in force, so nothing could be priced.
         case unsubscribed
+        /// Prepaid, and nothing is left: it reads, and calls no model.
+        case exhausted
     }
 
     public enum Holder: Sendable {

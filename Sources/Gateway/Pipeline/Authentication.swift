@@ -46,9 +46,13 @@ public final class KeyCache: AdminAuthenticator {
     }
 
     /// The customer who presents these credentials.
-    func customer(for credentials: Credentials) async throws(Refusal) -> Principal {
+    /// - Parameter spends: whether what it asks for is charged; a balance that is used up refuses no reads.
+    func customer(for credentials: Credentials, spends: Bool = false) async throws(Refusal) -> Principal {
         switch try await holder(of: credentials) {
         case .customer(let principal, .active): return principal
+        case .customer(let principal, .exhausted):
+            guard !spends else { throw .balanceExhausted }
+            return principal
         case .customer(_, .suspended):
             throw Refusal(.tenantSuspended, "The account is suspended. Contact the operator of this service.")
         case .customer(_, .unsubscribed):
@@ -64,6 +68,7 @@ public final class KeyCache: AdminAuthenticator {
         let known: KnownKey
         if let found = state.withLock({ $0.known[id] }) { known = found } else { known = try await lookUp(id) }
         guard case .customer(let principal, let standing) = try known.holder(at: time) else { throw .invalidKey }
+        guard standing != .exhausted else { throw .balanceExhausted }
         guard standing == .active else {
             throw Refusal(.tenantSuspended, "The account is suspended or has no subscription.")
         }
@@ -234,4 +239,9 @@ extension Refusal {
             "Usage cannot be recorded at the moment, so nothing is served. Try again in a few seconds.",
             retryAfterSeconds: 2, cause: cause)
     }
+}
+
+extension Refusal {
+    static let balanceExhausted = Refusal(
+        .balanceExhausted, "The prepaid balance is used up. Top it up, and send the request again after some seconds.")
 }

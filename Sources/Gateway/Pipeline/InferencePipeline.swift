@@ -169,7 +169,7 @@ final class InferencePipeline: Sendable {
         #if WEIR_UNMETERED_BASELINE
             if let known = unmetered.principal { return known }
         #endif
-        let principal = try await keys.customer(for: call.credentials)
+        let principal = try await keys.customer(for: call.credentials, spends: true)
         guard principal.mayPredict else {
             throw Refusal(.insufficientScope, "The key may not call models. Use a key with the scope predict.")
         }

@@ -8,7 +8,7 @@ public enum AdministrationStatements {
             ListTenants.self, FindTenant.self, LockTenant.self, DescribeTenant.self, InsertTenant.self,
             UpdateTenant.self,
             InsertUser.self,
-            FindPublishedVersion.self, FindSubscription.self, EndSubscription.self, InsertSubscription.self,
+            FindSubscription.self, EndSubscription.self, InsertSubscription.self,
             ReadTierQuotas.self,
             ApplyQuotas.self, RetireQuotas.self,
             ListQuotas.self, FindQuota.self, FindQuotaHolder.self, UpsertQuota.self, RestoreTierQuota.self,

@@ -28,7 +28,7 @@ struct AdministrationTransaction {
 
     func createTenant(_ tenant: NewTenant, id: TenantID) async throws -> TenantRow {
         _ = try await connection.execute(InsertTenant(id: id, tenant: tenant))
-        try await subscribe(id, toTier: tenant.tierCode)
+        try await subscribeNow(id, toTier: tenant.tierCode)
         _ = try await connection.execute(InsertSubscriptionRateLimits(tenantID: id, limits: tenant.rateLimits))
         let after = try await connection.execute(DescribeTenant(id: id)).first
         try await audit("tenant.create", "tenant", id.description, tenantID: id, before: nil, after: after)
@@ -44,7 +44,7 @@ struct AdministrationTransaction {
         if changesTenant {
             _ = try await connection.execute(UpdateTenant(id: id, change: change))
         }
-        if let tier = change.tierCode { try await subscribe(id, toTier: tier) }
+        if let tier = change.tierCode { try await subscribeNow(id, toTier: tier) }
         if let limits = change.rateLimits { try await limit(id, limits) }
         let after = try await connection.execute(DescribeTenant(id: id)).first
         if before != after {
@@ -65,23 +65,6 @@ struct AdministrationTransaction {
     func tenant(_ id: TenantID) async throws -> TenantRow {
         guard let row = try await connection.execute(FindTenant(id: id)).first else { throw Refusal.noSuchTenant }
         return row
-    }
-
-    /// Makes the published version of a tier the one in force, and its quotas the tenant's. Does nothing where it is in
-    /// force already.
-    private func subscribe(_ tenantID: TenantID, toTier code: String) async throws {
-        guard let version = try await connection.execute(FindPublishedVersion(tierCode: code, tenantID: tenantID)).first
-        else {
-            throw Refusal.noSuchTier(code)
-        }
-        guard try await connection.execute(FindSubscription(tenantID: tenantID)).first != version else { return }
-        let end = try await connection.execute(EndSubscription(tenantID: tenantID)).first
-        _ = try await connection.execute(
-            InsertSubscription(id: newID(), tenantID: tenantID, tierVersionID: version, startsAt: end))
-        let rules = try await connection.execute(ReadTierQuotas(tierVersionID: version))
-        _ = try await connection.execute(RetireQuotas(tenantID: tenantID, tierVersionID: version))
-        _ = try await connection.execute(
-            ApplyQuotas(tenantID: tenantID, quotas: rules.map { rule in (id: newID(), rule: rule) }))
     }
 
     // MARK: Keys

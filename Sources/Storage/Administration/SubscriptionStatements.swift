@@ -1,28 +1,6 @@
 internal import Domain
 internal import PostgresDriver
 
-/// The version that who subscribes now is given; none of a tier that was made for another tenant.
-struct FindPublishedVersion: PostgresStatement {
-    static let sql = """
-        SELECT tier_version_in_force(t.code) FROM tiers t
-        WHERE t.code = $1 AND (t.tenant_id IS NULL OR t.tenant_id = $2) AND tier_version_in_force(t.code) IS NOT NULL
-        """
-    static let parameters: [PostgresType] = [.text, .uuid]
-    static let columns: [PostgresType] = [.uuid]
-
-    let tierCode: String
-    let tenantID: TenantID
-
-    func bind(to binds: inout PostgresBinds) {
-        binds.append(tierCode)
-        binds.append(tenantID.postgres)
-    }
-
-    static func row(from row: inout PostgresRow) throws(PostgresError) -> TierVersionID {
-        TierVersionID(try row.uuid())
-    }
-}
-
 /// The version in force.
 struct FindSubscription: PostgresStatement {
     static let sql = "SELECT tier_version_id FROM subscriptions WHERE tenant_id = $1 AND ends_at IS NULL"

@@ -5,5 +5,17 @@ public enum BillingStatements {
     public static let all: [any PostgresStatement.Type] = [
         FindBillingAccount.self, ListBillingAccounts.self, ReadRatingParts.self, ReadTermsHeads.self,
         ReadTermsPrices.self, ReadTermsMultipliers.self,
+        ListInvoices.self, FindInvoice.self, ReadInvoiceLines.self, ReadInvoiceCredits.self, DescribeInvoice.self,
+        LockBillingAccount.self, ReadDatabaseTime.self, ReadLedgerSnapshot.self, ReadBilledPeriods.self,
+        ReadBilledLines.self, ReadBilledUsage.self, FindInvoiceOfPeriod.self, RemoveDraft.self, RemoveDraftLines.self,
+        RemoveDraftUsage.self, RemoveDraftCredits.self, UpsertDraft.self, InsertInvoiceLine.self,
+        InsertInvoiceUsage.self, InsertCreditApplication.self, FinaliseInvoice.self, PayInvoice.self, VoidInvoice.self,
+        InsertCreditNote.self, ListIssuers.self, UpdateIssuer.self, DescribeIssuer.self, ReadCreditSources.self,
+        ListCreditGrants.self, FindCreditGrant.self, InsertCreditGrant.self, RevokeCreditGrant.self,
+        RevokeCreditsOfInvoice.self, DescribeCreditGrant.self, ReadBilledRequests.self,
+        FindVersionToSubscribe.self, BeginTrial.self, EndSubscriptionAt.self, ReadStays.self, FindScheduledChange.self,
+        TakeDueChange.self, InsertScheduledChange.self, EndScheduledChange.self, DescribeSubscription.self,
+        SetPrepaid.self, FindPrepaidStanding.self, ListPrepaidTenants.self, NoteExhaustion.self, ReadRequestSum.self,
+        InsertCorrection.self, InsertAdjustment.self, DescribeAdjustment.self,
     ]
 }

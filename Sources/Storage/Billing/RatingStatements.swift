@@ -46,6 +46,8 @@ struct ReadRatingParts: PostgresStatement {
         let tierVersionID: TierVersionID
         let span: SubscriptionSpan?
         let usage: UsageQuantity?
+        /// What was seen of the ledger.
+        let seen: String
     }
 
     static let sql = """
@@ -68,20 +70,22 @@ struct ReadRatingParts: PostgresStatement {
                 p.model, p.requests, p.input_tokens, p.cached_input_tokens, p.output_tokens
             FROM parts p
         )
-        SELECT tier_version_id, false, NULL::text, greatest(starts_at, trial_ends_at, $2), least(ends_at, $3), 0::bigint, 0::bigint, 0::bigint, 0::bigint
+        SELECT tier_version_id, false, NULL::text, greatest(starts_at, trial_ends_at, $2), least(ends_at, $3), 0::bigint, 0::bigint,
+            0::bigint, 0::bigint, pg_current_snapshot()::text
         FROM stays WHERE greatest(starts_at, trial_ends_at, $2) < least(ends_at, $3)
         UNION ALL
-        SELECT tier_version_id, true, NULL, greatest(starts_at, $2), least(ends_at, trial_ends_at, $3), 0, 0, 0, 0
+        SELECT tier_version_id, true, NULL, greatest(starts_at, $2), least(ends_at, trial_ends_at, $3), 0, 0, 0, 0,
+            pg_current_snapshot()::text
         FROM stays WHERE greatest(starts_at, $2) < least(ends_at, trial_ends_at, $3)
         UNION ALL
         SELECT tier_version_id, is_trial, model, NULL, NULL, sum(requests)::bigint, sum(input_tokens)::bigint,
-            sum(cached_input_tokens)::bigint, sum(output_tokens)::bigint
+            sum(cached_input_tokens)::bigint, sum(output_tokens)::bigint, pg_current_snapshot()::text
         FROM used GROUP BY 1, 2, 3
         ORDER BY 4 NULLS LAST, 1, 3, 2
         """
     static let parameters: [PostgresType] = [.uuid, .timestamptz, .timestamptz]
     static let columns: [PostgresType] = [
-        .uuid, .bool, .text, .timestamptz, .timestamptz, .int8, .int8, .int8, .int8,
+        .uuid, .bool, .text, .timestamptz, .timestamptz, .int8, .int8, .int8, .int8, .text,
     ]
 
     let tenantID: TenantID
@@ -103,12 +107,12 @@ struct ReadRatingParts: PostgresStatement {
         if let start, let end {
             let span = SubscriptionSpan(
                 tierVersionID: version, start: Timestamp(start), end: Timestamp(end), isTrial: isTrial)
-            return Part(tierVersionID: version, span: span, usage: nil)
+            return Part(tierVersionID: version, span: span, usage: nil, seen: try row.text(9))
         }
         let usage = UsageQuantity(
             tierVersionID: version, isTrial: isTrial, model: model ?? "", requests: try row.int64(),
             inputTokens: try row.int64(), cachedInputTokens: try row.int64(), outputTokens: try row.int64())
-        return Part(tierVersionID: version, span: nil, usage: usage)
+        return Part(tierVersionID: version, span: nil, usage: usage, seen: try row.text())
     }
 }
 

@@ -36,7 +36,7 @@ struct ReadGeneration: PostgresStatement {
 struct FindKeys: PostgresStatement {
     static let sql = """
         SELECT k.key_id, k.public_id, k.digest, k.tenant_id, k.user_id, k.environment, k.scopes, k.allowed_models, k.expires_at,
-            k.revoked_at, t.state, t.time_zone, t.retention, s.tier_version_id, q.ids, q.units, q.frequencies, q.amounts, q.modes,
+            k.revoked_at, CASE WHEN t.state = 'active' AND t.is_exhausted THEN 'exhausted' ELSE t.state END, t.time_zone, t.retention, s.tier_version_id, q.ids, q.units, q.frequencies, q.amounts, q.modes,
             q.levels, q.anchors, t.retention_max_bytes, t.retention_generation, l.scopes, l.units, l.amounts, l.bursts
         FROM api_keys k
         LEFT JOIN tenants t ON t.tenant_id = k.tenant_id
@@ -100,7 +100,13 @@ struct FindKeys: PostgresStatement {
                 environment: environment, tierVersionID: tier ?? TierVersionID(high: 0, low: 0), quotas: quotas,
                 rateLimits: rateLimits, timeZone: timeZone,
                 retention: retention, retentionBytes: retentionBytes, retentionGeneration: retentionGeneration)
-            holder = .customer(principal, state != "active" ? .suspended : tier == nil ? .unsubscribed : .active)
+            let standing: KeyRecord.TenantState =
+                switch state {
+                case "active": tier == nil ? .unsubscribed : .active
+                case "exhausted": tier == nil ? .unsubscribed : .exhausted
+                default: .suspended
+                }
+            holder = .customer(principal, standing)
         } else {
             holder = .admin(AdminPrincipal(keyID: keyID, publicID: publicID, scopes: scopes))
         }

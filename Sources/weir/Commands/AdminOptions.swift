@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import Logging
 
 /// Flags of every command that speaks to the admin API.
@@ -23,6 +24,23 @@ struct AdminOptions: ParsableArguments {
         let answer = try await client().send(call)
         let text = json ? answer.text : try show(answer)
         if !text.isEmpty { Terminal.say(text) }
+    }
+}
+
+extension AdminOptions {
+    /// Sends a call and writes the answer's body to a file as it came.
+    func send(_ call: AdminRequest, raw path: String) async throws {
+        LoggingSystem.bootstrap { _ in SwiftLogNoOpLogHandler() }
+        let own = adminURL.map { ["WEIR_ADMIN_URL": $0] } ?? [:]
+        let settings = try settingsOptions.load(own, required: ["WEIR_ADMIN_KEY"])
+        let answer = try await AdminClient(settings).send(call)
+        do {
+            try answer.body.write(to: URL(filePath: path))
+        } catch {
+            throw CommandFailure("cannot write \(SafeText.line(path))")
+        }
+        let report = json ? "{\"bytes\":\(answer.body.count)}" : "\(answer.body.count) bytes"
+        Terminal.say(report)
     }
 }
 

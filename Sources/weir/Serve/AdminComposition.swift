@@ -22,8 +22,7 @@ enum AdminComposition {
         configuration.bodyTimeoutMilliseconds = Int64(settings.adminBodyTimeoutMilliseconds)
         configuration.idleTimeoutMilliseconds = Int64(settings.adminIdleTimeoutMilliseconds)
         configuration.demand = settings.replicaDemand
-        let administration = AdministrationStore(
-            pool: pools.admin, reports: pools.reports, pepper: settings.keyPepper ?? [], time: parts.time)
+        let administration = parts.administration(settings, pools)
         var renderMetrics: (@Sendable () -> String)?
         if settings.metricsEnabled { renderMetrics = { metrics.render() } }
         var adminParts = AdminServer.Parts(
@@ -46,6 +45,12 @@ enum AdminComposition {
             administration: administration, partRows: settings.exports.partRows)
         adminParts.reports = ReportStore(pool: pools.reports)
         adminParts.rating = rating
+        adminParts.credits = administration
+        adminParts.subscriptions = administration
+        adminParts.adjustments = administration
+        adminParts.prepaid = administration
+        adminParts.invoices = AdminServer.Invoices(
+            records: administration, issuing: parts.issuing(settings, pools), printer: parts.printer)
         let server = AdminServer(
             configuration: configuration, parts: adminParts, eventLoops: eventLoops, logger: logger)
         let application = server.makeApplication { port in

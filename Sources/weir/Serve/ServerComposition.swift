@@ -1,3 +1,4 @@
+import Billing
 import Domain
 import Gateway
 import InferenceClient
@@ -43,6 +44,12 @@ enum ServerComposition {
             services.append(BatchUpkeep.job(base.batchQueue, logger: logger))
             services += stripeJobs(settings: settings, pools: pools, logger: logger)
             services += exportJobs(settings: settings, pools: pools, logger: logger)
+            services.append(
+                PrepaidWatch.job(PrepaidWatching(records: base.administration(settings, pools)), logger: logger))
+            services.append(SubscriptionChangeJob.job(base.administration(settings, pools), logger: logger))
+            if settings.invoices.isRunning {
+                services.append(InvoiceRun.job(base.issuing(settings, pools), logger: logger))
+            }
             services += webhookJobs(settings: settings, pools: pools, base: base, logger: logger)
         }
         if settings.roles.contains(.jobs) {

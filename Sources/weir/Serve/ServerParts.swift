@@ -37,6 +37,8 @@ struct ServerParts: Sendable {
     let tiers: GatewayServer.Tiers
     let health: any HealthSource
     let watch: DatabaseWatch
+    let printer: PDFCommand
+    let invoices: GatewayServer.Invoices
     let isAllowedWorker: @Sendable (WorkerAddress) -> Bool
 
     init(settings: Settings, pools: DatabasePools, eventLoops: MultiThreadedEventLoopGroup, logger: Logger) throws {
@@ -99,6 +101,10 @@ struct ServerParts: Sendable {
         webhooks = GatewayServer.Webhooks(
             records: WebhookStore(pool: pools.customer, pepper: settings.keyPepper ?? [], time: time),
             targets: webhookClient, limitPerTenant: settings.webhooks.limitPerTenant)
+        printer = PDFCommand(command: settings.invoices.pdfCommand)
+        invoices = GatewayServer.Invoices(
+            records: CustomerInvoiceStore(pool: pools.reader),
+            subscriptions: CustomerSubscriptionStore(pool: pools.reader), printer: printer)
         listener = try PostgresListener(
             configuration: DatabasePools.configuration(url: url, name: "directory", statementMilliseconds: 5_000),
             channels: ["weir_control"], logger: logger)
@@ -113,6 +119,20 @@ struct ServerParts: Sendable {
         watch = DatabaseWatch(time: time)
         health = ProcessHealth(
             watch: watch, settler: settler, routes: routes, rates: rates, cache: cache, isRedisConfigured: redis != nil)
+    }
+
+    func administration(_ settings: Settings, _ pools: DatabasePools) -> AdministrationStore {
+        AdministrationStore(pool: pools.admin, reports: pools.reports, pepper: settings.keyPepper ?? [], time: time)
+    }
+
+    /// What issues invoices, for the admin listener and the monthly run alike.
+    func issuing(_ settings: Settings, _ pools: DatabasePools) -> InvoiceIssuing {
+        var configuration = InvoiceIssuing.Configuration()
+        configuration.graceSeconds = Int64(settings.invoices.graceSeconds)
+        configuration.dueDays = Int64(settings.invoices.dueDays)
+        return InvoiceIssuing(
+            records: administration(settings, pools),
+            rating: RatingStore(pool: pools.reports), configuration: configuration)
     }
 
     private static func cache(
@@ -166,6 +186,7 @@ struct ServerParts: Sendable {
         parts.refusals = refusals
         parts.webhooks = webhooks
         parts.tiers = tiers
+        parts.invoices = invoices
         parts.batches = batches
         parts.exports = exports
         parts.mirrors = mirrors

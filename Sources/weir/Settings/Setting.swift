@@ -30,7 +30,8 @@ struct Setting: Sendable {
 /// Every variable that Weir reads. Parsing, the documentation's table and `.env.example` follow from this list.
 enum SettingsCatalog {
     static let all: [Setting] =
-        database + redisAndCache + serving + jobs + batches + webhooks + exports + stripe + operation + client
+        database + redisAndCache + serving + jobs + batches + webhooks + exports + stripe + invoices + operation
+        + client
 
     private static let byName = Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0) })
 
@@ -160,6 +161,21 @@ enum SettingsCatalog {
             "WEIR_WORKER_NETWORKS", .networks,
             default: "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7",
             "Networks in which workers may be; a route to any other address is not used."),
+    ]
+
+    private static let invoices: [Setting] = [
+        Setting(
+            "WEIR_INVOICE_GRACE", .integer(0...2_592_000), default: "3600",
+            "Seconds after a period's end in which usage of it may still come; its invoice is not final before."),
+        Setting(
+            "WEIR_INVOICE_DUE_DAYS", .integer(0...365), default: "14", "Days that a customer has to pay an invoice."),
+        Setting(
+            "WEIR_INVOICE_RUN", .boolean, default: "false",
+            "Whether the process with the role `jobs` issues every tenant's invoice when a month and the grace are over."
+        ),
+        Setting(
+            "WEIR_PDF_COMMAND", .path, default: "weasyprint",
+            "The program that makes PDFs of invoices, called as WeasyPrint is; where it is not there, the HTML is."),
     ]
 
     private static let webhooks: [Setting] = [

@@ -22,6 +22,7 @@ struct Settings: Sendable {
     let leaseSeconds: Int
     let rateLeaseMilliseconds: Int
     let explainHours: Int
+    let invoices: InvoiceSettings
     let cacheDefaultSeconds: Int
     let cacheMaximumSeconds: Int
     let cacheBytes: Int
@@ -102,6 +103,7 @@ struct Settings: Sendable {
         leaseSeconds = reader.number("WEIR_LEASE_SECONDS")
         rateLeaseMilliseconds = reader.number("WEIR_RATE_LEASE_MS")
         explainHours = reader.number("WEIR_EXPLAIN_HOURS")
+        invoices = InvoiceSettings(reader)
         cacheDefaultSeconds = reader.cacheDefaultSeconds
         cacheMaximumSeconds = reader.number("CACHE_MAX_TTL")
         cacheBytesPerMinute = reader.number("WEIR_CACHE_BYTES_PER_MINUTE")
@@ -198,6 +200,21 @@ struct WebhookSettings: Sendable {
         retrySeconds = reader.number("WEIR_WEBHOOK_RETRY_SECONDS")
         disableSeconds = reader.number("WEIR_WEBHOOK_DISABLE_SECONDS")
         keepHours = reader.number("WEIR_WEBHOOK_KEEP_HOURS")
+    }
+}
+
+/// How invoices are issued.
+struct InvoiceSettings: Sendable, Equatable {
+    let graceSeconds: Int
+    let dueDays: Int
+    let isRunning: Bool
+    let pdfCommand: String
+
+    fileprivate init(_ reader: SettingsReader) {
+        graceSeconds = reader.number("WEIR_INVOICE_GRACE")
+        dueDays = reader.number("WEIR_INVOICE_DUE_DAYS")
+        isRunning = reader.values["WEIR_INVOICE_RUN"] == .boolean(true)
+        pdfCommand = reader.text("WEIR_PDF_COMMAND") ?? ""
     }
 }
 
