@@ -49,6 +49,9 @@ public enum AdminRouteCatalog {
         case getTenantUsage
         case rebuildUsage
         case listAudit
+        case exportAudit
+        case verifyLedger
+        case rotateSigningKey
     }
 
     public struct Entry: Sendable {
@@ -118,6 +121,9 @@ public enum AdminRouteCatalog {
         Entry(.getTenantUsage, "GET", "/admin/v1/tenants/{id}/usage", .read, reporting),
         Entry(.rebuildUsage, "POST", "/admin/v1/usage/rebuild", .admin),
         Entry(.listAudit, "GET", "/admin/v1/audit", .admin, paging.union(["tenant_id", "action"])),
+        Entry(.exportAudit, "GET", "/admin/v1/audit/export", .admin),
+        Entry(.verifyLedger, "GET", "/admin/v1/ledger/verify", .admin, ["tenant", "after", "limit"]),
+        Entry(.rotateSigningKey, "POST", "/admin/v1/signing-keys/rotate", .admin),
     ]
 
     /// The methods that exist for a path, for `Allow`.

@@ -36,6 +36,8 @@ public struct AdminServer: Sendable {
         public let time: any TimeSource
         /// The queue of jobs.
         public var queue: (any QueueAdministration)?
+        /// Signing keys and sealed chains.
+        public var proofs: (any ProofAdministration)?
 
         public init(
             administration: any Administration, authenticator: any AdminAuthenticator, prices: any PriceSource,
@@ -138,6 +140,7 @@ struct AdminRouter: Sendable {
         let modelUsage = ModelUsageEndpoint(
             administration: parts.administration, demand: demand, time: parts.time)
         let audit = AuditEndpoint(administration: parts.administration)
+        let ledger = LedgerEndpoint(proofs: parts.proofs)
         switch operation {
         case .getMetrics: return parts.metrics.map { MetricsEndpoint(text: $0).get }
         case .listTenants: return tenants.list
@@ -183,6 +186,9 @@ struct AdminRouter: Sendable {
         case .getTenantUsage: return usage.ofTenant
         case .rebuildUsage: return modelUsage.rebuild
         case .listAudit: return audit.list
+        case .exportAudit: return ledger.exportAudit
+        case .verifyLedger: return ledger.verify
+        case .rotateSigningKey: return ledger.rotate
         }
     }
 }

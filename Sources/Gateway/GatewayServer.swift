@@ -2,6 +2,7 @@ public import Domain
 internal import HTTPListener
 public import Hummingbird
 internal import HummingbirdCore
+public import LedgerProof
 public import Logging
 internal import NIOCore
 public import NIOPosix
@@ -41,6 +42,8 @@ public struct GatewayServer: Sendable {
         public var refusals = RefusalBuffer()
         /// Files and batches; without it their routes are not there.
         public var batches: Batches?
+        /// The sealed ledger; without it its routes are not there.
+        public var proofs: Proofs?
         /// Customers' webhooks; without it their routes are not there.
         public var webhooks: Webhooks?
         /// Its ``MirrorTraffic/run()`` is the caller's to run.
@@ -106,6 +109,17 @@ public struct GatewayServer: Sendable {
             self.records = records
             self.targets = targets
             self.limitPerTenant = limitPerTenant
+        }
+    }
+
+    /// What the routes of the sealed ledger stand on.
+    public struct Proofs: Sendable {
+        public let records: any LedgerProofRecords
+        public let ring: SigningKeyRing
+
+        public init(records: any LedgerProofRecords, ring: SigningKeyRing) {
+            self.records = records
+            self.ring = ring
         }
     }
 
@@ -292,6 +306,7 @@ struct ControlPlane: Sendable {
         let billing = router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: .billing))
         billing.get(
             "/api/v1/usage", use: UsageEndpoint(records: parts.records, prices: parts.prices, time: parts.time).get)
+        if let proofs = parts.proofs { addProofs(proofs, to: router, billing: billing) }
         if let webhooks = parts.webhooks { addWebhooks(webhooks, to: router) }
         if let batches = parts.batches { addBatches(batches, to: router) }
         return router
@@ -327,6 +342,18 @@ struct ControlPlane: Sendable {
         reading.get("/v1/batches", use: batches.list)
         reading.get("/v1/batches/{id}", use: batches.one)
         routes.post("/v1/batches/{id}/cancel", use: batches.cancel)
+    }
+
+    private func addProofs(
+        _ proofs: GatewayServer.Proofs, to router: Router<ControlContext>, billing: RouterGroup<ControlContext>
+    ) {
+        let ledger = LedgerEndpoint(records: proofs.records)
+        router.get("/.well-known/weir-keys", use: SigningKeysEndpoint(ring: proofs.ring).get)
+        billing.get("/api/v1/ledger/head", use: ledger.head)
+        billing.get("/api/v1/ledger/entries", use: ledger.entries)
+        billing.get("/api/v1/ledger/proofs/{request}", use: ledger.proof)
+        router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: .admin))
+            .get("/api/v1/audit", use: TenantAuditEndpoint(records: proofs.records).list)
     }
 
     private func addWebhooks(_ webhooks: GatewayServer.Webhooks, to router: Router<ControlContext>) {

@@ -12,6 +12,7 @@ struct StatementCatalogTests {
                 "weir_directory",
                 [
                     ReadGeneration.self, FindKeys.self, ReadRegistry.self, ReadPrices.self, ReadCacheClearings.self,
+                    ReadSigningKeys.self,
                 ]
             ),
             (
@@ -37,6 +38,8 @@ struct StatementCatalogTests {
                     ReadNotCompletedBefore.self, ReadNotCompletedAfter.self, ReadRequestDetail.self,
                     ReadResultBytes.self, ActAsTenantWithOwnPlan.self,
                     ReadJob.self, FindFormerJob.self, ReadBatchJobs.self, CountBatchJobs.self,
+                    ReadLastHead.self, ReadHeads.self, ReadSealedEntries.self, ReadChainHash.self, FindProofPlace.self,
+                    ListTenantAudit.self,
                 ]
             ),
             (
@@ -59,6 +62,10 @@ struct StatementCatalogTests {
                     RemoveClosedLeases.self, RemoveRefusals.self, RemoveExpiredPredictions.self,
                     RemoveExcessPredictions.self,
                     ReadBusyTimes.self, RemoveExpiredJobs.self, RemoveExpiredResults.self, EraseKept.self,
+                    InsertSigningKey.self, TryLockSealer.self, ReadUnsealedEntries.self, ReadUnsealedAudit.self,
+                    ReadChainTips.self, ReadAuditTip.self, ReadDistrustedTips.self, ReadDistrustedAuditTip.self,
+                    InsertSealedEntries.self, InsertSealedAudit.self, InsertLedgerHeads.self,
+                    InsertAuditHeads.self, MoveSealWatermark.self, ReadUnsealedAge.self, ReadUnsealedAuditAge.self,
                 ]
             ),
         ]

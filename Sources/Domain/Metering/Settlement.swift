@@ -51,6 +51,8 @@ public final class Settlement: Sendable {
     public let operation: String
     /// Of a stream that was charged.
     public let stream: StreamRecord?
+    /// What waits for a receipt of the charge; `nil` where nobody wants one.
+    public let receipt: (any ReceiptOrder)?
 
     public init(
         requestID: RequestID, tenantID: TenantID, userID: UserID?, keyID: KeyID, model: String, modelVersion: String,
@@ -61,7 +63,8 @@ public final class Settlement: Sendable {
         result: [UInt8]?, answer: ClaimedAnswer? = nil, servedUsage: Usage? = nil,
         resultDigest: [UInt8]? = nil, resultID: ResultID? = nil, resultMediaType: String? = nil,
         retentionGeneration: Int32 = 0,
-        operation: String = Settlement.usualOperation, stream: StreamRecord? = nil, job: JobCompletion? = nil
+        operation: String = Settlement.usualOperation, stream: StreamRecord? = nil, job: JobCompletion? = nil,
+        receipt: (any ReceiptOrder)? = nil
     ) {
         self.requestID = requestID
         self.tenantID = tenantID
@@ -91,6 +94,7 @@ public final class Settlement: Sendable {
         self.retentionGeneration = retentionGeneration
         self.operation = operation
         self.stream = stream
+        self.receipt = receipt
     }
 
     /// Of nearly all requests of an installation that serves models of tables; written as nothing.

@@ -156,7 +156,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         run(
             request.body, for: .predict, credentials: request.credentials, trace: request.trace,
             clientID: request.clientID,
-            cacheFields: request.cacheFields, keepsAlive: true, context: ownContext)
+            cacheFields: request.cacheFields, receipt: request.receipt, keepsAlive: true, context: ownContext)
         return true
     }
 
@@ -177,7 +177,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
                 body, for: target, credentials: fields.credentials,
                 trace: fields.traceParent.flatMap { TraceContext(parent: $0, state: fields.traceState) },
                 clientID: fields.requestID.flatMap { ClientRequestID($0) }, idempotencyFields: fields.idempotencyKeys,
-                cacheFields: fields.cacheFields,
+                cacheFields: fields.cacheFields, receipt: ReceiptWish(fields.receipts),
                 jobFields: JobFields(priorities: fields.jobPriorities, instants: fields.jobInstants),
                 keepsAlive: keepsAlive, context: context)
         case (.passing, _):
@@ -237,14 +237,15 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private func run(
         _ body: ByteBuffer, for target: CallTarget, credentials: Credentials, trace: TraceContext?,
         clientID: ClientRequestID?,
-        idempotencyFields: [String] = [], cacheFields: [CacheField], jobFields: JobFields = JobFields(),
+        idempotencyFields: [String] = [], cacheFields: [CacheField], receipt: ReceiptWish,
+        jobFields: JobFields = JobFields(),
         keepsAlive: Bool, context: ChannelHandlerContext
     ) {
         let now = time.now
         let call = InferenceCall(
             requestID: loop.makeRequestID(at: now), receivedAt: now, receivedNanoseconds: time.monotonicNanoseconds,
             credentials: credentials, body: body, trace: trace, target: target, idempotencyFields: idempotencyFields,
-            cacheFields: cacheFields, jobFields: jobFields)
+            cacheFields: cacheFields, jobFields: jobFields, receipt: receipt)
         loop.runners.run(
             ReadyRequest(call: call, clientID: clientID, keepsAlive: keepsAlive, handler: self, context: context),
             through: pipeline, on: loop)

@@ -13,6 +13,7 @@ struct PlainRequest {
     let trace: TraceContext?
     let clientID: ClientRequestID?
     let cacheFields: [CacheField]
+    let receipt: ReceiptWish
     let body: ByteBuffer
 
     /// Larger ones gain nothing.
@@ -30,6 +31,7 @@ struct PlainRequest {
         trace = reader.traceParent.flatMap { TraceContext(parent: $0, state: reader.traceState) }
         clientID = reader.requestID.flatMap { ClientRequestID($0) }
         cacheFields = reader.cacheFields
+        receipt = reader.receipt
         self.body = body
     }
 
@@ -39,6 +41,7 @@ struct PlainRequest {
         var traceState: String?
         var requestID: String?
         var cacheFields: [CacheField] = []
+        var receipt = ReceiptWish.unsaid
         private var hasHost = false
         private var hasType = false
         private var bodyLength: Int?
@@ -118,6 +121,8 @@ struct PlainRequest {
                     value[value.startIndex + 7] != 0x20
                 else { return false }
                 key = Array(value.dropFirst(7))
+            case 14 where Bytes.equal(name, "x-weir-receipt"):
+                receipt = receipt == .unsaid ? ReceiptWish(Self.text(value)) : .unreadable
             case 14 where Bytes.equal(name, "content-length"):
                 guard bodyLength == nil, let length = Self.number(value) else { return false }
                 bodyLength = length

@@ -1,4 +1,5 @@
 internal import Domain
+internal import LedgerProof
 
 extension InferencePipeline {
     /// A request whose quota is held; from here on it is settled or voided.
@@ -17,11 +18,13 @@ extension InferencePipeline {
         let claim: IdempotencyClaim?
         /// `nil` where the request says nothing about the cache.
         let cacheInstruction: CacheInstruction?
+        /// Filled with the commit; `nil` where nobody wants a receipt.
+        let receipt: ReceiptBox?
 
         init(
             call: InferenceCall, principal: Principal, request: InferenceRequest, route: ResolvedRoute, take: RateTake?,
             hold: Hold?, heldAtNanoseconds: UInt64, bound: Int64, claim: IdempotencyClaim?,
-            cacheInstruction: CacheInstruction?
+            cacheInstruction: CacheInstruction?, receipt: ReceiptBox? = nil
         ) {
             self.call = call
             self.principal = principal
@@ -33,6 +36,7 @@ extension InferencePipeline {
             self.bound = bound
             self.claim = claim
             self.cacheInstruction = cacheInstruction
+            self.receipt = receipt
         }
     }
 }

@@ -126,7 +126,8 @@ extension InferencePipeline {
             prompt: kept.prompt, promptDigest: kept.promptDigest, result: kept.result, answer: answer,
             servedUsage: served?.servedUsage, resultDigest: kept.resultDigest, resultID: kept.resultID,
             resultMediaType: kept.resultMediaType, retentionGeneration: policy.retentionGeneration,
-            operation: work.request.surface.operation, stream: served?.stream, job: job)
+            operation: work.request.surface.operation, stream: served?.stream, job: job,
+            receipt: failure == nil ? work.receipt : nil)
     }
 }
 

@@ -196,5 +196,12 @@ public enum StatementCatalog {
         ReadBusyTimes.self, NoteQueueDepths.self,
         ReadNotCompletedBefore.self, ReadNotCompletedAfter.self, ReadRequestDetail.self, ReadResultBytes.self,
         RemoveExpiredResults.self, EraseKept.self, ActAsTenantWithOwnPlan.self,
+        ReadSigningKeys.self, ListSigningKeys.self, InsertSigningKey.self, RetireSigningKey.self,
+        LockSigningKeys.self, TryLockSealer.self, ReadUnsealedEntries.self, ReadUnsealedAudit.self,
+        ReadChainTips.self, ReadAuditTip.self, ReadDistrustedTips.self, ReadDistrustedAuditTip.self,
+        InsertSealedEntries.self, InsertSealedAudit.self, InsertLedgerHeads.self, InsertAuditHeads.self,
+        MoveSealWatermark.self, ReadUnsealedAge.self, ReadUnsealedAuditAge.self, ReadLastHead.self, ReadHeads.self,
+        ReadSealedEntries.self, ReadChainHash.self, FindProofPlace.self, ListTenantAudit.self,
+        ReadLastAuditHead.self, ReadAuditHeads.self, ReadSealedAudit.self,
     ]
 }

@@ -11,12 +11,16 @@ struct AdminOptions: ParsableArguments {
     @Flag(help: "Print the answer as JSON, as it came.")
     var json = false
 
-    /// Sends a call and prints the answer: as it came, or as `show` writes it for a person.
-    func send(_ call: AdminRequest, show: (AdminAnswer) throws -> String) async throws {
+    /// For a command that sends more than one call. Call once.
+    func client() throws -> AdminClient {
         LoggingSystem.bootstrap { _ in SwiftLogNoOpLogHandler() }
         let own = adminURL.map { ["WEIR_ADMIN_URL": $0] } ?? [:]
-        let settings = try settingsOptions.load(own, required: ["WEIR_ADMIN_KEY"])
-        let answer = try await AdminClient(settings).send(call)
+        return try AdminClient(try settingsOptions.load(own, required: ["WEIR_ADMIN_KEY"]))
+    }
+
+    /// Sends a call and prints the answer: as it came, or as `show` writes it for a person.
+    func send(_ call: AdminRequest, show: (AdminAnswer) throws -> String) async throws {
+        let answer = try await client().send(call)
         let text = json ? answer.text : try show(answer)
         if !text.isEmpty { Terminal.say(text) }
     }

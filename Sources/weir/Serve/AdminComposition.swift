@@ -30,6 +30,7 @@ enum AdminComposition {
             metrics: renderMetrics, isAllowed: parts.isAllowedWorker,
             replicas: { parts.routes.deliveries.readings }, time: parts.time)
         adminParts.queue = administration
+        adminParts.proofs = administration
         let server = AdminServer(
             configuration: configuration, parts: adminParts, eventLoops: eventLoops, logger: logger)
         let application = server.makeApplication { port in

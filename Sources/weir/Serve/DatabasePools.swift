@@ -18,6 +18,8 @@ struct DatabasePools: Sendable {
     let jobs: PostgresPool
     /// Apart from the other jobs': what became of each delivery is written with it.
     let webhooks: PostgresPool
+    /// Apart from the other jobs': a backlog keeps it busy.
+    let sealer: PostgresPool
     let admin: PostgresPool
     let reports: PostgresPool
 
@@ -51,12 +53,13 @@ struct DatabasePools: Sendable {
         customer = try pool("customer", 2, timeout: 5_000)
         jobs = try pool("jobs", 2)
         webhooks = try pool("webhooks", 2, role: "jobs", timeout: 5_000, waits: 10_000, waiters: 1_000)
+        sealer = try pool("sealer", 2, role: "jobs", waits: 10_000)
         admin = try pool("admin", 4)
         reports = try pool("reports", 2)
     }
 
     var all: [PostgresPool] {
-        [directory, writer, claims, cache, queue, reader, customer, jobs, webhooks, admin, reports]
+        [directory, writer, claims, cache, queue, reader, customer, jobs, webhooks, sealer, admin, reports]
     }
 
     /// A session of the role `weir_<name>`, with every timeout set.

@@ -48,6 +48,8 @@ tags:
     description: 'The Open Inference Protocol v2, for the clients that speak it. Errors are `{"error": "<text>"}`.'
   - name: account
     description: What was used, and what is left.
+  - name: ledger
+    description: What was charged, sealed and signed, to verify without us.
   - name: webhooks
     description: Being told of events.
   - name: service
@@ -221,6 +223,7 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
@@ -257,6 +260,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -314,6 +318,7 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
@@ -350,6 +355,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -391,6 +397,183 @@ paths:
         '502': { $ref: '#/components/responses/BadUpstream' }
         '503': { $ref: '#/components/responses/PredictUnavailable' }
         '504': { $ref: '#/components/responses/UpstreamTimeout' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /.well-known/weir-keys:
+    get:
+      operationId: getSigningKeys
+      tags: [ledger]
+      summary: The public keys that heads and receipts are signed with
+      description: >-
+        All that ever signed, newest first. Nothing that a key of the state `compromised` has signed proves anything.
+      security: []
+      responses:
+        '200':
+          description: The keys.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/SigningKeyList' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/ledger/head:
+    get:
+      operationId: getLedgerHead
+      tags: [ledger]
+      summary: The last signed head of your ledger
+      description: >-
+        Needs the scope `billing`. Keep it: an export that does not reach it is not whole.
+      responses:
+        '200':
+          description: The head.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/SignedHead' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/ledger/entries:
+    get:
+      operationId: listLedgerEntries
+      tags: [ledger]
+      summary: Your ledger, entry by entry, sealed
+      description: |
+        Needs the scope `billing`. In the order of the chain; an entry is sealed within seconds after its request.
+
+        With `format=jsonl`, or `Accept: application/x-ndjson`, all of it behind `after` as JSON Lines, heads among the
+        entries, and at the end a line with the count and the last head, without which the export is cut off.
+      parameters:
+        - name: after
+          in: query
+          description: The sequence number behind which to begin.
+          schema: { type: integer, minimum: 0, maximum: 9223372036854775807, default: 0 }
+        - name: limit
+          in: query
+          description: The most entries of a page. Not for JSON Lines.
+          schema: { type: integer, minimum: 1, maximum: 100, default: 20 }
+        - name: format
+          in: query
+          schema: { type: string, enum: [json, jsonl] }
+      responses:
+        '200':
+          description: A page, or the whole.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/LedgerEntryList' }
+            application/x-ndjson:
+              schema: { type: string }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/ledger/proofs/{request}:
+    get:
+      operationId: getLedgerProof
+      tags: [ledger]
+      summary: What proves the entry of one request
+      description: >-
+        Needs the scope `billing`. The entry, its place, and what leads from it to the next signed head.
+      parameters:
+        - { $ref: '#/components/parameters/LedgerRequest' }
+      responses:
+        '200':
+          description: The proof.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/LedgerProof' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/Conflict' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/audit:
+    get:
+      operationId: listOwnAudit
+      tags: [ledger]
+      summary: What was changed of your tenant, newest first
+      description: >-
+        Needs the scope `admin`. `before` and `after` are given as the texts that are hashed.
+      parameters:
+        - name: limit
+          in: query
+          schema: { type: integer, minimum: 1, maximum: 100, default: 20 }
+        - name: after
+          in: query
+          description: The `last_id` of the page before. Not together with `before`.
+          schema: { type: string, format: uuid }
+        - name: before
+          in: query
+          description: The `first_id` of the page behind.
+          schema: { type: string, format: uuid }
+      responses:
+        '200':
+          description: A page.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/PlacedAuditList' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
         '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
 
   /api/v1/usage:
@@ -1089,6 +1272,7 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
@@ -1119,6 +1303,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -1170,6 +1355,7 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
@@ -1200,6 +1386,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -1249,6 +1436,7 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
@@ -1279,6 +1467,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -1681,6 +1870,7 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
@@ -1724,6 +1914,7 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
@@ -1769,6 +1960,7 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
@@ -2268,6 +2460,7 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
@@ -2300,6 +2493,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -2346,6 +2540,7 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
@@ -2376,6 +2571,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -2419,6 +2615,7 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
@@ -2449,6 +2646,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -2495,6 +2693,7 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
@@ -2527,6 +2726,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -2574,6 +2774,7 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
@@ -2604,6 +2805,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -2648,6 +2850,7 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
@@ -2678,6 +2881,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -2881,6 +3085,20 @@ components:
         Your name for what is asked. Answers under different names are kept apart, and the operator can have those of a
         name or of a pattern such as `user123_*` forgotten.
       schema: { type: string, pattern: '^[A-Za-z0-9._:-]{1,128}$' }
+    ReceiptForm:
+      name: x-weir-receipt
+      in: header
+      description: >-
+        Which receipt of its charge the answer carries: `short` names place, path and signature, `full` what was charged as
+        well. Left out, it is as the tenant is set. A request with an `Idempotency-Key` and a job have none: their
+        proofs are at `/api/v1/ledger/proofs/{request}`. `generate_stream` has no place for one.
+      schema: { type: string, enum: [none, short, full] }
+    LedgerRequest:
+      name: request
+      in: path
+      required: true
+      description: A request's id.
+      schema: { type: string, maxLength: 64 }
     IdempotencyKey:
       name: Idempotency-Key
       in: header
@@ -2970,6 +3188,12 @@ components:
       schema: { type: string, minLength: 1, maxLength: 256 }
 
   headers:
+    Receipt:
+      description: >-
+        A signed receipt of the charge, base64url: see docs/api/ledger-proof.md. Only where the request or the tenant wants
+        one. In a stream it stands in the last event, in `x_weir`.
+      required: false
+      schema: { type: string, maxLength: 2048, pattern: '^[A-Za-z0-9_-]+$' }
     ResultTag:
       description: The SHA-256 of the result, in quotation marks.
       required: true
@@ -3790,6 +4014,122 @@ components:
           properties:
             code: { type: string }
             message: { type: string }
+    ProofHash:
+      type: string
+      description: SHA-256.
+      pattern: '^[0-9a-f]{64}$'
+    SigningKeyName:
+      type: string
+      description: The first eight bytes of the SHA-256 of the public key.
+      pattern: '^[0-9a-f]{16}$'
+    SigningKey:
+      type: object
+      required: [id, object, algorithm, public_key, state, created_at, retired_at]
+      properties:
+        id: { $ref: '#/components/schemas/SigningKeyName' }
+        object: { type: string, const: signing_key }
+        algorithm: { type: string, const: ed25519 }
+        public_key: { type: string, pattern: '^[0-9a-f]{64}$' }
+        state: { type: string, enum: [active, retired, compromised] }
+        created_at: { $ref: '#/components/schemas/Instant' }
+        retired_at:
+          oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }]
+    SigningKeyList:
+      type: object
+      required: [object, data]
+      properties:
+        object: { type: string, const: list }
+        data: { type: array, items: { $ref: '#/components/schemas/SigningKey' } }
+    SignedHead:
+      type: object
+      required: [object, chain, tenant_id, seq, hash, signed_at, key_id, signature]
+      properties:
+        object: { type: string, const: head }
+        chain: { type: string, const: ledger }
+        tenant_id: { type: string, format: uuid }
+        seq: { type: integer, minimum: 1 }
+        hash: { $ref: '#/components/schemas/ProofHash' }
+        signed_at: { $ref: '#/components/schemas/Instant' }
+        key_id: { $ref: '#/components/schemas/SigningKeyName' }
+        signature: { type: string, description: Ed25519., pattern: '^[0-9a-f]{128}$' }
+    LedgerEntry:
+      type: object
+      required: [object, seq, entry_id, tenant_id, user_id, key_id, request_id, kind, model, model_version, price_version,
+        lease_id, requests, input_tokens, cached_input_tokens, output_tokens, token_source, occurred_at, posted_at,
+        served_input_tokens, served_output_tokens, hash]
+      properties:
+        object: { type: string, const: ledger_entry }
+        seq: { type: integer, minimum: 1 }
+        entry_id: { type: string, format: uuid }
+        tenant_id: { type: string, format: uuid }
+        user_id: { type: [string, 'null'], format: uuid }
+        key_id: { type: string, format: uuid }
+        request_id: { $ref: '#/components/schemas/RequestId' }
+        kind: { type: string, enum: [usage, correction] }
+        model: { type: string }
+        model_version: { type: string }
+        price_version: { type: string }
+        lease_id: { type: [string, 'null'], format: uuid }
+        requests: { type: integer }
+        input_tokens: { type: integer }
+        cached_input_tokens: { type: integer }
+        output_tokens: { type: integer }
+        token_source: { type: string }
+        occurred_at: { $ref: '#/components/schemas/Instant' }
+        posted_at: { $ref: '#/components/schemas/Instant' }
+        served_input_tokens: { type: integer, description: What the answer had cost a worker where it came from the cache. }
+        served_output_tokens: { type: integer }
+        hash: { $ref: '#/components/schemas/ProofHash' }
+    LedgerEntryList:
+      type: object
+      required: [object, data, heads, previous_hash, first_id, last_id, has_more]
+      properties:
+        object: { type: string, const: list }
+        data: { type: array, items: { $ref: '#/components/schemas/LedgerEntry' } }
+        heads: { type: array, items: { $ref: '#/components/schemas/SignedHead' } }
+        previous_hash: { $ref: '#/components/schemas/ProofHash' }
+        first_id: { type: [string, 'null'], description: A sequence number. }
+        last_id: { type: [string, 'null'], description: To be sent as `after` for the next page. }
+        has_more: { type: boolean }
+    LedgerProof:
+      type: object
+      required: [object, entry, previous_hash, following, head]
+      properties:
+        object: { type: string, const: ledger_proof }
+        entry: { $ref: '#/components/schemas/LedgerEntry' }
+        previous_hash: { $ref: '#/components/schemas/ProofHash' }
+        following:
+          type: array
+          description: The leaves of the entries behind it, up to the head.
+          items: { $ref: '#/components/schemas/ProofHash' }
+        head: { $ref: '#/components/schemas/SignedHead' }
+    PlacedAuditEntry:
+      type: object
+      required: [id, object, at, actor, action, subject_type, subject_id, before, after, seq, hash]
+      properties:
+        id: { type: string, format: uuid }
+        object: { type: string, const: audit_entry }
+        at: { $ref: '#/components/schemas/Instant' }
+        actor: { type: string }
+        action: { type: string }
+        subject_type: { type: string }
+        subject_id: { type: string }
+        before: { type: [string, 'null'], description: JSON, as a text. }
+        after: { type: [string, 'null'], description: JSON, as a text. }
+        seq:
+          type: [integer, 'null']
+          description: The place in the chain of the installation; null until it is sealed.
+        hash:
+          oneOf: [{ $ref: '#/components/schemas/ProofHash' }, { type: 'null' }]
+    PlacedAuditList:
+      type: object
+      required: [object, data, first_id, last_id, has_more]
+      properties:
+        object: { type: string, const: list }
+        data: { type: array, items: { $ref: '#/components/schemas/PlacedAuditEntry' } }
+        first_id: { type: [string, 'null'] }
+        last_id: { type: [string, 'null'] }
+        has_more: { type: boolean }
     Liveness:
       type: object
       required: [alive]

@@ -29,7 +29,7 @@ enum ServerComposition {
         services.append(base.listener)
         services.append(
             ControlRefresh(
-                keys: base.keys, routes: base.routes, cache: base.cache, watch: base.watch,
+                keys: base.keys, routes: base.routes, cache: base.cache, ring: base.ring, watch: base.watch,
                 events: base.listener.events, logger: logger))
         if settings.roles.contains(.jobs) {
             let store = HousekeepingStore(pool: pools.jobs)
@@ -41,6 +41,7 @@ enum ServerComposition {
                     base.routes.current.table.models.map(\.profile.name)
                 })
             services.append(BatchUpkeep.job(base.batchQueue, logger: logger))
+            services += LedgerSealer.jobs(SealStore(pool: pools.sealer, ring: base.ring), logger: logger)
             services += webhookJobs(settings: settings, pools: pools, base: base, logger: logger)
         }
         if settings.roles.contains(.jobs) {

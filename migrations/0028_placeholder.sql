@@ -1,0 +1,3 @@
+-- draft
+-- Kept free for retention of queued work.
+SELECT 1;
