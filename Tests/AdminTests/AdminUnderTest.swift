@@ -19,6 +19,7 @@ struct AdminUnderTest: Sendable {
             administration: administration, authenticator: FakeAuthenticator(), prices: FakePrices(), metrics: metrics,
             isAllowed: { $0.host == "127.0.0.1" || $0.host == "::1" }, replicas: replicas, time: time)
         parts.queue = administration
+        parts.proofs = administration
         return parts
     }
 

@@ -19,6 +19,7 @@ struct ContractTests {
             "Limit": "limit", "After": "after", "Before": "before", "UsageLimit": "limit", "Start": "start",
             "End": "end", "From": "from", "To": "to",
             "Groups": "group_by", "AllGroups": "group_by", "TenantFilter": "tenant_id", "EventTenant": "tenant",
+            "LedgerTenant": "tenant", "LedgerAfter": "after", "LedgerLimit": "limit",
             "ActionFilter": "action", "ModelFilter": "model",
         ]
         var operations: [String: Operation] = [:]

@@ -19,6 +19,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
             .replacing("{quota_id}", with: FakeAdministration.quotaID.description)
             .replacing("{worker_id}", with: FakeAdministration.workerID.description)
             .replacing("{version}", with: "1.0.0").replacing("{alias}", with: "flowers")
+            + (entry.operation == .verifyLedger ? "?tenant=\(FakeAdministration.tenantID)" : "")
     }
 
     var body: String? {
@@ -40,6 +41,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
         case .changeModelRouting: #"{"default_version": "1.0.0"}"#
         case .setModelVersion: #"{"state": "active"}"#
         case .setAlias: #"{"model": "iris"}"#
+        case .rotateSigningKey: #"{"compromised": false}"#
         case .registerWorker: #"{"model": "iris", "address": "127.0.0.1:9000", "protocol": "oip"}"#
         default: nil
         }
@@ -47,7 +49,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
 
     var status: Int {
         switch entry.operation {
-        case .createTenant, .createKey, .createTier, .createModel, .registerWorker: 201
+        case .createTenant, .createKey, .createTier, .createModel, .registerWorker, .rotateSigningKey: 201
         case .deleteRoute, .deleteQuota, .deleteAlias, .removeWorker: 204
         default: 200
         }
