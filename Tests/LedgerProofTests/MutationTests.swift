@@ -9,7 +9,7 @@ import Testing
 struct MutationTests {
     private static let rounds = [5, 40, 1, 300, 17]
 
-    private struct Fixture {
+    private struct Fixture: Sendable {
         let book: Sample.Book
         let foreign: Sample.Book
         let keys: KeySet
@@ -52,9 +52,11 @@ struct MutationTests {
         }
     }
 
+    private static let fixture = Result { try Fixture() }
+
     @Test("a ledger that nobody touched holds, with every one of its heads known, whatever its length")
     func clean() throws {
-        let fixture = try Fixture()
+        let fixture = try Self.fixture.get()
         let report = try Sample.verify(fixture.lines, keys: fixture.keys)
         #expect(report.entries == 363)
         #expect(report.heads == Int64(fixture.book.heads.count) + 1)
@@ -66,9 +68,9 @@ struct MutationTests {
         }
     }
 
-    @Test("any field of any entry that is changed is noticed at that entry", arguments: 0..<400)
+    @Test("any field of any entry that is changed is noticed at that entry", arguments: 0..<200)
     func edits(seed: Int) throws {
-        let fixture = try Fixture()
+        let fixture = try Self.fixture.get()
         var random = SplitMix(seed: UInt64(seed))
         let line = try #require(fixture.entryLines.randomElement(using: &random))
         let sequence = Int64(try #require(fixture.entryLines.firstIndex(of: line)) + 1)
@@ -84,9 +86,9 @@ struct MutationTests {
         #expect(fault.sequence == sequence, "\(fault)")
     }
 
-    @Test("entries that are deleted, doubled, exchanged or put in are noticed at the first of them", arguments: 0..<300)
+    @Test("entries that are deleted, doubled, exchanged or put in are noticed at the first of them", arguments: 0..<150)
     func structure(seed: Int) throws {
-        let fixture = try Fixture()
+        let fixture = try Self.fixture.get()
         var random = SplitMix(seed: UInt64(seed) &+ 1_000)
         var lines = fixture.lines
         let index = Int.random(in: 0..<fixture.entryLines.count - 2, using: &random)
@@ -114,9 +116,9 @@ struct MutationTests {
         #expect(fault.sequence == sequence, "\(fault)")
     }
 
-    @Test("a cut at any line is noticed, with and without an old head in the last line", arguments: 0..<120)
+    @Test("a cut at any line is noticed, with and without an old head in the last line", arguments: 0..<60)
     func truncation(seed: Int) throws {
-        let fixture = try Fixture()
+        let fixture = try Self.fixture.get()
         var random = SplitMix(seed: UInt64(seed) &+ 2_000)
         let count = Int.random(in: 1..<fixture.lines.count - 1, using: &random)
         let cut = Array(fixture.lines.prefix(count))
@@ -138,9 +140,9 @@ struct MutationTests {
 
     @Test(
         "a file that was hashed anew without the key is noticed between the two heads around the change",
-        arguments: 0..<150)
+        arguments: 0..<90)
     func forgery(seed: Int) throws {
-        let fixture = try Fixture()
+        let fixture = try Self.fixture.get()
         var random = SplitMix(seed: UInt64(seed) &+ 3_000)
         var entries = fixture.book.entries.map(\.entry)
         let index = Int.random(in: 0..<entries.count, using: &random)
@@ -159,7 +161,7 @@ struct MutationTests {
 
     @Test("heads of a forger's own key, of another chain and of another place are noticed")
     func heads() throws {
-        let fixture = try Fixture()
+        let fixture = try Self.fixture.get()
         let forger = try Sample.signer(byte: 66)
         var entries = fixture.book.entries.map(\.entry)
         entries[10].inputTokens = 0
@@ -182,9 +184,9 @@ struct MutationTests {
         }
     }
 
-    @Test("input of somebody hostile is an error and nothing else", arguments: 0..<300)
+    @Test("input of somebody hostile is an error and nothing else", arguments: 0..<90)
     func hostile(seed: Int) throws {
-        let fixture = try Fixture()
+        let fixture = try Self.fixture.get()
         var random = SplitMix(seed: UInt64(seed) &+ 4_000)
         var lines = fixture.lines
         let line = lines.indices.randomElement(using: &random) ?? 0

@@ -43,7 +43,7 @@ enum Sample {
     }
 
     /// A sealed ledger with the head interval of the product, in rounds of the given sizes.
-    struct Book {
+    struct Book: Sendable {
         var entries: [Sealed<LedgerEntry>] = []
         var heads: [SignedHead] = []
         let chain: ProofChain

@@ -91,14 +91,20 @@ public final class SealStore: LedgerSealing {
                 }
                 return try await body(connection, signer, turn.now)
             }
-        } catch let error as StoreUnavailable {
-            throw error
-        } catch let error as PostgresError {
-            throw StoreUnavailable(error)
-        } catch let error as ProofFailure {
-            throw StoreUnavailable(cause: error.reason)
+        } catch let error as PostgresTransactionError {
+            let cause: any Error = error.body ?? (error.cause as (any Error)?) ?? error
+            throw Self.unavailable(cause)
         } catch {
-            throw StoreUnavailable(cause: String(reflecting: type(of: error)))
+            throw Self.unavailable(error)
+        }
+    }
+
+    private static func unavailable(_ error: any Error) -> StoreUnavailable {
+        switch error {
+        case let error as StoreUnavailable: error
+        case let error as PostgresError: StoreUnavailable(error)
+        case let error as ProofFailure: StoreUnavailable(cause: error.reason)
+        default: StoreUnavailable(cause: String(reflecting: type(of: error)))
         }
     }
 
