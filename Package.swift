@@ -79,11 +79,13 @@ let package = Package(
         .systemLibrary(name: "CArgon2", pkgConfig: "libargon2", providers: [.apt(["libargon2-dev"])]),
 
         library("Domain"),
+        library("LedgerProof", uses: ["Domain"], [crypto]),
         library("PostgresDriver", uses: ["CLibPQ"], [logging, metrics, serviceLifecycle]),
         library("RedisDriver", uses: ["CHiredis"], [logging, metrics, nioCore, nioPosix, nioSSL]),
         library("PasswordHashing", uses: ["CArgon2"], [nioPosix]),
         library(
-            "Storage", uses: ["Domain", "PostgresDriver", "RedisDriver", "PasswordHashing"], [crypto, logging, metrics]),
+            "Storage", uses: ["Domain", "LedgerProof", "PostgresDriver", "RedisDriver", "PasswordHashing"],
+            [crypto, logging, metrics]),
         library("InferenceClient", uses: ["Domain"], [nioCore, nioHTTP1, nioPosix, nioSSL, nioTLS, logging]),
         library("Billing", uses: ["Domain"]),
         library(
@@ -92,13 +94,13 @@ let package = Package(
                 hummingbird, hummingbirdCore, httpTypes, logging, nioCore, nioHTTP1, nioHTTPTypes, nioHTTPTypesHTTP1,
             ]),
         library(
-            "Gateway", uses: ["Domain", "Billing", "HTTPListener"],
+            "Gateway", uses: ["Domain", "LedgerProof", "Billing", "HTTPListener"],
             [
                 crypto, hummingbird, hummingbirdCore, httpTypes, logging, metrics, nioCore, nioHTTP1, nioPosix,
                 serviceLifecycle,
             ]),
         library(
-            "Admin", uses: ["Domain", "Billing", "HTTPListener"],
+            "Admin", uses: ["Domain", "LedgerProof", "Billing", "HTTPListener"],
             [hummingbird, hummingbirdCore, httpTypes, logging, metrics, nioCore]),
         library("Jobs", uses: ["Domain", "Billing"], [crypto, logging, metrics, serviceLifecycle]),
         library(
@@ -107,8 +109,9 @@ let package = Package(
         .executableTarget(
             name: "weir",
             dependencies: [
-                "Domain", "PostgresDriver", "RedisDriver", "PasswordHashing", "Storage", "InferenceClient", "Billing",
-                "Gateway", "Admin", "Jobs", "ReferenceWorker",
+                "Domain", "LedgerProof", "PostgresDriver", "RedisDriver", "PasswordHashing", "Storage",
+                "InferenceClient",
+                "Billing", "Gateway", "Admin", "Jobs", "ReferenceWorker",
                 argumentParser, asyncHTTPClient, crypto, coreMetrics, hummingbird, logging, metrics, nioCore, nioPosix,
                 serviceLifecycle,
             ],
@@ -118,11 +121,13 @@ let package = Package(
             name: "TestSupport", dependencies: ["Domain", "PostgresDriver", "Storage", nioCore, nioPosix, logging],
             path: "Tests/TestSupport", swiftSettings: strict),
         tests("DomainTests", uses: ["Domain", "TestSupport"]),
+        tests("LedgerProofTests", uses: ["LedgerProof", "Domain", "TestSupport"]),
         tests("PostgresDriverTests", uses: ["PostgresDriver", "TestSupport"], [logging]),
         tests("RedisDriverTests", uses: ["RedisDriver", "TestSupport"], [logging, nioCore, nioEmbedded, nioPosix]),
         tests("PasswordHashingTests", uses: ["PasswordHashing"]),
         tests(
-            "StorageTests", uses: ["Storage", "Domain", "PostgresDriver", "RedisDriver", "TestSupport"],
+            "StorageTests",
+            uses: ["Storage", "Domain", "LedgerProof", "PostgresDriver", "RedisDriver", "TestSupport"],
             [logging, nioPosix]),
         tests(
             "InferenceClientTests", uses: ["InferenceClient", "Domain", "TestSupport"],
@@ -135,7 +140,7 @@ let package = Package(
             "HTTPListenerTests", uses: ["HTTPListener", "Domain", "TestSupport"],
             [httpTypes, hummingbird, nioCore, nioEmbedded, nioHTTP1]),
         tests(
-            "GatewayTests", uses: ["Gateway", "Domain", "Billing", "HTTPListener", "TestSupport"],
+            "GatewayTests", uses: ["Gateway", "Domain", "LedgerProof", "Billing", "HTTPListener", "TestSupport"],
             [
                 crypto, hummingbird, hummingbirdTesting, logging, nioCore, nioEmbedded, nioHTTP1, nioHTTPTypes,
                 nioPosix, serviceLifecycle,

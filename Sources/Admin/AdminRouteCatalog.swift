@@ -99,6 +99,9 @@ public enum AdminRouteCatalog {
         case listCredits
         case grantCredit
         case revokeCredit
+        case exportAudit
+        case verifyLedger
+        case rotateSigningKey
     }
 
     public struct Entry: Sendable {
@@ -222,6 +225,9 @@ public enum AdminRouteCatalog {
         Entry(.listCredits, "GET", "/admin/v1/credits", .read, paging.union(["tenant"])),
         Entry(.grantCredit, "POST", "/admin/v1/credits", .admin),
         Entry(.revokeCredit, "POST", "/admin/v1/credits/{id}/revoke", .admin),
+        Entry(.exportAudit, "GET", "/admin/v1/audit/export", .admin),
+        Entry(.verifyLedger, "GET", "/admin/v1/ledger/verify", .admin, ["tenant", "after", "limit"]),
+        Entry(.rotateSigningKey, "POST", "/admin/v1/signing-keys/rotate", .admin),
     ]
 
     /// The methods that exist for a path, for `Allow`.

@@ -56,6 +56,8 @@ public struct AdminServer: Sendable {
         public var subscriptions: (any SubscriptionAdministration)?
         public var adjustments: (any AdjustmentRecords)?
         public var prepaid: (any PrepaidRecords)?
+        /// Signing keys and sealed chains.
+        public var proofs: (any ProofAdministration)?
 
         public init(
             administration: any Administration, authenticator: any AdminAuthenticator, prices: any PriceSource,
@@ -192,6 +194,7 @@ struct AdminRouter: Sendable {
         let credits = CreditsEndpoint(credits: parts.credits)
         let adjustments = AdjustmentsEndpoint(adjustments: parts.adjustments, prepaid: parts.prepaid)
         let subscriptions = SubscriptionsEndpoint(subscriptions: parts.subscriptions)
+        let ledger = LedgerEndpoint(proofs: parts.proofs)
         switch operation {
         case .getMetrics: return parts.metrics.map { MetricsEndpoint(text: $0).get }
         case .listTenants: return tenants.list
@@ -271,6 +274,9 @@ struct AdminRouter: Sendable {
         case .listCredits: return credits.list
         case .grantCredit: return credits.grant
         case .revokeCredit: return credits.revoke
+        case .exportAudit: return ledger.exportAudit
+        case .verifyLedger: return ledger.verify
+        case .rotateSigningKey: return ledger.rotate
         default: return invoiceHandler(of: operation)
         }
     }

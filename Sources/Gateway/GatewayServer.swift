@@ -3,6 +3,7 @@ public import Domain
 internal import HTTPListener
 public import Hummingbird
 internal import HummingbirdCore
+public import LedgerProof
 public import Logging
 internal import NIOCore
 public import NIOPosix
@@ -44,6 +45,8 @@ public struct GatewayServer: Sendable {
         public var batches: Batches?
         /// Streams of a customer's usage; without it their route is not there.
         public var exports: (any UsageExports)?
+        /// The sealed ledger; without it its routes are not there.
+        public var proofs: Proofs?
         /// Customers' webhooks; without it their routes are not there.
         public var webhooks: Webhooks?
         /// What customers may subscribe to; without it the routes are not there.
@@ -141,6 +144,17 @@ public struct GatewayServer: Sendable {
             self.records = records
             self.subscriptions = subscriptions
             self.printer = printer
+        }
+    }
+
+    /// What the routes of the sealed ledger stand on.
+    public struct Proofs: Sendable {
+        public let records: any LedgerProofRecords
+        public let ring: SigningKeyRing
+
+        public init(records: any LedgerProofRecords, ring: SigningKeyRing) {
+            self.records = records
+            self.ring = ring
         }
     }
 
@@ -340,6 +354,7 @@ struct ControlPlane: Sendable {
         }
         billing.get("/api/v1/usage/summary", use: UsageSummaryEndpoint(records: parts.records, time: parts.time).get)
         if let invoices = parts.invoices { addInvoices(invoices, to: billing) }
+        if let proofs = parts.proofs { addProofs(proofs, to: router, billing: billing) }
         if let webhooks = parts.webhooks { addWebhooks(webhooks, to: router) }
         if let batches = parts.batches { addBatches(batches, to: router) }
         return router
@@ -387,6 +402,18 @@ struct ControlPlane: Sendable {
         reading.get("/v1/batches", use: batches.list)
         reading.get("/v1/batches/{id}", use: batches.one)
         routes.post("/v1/batches/{id}/cancel", use: batches.cancel)
+    }
+
+    private func addProofs(
+        _ proofs: GatewayServer.Proofs, to router: Router<ControlContext>, billing: RouterGroup<ControlContext>
+    ) {
+        let ledger = LedgerEndpoint(records: proofs.records)
+        router.get("/.well-known/weir-keys", use: SigningKeysEndpoint(ring: proofs.ring).get)
+        billing.get("/api/v1/ledger/head", use: ledger.head)
+        billing.get("/api/v1/ledger/entries", use: ledger.entries)
+        billing.get("/api/v1/ledger/proofs/{request}", use: ledger.proof)
+        router.group().add(middleware: CustomerAuthentication(keys: parts.keys, scope: .admin))
+            .get("/api/v1/audit", use: TenantAuditEndpoint(records: proofs.records).list)
     }
 
     private func addWebhooks(_ webhooks: GatewayServer.Webhooks, to router: Router<ControlContext>) {

@@ -13,7 +13,7 @@ struct Weir: AsyncParsableCommand {
             Start with `weir dev`: it brings up everything that a prediction needs in a folder of its own and prints \
             what to try.
 
-            Exit codes: 0 done, 1 refused or failed, 64 wrong usage, 69 a service cannot be reached, 78 wrong \
+            Exit codes: 0 done, 1 refused or failed, 64 wrong usage (2 of `weir verify`), 69 a service cannot be reached, 78 wrong \
             configuration.
             """,
         version: version,
@@ -31,7 +31,9 @@ struct Weir: AsyncParsableCommand {
                     ReplicasCommand.self, ModelsCommand.self, CacheCommand.self, QueueCommand.self, WorkersCommand.self,
                     UsageCommand.self, ReportsCommand.self, ExportsCommand.self, ReconcileCommand.self,
                     StripeCommand.self, SubscriptionsCommand.self, InvoicesCommand.self, CreditsCommand.self,
+                    LedgerCommand.self, AuditCommand.self,
                 ]),
+            CommandGroup(name: "Proof", subcommands: [VerifyCommand.self]),
         ])
 
     #if WEIR_UNMETERED_BASELINE
@@ -66,7 +68,9 @@ struct Weir: AsyncParsableCommand {
             Terminal.complain("weir: \(failure)")
             return ExitStatus.configuration.rawValue
         } catch {
-            let status = exitCode(for: error).rawValue
+            var status = exitCode(for: error).rawValue
+            // Scripts tell "not true" from "not tried" by it.
+            if arguments.first == "verify", status == ExitStatus.usage.rawValue { status = ExitStatus.untried.rawValue }
             let text = fullMessage(for: error)
             if !text.isEmpty {
                 if status == 0 { Terminal.say(text) } else { Terminal.complain(text) }

@@ -41,6 +41,7 @@ struct AdminUnderTest: Sendable {
         parts.invoices = AdminServer.Invoices(
             records: administration, issuing: InvoiceIssuing(records: administration, rating: FakeEmptyMonths()),
             printer: FakePrinter())
+        parts.proofs = administration
         return parts
     }
 

@@ -24,6 +24,7 @@ struct ContractTests {
             "StripeState": "state", "ReportZone": "time_zone", "ReportGroups": "group_by",
             "ReportLimit": "limit", "ReportPage": "page", "ReportFormat": "format", "ReportTenant": "tenant_id",
             "TopOrder": "order_by", "Periods": "periods", "OfTenant": "tenant", "StateFilter": "state",
+            "LedgerTenant": "tenant", "LedgerAfter": "after", "LedgerLimit": "limit",
         ]
         var operations: [String: Operation] = [:]
         var path = ""

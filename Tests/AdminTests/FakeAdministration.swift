@@ -379,3 +379,38 @@ extension FakeAdministration: QueueAdministration {
         try note("retryDead", actor)
     }
 }
+
+extension FakeAdministration: ProofAdministration {
+    func rotateSigningKey(
+        isCompromised: Bool, by actor: AuditActor
+    ) async throws(AdministrationFailure) -> PublicSigningKey {
+        try note("rotateSigningKey", actor)
+        return PublicSigningKey(
+            id: SigningKeyID(word: 1), publicKey: [UInt8](repeating: 1, count: 32), state: .active,
+            createdAt: Self.instant, retiredAt: nil)
+    }
+
+    func signingKeys() async throws(AdministrationFailure) -> [PublicSigningKey] { [] }
+
+    func ledgerHead(of tenantID: TenantID) async throws(AdministrationFailure) -> SignedHead? {
+        try note("ledgerHead")
+        return nil
+    }
+
+    func ledgerPage(
+        of tenantID: TenantID, after sequence: Int64, through end: Int64, limit: Int
+    ) async throws(AdministrationFailure) -> ChainPage<LedgerEntry> { ChainPage(entries: [], heads: []) }
+
+    func ledgerHash(of tenantID: TenantID, at sequence: Int64) async throws(AdministrationFailure) -> ProofHash? {
+        nil
+    }
+
+    func auditHead() async throws(AdministrationFailure) -> SignedHead? {
+        try note("auditHead")
+        return nil
+    }
+
+    func auditPage(
+        after sequence: Int64, through end: Int64, limit: Int
+    ) async throws(AdministrationFailure) -> ChainPage<AuditRow> { ChainPage(entries: [], heads: []) }
+}

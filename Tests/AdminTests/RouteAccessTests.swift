@@ -32,7 +32,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
     var query: String {
         switch entry.operation {
         case .exportUsage: "?start=2026-03-01T00:00:00Z&end=2026-03-02T00:00:00Z"
-        case .getSubscription, .listCredits: "?tenant=\(FakeAdministration.tenantID)"
+        case .getSubscription, .listCredits, .verifyLedger: "?tenant=\(FakeAdministration.tenantID)"
         default: ""
         }
     }
@@ -74,6 +74,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
         case .postAdjustment:
             #"{"request_id": "\#(FakeAdministration.tenantID)", "requests": -1, "reason": "It was ours"}"#
         case .setPrepaid: #"{"prepaid": true}"#
+        case .rotateSigningKey: #"{"compromised": false}"#
         case .registerWorker: #"{"model": "iris", "address": "127.0.0.1:9000", "protocol": "oip"}"#
         default: nil
         }
@@ -82,7 +83,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
     var status: Int {
         switch entry.operation {
         case .createTenant, .createKey, .createTier, .draftTierVersion, .createModel, .registerWorker, .draftInvoice,
-            .creditInvoice, .grantCredit, .postAdjustment:
+            .creditInvoice, .grantCredit, .postAdjustment, .rotateSigningKey:
             201
         case .createExport: 202
         case .deleteRoute, .deleteQuota, .deleteAlias, .removeWorker, .deleteTierVersion: 204

@@ -1,3 +1,4 @@
+import Domain
 import HTTPListener
 import NIOCore
 import NIOEmbedded
@@ -65,6 +66,32 @@ import Testing
         #expect(try #require(plain(request(Self.usual + fields))).tagFields == ["a=1", "b=2,c=3"])
         #expect(RequestFields(headers).tagFields == ["a=1", "b=2,c=3"])
         #expect(try #require(plain(request(Self.usual))).tagFields.isEmpty)
+    }
+
+    @Test(
+        "what is said about the receipt is taken as the parser takes it",
+        arguments: [
+            [], ["x-weir-receipt: short"], ["X-Weir-Receipt: full"], ["x-weir-receipt: none"], ["x-weir-receipt: all"],
+            ["x-weir-receipt: short", "x-weir-receipt: short"], ["x-weir-receipt: SHORT"],
+        ])
+    func receipt(fields: [String]) throws {
+        var headers = HTTPHeaders()
+        for field in fields {
+            let parts = field.split(separator: ":", maxSplits: 1)
+            headers.add(name: String(parts[0]), value: parts[1].trimmingPrefix(" ").description)
+        }
+        let taken = try #require(plain(request(Self.usual + fields))).receipt
+        #expect(taken == ReceiptWish(RequestFields(headers).receipts))
+        switch fields.first?.lowercased() {
+        case nil: #expect(taken == .unsaid)
+        case "x-weir-receipt: full": #expect(taken == .form(.full))
+        case "x-weir-receipt: none": #expect(taken == .form(.none))
+        case "x-weir-receipt: short" where fields[0].hasSuffix("t") && fields.count == 1:
+            #expect(taken == .form(.short))
+        default:
+            #expect(taken == .unreadable)
+            #expect(throws: Refusal.self) { try taken.form(where: .none) }
+        }
     }
 
     @Test("a request without a key is taken as such") func keyless() throws {

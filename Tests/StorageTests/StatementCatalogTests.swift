@@ -12,6 +12,7 @@ struct StatementCatalogTests {
                 "weir_directory",
                 [
                     ReadGeneration.self, FindKeys.self, ReadRegistry.self, ReadPrices.self, ReadCacheClearings.self,
+                    ReadSigningKeys.self,
                 ]
             ),
             (
@@ -38,6 +39,8 @@ struct StatementCatalogTests {
                     ReadNotCompletedBefore.self, ReadNotCompletedAfter.self, ReadRequestDetail.self,
                     ReadResultBytes.self, ActAsTenantWithOwnPlan.self,
                     ReadJob.self, FindFormerJob.self, ReadBatchJobs.self, CountBatchJobs.self,
+                    ReadLastHead.self, ReadHeads.self, ReadSealedEntries.self, ReadChainHash.self, FindProofPlace.self,
+                    ListTenantAudit.self,
                 ]
             ),
             (
@@ -77,6 +80,10 @@ struct StatementCatalogTests {
                     FailExport.self, RemoveExpiredExports.self, PlanStripeDeliveries.self,
                     ClaimStripeDeliveries.self, FinishStripeDelivery.self,
                     ReadBusyTimes.self, RemoveExpiredJobs.self, RemoveExpiredResults.self, EraseKept.self,
+                    InsertSigningKey.self, TryLockSealer.self, ReadUnsealedEntries.self, ReadUnsealedAudit.self,
+                    ReadChainTips.self, ReadAuditTip.self, ReadDistrustedTips.self, ReadDistrustedAuditTip.self,
+                    InsertSealedEntries.self, InsertSealedAudit.self, InsertLedgerHeads.self,
+                    InsertAuditHeads.self, MoveSealWatermark.self, ReadUnsealedAge.self, ReadUnsealedAuditAge.self,
                 ]
             ),
         ]

@@ -8,6 +8,7 @@ struct TenantsEndpoint: Sendable {
 
     private static let fields: Set<String> = [
         "name", "time_zone", "state", "retention", "result_ttl_seconds", "retention_max_bytes", "tier", "rate_limits",
+        "receipts",
     ]
     /// Ten years.
     static let longestResultTTLSeconds: Int64 = 315_360_000
@@ -33,12 +34,14 @@ struct TenantsEndpoint: Sendable {
         let ttl = input.optional("result_ttl_seconds", .integer(0...Self.longestResultTTLSeconds)) ?? 0
         let bytes = input.optional("retention_max_bytes", .integer(0...Self.mostRetentionBytes)) ?? 1_048_576
         let rateLimits = input.rateLimits(.subscription) ?? []
+        let receipts = input.optional("receipts", .oneOf(ReceiptForm.allCases)) ?? .none
         try input.problems.check()
         guard let name, let tier else { throw input.problems.refusal }
         let row = try await administration.createTenant(
             NewTenant(
                 name: name, timeZone: timeZone, state: state, retention: retention, tierCode: tier,
-                rateLimits: rateLimits, resultTTLSeconds: ttl == 0 ? nil : ttl, retentionBytes: bytes),
+                rateLimits: rateLimits, resultTTLSeconds: ttl == 0 ? nil : ttl, retentionBytes: bytes,
+                receipts: receipts),
             by: call.actor)
         var response = try Response.json(TenantAnswer(row), status: .created)
         response.headers[.location] = "/admin/v1/tenants/\(row.id)"
@@ -55,7 +58,8 @@ struct TenantsEndpoint: Sendable {
             retention: input.optional("retention", .oneOf(Retention.allCases)),
             tierCode: input.optional("tier", .tierCode), rateLimits: input.rateLimits(.subscription),
             resultTTLSeconds: input.optional("result_ttl_seconds", .integer(0...Self.longestResultTTLSeconds)),
-            retentionBytes: input.optional("retention_max_bytes", .integer(0...Self.mostRetentionBytes)))
+            retentionBytes: input.optional("retention_max_bytes", .integer(0...Self.mostRetentionBytes)),
+            receipts: input.optional("receipts", .oneOf(ReceiptForm.allCases)))
         if input.isEmpty { input.problems.add("", "changes nothing", fix: "Send at least one field.") }
         try input.problems.check()
         return try .json(TenantAnswer(try await administration.changeTenant(id, change, by: call.actor)))
@@ -72,13 +76,14 @@ private struct TenantAnswer: Encodable {
     @Present var resultTTLSeconds: Int64?
     let retentionMaximumBytes: Int64
     let isErasing: Bool
+    let receipts: String
     @Present var tier: String?
     @Present var priceVersion: String?
     let rateLimits: [RateLimitAnswer]
     let createdAt: String
 
     enum CodingKeys: String, CodingKey {
-        case id, object, name, state, retention, tier
+        case id, object, name, state, retention, tier, receipts
         case resultTTLSeconds = "result_ttl_seconds"
         case retentionMaximumBytes = "retention_max_bytes"
         case isErasing = "erasing"
@@ -97,6 +102,7 @@ private struct TenantAnswer: Encodable {
         resultTTLSeconds = row.resultTTLSeconds
         retentionMaximumBytes = row.retentionBytes
         isErasing = row.isErasing
+        receipts = row.receipts.rawValue
         tier = row.tierCode
         priceVersion = row.tierVersionID?.priceVersion
         rateLimits = row.rateLimits.map { RateLimitAnswer($0) }

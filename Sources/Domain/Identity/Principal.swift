@@ -38,6 +38,8 @@ public final class Principal: Sendable {
     public let retentionBytes: Int
     /// Grows each time when the tenant lets us keep less than before.
     public let retentionGeneration: Int32
+    /// Which receipt an answer carries where the request says nothing.
+    public let receipts: ReceiptForm
 
     public var quotas: [Quota] { terms.quotas }
     public var timeZone: String { terms.timeZone }
@@ -46,8 +48,9 @@ public final class Principal: Sendable {
         tenantID: TenantID, keyID: KeyID, userID: UserID?, scopes: Set<Scope>, allowedModels: Set<String>?,
         environment: APIKey.Environment, tierVersionID: TierVersionID, quotas: [Quota],
         rateLimits: RateLimits? = nil, timeZone: String, retention: Retention, retentionBytes: Int = 1_048_576,
-        retentionGeneration: Int32 = 0
+        retentionGeneration: Int32 = 0, receipts: ReceiptForm = .none
     ) {
+        self.receipts = receipts
         self.tenantID = tenantID
         self.keyID = keyID
         self.userID = userID

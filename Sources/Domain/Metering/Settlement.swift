@@ -53,6 +53,8 @@ public final class Settlement: Sendable {
     public let stream: StreamRecord?
     /// What the caller said it was for; nearly always nothing.
     public let tags: RequestTags?
+    /// What waits for a receipt of the charge; `nil` where nobody wants one.
+    public let receipt: (any ReceiptOrder)?
 
     public init(
         requestID: RequestID, tenantID: TenantID, userID: UserID?, keyID: KeyID, model: String, modelVersion: String,
@@ -64,7 +66,7 @@ public final class Settlement: Sendable {
         resultDigest: [UInt8]? = nil, resultID: ResultID? = nil, resultMediaType: String? = nil,
         retentionGeneration: Int32 = 0,
         operation: String = Settlement.usualOperation, stream: StreamRecord? = nil, job: JobCompletion? = nil,
-        tags: RequestTags? = nil
+        tags: RequestTags? = nil, receipt: (any ReceiptOrder)? = nil
     ) {
         self.requestID = requestID
         self.tenantID = tenantID
@@ -95,6 +97,7 @@ public final class Settlement: Sendable {
         self.operation = operation
         self.stream = stream
         self.tags = tags
+        self.receipt = receipt
     }
 
     /// Of nearly all requests of an installation that serves models of tables; written as nothing.

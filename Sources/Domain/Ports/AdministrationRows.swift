@@ -19,11 +19,15 @@ public struct NewTenant: Hashable, Sendable {
     public let resultTTLSeconds: Int64?
     /// What is larger is kept as its digest.
     public let retentionBytes: Int64
+    /// Which receipt an answer carries where the request says nothing.
+    public let receipts: ReceiptForm
 
     public init(
         name: String, timeZone: String, state: TenantState, retention: Retention, tierCode: String,
-        rateLimits: [RateLimitRule] = [], resultTTLSeconds: Int64? = nil, retentionBytes: Int64 = 1_048_576
+        rateLimits: [RateLimitRule] = [], resultTTLSeconds: Int64? = nil, retentionBytes: Int64 = 1_048_576,
+        receipts: ReceiptForm = .none
     ) {
+        self.receipts = receipts
         self.resultTTLSeconds = resultTTLSeconds
         self.retentionBytes = retentionBytes
         self.rateLimits = rateLimits
@@ -49,12 +53,14 @@ public struct TenantChange: Hashable, Sendable {
     /// How long results are kept; 0 leaves it to the tier from then on.
     public let resultTTLSeconds: Int64?
     public let retentionBytes: Int64?
+    public let receipts: ReceiptForm?
 
     public init(
         name: String? = nil, timeZone: String? = nil, state: TenantState? = nil, retention: Retention? = nil,
         tierCode: String? = nil, rateLimits: [RateLimitRule]? = nil, resultTTLSeconds: Int64? = nil,
-        retentionBytes: Int64? = nil
+        retentionBytes: Int64? = nil, receipts: ReceiptForm? = nil
     ) {
+        self.receipts = receipts
         self.resultTTLSeconds = resultTTLSeconds
         self.retentionBytes = retentionBytes
         self.rateLimits = rateLimits
@@ -84,12 +90,16 @@ public struct TenantRow: Hashable, Sendable {
     public let retentionBytes: Int64
     /// Whether something is left that a stricter policy wants erased.
     public let isErasing: Bool
+    /// Which receipt an answer carries where the request says nothing.
+    public let receipts: ReceiptForm
 
     public init(
         id: TenantID, name: String, timeZone: String, state: TenantState, retention: Retention, tierCode: String?,
         tierVersionID: TierVersionID?, createdAt: Timestamp, rateLimits: [RateLimitRule] = [],
-        resultTTLSeconds: Int64? = nil, retentionBytes: Int64 = 1_048_576, isErasing: Bool = false
+        resultTTLSeconds: Int64? = nil, retentionBytes: Int64 = 1_048_576, isErasing: Bool = false,
+        receipts: ReceiptForm = .none
     ) {
+        self.receipts = receipts
         self.resultTTLSeconds = resultTTLSeconds
         self.retentionBytes = retentionBytes
         self.isErasing = isErasing

@@ -10,7 +10,7 @@ enum AnswerHead {
         loop.composeAnswer { body, buffer in
             AnswerBody.write(answer, to: &body)
             loop.withDate(at: now) { date in
-                AnswerWriter.append(to: &buffer, expecting: 2_048) { writer in
+                AnswerWriter.append(to: &buffer, expecting: answer.receipt == nil ? 2_048 : 4_096) { writer in
                     writer.write("HTTP/1.1 200 OK\r\n")
                     // What another type is stands among its facts.
                     if answer.mediaType == nil {
@@ -20,6 +20,10 @@ enum AnswerHead {
                     }
                     writeStart(body.readableBytes, answer.requestID, clientID, keepsAlive, date, to: &writer)
                     writeFacts(answer, to: &writer)
+                    if let receipt = answer.receipt {
+                        writer.write("\r\nx-weir-receipt: ")
+                        writer.write(receipt)
+                    }
                     for name in answer.degradations {
                         writer.write("\r\nx-weir-degraded: ")
                         writer.write(name)

@@ -156,7 +156,8 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         run(
             request.body, for: .predict, credentials: request.credentials, trace: request.trace,
             clientID: request.clientID,
-            cacheFields: request.cacheFields, tagFields: request.tagFields, keepsAlive: true, context: ownContext)
+            cacheFields: request.cacheFields, tagFields: request.tagFields, receipt: request.receipt, keepsAlive: true,
+            context: ownContext)
         return true
     }
 
@@ -177,7 +178,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
                 body, for: target, credentials: fields.credentials,
                 trace: fields.traceParent.flatMap { TraceContext(parent: $0, state: fields.traceState) },
                 clientID: fields.requestID.flatMap { ClientRequestID($0) }, idempotencyFields: fields.idempotencyKeys,
-                cacheFields: fields.cacheFields, tagFields: fields.tagFields,
+                cacheFields: fields.cacheFields, tagFields: fields.tagFields, receipt: ReceiptWish(fields.receipts),
                 jobFields: JobFields(priorities: fields.jobPriorities, instants: fields.jobInstants),
                 keepsAlive: keepsAlive, context: context)
         case (.passing, _):
@@ -237,7 +238,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private func run(
         _ body: ByteBuffer, for target: CallTarget, credentials: Credentials, trace: TraceContext?,
         clientID: ClientRequestID?,
-        idempotencyFields: [String] = [], cacheFields: [CacheField], tagFields: [String],
+        idempotencyFields: [String] = [], cacheFields: [CacheField], tagFields: [String], receipt: ReceiptWish,
         jobFields: JobFields = JobFields(),
         keepsAlive: Bool, context: ChannelHandlerContext
     ) {
@@ -245,7 +246,7 @@ final class DataPlaneHandler: ChannelDuplexHandler, RemovableChannelHandler {
         let call = InferenceCall(
             requestID: loop.makeRequestID(at: now), receivedAt: now, receivedNanoseconds: time.monotonicNanoseconds,
             credentials: credentials, body: body, trace: trace, target: target, idempotencyFields: idempotencyFields,
-            cacheFields: cacheFields, tagFields: tagFields, jobFields: jobFields)
+            cacheFields: cacheFields, tagFields: tagFields, jobFields: jobFields, receipt: receipt)
         loop.runners.run(
             ReadyRequest(call: call, clientID: clientID, keepsAlive: keepsAlive, handler: self, context: context),
             through: pipeline, on: loop)

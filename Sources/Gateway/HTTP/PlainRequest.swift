@@ -14,6 +14,7 @@ struct PlainRequest {
     let clientID: ClientRequestID?
     let cacheFields: [CacheField]
     let tagFields: [String]
+    let receipt: ReceiptWish
     let body: ByteBuffer
 
     /// Larger ones gain nothing.
@@ -32,6 +33,7 @@ struct PlainRequest {
         clientID = reader.requestID.flatMap { ClientRequestID($0) }
         cacheFields = reader.cacheFields
         tagFields = reader.tagFields
+        receipt = reader.receipt
         self.body = body
     }
 
@@ -42,6 +44,7 @@ struct PlainRequest {
         var requestID: String?
         var cacheFields: [CacheField] = []
         var tagFields: [String] = []
+        var receipt = ReceiptWish.unsaid
         private var hasHost = false
         private var hasType = false
         private var bodyLength: Int?
@@ -122,6 +125,8 @@ struct PlainRequest {
                     value[value.startIndex + 7] != 0x20
                 else { return false }
                 key = Array(value.dropFirst(7))
+            case 14 where Bytes.equal(name, "x-weir-receipt"):
+                receipt = receipt == .unsaid ? ReceiptWish(Self.text(value)) : .unreadable
             case 14 where Bytes.equal(name, "content-length"):
                 guard bodyLength == nil, let length = Self.number(value) else { return false }
                 bodyLength = length

@@ -1,4 +1,5 @@
 internal import Domain
+internal import LedgerProof
 
 extension InferencePipeline {
     /// A request whose quota is held; from here on it is settled or voided.
@@ -18,11 +19,13 @@ extension InferencePipeline {
         /// `nil` where the request says nothing about the cache.
         let cacheInstruction: CacheInstruction?
         let tags: RequestTags?
+        /// Filled with the commit; `nil` where nobody wants a receipt.
+        let receipt: ReceiptBox?
 
         init(
             call: InferenceCall, principal: Principal, request: InferenceRequest, route: ResolvedRoute, take: RateTake?,
             hold: Hold?, heldAtNanoseconds: UInt64, bound: Int64, claim: IdempotencyClaim?,
-            cacheInstruction: CacheInstruction?, tags: RequestTags?
+            cacheInstruction: CacheInstruction?, tags: RequestTags?, receipt: ReceiptBox? = nil
         ) {
             self.call = call
             self.principal = principal
@@ -35,6 +38,7 @@ extension InferencePipeline {
             self.claim = claim
             self.cacheInstruction = cacheInstruction
             self.tags = tags
+            self.receipt = receipt
         }
     }
 }

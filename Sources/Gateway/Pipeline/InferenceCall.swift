@@ -19,6 +19,8 @@ struct InferenceCall: Sendable {
     var tagFields: [String] = []
     /// What the head wishes for a job: always checked, heeded where the target is asynchronous.
     var jobFields = JobFields()
+    /// Which proof of its charge the answer is to carry; nearly always unsaid.
+    var receipt = ReceiptWish.unsaid
     /// Of a job that runs: its rate limits were taken at submission, and its row is not this request's to write but by completing it.
     var attempt: JobAttempt?
 }
@@ -93,6 +95,8 @@ struct Prediction: Sendable {
     var jsonByteCount: Int?
     /// Of an answer that is no JSON; `prediction` is then all of it.
     var mediaType: String?
+    /// ASCII of the receipt; `nil` where there is none.
+    var receipt: [UInt8]?
     /// Whether no worker was asked for it.
     var isCached: Bool { cache?.isServedFromCache ?? false }
 }

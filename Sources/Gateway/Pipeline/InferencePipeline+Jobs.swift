@@ -13,6 +13,7 @@ extension InferencePipeline {
                 throw Refusal(.notFound, "This server takes no jobs. Leave Prefer: respond-async out.")
             }
             if call.target.isSurfaceInBody { call.target.surface = try Surface(told: call.body) }
+            _ = try call.receipt.form(where: .none)
             let schedule = try call.jobFields.schedule(at: call.receivedAt)
             let request = try Self.validate(call.body, for: principal, target: call.target, routes: routes)
             guard !request.isStreaming else {

@@ -127,7 +127,7 @@ extension InferencePipeline {
             servedUsage: served?.servedUsage, resultDigest: kept.resultDigest, resultID: kept.resultID,
             resultMediaType: kept.resultMediaType, retentionGeneration: policy.retentionGeneration,
             operation: work.request.surface.operation, stream: served?.stream, job: job,
-            tags: work.tags)
+            tags: work.tags, receipt: failure == nil ? work.receipt : nil)
     }
 }
 

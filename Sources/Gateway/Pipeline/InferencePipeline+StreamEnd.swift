@@ -1,4 +1,5 @@
 internal import Domain
+internal import LedgerProof
 internal import Logging
 internal import Metrics
 internal import NIOCore
@@ -33,7 +34,7 @@ extension InferencePipeline {
         }
         let usage = charged(tally, outcome, run, work)
         let sheet = await sheet(of: work)
-        let tail = tail(of: run, outcome, usage, sheet, work)
+        var tail = tail(of: run, outcome, usage, sheet, work)
         let record = StreamRecord(
             end: outcome.end, deliveredTokens: tally.deliveredTokens, generatedTokens: tally.generatedTokens)
         let served = Served(
@@ -50,6 +51,7 @@ extension InferencePipeline {
             logFailure(error, of: work)
             return 0
         }
+        if work.receipt?.text != nil { tail = self.tail(of: run, outcome, usage, sheet, work) }
         Self.streamEnds[outcome.end]?.increment()
         if let cause = outcome.cause {
             logger.warning(
@@ -130,7 +132,8 @@ extension InferencePipeline {
                 tail.writeString(
                     run.relay.usageEvent(
                         usage, cost: sheet?.amount(requests: 1, usage: usage, model: work.route.model).rounded,
-                        currency: sheet?.currency ?? "", priceVersion: sheet?.versionText ?? ""))
+                        currency: sheet?.currency ?? "", priceVersion: sheet?.versionText ?? "",
+                        receipt: work.receipt?.text))
             }
             if work.request.surface.dialect == .openAI { tail.writeStaticString("data: [DONE]\n\n") }
         case .workerFailed, .deadline, .stopping: tail = Self.event(of: Self.refusal(of: outcome), to: work)

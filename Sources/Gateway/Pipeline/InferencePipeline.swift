@@ -1,4 +1,5 @@
 internal import Domain
+internal import LedgerProof
 internal import Logging
 internal import Metrics
 internal import NIOCore
@@ -117,6 +118,7 @@ final class InferencePipeline: Sendable {
             // What is wrong with them costs no quota.
             let instruction = call.cacheFields.isEmpty ? nil : try CacheInstruction(call.cacheFields)
             let tags = call.tagFields.isEmpty ? nil : try RequestTags(fields: call.tagFields)
+            let receipt = try call.receipt.form(where: principal.receipts)
             // A stream is never kept.
             if request.isStreaming, instruction?.use == .only { throw .notCached }
             if !call.idempotencyFields.isEmpty {
@@ -141,7 +143,7 @@ final class InferencePipeline: Sendable {
             let work = HeldRequest(
                 call: call, principal: principal, request: request, route: route, take: take, hold: hold,
                 heldAtNanoseconds: held, bound: bound, claim: claim,
-                cacheInstruction: instruction, tags: tags)
+                cacheInstruction: instruction, tags: tags, receipt: Self.receiptBox(receipt, call, claim))
             if request.isStreaming {
                 guard let caller else { throw .notStreamed }
                 try await stream(work, timings: timings, to: caller, on: loop)
@@ -353,7 +355,18 @@ final class InferencePipeline: Sendable {
             priceVersion: sheet?.versionText ?? "", limits: limits,
             degradations: degradations(work), timings: timings, cache: served.status,
             workersAnswer: served.reading.prediction, jsonByteCount: written.jsonByteCount,
-            mediaType: served.reading.mediaType)
+            mediaType: served.reading.mediaType, receipt: work.receipt?.text)
+    }
+
+    /// An answer that is kept to be sent again is written before its commit, and one of a job as well: neither has a receipt, and both have
+    /// their proofs.
+    private static func receiptBox(
+        _ form: ReceiptForm, _ call: InferenceCall, _ claim: IdempotencyClaim?
+    ) -> ReceiptBox? {
+        switch form {
+        case .none: nil
+        case .short, .full: claim == nil && call.attempt == nil ? ReceiptBox(form) : nil
+        }
     }
 
     /// The numbers of a caller's limits, where a request has taken of its rate limits.

@@ -241,13 +241,19 @@ struct StreamRelay {
     }
 
     /// The event with what was charged, in that API's place for it.
-    func usageEvent(_ usage: Usage, cost: Micros?, currency: String, priceVersion: String) -> String {
-        let price =
-            cost.map {
-                ",\"x_weir\":{\"cost_micros\":\($0.value),\"currency\":\"\(currency)\",\"price_version\":\"\(priceVersion)\"}"
-            } ?? ""
+    func usageEvent(
+        _ usage: Usage, cost: Micros?, currency: String, priceVersion: String, receipt: [UInt8]? = nil
+    ) -> String {
+        var members: [String] = []
+        if let cost {
+            members.append(
+                "\"cost_micros\":\(cost.value),\"currency\":\"\(currency)\",\"price_version\":\"\(priceVersion)\"")
+        }
+        // Base64url needs no escape.
+        if let receipt { members.append("\"receipt\":\"\(String(decoding: receipt, as: UTF8.self))\"") }
+        let extra = members.isEmpty ? "" : ",\"x_weir\":{\(members.joined(separator: ","))}"
         return "data: {\(identity),\"object\":\"\(object)\",\"model\":\"\(model)\",\"choices\":[],"
-            + "\"usage\":\(usage.openAIText)\(price)}\n\n"
+            + "\"usage\":\(usage.openAIText)\(extra)}\n\n"
     }
 }
 

@@ -34,6 +34,8 @@ public struct RequestFields: Sendable {
     public private(set) var tagFields: [String] = []
     /// What the request says about the cache; nearly always nothing.
     public private(set) var cacheFields: [CacheField] = []
+    /// The values of `x-weir-receipt`; more than one is an error for the route that heeds it.
+    public private(set) var receipts: [String] = []
 
     public init(_ headers: HTTPHeaders) {
         for (name, value) in headers { take(name, value) }
@@ -64,6 +66,7 @@ public struct RequestFields: Sendable {
             authorization = authorization ?? value
         case 13 where Self.matches(name, "x-weir-run-at"): jobInstants.append(value)
         case 15 where Self.matches(name, "x-weir-priority"): jobPriorities.append(value)
+        case 14 where Self.matches(name, "x-weir-receipt"): receipts.append(value)
         case 14 where Self.matches(name, "content-length"): contentLength = contentLength ?? value
         case 15 where Self.matches(name, "idempotency-key"): idempotencyKeys.append(value)
         case 16 where Self.matches(name, "content-encoding"): contentEncoding = contentEncoding ?? value

@@ -6,6 +6,7 @@ public struct AdministrationStore: Administration {
     private let pool: PostgresPool
     let reports: PostgresPool
     private let digest: KeyDigest
+    let signingSeal: SecretSeal
     private let time: any TimeSource
 
     /// - Parameters:
@@ -16,6 +17,7 @@ public struct AdministrationStore: Administration {
         self.pool = pool
         self.reports = reports
         digest = KeyDigest(pepper: pepper)
+        signingSeal = SecretSeal(pepper: pepper, purpose: .signingKeys)
         self.time = time
     }
 

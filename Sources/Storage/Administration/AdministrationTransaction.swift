@@ -40,7 +40,7 @@ struct AdministrationTransaction {
         let before = try await connection.execute(DescribeTenant(id: id)).first
         let changesTenant =
             change.name != nil || change.timeZone != nil || change.state != nil || change.retention != nil
-            || change.resultTTLSeconds != nil || change.retentionBytes != nil
+            || change.resultTTLSeconds != nil || change.retentionBytes != nil || change.receipts != nil
         if changesTenant {
             _ = try await connection.execute(UpdateTenant(id: id, change: change))
         }

@@ -2,7 +2,7 @@ internal import Domain
 internal import PostgresDriver
 
 private let tenantColumns: [PostgresType] =
-    [.uuid, .text, .text, .text, .text, .text, .uuid, .timestamptz] + rateLimitColumns + [.int4, .int4, .bool]
+    [.uuid, .text, .text, .text, .text, .text, .uuid, .timestamptz] + rateLimitColumns + [.int4, .int4, .bool, .text]
 
 private func tenantRow(_ row: inout PostgresRow) throws(PostgresError) -> TenantRow {
     let id = TenantID(try row.uuid())
@@ -14,7 +14,8 @@ private func tenantRow(_ row: inout PostgresRow) throws(PostgresError) -> Tenant
         id: id, name: name, timeZone: timeZone, state: state, retention: retention, tierCode: try row.optionalText(),
         tierVersionID: try row.optionalUUID().map { TierVersionID($0) }, createdAt: Timestamp(try row.timestamp()),
         rateLimits: try rateLimitRules(&row), resultTTLSeconds: try row.optionalInt32().map { Int64($0) },
-        retentionBytes: Int64(try row.int32()), isErasing: try row.bool())
+        retentionBytes: Int64(try row.int32()), isErasing: try row.bool(),
+        receipts: ReceiptForm(rawValue: try row.text()) ?? .none)
 }
 
 struct ListTenants: PostgresStatement {
@@ -28,7 +29,8 @@ struct ListTenants: PostgresStatement {
         )
         SELECT t.tenant_id, t.name, t.time_zone, t.state, t.retention, v.tier_code, v.tier_version_id, t.created_at,
             l.scopes, l.units, l.amounts, l.bursts, t.result_ttl_seconds, t.retention_max_bytes,
-            EXISTS (SELECT FROM retention_erasures e WHERE e.tenant_id = t.tenant_id AND e.finished_at IS NULL AND e.pass = 1)
+            EXISTS (SELECT FROM retention_erasures e WHERE e.tenant_id = t.tenant_id AND e.finished_at IS NULL AND e.pass = 1),
+            t.receipts
         FROM page JOIN tenants t ON t.tenant_id = page.tenant_id
         LEFT JOIN subscriptions s ON s.tenant_id = t.tenant_id AND s.ends_at IS NULL
         LEFT JOIN tier_versions v ON v.tier_version_id = s.tier_version_id
@@ -59,7 +61,8 @@ struct FindTenant: PostgresStatement {
     static let sql = """
         SELECT t.tenant_id, t.name, t.time_zone, t.state, t.retention, v.tier_code, v.tier_version_id, t.created_at,
             l.scopes, l.units, l.amounts, l.bursts, t.result_ttl_seconds, t.retention_max_bytes,
-            EXISTS (SELECT FROM retention_erasures e WHERE e.tenant_id = t.tenant_id AND e.finished_at IS NULL AND e.pass = 1)
+            EXISTS (SELECT FROM retention_erasures e WHERE e.tenant_id = t.tenant_id AND e.finished_at IS NULL AND e.pass = 1),
+            t.receipts
         FROM tenants t
         LEFT JOIN subscriptions s ON s.tenant_id = t.tenant_id AND s.ends_at IS NULL
         LEFT JOIN tier_versions v ON v.tier_version_id = s.tier_version_id
@@ -99,7 +102,7 @@ struct LockTenant: PostgresStatement {
 struct DescribeTenant: PostgresStatement {
     static let sql = """
         SELECT jsonb_build_object('name', t.name, 'time_zone', t.time_zone, 'state', t.state, 'retention', t.retention,
-            'result_ttl_seconds', t.result_ttl_seconds, 'retention_max_bytes', t.retention_max_bytes,
+            'result_ttl_seconds', t.result_ttl_seconds, 'retention_max_bytes', t.retention_max_bytes, 'receipts', t.receipts,
             'tier', v.tier_code, 'price_version', v.tier_version_id, 'quotas', (
                 SELECT coalesce(jsonb_agg(jsonb_build_object('unit', q.unit, 'frequency', q.frequency, 'amount', q.amount,
                     'mode', q.mode) ORDER BY q.unit, q.frequency), '[]')
@@ -125,10 +128,10 @@ struct DescribeTenant: PostgresStatement {
 
 struct InsertTenant: PostgresStatement {
     static let sql = """
-        INSERT INTO tenants (tenant_id, name, time_zone, state, retention, result_ttl_seconds, retention_max_bytes)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        INSERT INTO tenants (tenant_id, name, time_zone, state, retention, result_ttl_seconds, retention_max_bytes, receipts)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
         """
-    static let parameters: [PostgresType] = [.uuid, .text, .text, .text, .text, .int4, .int4]
+    static let parameters: [PostgresType] = [.uuid, .text, .text, .text, .text, .int4, .int4, .text]
 
     let id: TenantID
     let tenant: NewTenant
@@ -141,6 +144,7 @@ struct InsertTenant: PostgresStatement {
         binds.append(tenant.retention.rawValue)
         binds.append(tenant.resultTTLSeconds.map { Int32(clamping: $0) })
         binds.append(Int32(clamping: tenant.retentionBytes))
+        binds.append(tenant.receipts.rawValue)
     }
 }
 
@@ -149,10 +153,10 @@ struct UpdateTenant: PostgresStatement {
         UPDATE tenants SET name = coalesce($2, name), time_zone = coalesce($3, time_zone), state = coalesce($4, state),
             retention = coalesce($5, retention),
             result_ttl_seconds = CASE WHEN $6 = 0 THEN NULL ELSE coalesce($6, result_ttl_seconds) END,
-            retention_max_bytes = coalesce($7, retention_max_bytes)
+            retention_max_bytes = coalesce($7, retention_max_bytes), receipts = coalesce($8, receipts)
         WHERE tenant_id = $1
         """
-    static let parameters: [PostgresType] = [.uuid, .text, .text, .text, .text, .int4, .int4]
+    static let parameters: [PostgresType] = [.uuid, .text, .text, .text, .text, .int4, .int4, .text]
 
     let id: TenantID
     let change: TenantChange
@@ -165,6 +169,7 @@ struct UpdateTenant: PostgresStatement {
         binds.append(change.retention?.rawValue)
         binds.append(change.resultTTLSeconds.map { Int32(clamping: $0) })
         binds.append(change.retentionBytes.map { Int32(clamping: $0) })
+        binds.append(change.receipts?.rawValue)
     }
 }
 

@@ -211,5 +211,12 @@ public enum StatementCatalog {
         ConnectStripeCustomer.self, ListStripeDeliveries.self, RetryStripeDelivery.self,
         ReadReportUsage.self, ReadReportTagUsage.self, ReadLatencies.self, ReadOutcomes.self, ReadHourlyUsage.self,
         ReadTenantNames.self,
+        ReadSigningKeys.self, ListSigningKeys.self, InsertSigningKey.self, RetireSigningKey.self,
+        LockSigningKeys.self, TryLockSealer.self, ReadUnsealedEntries.self, ReadUnsealedAudit.self,
+        ReadChainTips.self, ReadAuditTip.self, ReadDistrustedTips.self, ReadDistrustedAuditTip.self,
+        InsertSealedEntries.self, InsertSealedAudit.self, InsertLedgerHeads.self, InsertAuditHeads.self,
+        MoveSealWatermark.self, ReadUnsealedAge.self, ReadUnsealedAuditAge.self, ReadLastHead.self, ReadHeads.self,
+        ReadSealedEntries.self, ReadChainHash.self, FindProofPlace.self, ListTenantAudit.self,
+        ReadLastAuditHead.self, ReadAuditHeads.self, ReadSealedAudit.self,
     ]
 }

@@ -36,8 +36,10 @@ struct ReadGeneration: PostgresStatement {
 struct FindKeys: PostgresStatement {
     static let sql = """
         SELECT k.key_id, k.public_id, k.digest, k.tenant_id, k.user_id, k.environment, k.scopes, k.allowed_models, k.expires_at,
-            k.revoked_at, CASE WHEN t.state = 'active' AND t.is_exhausted THEN 'exhausted' ELSE t.state END, t.time_zone, t.retention, s.tier_version_id, q.ids, q.units, q.frequencies, q.amounts, q.modes,
-            q.levels, q.anchors, t.retention_max_bytes, t.retention_generation, l.scopes, l.units, l.amounts, l.bursts
+            k.revoked_at, CASE WHEN t.state = 'active' AND t.is_exhausted THEN 'exhausted' ELSE t.state END, t.time_zone, t.retention,
+            s.tier_version_id, q.ids, q.units, q.frequencies, q.amounts, q.modes,
+            q.levels, q.anchors, t.retention_max_bytes, t.retention_generation, l.scopes, l.units, l.amounts, l.bursts,
+            t.receipts
         FROM api_keys k
         LEFT JOIN tenants t ON t.tenant_id = k.tenant_id
         LEFT JOIN subscriptions s ON s.tenant_id = k.tenant_id AND s.ends_at IS NULL
@@ -66,7 +68,7 @@ struct FindKeys: PostgresStatement {
             .text, .uuid,
             .uuidArray, .textArray, .textArray, .int8Array, .textArray, .textArray, .timestamptzArray,
             .int4, .int4,
-        ] + rateLimitColumns
+        ] + rateLimitColumns + [.text]
 
     let publicIDs: [String]
 
@@ -93,13 +95,15 @@ struct FindKeys: PostgresStatement {
         let retentionBytes = Int(try row.optionalInt32() ?? 0)
         let retentionGeneration = try row.optionalInt32() ?? 0
         let rateLimits = RateLimits(try rateLimitRules(&row))
+        let receipts = ReceiptForm(rawValue: try row.optionalText() ?? "") ?? .none
         let holder: KeyRecord.Holder
         if let tenantID {
             let principal = Principal(
                 tenantID: tenantID, keyID: keyID, userID: userID, scopes: scopes, allowedModels: allowedModels,
                 environment: environment, tierVersionID: tier ?? TierVersionID(high: 0, low: 0), quotas: quotas,
                 rateLimits: rateLimits, timeZone: timeZone,
-                retention: retention, retentionBytes: retentionBytes, retentionGeneration: retentionGeneration)
+                retention: retention, retentionBytes: retentionBytes, retentionGeneration: retentionGeneration,
+                receipts: receipts)
             let standing: KeyRecord.TenantState =
                 switch state {
                 case "active": tier == nil ? .unsubscribed : .active

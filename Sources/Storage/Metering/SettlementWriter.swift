@@ -40,6 +40,8 @@ public final class SettlementWriter: Settler {
     fileprivate let batchSizes = Recorder(label: "weir_settlement_batch_rows")
     fileprivate let commitTimes = Timer(label: "weir_settlement_commit_seconds")
     fileprivate let resends = Counter(label: "weir_settlement_resends_total")
+    /// Makes receipts of what is committed; `nil` where nobody signs.
+    fileprivate let receipts: (any ReceiptIssuer)?
     fileprivate let rejections = Counter(label: "weir_settlement_rejected_total")
     #if WEIR_FAULTS
         fileprivate let faults: any FaultPlan
@@ -48,9 +50,10 @@ public final class SettlementWriter: Settler {
     /// - Parameter configuration: signs in to the database; the session takes the role `weir_writer`.
     public init(
         configuration: PostgresConfiguration, gatewayID: GatewayID, options: Options, time: any TimeSource,
-        logger: Logger,
+        logger: Logger, receipts: (any ReceiptIssuer)? = nil,
         faults: SettlementFaults = SettlementFaults()
     ) {
+        self.receipts = receipts
         self.configuration = configuration
         self.gatewayID = gatewayID
         self.options = options
@@ -258,6 +261,7 @@ private struct SettlementLoop {
             do throws(PostgresError) {
                 let refused = try send(batch, isUnknown: isUnknown)
                 writer.pass(.batchCommitted)
+                issueReceipts(batch, refused)
                 tell(batch) { refused[$0.settlement.requestID] ?? .committed }
                 return
             } catch {
@@ -278,6 +282,18 @@ private struct SettlementLoop {
                 return
             }
         }
+    }
+
+    /// On this thread and not on those of the requests: a signature takes longer than the rest of an answer. What was sent twice is in the
+    /// ledger once, as it was sent; so it has its receipt as well.
+    private func issueReceipts(
+        _ batch: ArraySlice<PendingSettlement>, _ refused: [RequestID: SettlementResult]
+    ) {
+        guard let receipts = writer.receipts, batch.contains(where: { $0.settlement.receipt != nil }) else { return }
+        receipts.issue(
+            batch.compactMap { entry in
+                entry.settlement.receipt != nil && refused[entry.settlement.requestID] == nil ? entry.settlement : nil
+            })
     }
 
     /// - Returns: the rows that were not written, and why.

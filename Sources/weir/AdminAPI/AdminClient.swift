@@ -73,6 +73,34 @@ struct AdminClient: Sendable {
                 + "WEIR_ADMIN_URL says where to look", status: .unavailable)
     }
 
+    /// Hands the body on piece by piece, however long it is.
+    /// - Throws: ``CommandFailure`` as ``send(_:)``, and for an answer that is cut off.
+    func stream(_ call: AdminRequest, to take: (ByteBuffer) throws -> Void) async throws {
+        var request = HTTPClientRequest(url: baseURL + call.target)
+        request.method = .init(rawValue: call.method.rawValue)
+        request.headers.add(name: "authorization", value: "Bearer \(key)")
+        request.headers.add(name: "user-agent", value: "weir/\(Weir.version)")
+        let response: HTTPClientResponse
+        do {
+            response = try await CommandHTTP.client.execute(request, timeout: .hours(1))
+        } catch {
+            throw CommandFailure(
+                "cannot reach the admin API at \(baseURL) (\(Self.reason(error)))", status: .unavailable)
+        }
+        guard response.status == .ok else {
+            let body = try await response.body.collect(upTo: Self.answerLimit)
+            _ = try AdminAnswer(status: Int(response.status.code), body: Data(body.readableBytesView)).checked()
+            return
+        }
+        do {
+            for try await piece in response.body { try take(piece) }
+        } catch let failure as CommandFailure {
+            throw failure
+        } catch {
+            throw CommandFailure("the answer was cut off (\(Self.reason(error)))", status: .unavailable)
+        }
+    }
+
     private static func reason(_ error: any Error) -> String {
         if let error = error as? HTTPClientError { return error.shortDescription }
         if let error = error as? IOError { return String(cString: strerror(error.errnoCode)) }

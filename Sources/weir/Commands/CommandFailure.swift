@@ -3,6 +3,8 @@ enum ExitStatus: Int32 {
     case done = 0
     /// The operation was refused or failed.
     case failed = 1
+    /// `weir verify` could not try: a wrong option, a file that cannot be read.
+    case untried = 2
     case usage = 64
     /// A service that the command needs cannot be reached.
     case unavailable = 69

@@ -9,7 +9,7 @@ struct TenantsCommand: AsyncParsableCommand {
               weir tenants create "Example Ltd" --tier standard --time-zone Europe/Berlin
               weir tenants suspend 0195a3bf-30c4-7a52-bb10-6d7e8f901a2b
             """,
-        subcommands: [List.self, Create.self, Show.self, Suspend.self, Resume.self, Limit.self, Retain.self])
+        subcommands: [List.self, Create.self, Show.self, Set.self, Suspend.self, Resume.self, Limit.self, Retain.self])
 
     static func table(_ tenants: [AdminTenant]) -> String {
         var table = TextTable(["id", "name", "tier", "state", "time zone", "rate limits", "created"])
@@ -64,6 +64,28 @@ struct TenantsCommand: AsyncParsableCommand {
 
         func run() async throws {
             try await admin.send(AdminRequest(.get, ["tenants", tenant])) {
+                TenantsCommand.table([try $0.decoded(AdminTenant.self)])
+            }
+        }
+    }
+
+    struct Set: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Change a tenant's settings.",
+            discussion: "Every gateway follows within a second.")
+        @Argument(help: "The tenant's id.") var tenant: String
+        @Option(help: "Which receipt its answers carry where a request says nothing: none, short or full.")
+        var receipts: String
+        @OptionGroup var admin: AdminOptions
+
+        func validate() throws {
+            guard ["none", "short", "full"].contains(receipts) else {
+                throw ValidationError("--receipts is none, short or full")
+            }
+        }
+
+        func run() async throws {
+            try await admin.send(AdminRequest(.patch, ["tenants", tenant], body: ["receipts": receipts])) {
                 TenantsCommand.table([try $0.decoded(AdminTenant.self)])
             }
         }

@@ -51,6 +51,7 @@ enum AdminComposition {
         adminParts.prepaid = administration
         adminParts.invoices = AdminServer.Invoices(
             records: administration, issuing: parts.issuing(settings, pools), printer: parts.printer)
+        adminParts.proofs = administration
         let server = AdminServer(
             configuration: configuration, parts: adminParts, eventLoops: eventLoops, logger: logger)
         let application = server.makeApplication { port in

@@ -18,6 +18,8 @@ struct DatabasePools: Sendable {
     let jobs: PostgresPool
     /// Apart from the other jobs': what became of each delivery is written with it.
     let webhooks: PostgresPool
+    /// Apart from the other jobs': a backlog keeps it busy.
+    let sealer: PostgresPool
     let admin: PostgresPool
     let reports: PostgresPool
     /// Streams of customers' usage, each of which holds a connection for as long as it is read.
@@ -57,6 +59,7 @@ struct DatabasePools: Sendable {
         customer = try pool("customer", 2, timeout: 5_000)
         jobs = try pool("jobs", 2)
         webhooks = try pool("webhooks", 2, role: "jobs", timeout: 5_000, waits: 10_000, waiters: 1_000)
+        sealer = try pool("sealer", 2, role: "jobs", waits: 10_000)
         admin = try pool("admin", 4)
         reports = try pool("reports", 2)
         let exportMilliseconds = settings.exports.seconds * 1_000
@@ -67,9 +70,8 @@ struct DatabasePools: Sendable {
 
     var all: [PostgresPool] {
         [
-            directory, writer, claims, cache, queue, reader, customer, jobs, webhooks, admin, reports, ownExports,
-            exports,
-            exportJobs,
+            directory, writer, claims, cache, queue, reader, customer, jobs, webhooks, sealer, admin, reports, ownExports,
+            exports, exportJobs,
         ]
     }
 

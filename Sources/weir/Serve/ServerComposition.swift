@@ -30,7 +30,7 @@ enum ServerComposition {
         services.append(base.listener)
         services.append(
             ControlRefresh(
-                keys: base.keys, routes: base.routes, cache: base.cache, watch: base.watch,
+                keys: base.keys, routes: base.routes, cache: base.cache, ring: base.ring, watch: base.watch,
                 events: base.listener.events, logger: logger))
         if settings.roles.contains(.jobs) {
             let store = HousekeepingStore(pool: pools.jobs)
@@ -50,6 +50,7 @@ enum ServerComposition {
             if settings.invoices.isRunning {
                 services.append(InvoiceRun.job(base.issuing(settings, pools), logger: logger))
             }
+            services += LedgerSealer.jobs(SealStore(pool: pools.sealer, ring: base.ring), logger: logger)
             services += webhookJobs(settings: settings, pools: pools, base: base, logger: logger)
         }
         if settings.roles.contains(.jobs) {

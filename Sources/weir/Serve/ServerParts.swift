@@ -3,6 +3,7 @@ import Domain
 import Foundation
 import Gateway
 import InferenceClient
+import LedgerProof
 import Logging
 import NIOPosix
 import PostgresDriver
@@ -22,6 +23,8 @@ struct ServerParts: Sendable {
     let refusalStore: any RefusalStore
     let cache: PredictionCache
     let settler: SettlementWriters
+    let ring: SigningKeyRing
+    let proofs: GatewayServer.Proofs
     let mirrors = MirrorTraffic()
     let queues: QueueWatch
     let workers: WorkerClient
@@ -86,7 +89,12 @@ struct ServerParts: Sendable {
         queues = QueueWatch(journal: QueueDepthStore(pool: pools.writer), time: time) { [routes] in
             routes.deliveries.takeDepths()
         }
-        settler = try SettlementWriters(settings: settings, gatewayID: gatewayID, time: time, logger: logger)
+        ring = SigningKeyRing(
+            directory: SigningKeyStore(
+                directory: pools.directory, jobs: pools.jobs, pepper: settings.keyPepper ?? []))
+        proofs = GatewayServer.Proofs(records: ProofStore(pool: pools.reader), ring: ring)
+        settler = try SettlementWriters(
+            settings: settings, gatewayID: gatewayID, receipts: ring, time: time, logger: logger)
         var clientConfiguration = WorkerClient.Configuration()
         clientConfiguration.addressPolicy = policy
         workers = WorkerClient(eventLoops: eventLoops, configuration: clientConfiguration, logger: logger)
@@ -190,6 +198,7 @@ struct ServerParts: Sendable {
         parts.batches = batches
         parts.exports = exports
         parts.mirrors = mirrors
+        parts.proofs = proofs
         parts.jobs = jobs.gateway
         #if WEIR_FAULTS
             parts.faults = EnvironmentFaults(ProcessInfo.processInfo.environment)
@@ -208,6 +217,11 @@ struct ServerParts: Sendable {
         }
         await routes.refresh()
         await cache.refresh()
+        do throws(StoreUnavailable) {
+            try await ring.refresh()
+        } catch {
+            logger.warning("signing keys could not be read", metadata: ["cause": "\(error.cause)"])
+        }
         logger.notice("routes read", metadata: ["models": "\(routes.current.table.models.count)"])
     }
 }

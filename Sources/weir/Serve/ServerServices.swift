@@ -1,5 +1,6 @@
 import Domain
 import Gateway
+import LedgerProof
 import Logging
 import PostgresDriver
 import ServiceLifecycle
@@ -11,6 +12,7 @@ struct ControlRefresh: Service {
     let keys: KeyCache
     let routes: RouteDirectory
     let cache: PredictionCache
+    let ring: SigningKeyRing
     let watch: DatabaseWatch
     let events: AsyncStream<PostgresListener.Event>
     let logger: Logger
@@ -37,6 +39,11 @@ struct ControlRefresh: Service {
             watch.answered()
         } catch {
             logger.debug("keys could not be refreshed", metadata: ["cause": "\(error.cause)"])
+        }
+        do throws(StoreUnavailable) {
+            try await ring.refresh()
+        } catch {
+            logger.debug("signing keys could not be refreshed", metadata: ["cause": "\(error.cause)"])
         }
         await cache.refresh()
         await routes.refresh()

@@ -9,7 +9,10 @@ import Storage
 struct SettlementWriters: Settler {
     private let writers: [SettlementWriter]
 
-    init(settings: Settings, gatewayID: GatewayID, time: any TimeSource, logger: Logger) throws {
+    /// - Parameter receipts: makes receipts of what is committed.
+    init(
+        settings: Settings, gatewayID: GatewayID, receipts: any ReceiptIssuer, time: any TimeSource, logger: Logger
+    ) throws {
         var configuration = try DatabasePools.configuration(
             url: settings.databaseURL ?? "", name: "writer", statementMilliseconds: 2_000)
         configuration.applicationName = "weir-settlement"
@@ -23,7 +26,7 @@ struct SettlementWriters: Settler {
         writers = (0..<max(1, settings.settlementWriters)).map { _ in
             SettlementWriter(
                 configuration: configuration, gatewayID: gatewayID, options: options, time: time, logger: logger,
-                faults: faults)
+                receipts: receipts, faults: faults)
         }
     }
 

@@ -1,0 +1,83 @@
+public import Domain
+internal import Synchronization
+
+/// The keys of the installation as this process knows them. Replaced whole when the control plane changes.
+public final class SigningKeyRing: ReceiptIssuer {
+    private struct State: Sendable {
+        var keys: [PublicSigningKey] = []
+        var signer: HeadSigner?
+        var generation: Int64?
+    }
+
+    private let directory: any SigningKeyDirectory
+    private let state = Mutex(State())
+
+    public init(directory: any SigningKeyDirectory) { self.directory = directory }
+
+    /// Newest first.
+    public var publicKeys: [PublicSigningKey] { state.withLock { $0.keys } }
+
+    /// What signs now; `nil` until the keys were read, and where the active one cannot be opened.
+    public var signer: HeadSigner? { state.withLock { $0.signer } }
+
+    /// Reads the keys anew if the control plane has changed since.
+    public func refresh() async throws(StoreUnavailable) {
+        let generation = try await directory.generation()
+        guard state.withLock({ $0.generation != generation || $0.keys.isEmpty }) else { return }
+        try await reload(generation)
+    }
+
+    /// Reads the keys anew.
+    public func reload() async throws(StoreUnavailable) { try await reload(try await directory.generation()) }
+
+    private func reload(_ generation: Int64) async throws(StoreUnavailable) {
+        let read = try await directory.signingKeys()
+        let signer = read.activeSeed.flatMap { HeadSigner(seed: $0) }
+        state.withLock { $0 = State(keys: read.keys, signer: signer, generation: generation) }
+    }
+
+    public func issue(_ settlements: [Settlement]) {
+        guard settlements.contains(where: { $0.receipt != nil }), let signer else { return }
+        ReceiptBatch.issue(settlements, signer: signer)
+    }
+}
+
+/// Makes the receipts of one batch: one tree, one signature.
+enum ReceiptBatch {
+    static func issue(_ settlements: [Settlement], signer: HeadSigner) {
+        var orders: [any ReceiptOrder] = []
+        var forms: [[UInt8]] = []
+        for settlement in settlements {
+            guard settlement.isBilled, let order = settlement.receipt else { continue }
+            orders.append(order)
+            forms.append(ReceiptFields(settlement).leafForm)
+        }
+        guard !orders.isEmpty else { return }
+        let tree = HashTree(forms.map { HashTree.leaf($0) })
+        let count = orders.count
+        guard let signature = signer.sign(Receipt.rootForm(tree.root, count: count, keyID: signer.id)) else { return }
+        for (index, order) in orders.enumerated() {
+            let path = tree.path(of: index)
+            func receipt(_ form: [UInt8]?) -> [UInt8] {
+                Receipt.text(
+                    keyID: signer.id, index: index, count: count, path: path, signature: signature, leafForm: form)
+            }
+            let text = receipt(order.form == .full ? forms[index] : nil)
+            // A model with an uncommonly long name of its version: the ledger has the fields.
+            order.fill(text.count <= Receipt.textLimit ? text : receipt(nil))
+        }
+    }
+}
+
+/// Where a request finds its receipt.
+public final class ReceiptBox: ReceiptOrder {
+    public let form: ReceiptForm
+    private let filled = Mutex<[UInt8]?>(nil)
+
+    public init(_ form: ReceiptForm) { self.form = form }
+
+    /// ASCII of the receipt; `nil` until the commit is known, and where none could be made.
+    public var text: [UInt8]? { filled.withLock { $0 } }
+
+    public func fill(_ text: [UInt8]) { filled.withLock { $0 = text } }
+}
