@@ -19,7 +19,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
             .replacing("{quota_id}", with: FakeAdministration.quotaID.description)
             .replacing("{worker_id}", with: FakeAdministration.workerID.description)
             .replacing("{version}", with: "1.0.0").replacing("{alias}", with: "flowers")
-            .replacing("{issuer}", with: "default") + query
+            .replacing("{issuer}", with: "default")
     }
 
     private var query: String {
@@ -79,7 +79,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
     var asksStore: Bool { ![.getMetrics, .listReplicas].contains(entry.operation) }
 
     func send(to admin: AdminUnderTest, key: String? = "admin") async throws -> Answer {
-        try await admin.send(entry.method, path, key: key, body: body)
+        try await admin.send(entry.method, path + query, key: key, body: body)
     }
 }
 
