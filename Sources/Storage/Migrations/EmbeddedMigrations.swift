@@ -3956,14 +3956,130 @@ GRANT EXECUTE ON FUNCTION forget_dead_job TO weir_writer;
 GRANT EXECUTE ON FUNCTION begin_upload TO weir_customer;
 
 """#),
-        (name: "0029_placeholder", sql: #"""
--- draft
--- Kept free for the proof of the ledger.
-SELECT 1;
+        (name: "0029_ledger_proof", sql: #"""
+-- The ledger's proof: keys that sign, entries in chains, signed heads; and the same for the audit log.
+--
+-- A sealer goes behind the settlements and gives each entry its place: nothing of this is in a settlement's transaction.
+
+-- Heads and receipts are signed with the active one. A customer verifies with the public halves, of which none is ever removed.
+CREATE TABLE signing_keys (
+    -- The first eight bytes of the public key's digest, so that a name cannot be given to another key.
+    key_id       text PRIMARY KEY CHECK (key_id = encode(substr(sha256(public_key), 1, 8), 'hex')),
+    public_key   bytea NOT NULL UNIQUE CHECK (length(public_key) = 32),
+    -- Encrypted (AES-256-GCM) under a key that follows from the server's pepper and is not in the database.
+    sealed_seed  bytea NOT NULL,
+    state        text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'retired', 'compromised')),
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    retired_at   timestamptz,
+    CHECK ((state = 'active') = (retired_at IS NULL))
+);
+CREATE UNIQUE INDEX one_active_signing_key ON signing_keys (state) WHERE state = 'active';
+CREATE TRIGGER signing_keys_changed AFTER INSERT OR UPDATE ON signing_keys
+    FOR EACH STATEMENT EXECUTE FUNCTION advance_control_generation();
+CREATE TRIGGER signing_keys_stay BEFORE DELETE OR TRUNCATE ON signing_keys
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- Of a key only the end of its life can be written: active, then retired, and compromised from either.
+CREATE FUNCTION refuse_change_of_signing_key() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF to_jsonb(NEW) - 'state' - 'retired_at' <> to_jsonb(OLD) - 'state' - 'retired_at'
+        OR NEW.state = 'active' OR (OLD.retired_at IS NOT NULL AND NEW.retired_at IS DISTINCT FROM OLD.retired_at)
+        OR (OLD.state = 'compromised' AND NEW.state <> 'compromised') THEN
+        RAISE EXCEPTION 'signing key % cannot change in this way', OLD.key_id USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER signing_keys_immutable BEFORE UPDATE ON signing_keys
+    FOR EACH ROW EXECUTE FUNCTION refuse_change_of_signing_key();
+
+-- The place of an entry in its tenant's chain, and the chain's hash behind it.
+CREATE TABLE sealed_entries (
+    tenant_id  uuid NOT NULL,
+    seq        bigint NOT NULL CHECK (seq >= 1),
+    entry_id   uuid NOT NULL UNIQUE,
+    hash       bytea NOT NULL CHECK (length(hash) = 32),
+    PRIMARY KEY (tenant_id, seq)
+);
+CREATE TABLE ledger_heads (
+    tenant_id  uuid NOT NULL,
+    seq        bigint NOT NULL CHECK (seq >= 1),
+    hash       bytea NOT NULL CHECK (length(hash) = 32),
+    signed_at  timestamptz NOT NULL,
+    key_id     text NOT NULL REFERENCES signing_keys,
+    signature  bytea NOT NULL CHECK (length(signature) = 64),
+    PRIMARY KEY (tenant_id, seq, key_id)
+);
+
+-- One chain for the audit log of the installation. The tenant is kept with the place, so that a tenant may see that of its own entries.
+CREATE TABLE sealed_audit (
+    seq        bigint PRIMARY KEY CHECK (seq >= 1),
+    audit_id   uuid NOT NULL UNIQUE,
+    tenant_id  uuid,
+    hash       bytea NOT NULL CHECK (length(hash) = 32)
+);
+CREATE TABLE audit_heads (
+    seq        bigint NOT NULL CHECK (seq >= 1),
+    hash       bytea NOT NULL CHECK (length(hash) = 32),
+    signed_at  timestamptz NOT NULL,
+    key_id     text NOT NULL REFERENCES signing_keys,
+    signature  bytea NOT NULL CHECK (length(signature) = 64),
+    PRIMARY KEY (seq, key_id)
+);
+CREATE TRIGGER is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON sealed_entries
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger_heads
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON sealed_audit
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_heads
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- As in the ledger: what was written below the oldest running transaction is whole. Entries of before this migration share one transaction.
+ALTER TABLE audit_log ADD COLUMN tx xid8 NOT NULL DEFAULT pg_current_xact_id();
+CREATE INDEX audit_log_by_transaction ON audit_log (tx, audit_id);
+
+-- All entries up to this one, in the order of their transactions and ids, are sealed.
+CREATE TABLE seal_watermarks (
+    chain     text PRIMARY KEY CHECK (chain IN ('ledger', 'audit')),
+    tx        xid8 NOT NULL,
+    entry_id  uuid NOT NULL
+);
+INSERT INTO seal_watermarks (chain, tx, entry_id) VALUES
+    ('ledger', '0', '00000000-0000-0000-0000-000000000000'), ('audit', '0', '00000000-0000-0000-0000-000000000000');
+
+-- Which proof of its charge an answer carries where the request says nothing.
+ALTER TABLE tenants ADD COLUMN receipts text NOT NULL DEFAULT 'none' CHECK (receipts IN ('none', 'short', 'full'));
+
+ALTER TABLE sealed_entries ENABLE ROW LEVEL SECURITY;
+ALTER TABLE ledger_heads ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sealed_audit ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_rows ON sealed_entries FOR SELECT TO weir_reader USING (tenant_id = (SELECT current_tenant()));
+CREATE POLICY own_rows ON ledger_heads FOR SELECT TO weir_reader USING (tenant_id = (SELECT current_tenant()));
+CREATE POLICY own_rows ON sealed_audit FOR SELECT TO weir_reader USING (tenant_id = (SELECT current_tenant()));
+CREATE POLICY sealing ON sealed_entries TO weir_jobs USING (true) WITH CHECK (true);
+CREATE POLICY sealing ON ledger_heads TO weir_jobs USING (true) WITH CHECK (true);
+CREATE POLICY sealing ON sealed_audit TO weir_jobs USING (true) WITH CHECK (true);
+CREATE POLICY all_rows ON audit_log FOR SELECT TO weir_jobs, weir_reports USING (true);
+CREATE POLICY all_rows ON sealed_entries FOR SELECT TO weir_admin, weir_reports USING (true);
+CREATE POLICY all_rows ON ledger_heads FOR SELECT TO weir_admin, weir_reports USING (true);
+CREATE POLICY all_rows ON sealed_audit FOR SELECT TO weir_admin, weir_reports USING (true);
+
+GRANT SELECT ON signing_keys TO weir_directory, weir_jobs;
+-- All but the private half.
+GRANT SELECT (key_id, public_key, state, created_at, retired_at) ON signing_keys TO weir_admin, weir_reader, weir_reports;
+GRANT INSERT ON signing_keys TO weir_jobs, weir_admin;
+GRANT UPDATE (state, retired_at) ON signing_keys TO weir_admin;
+GRANT SELECT, INSERT ON sealed_entries, ledger_heads, sealed_audit, audit_heads TO weir_jobs;
+GRANT SELECT, UPDATE ON seal_watermarks TO weir_jobs;
+GRANT SELECT ON audit_log TO weir_jobs, weir_reports;
+GRANT SELECT ON sealed_entries, ledger_heads, sealed_audit TO weir_reader, weir_admin, weir_reports;
+GRANT SELECT ON audit_heads, seal_watermarks TO weir_admin, weir_reports;
 
 """#),
         (name: "0030_tier_terms", sql: #"""
--- draft
 -- What a tier's price can be made of beyond a price for each unit: bands, packages, included amounts, a minimum, models that count more than
 -- others, a trial; tiers of one tenant alone; and the instant from which a version is sold.
 
@@ -4017,18 +4133,124 @@ CREATE TRIGGER tier_price_bands_stay BEFORE TRUNCATE ON tier_price_bands
 CREATE TRIGGER tier_multipliers_stay BEFORE TRUNCATE ON tier_multipliers
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_published_tier();
 
+-- A tier of another tenant does not exist for a customer, nor do its versions.
+ALTER TABLE tiers ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tier_versions ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_rows ON tiers FOR SELECT TO weir_reader USING (tenant_id IS NULL OR tenant_id = (SELECT current_tenant()));
+CREATE POLICY own_rows ON tier_versions FOR SELECT TO weir_reader USING (EXISTS (SELECT FROM tiers t WHERE t.code = tier_code));
+CREATE POLICY all_rows ON tiers FOR SELECT TO weir_directory, weir_reports, weir_jobs USING (true);
+CREATE POLICY all_rows ON tier_versions FOR SELECT TO weir_directory, weir_reports, weir_jobs, weir_writer USING (true);
+CREATE POLICY administration ON tiers TO weir_admin USING (true) WITH CHECK (true);
+CREATE POLICY administration ON tier_versions TO weir_admin USING (true) WITH CHECK (true);
+
+-- Each version with all of its parts. Amounts that are not there are -1. Whoever reads it sees what the tables let that role see.
+CREATE VIEW tier_offers WITH (security_invoker = true) AS
+SELECT t.code, t.name, t.tenant_id, t.created_at AS tier_created_at, v.tier_version_id, v.version, v.state, v.currency,
+    v.base_fee_micros, v.minimum_commitment_micros, v.included_requests, v.included_tokens, v.trial_days, v.effective_at,
+    v.cache_hit_token_percent, v.stream_leave, v.result_ttl_seconds, v.created_at, v.published_at,
+    p.meters, p.models, p.price_models, p.unit_prices, p.package_sizes,
+    b.meters AS band_meters, b.models AS band_models, b.up_to AS band_ends, b.unit_prices AS band_prices,
+    m.meters AS multiplier_meters, m.models AS multiplier_models, m.multipliers,
+    q.units AS quota_units, q.frequencies, q.amounts AS quota_amounts, q.modes, q.alignments, q.thresholds,
+    l.scopes, l.units AS limit_units, l.amounts AS limit_amounts, l.bursts
+FROM tier_versions v
+JOIN tiers t ON t.code = v.tier_code
+CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg(meter ORDER BY meter, model), '{}') AS meters,
+        coalesce(array_agg(model ORDER BY meter, model), '{}') AS models,
+        coalesce(array_agg(price_model ORDER BY meter, model), '{}') AS price_models,
+        coalesce(array_agg(unit_price::text ORDER BY meter, model), '{}') AS unit_prices,
+        coalesce(array_agg(coalesce(package_size, -1) ORDER BY meter, model), '{}') AS package_sizes
+    FROM tier_prices WHERE tier_version_id = v.tier_version_id
+) p
+CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg(meter ORDER BY meter, model, band), '{}') AS meters,
+        coalesce(array_agg(model ORDER BY meter, model, band), '{}') AS models,
+        coalesce(array_agg(coalesce(up_to, -1) ORDER BY meter, model, band), '{}') AS up_to,
+        coalesce(array_agg(unit_price::text ORDER BY meter, model, band), '{}') AS unit_prices
+    FROM tier_price_bands WHERE tier_version_id = v.tier_version_id
+) b
+CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg(meter ORDER BY meter, model), '{}') AS meters,
+        coalesce(array_agg(model ORDER BY meter, model), '{}') AS models,
+        coalesce(array_agg(multiplier::text ORDER BY meter, model), '{}') AS multipliers
+    FROM tier_multipliers WHERE tier_version_id = v.tier_version_id
+) m
+CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg(unit ORDER BY unit, frequency), '{}') AS units,
+        coalesce(array_agg(frequency ORDER BY unit, frequency), '{}') AS frequencies,
+        coalesce(array_agg(amount ORDER BY unit, frequency), '{}') AS amounts,
+        coalesce(array_agg(mode ORDER BY unit, frequency), '{}') AS modes,
+        coalesce(array_agg(alignment ORDER BY unit, frequency), '{}') AS alignments,
+        coalesce(array_agg(array_to_string(thresholds_percent, ',') ORDER BY unit, frequency), '{}') AS thresholds
+    FROM tier_quotas WHERE tier_version_id = v.tier_version_id
+) q
+CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg(scope ORDER BY scope, unit), '{}') AS scopes,
+        coalesce(array_agg(unit ORDER BY scope, unit), '{}') AS units,
+        coalesce(array_agg(coalesce(amount, -1) ORDER BY scope, unit), '{}') AS amounts,
+        coalesce(array_agg(coalesce(burst, -1) ORDER BY scope, unit), '{}') AS bursts
+    FROM tier_rate_limits WHERE tier_version_id = v.tier_version_id
+) l;
+
+-- The version that who subscribes to a tier now is given.
+CREATE FUNCTION tier_version_in_force(p_code text) RETURNS uuid
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT tier_version_id FROM tier_versions
+    WHERE tier_code = p_code AND state = 'published' AND coalesce(effective_at, published_at) <= clock_timestamp()
+    ORDER BY version DESC LIMIT 1
+    $$;
+
+GRANT SELECT ON tier_offers TO weir_directory, weir_reports, weir_reader, weir_admin;
+GRANT DELETE ON tier_versions TO weir_admin;
 GRANT SELECT ON tier_price_bands, tier_multipliers TO weir_directory, weir_reports, weir_jobs, weir_reader, weir_admin;
 GRANT INSERT, UPDATE, DELETE ON tier_price_bands, tier_multipliers TO weir_admin;
 
+-- Replays of a draft over past usage: what publishing a draft that moves a price far asks for.
+
+-- What a version says, in one text: a draft that changes has another one.
+CREATE FUNCTION tier_version_fingerprint(p_id uuid) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT encode(sha256(convert_to((to_jsonb(o) - ARRAY['state', 'published_at', 'created_at', 'tier_created_at', 'name'])::text, 'UTF8')), 'hex')
+    FROM tier_offers o WHERE o.tier_version_id = p_id
+    $$;
+
+CREATE TABLE tier_replays (
+    replay_id        uuid PRIMARY KEY,
+    tier_version_id  uuid NOT NULL,
+    -- Of the version as it was replayed.
+    fingerprint      text NOT NULL CHECK (fingerprint ~ '^[0-9a-f]{64}$'),
+    -- Of the fingerprint and the whole result.
+    digest           text NOT NULL CHECK (digest ~ '^[0-9a-f]{64}$'),
+    result           jsonb NOT NULL,
+    actor            text NOT NULL CHECK (length(actor) BETWEEN 1 AND 200),
+    created_at       timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX tier_replays_of_version ON tier_replays (tier_version_id, digest);
+CREATE TRIGGER tier_replays_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tier_replays
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+ALTER TABLE tier_replays ENABLE ROW LEVEL SECURITY;
+CREATE POLICY administration ON tier_replays TO weir_admin USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT ON tier_replays TO weir_admin;
+
 """#),
         (name: "0031_invoices", sql: #"""
--- draft
 -- Who is on what for which span, what was granted, and what was invoiced.
 
 -- The trial's end lies on an edge of usage, so that what it made free can be told from what it did not.
 ALTER TABLE subscriptions
     ADD COLUMN trial_ends_at timestamptz,
     ADD CONSTRAINT subscriptions_trial CHECK (trial_ends_at IS NULL OR trial_ends_at = usage_bucket(trial_ends_at));
+
+-- A prepaid tenant is served while its balance is above zero: what is left of its credits less what its open periods have accrued. A job
+-- compares, and says here what came out; admission reads it.
+ALTER TABLE tenants
+    ADD COLUMN prepaid boolean NOT NULL DEFAULT false,
+    ADD COLUMN is_exhausted boolean NOT NULL DEFAULT false,
+    ADD CONSTRAINT tenants_exhausted CHECK (prepaid OR NOT is_exhausted);
 
 -- A change of tier that is due later. A tenant has one at most; another takes its place.
 CREATE TABLE subscription_changes (
@@ -4059,7 +4281,9 @@ CREATE TABLE credit_grants (
     reason         text NOT NULL CHECK (length(reason) BETWEEN 1 AND 500),
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- What was not used by then is gone.
-    revoked_at     timestamptz
+    revoked_at     timestamptz,
+    -- Which invoice gave the money back: one whose period came out below zero, or a credit note.
+    source_invoice_id  uuid
 );
 CREATE INDEX credit_grants_of_tenant ON credit_grants (tenant_id, grant_id);
 
@@ -4095,6 +4319,11 @@ CREATE TABLE invoices (
     total_micros         bigint NOT NULL,
     -- As it was when the invoice was drafted: a tenant that changes its name does not change its old invoices.
     customer_name        text NOT NULL CHECK (length(customer_name) BETWEEN 1 AND 200),
+    -- The issuer's, of the same moment; the prefix stands before the number.
+    issuer_name          text NOT NULL,
+    issuer_address       text NOT NULL,
+    issuer_tax_id        text NOT NULL,
+    number_prefix        text NOT NULL,
     note                 text NOT NULL DEFAULT '' CHECK (length(note) <= 500),
     drafted_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
     finalised_at         timestamptz,
@@ -4113,16 +4342,18 @@ CREATE TABLE invoices (
 );
 CREATE UNIQUE INDEX one_invoice_of_a_period ON invoices (tenant_id, period_start, currency) WHERE kind = 'invoice' AND state <> 'void';
 CREATE INDEX invoices_of_tenant ON invoices (tenant_id, invoice_id);
+ALTER TABLE credit_grants ADD FOREIGN KEY (source_invoice_id) REFERENCES invoices;
 CREATE INDEX credit_notes_of_invoice ON invoices (corrects_invoice_id) WHERE corrects_invoice_id IS NOT NULL;
 
 -- base_fee, minimum_commitment: the tier's, for the part of the period that it was in force. usage: a meter's quantity at its price. included:
 -- quantity that the tier includes, free. trial: quantity of a trial, free. late_usage: what was used in an earlier period and became known
--- after its invoice was final. credit_note: what a credit note takes back.
+-- after its invoice was final. carried_credit: what a period below zero gives back as a credit, so that the subtotal is zero. credit_note: what
+-- a credit note takes back.
 CREATE TABLE invoice_lines (
     invoice_id           uuid NOT NULL REFERENCES invoices,
     line_number          integer NOT NULL CHECK (line_number >= 1),
     kind                 text NOT NULL
-        CHECK (kind IN ('base_fee', 'usage', 'included', 'trial', 'minimum_commitment', 'late_usage', 'credit_note')),
+        CHECK (kind IN ('base_fee', 'usage', 'included', 'trial', 'minimum_commitment', 'late_usage', 'carried_credit', 'credit_note')),
     tier_version_id      uuid REFERENCES tier_versions,
     -- '*' where models are priced together.
     model                text,
@@ -4150,6 +4381,9 @@ CREATE TABLE invoice_usage (
     input_tokens         bigint NOT NULL,
     cached_input_tokens  bigint NOT NULL,
     output_tokens        bigint NOT NULL,
+    -- The entries that are charged here are those of the period that this snapshot sees and the one before does not.
+    seen                 pg_snapshot NOT NULL,
+    seen_before          pg_snapshot,
     PRIMARY KEY (invoice_id, usage_period_start, tier_version_id, is_trial, model)
 );
 
@@ -4170,8 +4404,23 @@ CREATE TABLE adjustments (
     actor       text NOT NULL CHECK (length(actor) BETWEEN 1 AND 200),
     created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+CREATE INDEX adjustments_of_request ON adjustments (request_id);
 CREATE TRIGGER adjustments_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON adjustments
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- Of a grant nothing changes but its revocation.
+CREATE FUNCTION refuse_change_of_grant() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP <> 'UPDATE' OR OLD.revoked_at IS NOT NULL OR to_jsonb(NEW) - 'revoked_at' <> to_jsonb(OLD) - 'revoked_at' THEN
+        RAISE EXCEPTION 'a credit grant cannot change' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER credit_grants_immutable BEFORE UPDATE OR DELETE ON credit_grants
+    FOR EACH ROW EXECUTE FUNCTION refuse_change_of_grant();
 
 -- What was issued stays as it is: an invoice that has a number changes its state and nothing else, and its parts do not change.
 CREATE FUNCTION refuse_change_of_issued_invoice() RETURNS trigger
@@ -4235,13 +4484,13 @@ CREATE POLICY own_rows ON invoice_usage FOR SELECT TO weir_reader
     USING (EXISTS (SELECT FROM invoices i WHERE i.invoice_id = invoice_usage.invoice_id));
 CREATE POLICY own_rows ON credit_applications FOR SELECT TO weir_reader
     USING (EXISTS (SELECT FROM invoices i WHERE i.invoice_id = credit_applications.invoice_id));
-CREATE POLICY all_rows ON subscription_changes FOR SELECT TO weir_reports, weir_jobs USING (true);
-CREATE POLICY all_rows ON credit_grants FOR SELECT TO weir_reports, weir_jobs USING (true);
-CREATE POLICY all_rows ON invoices FOR SELECT TO weir_reports, weir_jobs USING (true);
-CREATE POLICY all_rows ON invoice_lines FOR SELECT TO weir_reports, weir_jobs USING (true);
-CREATE POLICY all_rows ON invoice_usage FOR SELECT TO weir_reports, weir_jobs USING (true);
-CREATE POLICY all_rows ON credit_applications FOR SELECT TO weir_reports, weir_jobs USING (true);
-CREATE POLICY all_rows ON adjustments FOR SELECT TO weir_reports, weir_jobs USING (true);
+CREATE POLICY all_rows ON subscription_changes FOR SELECT TO weir_reports USING (true);
+CREATE POLICY all_rows ON credit_grants FOR SELECT TO weir_reports USING (true);
+CREATE POLICY all_rows ON invoices FOR SELECT TO weir_reports USING (true);
+CREATE POLICY all_rows ON invoice_lines FOR SELECT TO weir_reports USING (true);
+CREATE POLICY all_rows ON invoice_usage FOR SELECT TO weir_reports USING (true);
+CREATE POLICY all_rows ON credit_applications FOR SELECT TO weir_reports USING (true);
+CREATE POLICY all_rows ON adjustments FOR SELECT TO weir_reports USING (true);
 CREATE POLICY administration ON subscription_changes TO weir_admin USING (true) WITH CHECK (true);
 CREATE POLICY administration ON credit_grants TO weir_admin USING (true) WITH CHECK (true);
 CREATE POLICY administration ON invoices TO weir_admin USING (true) WITH CHECK (true);
@@ -4252,12 +4501,832 @@ CREATE POLICY administration ON adjustments TO weir_admin USING (true) WITH CHEC
 -- Corrections are entries that an administrator posts.
 CREATE POLICY corrections ON ledger FOR INSERT TO weir_admin WITH CHECK (kind = 'correction');
 
-GRANT SELECT ON subscription_changes, credit_grants, invoice_issuers, invoices, invoice_lines, invoice_usage, credit_applications, adjustments
-    TO weir_reader, weir_reports, weir_jobs, weir_admin;
+GRANT SELECT ON subscription_changes, credit_grants, invoices, invoice_lines, invoice_usage, credit_applications, adjustments
+    TO weir_reader, weir_reports, weir_admin;
+GRANT SELECT ON invoice_issuers TO weir_reports, weir_admin;
 GRANT INSERT, UPDATE ON subscription_changes, credit_grants, invoice_issuers, invoices TO weir_admin;
 GRANT INSERT, UPDATE, DELETE ON invoice_lines, invoice_usage, credit_applications TO weir_admin;
 GRANT DELETE ON invoices TO weir_admin;
 GRANT INSERT ON ledger, adjustments TO weir_admin;
+
+"""#),
+        (name: "0032_exports", sql: #"""
+-- Exports of the ledger, deliveries of usage to Stripe, and what reconciliation found.
+
+-- Entries whose key says nothing of when their usage occurred: corrections, jobs that waited, gateways with a wrong clock. All others lie in the
+-- range of keys of their window, an hour wider at both ends, so that a window is read by the primary key and this index together.
+--
+-- The expression takes the upper 32 of the 48 bits of milliseconds in the key, in steps of 65.536 seconds. It is written out, here and where it is
+-- asked for, because a function would be called for every entry that is written.
+CREATE INDEX ledger_strays ON ledger (occurred_at)
+    WHERE (occurred_at - timestamptz '1970-01-01 00:00:00+00')
+        - ((get_byte(uuid_send(entry_id), 0)::bigint << 24) + (get_byte(uuid_send(entry_id), 1) << 16)
+            + (get_byte(uuid_send(entry_id), 2) << 8) + get_byte(uuid_send(entry_id), 3)) * interval '65.536 seconds'
+        NOT BETWEEN interval '-30 minutes' AND interval '30 minutes';
+
+-- A text as a cell of a sheet: what a program would take for a formula begins with an apostrophe (OWASP, CSV injection).
+CREATE FUNCTION export_cell(value text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CASE WHEN left(value, 1) IN ('=', '+', '-', '@', E'\t', E'\r', E'\n') THEN '''' || value ELSE value END $$;
+
+-- A ledger entry as exports show it. With the rights of whoever reads it, so that row-level security holds.
+CREATE VIEW export_entries WITH (security_invoker = true) AS
+    SELECT l.entry_id, l.tenant_id, t.name AS tenant_name, l.user_id, l.key_id, l.request_id, l.kind, l.model, l.model_version,
+        l.tier_version_id, l.requests, l.input_tokens, l.cached_input_tokens, l.output_tokens, l.token_source, l.occurred_at, l.posted_at, l.tx
+    FROM ledger l LEFT JOIN tenants t ON t.tenant_id = l.tenant_id;
+REVOKE ALL ON export_entries FROM PUBLIC;
+GRANT SELECT ON export_entries TO weir_reader, weir_reports;
+
+-- An export that is written to parts. What belongs to it is fixed when it is made: the entries that occurred in the window and were written by
+-- the transactions from_position <= tx < to_position, all of which were over then. So whoever writes it writes the same.
+CREATE TABLE exports (
+    export_id       uuid PRIMARY KEY,
+    -- NULL: all tenants.
+    tenant_id       uuid REFERENCES tenants,
+    format          text NOT NULL CHECK (format IN ('csv', 'jsonl', 'cloudevents', 'focus')),
+    granularity     text NOT NULL CHECK (granularity IN ('entries', 'hour', 'day', 'month')),
+    window_start    timestamptz NOT NULL,
+    window_end      timestamptz NOT NULL,
+    is_incremental  boolean NOT NULL,
+    from_position   xid8 NOT NULL,
+    to_position     xid8 NOT NULL,
+    part_rows       integer NOT NULL CHECK (part_rows BETWEEN 1 AND 10000000),
+    state           text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'running', 'completed', 'failed', 'cancelled')),
+    -- The fence: what a slower process says under an earlier number counts no more.
+    attempt         integer NOT NULL DEFAULT 0 CHECK (attempt >= 0),
+    -- Attempts since the last whole part.
+    tries           integer NOT NULL DEFAULT 0 CHECK (tries >= 0),
+    -- Of one that is queued or running: when a process may take it.
+    due_at          timestamptz DEFAULT clock_timestamp(),
+    parts           integer NOT NULL DEFAULT 0,
+    row_count       bigint NOT NULL DEFAULT 0,
+    byte_count      bigint NOT NULL DEFAULT 0,
+    -- The last entry of the last whole part.
+    reached         uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    error           text CHECK (length(error) <= 500),
+    -- The commit point: an export without it is not whole.
+    manifest        text,
+    created_by      text NOT NULL CHECK (length(created_by) BETWEEN 1 AND 200),
+    created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    started_at      timestamptz,
+    finished_at     timestamptz,
+    -- From then on the parts are gone; the manifest stays.
+    expires_at      timestamptz,
+    CHECK (window_end > window_start),
+    CHECK (from_position <= to_position),
+    CHECK (NOT is_incremental OR granularity = 'entries' AND format <> 'focus'),
+    CONSTRAINT exports_state CHECK (CASE state
+        WHEN 'queued' THEN due_at IS NOT NULL AND num_nonnulls(manifest, finished_at, error) = 0
+        WHEN 'running' THEN num_nulls(due_at, started_at) = 0 AND num_nonnulls(manifest, finished_at, error) = 0
+        WHEN 'completed' THEN num_nulls(manifest, finished_at, expires_at) = 0 AND num_nonnulls(due_at, error) = 0
+        WHEN 'failed' THEN num_nulls(error, finished_at) = 0 AND num_nonnulls(due_at, manifest) = 0
+        ELSE finished_at IS NOT NULL AND num_nonnulls(due_at, manifest) = 0 END)
+);
+CREATE INDEX exports_due ON exports (due_at) WHERE state IN ('queued', 'running');
+CREATE INDEX exports_expiring ON exports (expires_at) WHERE expires_at IS NOT NULL;
+-- Two at once would both begin where the last one ended.
+CREATE UNIQUE INDEX one_incremental_export ON exports (coalesce(tenant_id, '00000000-0000-0000-0000-000000000000'), format)
+    WHERE is_incremental AND state IN ('queued', 'running');
+CREATE INDEX incremental_exports ON exports (format, to_position) WHERE is_incremental AND state = 'completed';
+
+CREATE TABLE export_parts (
+    export_id            uuid NOT NULL REFERENCES exports ON DELETE CASCADE,
+    part                 integer NOT NULL CHECK (part >= 1),
+    -- Which attempt's pieces it is made of.
+    attempt              integer NOT NULL,
+    pieces               integer NOT NULL CHECK (pieces >= 1),
+    row_count            bigint NOT NULL CHECK (row_count >= 1),
+    byte_count           bigint NOT NULL CHECK (byte_count >= 1),
+    sha256               bytea NOT NULL CHECK (length(sha256) = 32),
+    first_entry          uuid,
+    last_entry           uuid,
+    requests             bigint NOT NULL,
+    input_tokens         bigint NOT NULL,
+    cached_input_tokens  bigint NOT NULL,
+    output_tokens        bigint NOT NULL,
+    PRIMARY KEY (export_id, part)
+);
+
+CREATE TABLE export_pieces (
+    export_id  uuid NOT NULL REFERENCES exports ON DELETE CASCADE,
+    part       integer NOT NULL,
+    attempt    integer NOT NULL,
+    position   integer NOT NULL CHECK (position >= 0),
+    content    bytea NOT NULL CHECK (length(content) BETWEEN 1 AND 4194304),
+    PRIMARY KEY (export_id, part, attempt, position)
+);
+-- It is text that was compressed once already where it is sent on, and is read once.
+ALTER TABLE export_pieces ALTER COLUMN content SET STORAGE EXTERNAL;
+
+-- Takes an export that is due, for p_lease_ms, and removes what an attempt before it left of a part. One that was taken too often without getting on
+-- has failed.
+CREATE FUNCTION claim_export(p_lease_ms bigint) RETURNS SETOF exports
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+DECLARE
+    taken exports%ROWTYPE;
+BEGIN
+    SELECT * INTO taken FROM exports e
+        WHERE e.state IN ('queued', 'running') AND e.due_at <= clock_timestamp()
+        ORDER BY e.due_at LIMIT 1 FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    DELETE FROM export_pieces p WHERE p.export_id = taken.export_id AND p.part > taken.parts;
+    IF taken.tries >= 10 THEN
+        UPDATE exports e SET state = 'failed', due_at = NULL, finished_at = clock_timestamp(),
+            error = 'Ten attempts at one part came to nothing. The log of the processes with the role jobs says why.'
+            WHERE e.export_id = taken.export_id;
+        RETURN;
+    END IF;
+    RETURN QUERY UPDATE exports e SET state = 'running', attempt = e.attempt + 1, tries = e.tries + 1,
+        started_at = coalesce(e.started_at, clock_timestamp()), due_at = clock_timestamp() + p_lease_ms * interval '1 millisecond'
+        WHERE e.export_id = taken.export_id RETURNING e.*;
+END
+$$;
+
+-- Keeps a piece of the part that is being written, and the claim. Answers whether the claim still held.
+CREATE FUNCTION append_export_piece(
+    p_export uuid, p_attempt integer, p_part integer, p_position integer, p_content bytea, p_lease_ms bigint
+) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+BEGIN
+    UPDATE exports e SET due_at = clock_timestamp() + p_lease_ms * interval '1 millisecond'
+        WHERE e.export_id = p_export AND e.attempt = p_attempt AND e.state = 'running' AND e.parts = p_part - 1;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO export_pieces (export_id, part, attempt, position, content) VALUES (p_export, p_part, p_attempt, p_position, p_content);
+    RETURN true;
+END
+$$;
+
+-- A part is whole. Answers whether the claim still held.
+CREATE FUNCTION finish_export_part(
+    p_export uuid, p_attempt integer, p_part integer, p_pieces integer, p_rows bigint, p_bytes bigint, p_sha256 bytea, p_first uuid,
+    p_last uuid, p_requests bigint, p_input bigint, p_cached bigint, p_output bigint, p_lease_ms bigint
+) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+BEGIN
+    UPDATE exports e SET parts = p_part, row_count = e.row_count + p_rows, byte_count = e.byte_count + p_bytes,
+        reached = coalesce(p_last, e.reached), tries = 0, due_at = clock_timestamp() + p_lease_ms * interval '1 millisecond'
+        WHERE e.export_id = p_export AND e.attempt = p_attempt AND e.state = 'running' AND e.parts = p_part - 1;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO export_parts (export_id, part, attempt, pieces, row_count, byte_count, sha256, first_entry, last_entry, requests,
+        input_tokens, cached_input_tokens, output_tokens)
+    VALUES (p_export, p_part, p_attempt, p_pieces, p_rows, p_bytes, p_sha256, p_first, p_last, p_requests, p_input, p_cached, p_output);
+    RETURN true;
+END
+$$;
+
+-- The manifest of what is there. It says nothing of who wrote it and when, so that the same export has the same manifest.
+CREATE FUNCTION export_manifest(e exports) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT json_build_object('object', 'export_manifest', 'version', 1, 'export_id', 'exp_' || e.export_id,
+        'tenant_id', e.tenant_id, 'format', e.format, 'granularity', e.granularity, 'start', rfc3339(e.window_start),
+        'end', rfc3339(e.window_end), 'incremental', e.is_incremental, 'from_position', e.from_position::text,
+        'to_position', e.to_position::text, 'rows', e.row_count, 'bytes', e.byte_count,
+        'requests', coalesce(sum(p.requests), 0)::bigint, 'input_tokens', coalesce(sum(p.input_tokens), 0)::bigint,
+        'cached_input_tokens', coalesce(sum(p.cached_input_tokens), 0)::bigint,
+        'output_tokens', coalesce(sum(p.output_tokens), 0)::bigint,
+        'parts', coalesce(json_agg(json_build_object('part', p.part, 'rows', p.row_count, 'bytes', p.byte_count,
+            'sha256', encode(p.sha256, 'hex'), 'first_entry', 'led_' || p.first_entry, 'last_entry', 'led_' || p.last_entry,
+            'requests', p.requests, 'input_tokens', p.input_tokens, 'cached_input_tokens', p.cached_input_tokens,
+            'output_tokens', p.output_tokens) ORDER BY p.part) FILTER (WHERE p.part IS NOT NULL), '[]'::json))::text
+    FROM (SELECT) one LEFT JOIN export_parts p ON p.export_id = e.export_id
+    $$;
+
+-- There is no more to write: the manifest is the last that is written. Answers whether the claim still held.
+CREATE FUNCTION complete_export(p_export uuid, p_attempt integer, p_keep_hours integer) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+BEGIN
+    UPDATE exports e SET state = 'completed', due_at = NULL, finished_at = clock_timestamp(),
+        expires_at = clock_timestamp() + p_keep_hours * interval '1 hour', manifest = export_manifest(e)
+        WHERE e.export_id = p_export AND e.attempt = p_attempt AND e.state = 'running';
+    RETURN FOUND;
+END
+$$;
+
+-- It cannot be written, and another attempt would not help.
+CREATE FUNCTION fail_export(p_export uuid, p_attempt integer, p_error text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+BEGIN
+    UPDATE exports e SET state = 'failed', due_at = NULL, finished_at = clock_timestamp(), error = left(p_error, 500)
+        WHERE e.export_id = p_export AND e.attempt = p_attempt AND e.state = 'running';
+    RETURN FOUND;
+END
+$$;
+
+-- Removes the pieces of exports that are past their end, or that came to none an hour ago; at most p_limit exports. Answers how many.
+CREATE FUNCTION remove_expired_exports(p_limit integer) RETURNS integer
+    LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+    WITH old AS MATERIALIZED (
+        SELECT e.export_id FROM exports e
+        WHERE (e.expires_at <= clock_timestamp() OR e.state IN ('failed', 'cancelled') AND e.finished_at < clock_timestamp() - interval '1 hour')
+            AND EXISTS (SELECT FROM export_pieces p WHERE p.export_id = e.export_id)
+        LIMIT p_limit FOR UPDATE OF e SKIP LOCKED
+    ), removed AS (
+        DELETE FROM export_pieces p USING old WHERE p.export_id = old.export_id RETURNING p.export_id
+    )
+    SELECT count(DISTINCT export_id)::integer FROM removed
+    $$;
+
+REVOKE ALL ON FUNCTION claim_export, append_export_piece, finish_export_part, export_manifest, complete_export, fail_export,
+    remove_expired_exports FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION claim_export, append_export_piece, finish_export_part, complete_export, fail_export, remove_expired_exports
+    TO weir_jobs;
+
+-- What a completed export says stays said.
+CREATE FUNCTION refuse_change_of_completed_export() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        RAISE EXCEPTION '% may hold manifests', TG_TABLE_NAME USING ERRCODE = 'check_violation';
+    END IF;
+    IF OLD.state = 'completed' THEN
+        RAISE EXCEPTION 'export % is completed and cannot change', OLD.export_id USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+END
+$$;
+CREATE TRIGGER exports_immutable BEFORE UPDATE OR DELETE ON exports
+    FOR EACH ROW EXECUTE FUNCTION refuse_change_of_completed_export();
+CREATE TRIGGER exports_stay BEFORE TRUNCATE ON exports
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_completed_export();
+CREATE TRIGGER export_parts_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON export_parts
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- Exports are the operator's; a customer's own streams are made of the ledger.
+GRANT SELECT ON exports, export_parts, export_pieces TO weir_admin;
+GRANT SELECT ON exports, export_parts, export_pieces TO weir_reports;
+GRANT INSERT, UPDATE (state, due_at, finished_at) ON exports TO weir_admin;
+ALTER TABLE exports ENABLE ROW LEVEL SECURITY;
+ALTER TABLE export_parts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE export_pieces ENABLE ROW LEVEL SECURITY;
+CREATE POLICY administration ON exports TO weir_admin USING (true) WITH CHECK (true);
+CREATE POLICY all_rows ON exports FOR SELECT TO weir_reports USING (true);
+CREATE POLICY all_rows ON export_parts FOR SELECT TO weir_admin, weir_reports USING (true);
+CREATE POLICY all_rows ON export_pieces FOR SELECT TO weir_admin, weir_reports USING (true);
+
+-- Who of the tenants is a customer at Stripe, and from when on usage is sent there.
+CREATE TABLE stripe_customers (
+    tenant_id    uuid PRIMARY KEY REFERENCES tenants,
+    -- NULL: disconnected. What was delivered stays delivered.
+    customer_id  text CHECK (customer_id ~ '^[A-Za-z0-9_]{1,64}$'),
+    since        timestamptz NOT NULL CHECK (since = date_trunc('hour', since, 'UTC')),
+    changed_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- Hours of a tenant in which the ledger gained something that deliveries do not hold yet, perhaps.
+CREATE TABLE stripe_windows (
+    tenant_id     uuid NOT NULL REFERENCES tenants,
+    window_start  timestamptz NOT NULL CHECK (window_start = date_trunc('hour', window_start, 'UTC')),
+    PRIMARY KEY (tenant_id, window_start)
+);
+
+-- All entries of transactions below the position were looked at.
+CREATE TABLE stripe_watermark (
+    singleton  boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    position   xid8 NOT NULL
+);
+INSERT INTO stripe_watermark SELECT true, position FROM rollup_watermark;
+
+-- What is sent: for each closed hour and meter the sum, and for what became known later the difference, as a further revision. The sum over the
+-- revisions is the ledger's. Stripe forgets an identifier after a day; this table does not.
+CREATE TABLE stripe_deliveries (
+    identifier        text PRIMARY KEY CHECK (length(identifier) BETWEEN 1 AND 100),
+    tenant_id         uuid NOT NULL REFERENCES tenants,
+    window_start      timestamptz NOT NULL CHECK (window_start = date_trunc('hour', window_start, 'UTC')),
+    meter             text NOT NULL CHECK (meter IN ('request', 'input_token', 'cached_input_token', 'output_token')),
+    revision          integer NOT NULL CHECK (revision >= 1),
+    value             bigint NOT NULL CHECK (value <> 0),
+    state             text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'delivered', 'failed')),
+    -- Attempts that were begun; the number of one is its fence.
+    attempt           integer NOT NULL DEFAULT 0 CHECK (attempt >= 0),
+    -- Of one that is pending: when it may be sent, or when another process may take it for lost.
+    next_attempt_at   timestamptz DEFAULT clock_timestamp(),
+    -- After a day Stripe would take the identifier for a new one, so an attempt whose end nobody knows is not repeated then.
+    first_attempt_at  timestamptz,
+    last_status       smallint,
+    last_error        text CHECK (length(last_error) <= 200),
+    created_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at       timestamptz,
+    UNIQUE (tenant_id, window_start, meter, revision),
+    CHECK (CASE state WHEN 'pending' THEN next_attempt_at IS NOT NULL AND finished_at IS NULL
+        ELSE next_attempt_at IS NULL AND finished_at IS NOT NULL END)
+);
+CREATE INDEX stripe_deliveries_due ON stripe_deliveries (next_attempt_at) WHERE state = 'pending';
+CREATE INDEX stripe_deliveries_failed ON stripe_deliveries (identifier) WHERE state = 'failed';
+
+-- What was delivered was delivered, and what a delivery says it is of does not change.
+CREATE FUNCTION refuse_change_of_delivery() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF TG_OP <> 'UPDATE' THEN
+        RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF OLD.state = 'delivered' OR (OLD.identifier, OLD.tenant_id, OLD.window_start, OLD.meter, OLD.revision, OLD.value)
+        IS DISTINCT FROM (NEW.identifier, NEW.tenant_id, NEW.window_start, NEW.meter, NEW.revision, NEW.value) THEN
+        RAISE EXCEPTION 'delivery % cannot change', OLD.identifier USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER stripe_deliveries_immutable BEFORE UPDATE OR DELETE ON stripe_deliveries
+    FOR EACH ROW EXECUTE FUNCTION refuse_change_of_delivery();
+CREATE TRIGGER stripe_deliveries_stay BEFORE TRUNCATE ON stripe_deliveries
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_delivery();
+
+-- Makes a tenant a customer at Stripe. What was used since then is looked at anew.
+CREATE FUNCTION connect_stripe_customer(p_tenant uuid, p_customer text, p_since timestamptz) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+BEGIN
+    -- Nobody looks at new entries meanwhile, or those that come now would be looked at by neither.
+    PERFORM FROM stripe_watermark FOR UPDATE;
+    INSERT INTO stripe_customers AS c (tenant_id, customer_id, since) VALUES (p_tenant, p_customer, date_trunc('hour', p_since, 'UTC'))
+        ON CONFLICT (tenant_id) DO UPDATE SET customer_id = p_customer, since = date_trunc('hour', p_since, 'UTC'),
+            changed_at = clock_timestamp();
+    INSERT INTO stripe_windows (tenant_id, window_start)
+        SELECT DISTINCT u.tenant_id, date_trunc('hour', u.bucket_start, 'UTC') FROM usage u
+        WHERE u.tenant_id = p_tenant AND u.bucket_start >= date_trunc('hour', p_since, 'UTC')
+        ON CONFLICT DO NOTHING;
+END
+$$;
+
+-- Finds the hours in which the ledger gained something, and writes the deliveries of those that are over: what the roll-up holds less what was
+-- written before. Answers how many deliveries were written. One process does it at a time; another finds nothing to do.
+CREATE FUNCTION plan_stripe_deliveries(p_limit integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+DECLARE
+    from_tx xid8;
+    to_tx xid8;
+    planned integer;
+BEGIN
+    SELECT position INTO from_tx FROM stripe_watermark FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN 0;
+    END IF;
+    -- As far as the roll-up is, so that the sums below hold what was found here.
+    SELECT position INTO to_tx FROM rollup_watermark;
+    IF to_tx > from_tx THEN
+        INSERT INTO stripe_windows (tenant_id, window_start)
+            SELECT DISTINCT l.tenant_id, date_trunc('hour', l.occurred_at, 'UTC')
+            FROM ledger l JOIN stripe_customers c ON c.tenant_id = l.tenant_id
+            WHERE l.tx >= from_tx AND l.tx < to_tx AND l.occurred_at >= c.since AND c.customer_id IS NOT NULL
+            ON CONFLICT DO NOTHING;
+        UPDATE stripe_watermark SET position = to_tx;
+    END IF;
+    WITH closed AS MATERIALIZED (
+        DELETE FROM stripe_windows w USING (
+            SELECT d.tenant_id, d.window_start FROM stripe_windows d
+            WHERE d.window_start + interval '1 hour' <= clock_timestamp() ORDER BY d.window_start LIMIT p_limit
+        ) due
+        WHERE w.tenant_id = due.tenant_id AND w.window_start = due.window_start
+        RETURNING w.tenant_id, w.window_start
+    ), used AS (
+        SELECT c.tenant_id, c.window_start, m.meter, sum(m.value)::bigint AS value
+        FROM closed c
+        JOIN stripe_customers s ON s.tenant_id = c.tenant_id AND s.customer_id IS NOT NULL AND c.window_start >= s.since
+        JOIN usage u ON u.tenant_id = c.tenant_id AND u.bucket_start >= c.window_start
+            AND u.bucket_start < c.window_start + interval '1 hour'
+        CROSS JOIN LATERAL (VALUES ('request', u.requests_count), ('input_token', u.input_tokens - u.cached_input_tokens),
+            ('cached_input_token', u.cached_input_tokens), ('output_token', u.output_tokens)) AS m (meter, value)
+        GROUP BY 1, 2, 3
+    ), differences AS (
+        SELECT u.tenant_id, u.window_start, u.meter, u.value - coalesce(sum(d.value), 0)::bigint AS value,
+            coalesce(max(d.revision), 0) + 1 AS revision
+        FROM used u LEFT JOIN stripe_deliveries d
+            ON d.tenant_id = u.tenant_id AND d.window_start = u.window_start AND d.meter = u.meter
+        GROUP BY u.tenant_id, u.window_start, u.meter, u.value
+    ), written AS (
+        INSERT INTO stripe_deliveries (identifier, tenant_id, window_start, meter, revision, value)
+        SELECT tenant_id || ':' || to_char(window_start AT TIME ZONE 'UTC', 'YYYYMMDD"T"HH24"Z"') || ':' || meter || ':' || revision,
+            tenant_id, window_start, meter, revision, value
+        FROM differences WHERE value <> 0
+        RETURNING 1
+    )
+    SELECT count(*)::integer INTO planned FROM written;
+    RETURN planned;
+END
+$$;
+
+-- Takes deliveries that are due, for one attempt each. What Stripe would no longer take is parked instead: usage of more than 35 days ago, and
+-- an attempt of 23 hours ago whose end nobody knows.
+CREATE FUNCTION claim_stripe_deliveries(p_limit integer, p_lease_ms bigint) RETURNS TABLE (
+    delivery text, tenant uuid, customer text, event_meter text, sent_value bigint, event_at timestamptz, attempt_now integer
+)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+DECLARE
+    began timestamptz := clock_timestamp();
+BEGIN
+    UPDATE stripe_deliveries d SET state = 'failed', next_attempt_at = NULL, finished_at = began,
+        last_error = CASE WHEN d.window_start + interval '1 hour' <= began - interval '34 days 23 hours' THEN 'too_old' ELSE 'outcome_unknown' END
+        WHERE d.identifier IN (
+            SELECT x.identifier FROM stripe_deliveries x WHERE x.state = 'pending' AND x.next_attempt_at <= began
+                AND (x.window_start + interval '1 hour' <= began - interval '34 days 23 hours'
+                    OR x.first_attempt_at <= began - interval '23 hours')
+            FOR UPDATE SKIP LOCKED);
+    RETURN QUERY
+        WITH due AS MATERIALIZED (
+            SELECT d.identifier FROM stripe_deliveries d JOIN stripe_customers c ON c.tenant_id = d.tenant_id AND c.customer_id IS NOT NULL
+            WHERE d.state = 'pending' AND d.next_attempt_at <= began
+            ORDER BY d.next_attempt_at LIMIT p_limit FOR UPDATE OF d SKIP LOCKED
+        ), taken AS (
+            UPDATE stripe_deliveries d SET attempt = d.attempt + 1, first_attempt_at = coalesce(d.first_attempt_at, began),
+                next_attempt_at = began + p_lease_ms * interval '1 millisecond'
+            FROM due WHERE d.identifier = due.identifier
+            RETURNING d.*
+        )
+        SELECT t.identifier, t.tenant_id, c.customer_id, t.meter, t.value, t.window_start + interval '1 hour' - interval '1 second', t.attempt
+        FROM taken t JOIN stripe_customers c ON c.tenant_id = t.tenant_id;
+END
+$$;
+
+-- Says what became of one attempt: 'delivered', 'again' with the pause until the next, or 'failed'. Answers whether the attempt was the last one.
+CREATE FUNCTION finish_stripe_delivery(
+    p_identifier text, p_attempt integer, p_outcome text, p_status smallint, p_error text, p_pause_ms bigint
+) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+BEGIN
+    UPDATE stripe_deliveries d SET last_status = p_status, last_error = left(p_error, 200),
+        state = CASE p_outcome WHEN 'delivered' THEN 'delivered' WHEN 'again' THEN 'pending' ELSE 'failed' END,
+        next_attempt_at = CASE p_outcome WHEN 'again' THEN clock_timestamp() + p_pause_ms * interval '1 millisecond' END,
+        finished_at = CASE WHEN p_outcome <> 'again' THEN clock_timestamp() END
+        WHERE d.identifier = p_identifier AND d.attempt = p_attempt AND d.state = 'pending';
+    RETURN FOUND;
+END
+$$;
+
+-- Sends a parked delivery anew: somebody has looked at why it was parked.
+CREATE FUNCTION retry_stripe_delivery(p_identifier text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+BEGIN
+    UPDATE stripe_deliveries d SET state = 'pending', next_attempt_at = clock_timestamp(), finished_at = NULL, first_attempt_at = NULL,
+        last_error = NULL, last_status = NULL
+        WHERE d.identifier = p_identifier AND d.state = 'failed';
+    RETURN FOUND;
+END
+$$;
+REVOKE ALL ON FUNCTION connect_stripe_customer, plan_stripe_deliveries, claim_stripe_deliveries, finish_stripe_delivery, retry_stripe_delivery
+    FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION plan_stripe_deliveries, claim_stripe_deliveries, finish_stripe_delivery TO weir_jobs;
+GRANT EXECUTE ON FUNCTION connect_stripe_customer, retry_stripe_delivery TO weir_admin;
+GRANT SELECT ON stripe_customers, stripe_deliveries, stripe_windows, stripe_watermark TO weir_admin, weir_reports;
+
+ALTER TABLE stripe_customers ENABLE ROW LEVEL SECURITY;
+ALTER TABLE stripe_windows ENABLE ROW LEVEL SECURITY;
+ALTER TABLE stripe_deliveries ENABLE ROW LEVEL SECURITY;
+CREATE POLICY all_rows ON stripe_customers FOR SELECT TO weir_admin, weir_reports USING (true);
+CREATE POLICY all_rows ON stripe_windows FOR SELECT TO weir_admin, weir_reports USING (true);
+CREATE POLICY all_rows ON stripe_deliveries FOR SELECT TO weir_admin, weir_reports USING (true);
+
+-- What comparing the books found. The findings name what they are about; there is a bounded list of them and a count of all.
+CREATE TABLE reconciliations (
+    reconciliation_id  uuid PRIMARY KEY,
+    tenant_id          uuid REFERENCES tenants,
+    window_start       timestamptz NOT NULL,
+    window_end         timestamptz NOT NULL CHECK (window_end > window_start),
+    difference_count   bigint NOT NULL CHECK (difference_count >= 0),
+    differences        jsonb NOT NULL,
+    created_by         text NOT NULL CHECK (length(created_by) BETWEEN 1 AND 200),
+    created_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    took_ms            bigint NOT NULL CHECK (took_ms >= 0)
+);
+CREATE TRIGGER reconciliations_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON reconciliations
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE reconciliations ENABLE ROW LEVEL SECURITY;
+CREATE POLICY administration ON reconciliations TO weir_admin USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT ON reconciliations TO weir_admin;
+
+"""#),
+        (name: "0035_reports", sql: #"""
+-- Reports: usage by the callers' own tags, how long requests took, and why they failed. All of it follows from ledger and request rows, under
+-- the same watermark as usage, and can be rebuilt.
+
+-- What the caller said a request was for, as {team=search,env=prod}. NULL where it said nothing, which costs nothing.
+ALTER TABLE ledger ADD COLUMN tags text[] CHECK (cardinality(tags) BETWEEN 1 AND 16);
+CREATE INDEX ledger_tagged_by_transaction ON ledger (tx) WHERE tags IS NOT NULL;
+
+-- The tags that have usage of their own: the first hundred of a tenant in a calendar month (UTC). What comes after them is counted as 'other',
+-- which no tag can be called, so that a caller who puts an id into a tag does not make the roll-up as large as the ledger. Like the depth of
+-- a queue it is not rebuilt: which came first cannot be told from the ledger.
+CREATE TABLE usage_tags (
+    tenant_id  uuid NOT NULL,
+    month      date NOT NULL CHECK (month = date_trunc('month', month)),
+    tag        text NOT NULL CHECK (tag ~ '^[^=]{1,32}=.{1,64}$'),
+    PRIMARY KEY (tenant_id, month, tag)
+);
+
+-- A request with several tags counts in each of them, and once in 'other'.
+CREATE TABLE tag_usage (
+    tenant_id            uuid NOT NULL,
+    bucket_start         timestamptz NOT NULL,
+    tag                  text NOT NULL,
+    model                text NOT NULL,
+    tier_version_id      uuid NOT NULL,
+    requests_count       bigint NOT NULL,
+    input_tokens         bigint NOT NULL,
+    cached_input_tokens  bigint NOT NULL,
+    output_tokens        bigint NOT NULL,
+    PRIMARY KEY (tenant_id, bucket_start, tag, model, tier_version_id)
+);
+
+-- How many requests of a quarter of an hour were answered in a time of each class (see latency_class).
+CREATE TABLE model_latencies (
+    model_name      text NOT NULL,
+    time_window     timestamptz NOT NULL,
+    latency_class   smallint NOT NULL CHECK (latency_class BETWEEN 0 AND 303),
+    requests_count  bigint NOT NULL,
+    PRIMARY KEY (model_name, time_window, latency_class)
+);
+
+-- The same by days of UTC, so that a month is read from days and only its edges from quarters of an hour.
+CREATE TABLE model_latency_days (
+    model_name      text NOT NULL,
+    day             date NOT NULL,
+    latency_class   smallint NOT NULL CHECK (latency_class BETWEEN 0 AND 303),
+    requests_count  bigint NOT NULL,
+    PRIMARY KEY (day, model_name, latency_class)
+);
+
+CREATE TABLE model_errors (
+    model_name      text NOT NULL,
+    time_window     timestamptz NOT NULL,
+    error_code      text NOT NULL,
+    http_status     smallint NOT NULL,
+    requests_count  bigint NOT NULL,
+    PRIMARY KEY (model_name, time_window, error_code, http_status)
+);
+
+-- Reports over all tenants read a range of time.
+CREATE INDEX usage_by_bucket ON usage (bucket_start);
+CREATE INDEX model_latencies_by_window ON model_latencies (time_window);
+CREATE INDEX model_errors_by_window ON model_errors (time_window);
+CREATE INDEX model_usage_by_window ON model_usage_metrics (time_window);
+
+-- Classes of times in microseconds: below 16 each its own, from there on eight to each doubling, so that a class is at most an eighth as wide
+-- as its lower end. What takes longer than 2^40 us, twelve days, is in the last one. Whole numbers only.
+CREATE FUNCTION latency_class(us bigint) RETURNS smallint
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$
+    SELECT CASE WHEN v < 16 THEN v ELSE (e - 2) * 8 + ((v >> (e - 3)) & 7) END::smallint
+    FROM (SELECT v, length(ltrim(v::bit(64)::text, '0')) - 1 AS e FROM (SELECT least(greatest(us, 0), 1099511627775) AS v) bounded) sized
+    $$;
+
+CREATE FUNCTION usage_day(instant timestamptz) RETURNS date
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT (instant AT TIME ZONE 'UTC')::date $$;
+
+CREATE FUNCTION usage_month(instant timestamptz) RETURNS date
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT date_trunc('month', instant AT TIME ZONE 'UTC')::date $$;
+
+-- As before, and why a request failed.
+CREATE OR REPLACE VIEW request_outcomes AS
+    SELECT request_id, model, coalesce(started_at, created_at) AS created_at, status, is_cache_hit(cached) AS cache_hit,
+        coalesce(processing_us, 0) AS busy_us, tx, error_code, http_status
+    FROM requests;
+
+-- One row for each tag of each entry.
+CREATE VIEW tagged_entries AS
+    SELECT l.entry_id, l.tenant_id, l.occurred_at, l.model, l.tier_version_id, l.requests, l.input_tokens, l.cached_input_tokens,
+        l.output_tokens, l.tx, t.tag
+    FROM ledger l CROSS JOIN LATERAL unnest(l.tags) AS t (tag)
+    WHERE l.tags IS NOT NULL;
+REVOKE ALL ON tagged_entries FROM PUBLIC;
+
+-- Lets the tags of these entries in while there is room, and adds the entries to their usage. The two functions below differ in which entries
+-- these are; both run under the watermark's lock.
+CREATE FUNCTION roll_up_tags(p_from_tx xid8, p_to_tx xid8) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM ledger WHERE tags IS NOT NULL AND tx >= p_from_tx AND tx < p_to_tx) THEN
+        RETURN;
+    END IF;
+    INSERT INTO usage_tags (tenant_id, month, tag)
+    SELECT f.tenant_id, f.month, f.tag FROM (
+        SELECT d.tenant_id, d.month, d.tag, row_number() OVER (PARTITION BY d.tenant_id, d.month ORDER BY d.tag) AS place
+        FROM (
+            SELECT DISTINCT tenant_id, usage_month(occurred_at) AS month, tag FROM tagged_entries WHERE tx >= p_from_tx AND tx < p_to_tx
+        ) d
+        WHERE NOT EXISTS (SELECT FROM usage_tags k WHERE k.tenant_id = d.tenant_id AND k.month = d.month AND k.tag = d.tag)
+    ) f
+    WHERE f.place <= 100 - (SELECT count(*) FROM usage_tags k WHERE k.tenant_id = f.tenant_id AND k.month = f.month);
+    INSERT INTO tag_usage AS u (tenant_id, bucket_start, tag, model, tier_version_id, requests_count, input_tokens,
+        cached_input_tokens, output_tokens)
+    SELECT tenant_id, bucket_start, tag, model, tier_version_id, sum(requests), sum(input_tokens), sum(cached_input_tokens),
+        sum(output_tokens)
+    FROM (
+        SELECT DISTINCT e.entry_id, e.tenant_id, usage_bucket(e.occurred_at) AS bucket_start, coalesce(k.tag, 'other') AS tag, e.model,
+            e.tier_version_id, e.requests, e.input_tokens, e.cached_input_tokens, e.output_tokens
+        FROM tagged_entries e
+        LEFT JOIN usage_tags k ON k.tenant_id = e.tenant_id AND k.month = usage_month(e.occurred_at) AND k.tag = e.tag
+        WHERE e.tx >= p_from_tx AND e.tx < p_to_tx
+    ) parts
+    GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+    ON CONFLICT (tenant_id, bucket_start, tag, model, tier_version_id) DO UPDATE SET
+        requests_count = u.requests_count + EXCLUDED.requests_count,
+        input_tokens = u.input_tokens + EXCLUDED.input_tokens,
+        cached_input_tokens = u.cached_input_tokens + EXCLUDED.cached_input_tokens,
+        output_tokens = u.output_tokens + EXCLUDED.output_tokens;
+END
+$$;
+
+-- Moves the watermark up to the oldest transaction that still runs and adds what was written in between to the roll-ups, in one
+-- transaction. Answers the number of ledger entries added.
+CREATE OR REPLACE FUNCTION roll_up_usage() RETURNS bigint
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    from_tx xid8;
+    to_tx xid8;
+    added bigint;
+BEGIN
+    SELECT position INTO from_tx FROM rollup_watermark FOR UPDATE;
+    to_tx := pg_snapshot_xmin(pg_current_snapshot());
+    IF to_tx <= from_tx THEN
+        RETURN 0;
+    END IF;
+    WITH entries AS MATERIALIZED (
+        SELECT tenant_id, usage_bucket(occurred_at) AS bucket_start, key_id, model, tier_version_id, kind, request_id, requests,
+            input_tokens, cached_input_tokens, output_tokens
+        FROM ledger WHERE tx >= from_tx AND tx < to_tx
+    ), fresh AS MATERIALIZED (
+        SELECT tenant_id, bucket_start, key_id, model, tier_version_id, count(*) AS entries, sum(requests)::bigint AS requests,
+            sum(input_tokens)::bigint AS input_tokens, sum(cached_input_tokens)::bigint AS cached_input_tokens,
+            sum(output_tokens)::bigint AS output_tokens
+        FROM entries GROUP BY 1, 2, 3, 4, 5
+    ), by_tenant AS (
+        INSERT INTO usage AS u (tenant_id, bucket_start, key_id, model, tier_version_id, requests_count, input_tokens,
+            cached_input_tokens, output_tokens)
+        SELECT tenant_id, bucket_start, key_id, model, tier_version_id, requests, input_tokens, cached_input_tokens, output_tokens
+        FROM fresh ORDER BY 1, 2, 3, 4, 5
+        ON CONFLICT (tenant_id, bucket_start, key_id, model, tier_version_id) DO UPDATE SET
+            requests_count = u.requests_count + EXCLUDED.requests_count,
+            input_tokens = u.input_tokens + EXCLUDED.input_tokens,
+            cached_input_tokens = u.cached_input_tokens + EXCLUDED.cached_input_tokens,
+            output_tokens = u.output_tokens + EXCLUDED.output_tokens
+    ), outcomes AS MATERIALIZED (
+        SELECT o.model, usage_bucket(o.created_at) AS bucket_start, o.status = 'failed' AS is_failed, o.cache_hit, o.busy_us, o.error_code,
+            o.http_status
+        FROM entries e JOIN request_outcomes o ON o.request_id = e.request_id WHERE e.kind = 'usage'
+        UNION ALL
+        SELECT model, usage_bucket(created_at), true, cache_hit, busy_us, error_code, http_status
+        FROM request_outcomes WHERE status = 'failed' AND tx >= from_tx AND tx < to_tx
+    ), parts AS (
+        SELECT model, bucket_start, requests, input_tokens + output_tokens AS tokens, 0 AS errors, 0 AS cache_hits, 0 AS busy_us
+        FROM fresh
+        UNION ALL
+        SELECT model, bucket_start, 0, 0, is_failed::integer, cache_hit::integer, busy_us FROM outcomes
+    ), by_model AS (
+        INSERT INTO model_usage_metrics AS m (model_name, time_window, request_count, token_count, error_count, cache_hit_count, busy_us)
+        SELECT model, bucket_start, sum(requests), sum(tokens), sum(errors), sum(cache_hits), sum(busy_us)
+        FROM parts GROUP BY 1, 2 ORDER BY 1, 2
+        ON CONFLICT (model_name, time_window) DO UPDATE SET
+            request_count = m.request_count + EXCLUDED.request_count,
+            token_count = m.token_count + EXCLUDED.token_count,
+            error_count = m.error_count + EXCLUDED.error_count,
+            cache_hit_count = m.cache_hit_count + EXCLUDED.cache_hit_count,
+            busy_us = m.busy_us + EXCLUDED.busy_us
+    ), by_latency AS (
+        INSERT INTO model_latencies AS m (model_name, time_window, latency_class, requests_count)
+        SELECT model, bucket_start, latency_class(busy_us), count(*) FROM outcomes WHERE NOT is_failed
+        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+        ON CONFLICT (model_name, time_window, latency_class) DO UPDATE SET requests_count = m.requests_count + EXCLUDED.requests_count
+    ), by_latency_day AS (
+        INSERT INTO model_latency_days AS m (model_name, day, latency_class, requests_count)
+        SELECT model, usage_day(bucket_start), latency_class(busy_us), count(*) FROM outcomes WHERE NOT is_failed
+        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+        ON CONFLICT (day, model_name, latency_class) DO UPDATE SET requests_count = m.requests_count + EXCLUDED.requests_count
+    ), by_error AS (
+        INSERT INTO model_errors AS m (model_name, time_window, error_code, http_status, requests_count)
+        SELECT model, bucket_start, coalesce(error_code, ''), coalesce(http_status, 0), count(*) FROM outcomes WHERE is_failed
+        GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+        ON CONFLICT (model_name, time_window, error_code, http_status)
+            DO UPDATE SET requests_count = m.requests_count + EXCLUDED.requests_count
+    )
+    SELECT coalesce(sum(entries), 0)::bigint INTO added FROM fresh;
+    PERFORM roll_up_tags(from_tx, to_tx);
+    UPDATE rollup_watermark SET position = to_tx;
+    RETURN added;
+END
+$$;
+
+-- As before, with the new roll-ups. The tags that were let in stay.
+CREATE OR REPLACE FUNCTION rebuild_usage(p_from timestamptz, p_to timestamptz) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+DECLARE
+    reached xid8;
+    earliest uuid;
+    rebuilt bigint;
+BEGIN
+    IF isfinite(p_from) AND usage_bucket(p_from) <> p_from OR isfinite(p_to) AND usage_bucket(p_to) <> p_to THEN
+        RAISE EXCEPTION 'the ends are not on a quarter of an hour' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT position INTO reached FROM rollup_watermark FOR UPDATE;
+    earliest := uuid_lower_bound(greatest(p_from, timestamptz '1970-01-17 00:00:00+00') - interval '15 days');
+    DELETE FROM usage WHERE bucket_start >= p_from AND bucket_start < p_to;
+    INSERT INTO usage (tenant_id, bucket_start, key_id, model, tier_version_id, requests_count, input_tokens, cached_input_tokens,
+        output_tokens)
+    SELECT tenant_id, usage_bucket(occurred_at), key_id, model, tier_version_id, sum(requests), sum(input_tokens),
+        sum(cached_input_tokens), sum(output_tokens)
+    FROM ledger WHERE entry_id >= earliest AND occurred_at >= p_from AND occurred_at < p_to AND tx < reached
+    GROUP BY 1, 2, 3, 4, 5;
+
+    DELETE FROM tag_usage WHERE bucket_start >= p_from AND bucket_start < p_to;
+    INSERT INTO tag_usage (tenant_id, bucket_start, tag, model, tier_version_id, requests_count, input_tokens, cached_input_tokens,
+        output_tokens)
+    SELECT tenant_id, bucket_start, tag, model, tier_version_id, sum(requests), sum(input_tokens), sum(cached_input_tokens),
+        sum(output_tokens)
+    FROM (
+        SELECT DISTINCT e.entry_id, e.tenant_id, usage_bucket(e.occurred_at) AS bucket_start, coalesce(k.tag, 'other') AS tag, e.model,
+            e.tier_version_id, e.requests, e.input_tokens, e.cached_input_tokens, e.output_tokens
+        FROM tagged_entries e
+        LEFT JOIN usage_tags k ON k.tenant_id = e.tenant_id AND k.month = usage_month(e.occurred_at) AND k.tag = e.tag
+        WHERE e.entry_id >= earliest AND e.occurred_at >= p_from AND e.occurred_at < p_to AND e.tx < reached
+    ) parts
+    GROUP BY 1, 2, 3, 4, 5;
+
+    DELETE FROM model_latencies WHERE time_window >= p_from AND time_window < p_to;
+    DELETE FROM model_errors WHERE time_window >= p_from AND time_window < p_to;
+    UPDATE model_usage_metrics SET request_count = 0, token_count = 0, error_count = 0, cache_hit_count = 0, busy_us = 0
+    WHERE time_window >= p_from AND time_window < p_to;
+    WITH outcomes AS MATERIALIZED (
+        SELECT o.model, usage_bucket(o.created_at) AS bucket_start, o.status = 'failed' AS is_failed, o.cache_hit, o.busy_us, o.error_code,
+            o.http_status
+        FROM request_outcomes o
+        WHERE o.request_id >= earliest AND o.created_at >= p_from AND o.created_at < p_to
+            AND (o.status = 'completed' AND EXISTS (SELECT FROM ledger l WHERE l.entry_id = o.request_id AND l.tx < reached)
+                OR o.status = 'failed' AND (o.tx IS NULL OR o.tx < reached))
+    ), by_latency AS (
+        INSERT INTO model_latencies (model_name, time_window, latency_class, requests_count)
+        SELECT model, bucket_start, latency_class(busy_us), count(*) FROM outcomes WHERE NOT is_failed GROUP BY 1, 2, 3
+    ), by_error AS (
+        INSERT INTO model_errors (model_name, time_window, error_code, http_status, requests_count)
+        SELECT model, bucket_start, coalesce(error_code, ''), coalesce(http_status, 0), count(*) FROM outcomes WHERE is_failed
+        GROUP BY 1, 2, 3, 4
+    )
+    INSERT INTO model_usage_metrics (model_name, time_window, request_count, token_count, error_count, cache_hit_count, busy_us)
+    SELECT model, bucket_start, sum(requests), sum(tokens), sum(errors), sum(cache_hits), sum(busy_us) FROM (
+        SELECT model, bucket_start, requests_count AS requests, input_tokens + output_tokens AS tokens, 0 AS errors, 0 AS cache_hits,
+            0 AS busy_us
+        FROM usage WHERE bucket_start >= p_from AND bucket_start < p_to
+        UNION ALL
+        SELECT model, bucket_start, 0, 0, is_failed::integer, cache_hit::integer, busy_us FROM outcomes
+    ) AS parts
+    GROUP BY 1, 2 ORDER BY 1, 2
+    ON CONFLICT (model_name, time_window) DO UPDATE SET
+        request_count = EXCLUDED.request_count, token_count = EXCLUDED.token_count, error_count = EXCLUDED.error_count,
+        cache_hit_count = EXCLUDED.cache_hit_count, busy_us = EXCLUDED.busy_us;
+    GET DIAGNOSTICS rebuilt = ROW_COUNT;
+
+    -- Whole days, also where the range begins or ends within one.
+    DELETE FROM model_latency_days WHERE day >= usage_day(p_from) AND day <= usage_day(p_to);
+    INSERT INTO model_latency_days (model_name, day, latency_class, requests_count)
+    SELECT model_name, usage_day(time_window), latency_class, sum(requests_count) FROM model_latencies
+    WHERE time_window >= date_trunc('day', p_from, 'UTC') AND time_window < date_trunc('day', p_to, 'UTC') + interval '1 day'
+    GROUP BY 1, 2, 3;
+    RETURN rebuilt;
+END
+$$;
+
+ALTER TABLE usage_tags ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tag_usage ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_rows ON usage_tags FOR SELECT TO weir_reader USING (tenant_id = (SELECT current_tenant()));
+CREATE POLICY own_rows ON tag_usage FOR SELECT TO weir_reader USING (tenant_id = (SELECT current_tenant()));
+CREATE POLICY roll_up ON usage_tags TO weir_jobs USING (true) WITH CHECK (true);
+CREATE POLICY roll_up ON tag_usage TO weir_jobs USING (true) WITH CHECK (true);
+CREATE POLICY all_rows ON usage_tags FOR SELECT TO weir_admin, weir_reports USING (true);
+CREATE POLICY all_rows ON tag_usage FOR SELECT TO weir_admin, weir_reports USING (true);
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON tag_usage, model_latencies, model_latency_days, model_errors TO weir_jobs;
+GRANT SELECT, INSERT ON usage_tags TO weir_jobs;
+GRANT SELECT ON tagged_entries TO weir_jobs;
+GRANT SELECT ON usage_tags, tag_usage TO weir_reader, weir_admin, weir_reports;
+GRANT SELECT ON model_latencies, model_latency_days, model_errors TO weir_admin, weir_reports;
+-- By whom, of a key.
+GRANT SELECT (key_id, tenant_id, user_id) ON api_keys TO weir_reports;
+CREATE POLICY all_rows_of_reports ON api_keys FOR SELECT TO weir_reports USING (true);
+
+-- The roll-ups that are new, for what was there before.
+SELECT rebuild_usage('-infinity', 'infinity');
 
 """#),
     ]

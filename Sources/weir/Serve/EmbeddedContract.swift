@@ -48,6 +48,8 @@ tags:
     description: 'The Open Inference Protocol v2, for the clients that speak it. Errors are `{"error": "<text>"}`.'
   - name: account
     description: What was used, and what is left.
+  - name: ledger
+    description: What was charged, sealed and signed, to verify without us.
   - name: webhooks
     description: Being told of events.
   - name: service
@@ -221,9 +223,11 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -257,6 +261,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -283,6 +288,7 @@ paths:
         '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/BadRequest' }
         '401': { $ref: '#/components/responses/Unauthorized' }
+        '402': { $ref: '#/components/responses/BalanceExhausted' }
         '403': { $ref: '#/components/responses/Forbidden' }
         '404': { $ref: '#/components/responses/NotFound' }
         '408': { $ref: '#/components/responses/RequestTimeout' }
@@ -314,9 +320,11 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -350,6 +358,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -376,6 +385,7 @@ paths:
         '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/BadRequest' }
         '401': { $ref: '#/components/responses/Unauthorized' }
+        '402': { $ref: '#/components/responses/BalanceExhausted' }
         '403': { $ref: '#/components/responses/Forbidden' }
         '404': { $ref: '#/components/responses/NotFound' }
         '408': { $ref: '#/components/responses/RequestTimeout' }
@@ -393,6 +403,183 @@ paths:
         '504': { $ref: '#/components/responses/UpstreamTimeout' }
         '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
 
+  /.well-known/weir-keys:
+    get:
+      operationId: getSigningKeys
+      tags: [ledger]
+      summary: The public keys that heads and receipts are signed with
+      description: >-
+        All that ever signed, newest first. Nothing that a key of the state `compromised` has signed proves anything.
+      security: []
+      responses:
+        '200':
+          description: The keys.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/SigningKeyList' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/ledger/head:
+    get:
+      operationId: getLedgerHead
+      tags: [ledger]
+      summary: The last signed head of your ledger
+      description: >-
+        Needs the scope `billing`. Keep it: an export that does not reach it is not whole.
+      responses:
+        '200':
+          description: The head.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/SignedHead' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/ledger/entries:
+    get:
+      operationId: listLedgerEntries
+      tags: [ledger]
+      summary: Your ledger, entry by entry, sealed
+      description: |
+        Needs the scope `billing`. In the order of the chain; an entry is sealed within seconds after its request.
+
+        With `format=jsonl`, or `Accept: application/x-ndjson`, all of it behind `after` as JSON Lines, heads among the
+        entries, and at the end a line with the count and the last head, without which the export is cut off.
+      parameters:
+        - name: after
+          in: query
+          description: The sequence number behind which to begin.
+          schema: { type: integer, minimum: 0, maximum: 9223372036854775807, default: 0 }
+        - name: limit
+          in: query
+          description: The most entries of a page. Not for JSON Lines.
+          schema: { type: integer, minimum: 1, maximum: 100, default: 20 }
+        - name: format
+          in: query
+          schema: { type: string, enum: [json, jsonl] }
+      responses:
+        '200':
+          description: A page, or the whole.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/LedgerEntryList' }
+            application/x-ndjson:
+              schema: { type: string }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/ledger/proofs/{request}:
+    get:
+      operationId: getLedgerProof
+      tags: [ledger]
+      summary: What proves the entry of one request
+      description: >-
+        Needs the scope `billing`. The entry, its place, and what leads from it to the next signed head.
+      parameters:
+        - { $ref: '#/components/parameters/LedgerRequest' }
+      responses:
+        '200':
+          description: The proof.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/LedgerProof' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/Conflict' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/audit:
+    get:
+      operationId: listOwnAudit
+      tags: [ledger]
+      summary: What was changed of your tenant, newest first
+      description: >-
+        Needs the scope `admin`. `before` and `after` are given as the texts that are hashed.
+      parameters:
+        - name: limit
+          in: query
+          schema: { type: integer, minimum: 1, maximum: 100, default: 20 }
+        - name: after
+          in: query
+          description: The `last_id` of the page before. Not together with `before`.
+          schema: { type: string, format: uuid }
+        - name: before
+          in: query
+          description: The `first_id` of the page behind.
+          schema: { type: string, format: uuid }
+      responses:
+        '200':
+          description: A page.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/PlacedAuditList' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
   /api/v1/usage:
     get:
       operationId: getUsage
@@ -402,7 +589,13 @@ paths:
         Needs the scope `billing`.
 
         Quantities and costs of completed requests in `start <= time < end`, in rows by what `group_by` names. Without
-        `group_by` there is one row. Days are those of the tenant's time zone.
+        `group_by` there is one row. Days and months are those of the tenant's time zone, hours those of UTC.
+
+        The cost of a row is that of its usage alone, by the price of a unit. What a tier includes, its base fee, and what changes with
+        the quantity of a whole period are in what the period costs, not in its parts.
+
+        By `tag` only requests with tags are told (see `x-weir-tags`), once for each of their tags; there is no total then.
+        The first hundred tags of a month (UTC) have rows of their own, and what comes after them is in the row `other`.
       parameters:
         - name: start
           in: query
@@ -418,14 +611,15 @@ paths:
           example: '2026-04-01T00:00:00Z'
         - name: group_by
           in: query
-          description: A list with commas of `day`, `model` and `key`, each at most once.
+          description: A list with commas of `model`, `key`, `user`, `tier` and `tag`, each at most once, and one of `hour`, `day` and
+            `month`. `tag` cannot be together with `key` and `user`.
           style: form
           explode: false
           schema:
             type: array
-            maxItems: 3
+            maxItems: 6
             uniqueItems: true
-            items: { type: string, enum: [day, model, key] }
+            items: { type: string, enum: [hour, day, month, model, key, user, tier, tag] }
           example: [day, model]
       responses:
         '200':
@@ -458,6 +652,280 @@ paths:
                   output_tokens: 150
                   cost_micros: 1650
                 has_more: false
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/Conflict' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/usage/summary:
+    get:
+      operationId: getUsageSummary
+      tags: [account]
+      summary: What the running month costs, and what it will come to
+      description: |
+        Needs the scope `billing`. The month is that of the tenant's time zone.
+
+        `so_far` is rated as the bill will be: with the base fee, what the tier includes, and prices that change with the quantity of the
+        month. `included` says what is left of what is included, in whole units as they are priced.
+
+        `forecast` adds what was used in the same hours of the last four weeks, or the run rate where not one week is known. Its errors are what
+        the same method would have been off in the last three closed months at the same point of the month: the weighted absolute
+        percentage error in basis points, null where there is nothing to compare with.
+      responses:
+        '200':
+          description: The month.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/UsageSummary' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/Conflict' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /v1/organization/usage/completions:
+    get:
+      operationId: getOrganizationUsage
+      tags: [openai]
+      summary: Usage in buckets of hours or days
+      description: >-
+        Needs the scope `read`. All that was used is told here, of whatever surface, in whole hours and days of UTC. Buckets of a minute are refused: usage is kept by quarters of an hour.
+      parameters:
+        - name: start_time
+          in: query
+          required: true
+          description: Unix seconds; the bucket that it falls in is the first.
+          schema: { type: integer, minimum: 0 }
+          example: 1772323200
+        - name: end_time
+          in: query
+          description: Unix seconds, after `start_time`; by default now. The bucket that it falls in is the last.
+          schema: { type: integer, minimum: 0 }
+        - name: bucket_width
+          in: query
+          description: How long a bucket is.
+          schema: { type: string, enum: [1h, 1d], default: 1d }
+        - name: group_by
+          in: query
+          description: Any of `model`, `api_key_id` and `user_id`; repeated, or with commas.
+          schema: { type: array, items: { type: string, enum: [model, api_key_id, user_id] } }
+        - name: models
+          in: query
+          description: Only these models.
+          schema: { type: array, items: { type: string } }
+        - name: api_key_ids
+          in: query
+          description: Only these keys.
+          schema: { type: array, items: { type: string } }
+        - name: limit
+          in: query
+          description: The most buckets; 168 of hours, by default 24, or 31 of days, by default 7.
+          schema: { type: integer, minimum: 1, maximum: 168 }
+        - name: page
+          in: query
+          description: The `next_page` of an answer to the same question.
+          schema: { type: string }
+      responses:
+        '200':
+          description: One page of buckets, those without use too.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OrganizationUsagePage' }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+
+  /v1/organization/costs:
+    get:
+      operationId: getOrganizationCosts
+      tags: [openai]
+      summary: Costs in buckets of days
+      description: >-
+        Needs the scope `read`. Each result is rated alone, by the price of a unit; the summary of the period tells what it costs.
+      parameters:
+        - name: start_time
+          in: query
+          required: true
+          description: Unix seconds; the bucket that it falls in is the first.
+          schema: { type: integer, minimum: 0 }
+          example: 1772323200
+        - name: end_time
+          in: query
+          description: Unix seconds, after `start_time`; by default now. The bucket that it falls in is the last.
+          schema: { type: integer, minimum: 0 }
+        - name: bucket_width
+          in: query
+          description: Always a day.
+          schema: { type: string, enum: [1d], default: 1d }
+        - name: group_by
+          in: query
+          description: 'With `line_item` each model is told.'
+          schema: { type: array, items: { type: string, enum: [line_item] } }
+        - name: models
+          in: query
+          description: Only these models.
+          schema: { type: array, items: { type: string } }
+        - name: api_key_ids
+          in: query
+          description: Only these keys.
+          schema: { type: array, items: { type: string } }
+        - name: limit
+          in: query
+          description: The most buckets.
+          schema: { type: integer, minimum: 1, maximum: 180, default: 7 }
+        - name: page
+          in: query
+          description: The `next_page` of an answer to the same question.
+          schema: { type: string }
+      responses:
+        '200':
+          description: One page of buckets, those without use too.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OrganizationCostsPage' }
+        '400': { $ref: '#/components/responses/OpenAIBadRequest' }
+        '401': { $ref: '#/components/responses/OpenAIUnauthorized' }
+        '403': { $ref: '#/components/responses/OpenAIForbidden' }
+        '408': { $ref: '#/components/responses/OpenAIRequestTimeout' }
+        '413': { $ref: '#/components/responses/OpenAIContentTooLarge' }
+        '414': { $ref: '#/components/responses/OpenAIURITooLong' }
+        '417': { $ref: '#/components/responses/OpenAIExpectationFailed' }
+        '431': { $ref: '#/components/responses/OpenAIHeadersTooLarge' }
+        '500': { $ref: '#/components/responses/OpenAIInternalError' }
+        '503': { $ref: '#/components/responses/OpenAIUnavailable' }
+        '505': { $ref: '#/components/responses/OpenAIHTTPVersionNotSupported' }
+
+  /api/v1/usage/export:
+    get:
+      operationId: exportOwnUsage
+      tags: [account]
+      summary: Usage as a file
+      description: |
+        Needs the scope `billing`.
+
+        Streams the tenant's usage at the pace of whoever reads it, entry by entry or summed; see docs/api/exports.md for the formats and for how a
+        reader knows that nothing is missing. One runs at a time for a tenant, and only so many in all: beyond it the answer is 503 `overloaded`.
+      parameters:
+        - { $ref: '#/components/parameters/ExportFormat' }
+        - { $ref: '#/components/parameters/ExportStart' }
+        - { $ref: '#/components/parameters/ExportEnd' }
+        - { $ref: '#/components/parameters/ExportGranularity' }
+      responses:
+        '200':
+          description: The file. Behind its last byte the trailer field `x-weir-rows` says how many rows it has.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            text/csv:
+              schema: { type: string }
+            application/jsonl:
+              schema: { type: string }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '409': { $ref: '#/components/responses/Conflict' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/tiers:
+    get:
+      operationId: listTiers
+      tags: [account]
+      summary: The tiers that the tenant may take
+      description: >-
+        Needs the scope `billing`. Those that everybody may take and those that were made for the tenant, by code, each with the
+        version that a subscription would get now. At most 1,000.
+      responses:
+        '200':
+          description: The tiers.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/OfferedTierList' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/tiers/analysis:
+    get:
+      operationId: analyseTiers
+      tags: [account]
+      summary: What tiers would have cost
+      description: >-
+        Needs the scope `billing`. The real usage of the last months that are over, rated with each tier that the tenant may
+        take; the cheapest of those whose hard quotas would have let it through is recommended.
+      parameters:
+        - name: periods
+          in: query
+          description: How many months.
+          schema: { type: integer, minimum: 1, maximum: 24, default: 3 }
+          example: 3
+      responses:
+        '200':
+          description: The analysis.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/TierAnalysis' }
         '400': { $ref: '#/components/responses/BadRequest' }
         '401': { $ref: '#/components/responses/Unauthorized' }
         '403': { $ref: '#/components/responses/Forbidden' }
@@ -1089,9 +1557,11 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -1119,6 +1589,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -1170,9 +1641,11 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -1200,6 +1673,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -1249,9 +1723,11 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -1279,6 +1755,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -1681,9 +2158,11 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
         - { $ref: '#/components/parameters/JobPriority' }
         - { $ref: '#/components/parameters/JobRunAt' }
@@ -1697,6 +2176,7 @@ paths:
         '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/BadRequest' }
         '401': { $ref: '#/components/responses/Unauthorized' }
+        '402': { $ref: '#/components/responses/BalanceExhausted' }
         '403': { $ref: '#/components/responses/Forbidden' }
         '404': { $ref: '#/components/responses/NotFound' }
         '408': { $ref: '#/components/responses/RequestTimeout' }
@@ -1724,9 +2204,11 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
         - { $ref: '#/components/parameters/JobPriority' }
         - { $ref: '#/components/parameters/JobRunAt' }
@@ -1740,6 +2222,7 @@ paths:
         '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/BadRequest' }
         '401': { $ref: '#/components/responses/Unauthorized' }
+        '402': { $ref: '#/components/responses/BalanceExhausted' }
         '403': { $ref: '#/components/responses/Forbidden' }
         '404': { $ref: '#/components/responses/NotFound' }
         '408': { $ref: '#/components/responses/RequestTimeout' }
@@ -1770,9 +2253,11 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
         - { $ref: '#/components/parameters/JobPriority' }
         - { $ref: '#/components/parameters/JobRunAt' }
@@ -1791,6 +2276,7 @@ paths:
         '202': { $ref: '#/components/responses/JobQueued' }
         '400': { $ref: '#/components/responses/BadRequest' }
         '401': { $ref: '#/components/responses/Unauthorized' }
+        '402': { $ref: '#/components/responses/BalanceExhausted' }
         '403': { $ref: '#/components/responses/Forbidden' }
         '404': { $ref: '#/components/responses/NotFound' }
         '408': { $ref: '#/components/responses/RequestTimeout' }
@@ -2270,9 +2756,11 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -2302,6 +2790,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -2317,6 +2806,7 @@ paths:
               schema: { type: string, format: binary, description: 'JSON, and behind it the data of the outputs in binary form.' }
         '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
         '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '402': { $ref: '#/components/responses/OpenInferenceBalanceExhausted' }
         '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
         '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
         '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
@@ -2348,9 +2838,11 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -2378,6 +2870,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -2390,6 +2883,7 @@ paths:
               example: { model_name: storyteller, model_version: '1', text_output: ' there was a weir.' }
         '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
         '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '402': { $ref: '#/components/responses/OpenInferenceBalanceExhausted' }
         '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
         '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
         '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
@@ -2421,9 +2915,11 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -2451,6 +2947,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -2464,6 +2961,7 @@ paths:
                 description: 'Events `data: {…}` of the form that generate answers with, each with its piece of the text.'
         '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
         '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '402': { $ref: '#/components/responses/OpenInferenceBalanceExhausted' }
         '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
         '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
         '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
@@ -2497,9 +2995,11 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -2529,6 +3029,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -2544,6 +3045,7 @@ paths:
               schema: { type: string, format: binary, description: 'JSON, and behind it the data of the outputs in binary form.' }
         '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
         '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '402': { $ref: '#/components/responses/OpenInferenceBalanceExhausted' }
         '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
         '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
         '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
@@ -2576,9 +3078,11 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -2606,6 +3110,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -2618,6 +3123,7 @@ paths:
               example: { model_name: storyteller, model_version: '1', text_output: ' there was a weir.' }
         '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
         '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '402': { $ref: '#/components/responses/OpenInferenceBalanceExhausted' }
         '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
         '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
         '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
@@ -2650,9 +3156,11 @@ paths:
         - { $ref: '#/components/parameters/TraceState' }
         - { $ref: '#/components/parameters/ClientRequestId' }
         - { $ref: '#/components/parameters/IdempotencyKey' }
+        - { $ref: '#/components/parameters/ReceiptForm' }
         - { $ref: '#/components/parameters/CacheControl' }
         - { $ref: '#/components/parameters/CacheUse' }
         - { $ref: '#/components/parameters/CacheTTL' }
+        - { $ref: '#/components/parameters/Tags' }
         - { $ref: '#/components/parameters/CacheLabel' }
       requestBody:
         required: true
@@ -2680,6 +3188,7 @@ paths:
             x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
             x-weir-usage: { $ref: '#/components/headers/Usage' }
             x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+            x-weir-receipt: { $ref: '#/components/headers/Receipt' }
             x-weir-degraded: { $ref: '#/components/headers/Degraded' }
             x-weir-quota-exceeded: { $ref: '#/components/headers/QuotaExceeded' }
             Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
@@ -2693,6 +3202,7 @@ paths:
                 description: 'Events `data: {…}` of the form that generate answers with, each with its piece of the text.'
         '400': { $ref: '#/components/responses/OpenInferenceBadRequest' }
         '401': { $ref: '#/components/responses/OpenInferenceUnauthorized' }
+        '402': { $ref: '#/components/responses/OpenInferenceBalanceExhausted' }
         '403': { $ref: '#/components/responses/OpenInferenceForbidden' }
         '404': { $ref: '#/components/responses/OpenInferenceNotFound' }
         '408': { $ref: '#/components/responses/OpenInferenceRequestTimeout' }
@@ -2809,6 +3319,270 @@ paths:
         '503': { $ref: '#/components/responses/StorageUnavailable' }
         '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
 
+  /api/v1/credits:
+    get:
+      operationId: listCredits
+      tags: [account]
+      summary: Credits, newest first
+      description: >-
+        Needs the scope `billing`. The last 1,000, with what invoices have left of them.
+      responses:
+        '200':
+          description: It.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/CreditList' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/invoices:
+    get:
+      operationId: listInvoices
+      tags: [account]
+      summary: Invoices, newest first
+      description: >-
+        Needs the scope `billing`. Those that are issued, credit notes too; without their lines.
+      parameters:
+        - { $ref: '#/components/parameters/Limit' }
+        - { $ref: '#/components/parameters/After' }
+      responses:
+        '200':
+          description: It.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/InvoiceList' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/invoices/{id}:
+    get:
+      operationId: getInvoice
+      tags: [account]
+      summary: One invoice with its lines
+      description: >-
+        Needs the scope `billing`.
+      parameters:
+        - { $ref: '#/components/parameters/InvoiceInPath' }
+      responses:
+        '200':
+          description: It.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/Invoice' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/invoices/{id}.html:
+    get:
+      operationId: getInvoicePage
+      tags: [account]
+      summary: An invoice as a page
+      description: >-
+        Needs the scope `billing`.
+      parameters:
+        - { $ref: '#/components/parameters/InvoiceInPath' }
+      responses:
+        '200':
+          description: It.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            text/html:
+              schema: { type: string }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/invoices/{id}.pdf:
+    get:
+      operationId: getInvoicePDF
+      tags: [account]
+      summary: An invoice as a PDF
+      description: >-
+        Needs the scope `billing`.
+      parameters:
+        - { $ref: '#/components/parameters/InvoiceInPath' }
+      responses:
+        '200':
+          description: It.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/pdf:
+              schema: { type: string }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/PDFUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/invoices/{id}.csv:
+    get:
+      operationId: getInvoiceTable
+      tags: [account]
+      summary: An invoice as a table
+      description: >-
+        Needs the scope `billing`.
+      parameters:
+        - { $ref: '#/components/parameters/InvoiceInPath' }
+      responses:
+        '200':
+          description: It.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            text/csv:
+              schema: { type: string }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/invoices/{id}/lines/{line}/requests:
+    get:
+      operationId: listBilledRequests
+      tags: [account]
+      summary: The requests behind a line
+      description: >-
+        Needs the scope `billing`. Where a tier includes amounts or has bands, lines of one model and meter share their requests.
+      parameters:
+        - { $ref: '#/components/parameters/InvoiceInPath' }
+        - { $ref: '#/components/parameters/LineInPath' }
+        - { $ref: '#/components/parameters/BilledLimit' }
+        - { $ref: '#/components/parameters/After' }
+      responses:
+        '200':
+          description: It.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/BilledRequestList' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
+  /api/v1/subscription:
+    get:
+      operationId: getSubscription
+      tags: [account]
+      summary: Which tier you are on, and will be
+      description: >-
+        Needs the scope `billing`. With the running month, the trial, and a change that is scheduled.
+      responses:
+        '200':
+          description: It.
+          headers:
+            x-request-id: { $ref: '#/components/headers/RequestId' }
+            Server-Timing: { $ref: '#/components/headers/ServerTiming' }
+            Cache-Control: { $ref: '#/components/headers/NoStore' }
+          content:
+            application/json:
+              schema: { $ref: '#/components/schemas/Subscription' }
+        '400': { $ref: '#/components/responses/BadRequest' }
+        '401': { $ref: '#/components/responses/Unauthorized' }
+        '403': { $ref: '#/components/responses/Forbidden' }
+        '404': { $ref: '#/components/responses/NotFound' }
+        '408': { $ref: '#/components/responses/RequestTimeout' }
+        '413': { $ref: '#/components/responses/ContentTooLarge' }
+        '414': { $ref: '#/components/responses/URITooLong' }
+        '417': { $ref: '#/components/responses/ExpectationFailed' }
+        '422': { $ref: '#/components/responses/ValidationFailed' }
+        '431': { $ref: '#/components/responses/HeadersTooLarge' }
+        '500': { $ref: '#/components/responses/InternalError' }
+        '503': { $ref: '#/components/responses/StorageUnavailable' }
+        '505': { $ref: '#/components/responses/HTTPVersionNotSupported' }
+
 components:
   securitySchemes:
     bearer:
@@ -2819,6 +3593,43 @@ components:
     apiKey: { type: apiKey, in: header, name: api-key }
 
   parameters:
+    InvoiceInPath:
+      name: id
+      in: path
+      required: true
+      schema: { $ref: '#/components/schemas/InvoiceId' }
+    LineInPath:
+      name: line
+      in: path
+      required: true
+      schema: { type: integer, minimum: 1 }
+    BilledLimit:
+      name: limit
+      in: query
+      description: The most items.
+      schema: { type: integer, minimum: 1, maximum: 1000, default: 100 }
+    ExportFormat:
+      name: format
+      in: query
+      description: How the rows are written. By default `csv`.
+      schema: { $ref: '#/components/schemas/ExportFormat' }
+    ExportStart:
+      name: start
+      in: query
+      required: true
+      description: First instant, RFC 3339 with an offset.
+      schema: { $ref: '#/components/schemas/Instant' }
+    ExportEnd:
+      name: end
+      in: query
+      required: true
+      description: First instant no longer exported, after `start`, by at most 400 days.
+      schema: { $ref: '#/components/schemas/Instant' }
+    ExportGranularity:
+      name: granularity
+      in: query
+      description: What a row is about. By default `entries`; sums go with `csv` and `jsonl`.
+      schema: { $ref: '#/components/schemas/ExportGranularity' }
     InferenceHeaderContentLength:
       name: Inference-Header-Content-Length
       in: header
@@ -2876,6 +3687,15 @@ components:
       in: header
       description: How many seconds the answer is kept; more than the model's maximum is that.
       schema: { type: integer, minimum: 1, maximum: 31536000 }
+    Tags:
+      name: x-weir-tags
+      in: header
+      description: >-
+        What the request is for, by which usage can be told: up to 16 pairs with commas between them, each key once. A key is of 1 to 32 of
+        `a-z 0-9 _ . -` and begins with a letter or digit, a value of 1 to 64 of `A-Z a-z 0-9 _ . : / @ + -`. Anything else is 400
+        `invalid_tags`.
+      schema: { type: string, pattern: '^[a-z0-9][a-z0-9_.-]{0,31}=[A-Za-z0-9_.:/@+-]{1,64}(,[a-z0-9][a-z0-9_.-]{0,31}=[A-Za-z0-9_.:/@+-]{1,64}){0,15}$' }
+      example: team=search,env=prod
     CacheLabel:
       name: x-weir-cache-key
       in: header
@@ -2883,6 +3703,20 @@ components:
         Your name for what is asked. Answers under different names are kept apart, and the operator can have those of a
         name or of a pattern such as `user123_*` forgotten.
       schema: { type: string, pattern: '^[A-Za-z0-9._:-]{1,128}$' }
+    ReceiptForm:
+      name: x-weir-receipt
+      in: header
+      description: >-
+        Which receipt of its charge the answer carries: `short` names place, path and signature, `full` what was charged as
+        well. Left out, it is as the tenant is set. A request with an `Idempotency-Key` and a job have none: their
+        proofs are at `/api/v1/ledger/proofs/{request}`. `generate_stream` has no place for one.
+      schema: { type: string, enum: [none, short, full] }
+    LedgerRequest:
+      name: request
+      in: path
+      required: true
+      description: A request's id.
+      schema: { type: string, maxLength: 64 }
     IdempotencyKey:
       name: Idempotency-Key
       in: header
@@ -2974,6 +3808,12 @@ components:
       schema: { type: string, minLength: 1, maxLength: 256 }
 
   headers:
+    Receipt:
+      description: >-
+        A signed receipt of the charge, base64url: see docs/api/ledger-proof.md. Only where the request or the tenant wants
+        one. In a stream it stands in the last event, in `x_weir`.
+      required: false
+      schema: { type: string, maxLength: 2048, pattern: '^[A-Za-z0-9_-]+$' }
     ResultTag:
       description: The SHA-256 of the result, in quotation marks.
       required: true
@@ -3090,6 +3930,28 @@ components:
       schema: { type: string, const: no-store }
 
   responses:
+    BalanceExhausted:
+      description: '`balance_exhausted`: a prepaid account has nothing left.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
+    OpenInferenceBalanceExhausted:
+      description: A prepaid account has nothing left.
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+      content:
+        application/json:
+          schema: { $ref: '#/components/schemas/OpenInferenceError' }
+    PDFUnavailable:
+      description: '`pdf_unavailable`: no PDF can be made, or not now. `storage_unavailable`: the database cannot be reached.'
+      headers:
+        x-request-id: { $ref: '#/components/headers/RequestId' }
+        Retry-After: { $ref: '#/components/headers/RetryAfter' }
+      content:
+        application/problem+json:
+          schema: { $ref: '#/components/schemas/Problem' }
     JobQueued:
       description: The job is queued durably. Nothing is charged before it has run.
       headers:
@@ -3403,7 +4265,7 @@ components:
     BadRequest:
       description: >-
         The request cannot be read: `bad_request`, `invalid_json`, `duplicate_key`, `too_deep`,
-        `invalid_number` or `forbidden_field`.
+        `invalid_number`, `forbidden_field` or `invalid_tags`.
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
       content:
@@ -3708,6 +4570,149 @@ components:
           schema: { $ref: '#/components/schemas/Problem' }
 
   schemas:
+    SubscriptionStay:
+      type: object
+      required: [tier, price_version, currency, starts_at, ends_at, trial_ends_at]
+      properties:
+        tier: { type: string }
+        price_version: { $ref: '#/components/schemas/PriceVersion' }
+        currency: { $ref: '#/components/schemas/Currency' }
+        starts_at: { $ref: '#/components/schemas/Instant' }
+        ends_at: { type: [string, 'null'], format: date-time }
+        trial_ends_at: { type: [string, 'null'], format: date-time }
+    ScheduledChange:
+      type: object
+      required: [tier, price_version, due_at]
+      properties:
+        tier: { type: string }
+        price_version: { $ref: '#/components/schemas/PriceVersion' }
+        due_at: { $ref: '#/components/schemas/Instant' }
+    Subscription:
+      type: object
+      required: [object, tenant_id, current, scheduled, trial, period, time_zone, history]
+      properties:
+        object: { type: string, const: subscription }
+        tenant_id: { type: string, format: uuid }
+        current: { anyOf: [{ $ref: '#/components/schemas/SubscriptionStay' }, { type: 'null' }] }
+        scheduled: { anyOf: [{ $ref: '#/components/schemas/ScheduledChange' }, { type: 'null' }] }
+        trial: { type: boolean, description: Whether usage is free at the moment. }
+        period: { type: object, required: [start, end], properties: { start: { $ref: '#/components/schemas/Instant' }, end: { $ref: '#/components/schemas/Instant' } } }
+        time_zone: { $ref: '#/components/schemas/TimeZone' }
+        history: { type: array, items: { $ref: '#/components/schemas/SubscriptionStay' } }
+    InvoiceId: { type: string, description: '`inv_` and a UUID.', pattern: '^inv_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' }
+    CreditId: { type: string, description: '`crd_` and a UUID.', pattern: '^crd_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' }
+    InvoiceState: { type: string, enum: [draft, finalised, paid, void] }
+    InvoiceLine:
+      type: object
+      required: [line, kind, description, price_version, model, meter, band, start, end, quantity, unit_price, amount_micros]
+      properties:
+        line: { type: integer, minimum: 1 }
+        kind: { type: string, enum: [base_fee, usage, included, trial, minimum_commitment, late_usage, carried_credit, credit_note] }
+        description: { type: string }
+        price_version: { type: [string, 'null'] }
+        model: { type: [string, 'null'] }
+        meter: { type: [string, 'null'] }
+        band: { type: [integer, 'null'] }
+        start: { $ref: '#/components/schemas/Instant' }
+        end: { $ref: '#/components/schemas/Instant' }
+        quantity: { type: [string, 'null'], description: A plain decimal; as it is priced. }
+        unit_price: { type: [string, 'null'], description: A plain decimal of the currency's unit. }
+        amount_micros: { $ref: '#/components/schemas/Micros' }
+    AppliedCredit:
+      type: object
+      required: [credit_id, kind, reason, amount_micros]
+      properties:
+        credit_id: { $ref: '#/components/schemas/CreditId' }
+        kind: { type: string }
+        reason: { type: string }
+        amount_micros: { $ref: '#/components/schemas/Micros' }
+    Invoice:
+      type: object
+      required: [object, id, kind, state, number, corrects, tenant_id, customer, issuer, period, period_start, period_end, time_zone, currency, subtotal_micros, credits_micros, total_micros, credited_micros, note, drafted_at, finalised_at, due_at, paid_at, voided_at]
+      properties:
+        object: { type: string, const: invoice }
+        id: { $ref: '#/components/schemas/InvoiceId' }
+        kind: { type: string, enum: [invoice, credit_note] }
+        state: { $ref: '#/components/schemas/InvoiceState' }
+        number: { type: [string, 'null'], description: Without a gap within an issuer; null for a draft. }
+        corrects: { type: [string, 'null'], description: Of a credit note, the invoice. }
+        tenant_id: { type: string, format: uuid }
+        customer: { type: string }
+        issuer: { type: string }
+        period: { type: string, description: 'As in 2026-03.' }
+        period_start: { $ref: '#/components/schemas/Instant' }
+        period_end: { $ref: '#/components/schemas/Instant' }
+        time_zone: { $ref: '#/components/schemas/TimeZone' }
+        currency: { $ref: '#/components/schemas/Currency' }
+        subtotal_micros: { $ref: '#/components/schemas/Micros' }
+        credits_micros: { $ref: '#/components/schemas/Micros' }
+        total_micros: { $ref: '#/components/schemas/Micros' }
+        credited_micros: { $ref: '#/components/schemas/Micros' }
+        note: { type: string }
+        drafted_at: { $ref: '#/components/schemas/Instant' }
+        finalised_at: { type: [string, 'null'], format: date-time }
+        due_at: { type: [string, 'null'], format: date-time }
+        paid_at: { type: [string, 'null'], format: date-time }
+        voided_at: { type: [string, 'null'], format: date-time }
+        lines: { type: array, items: { $ref: '#/components/schemas/InvoiceLine' }, description: Left out in lists. }
+        credits: { type: array, items: { $ref: '#/components/schemas/AppliedCredit' }, description: Left out in lists. }
+    InvoiceList:
+      type: object
+      required: [object, data, first_id, last_id, has_more]
+      properties:
+        object: { type: string, const: list }
+        data: { type: array, items: { $ref: '#/components/schemas/Invoice' } }
+        first_id: { type: [string, 'null'] }
+        last_id: { type: [string, 'null'] }
+        has_more: { type: boolean }
+    Credit:
+      type: object
+      required: [object, id, kind, currency, amount_micros, remaining_micros, priority, effective_at, expires_at, revoked_at, reason, created_at, tenant_id]
+      properties:
+        object: { type: string, const: credit }
+        id: { $ref: '#/components/schemas/CreditId' }
+        kind: { type: string, enum: [promotional, prepaid, refund] }
+        currency: { $ref: '#/components/schemas/Currency' }
+        amount_micros: { $ref: '#/components/schemas/Micros' }
+        remaining_micros: { $ref: '#/components/schemas/Micros' }
+        priority: { type: integer, minimum: 0, maximum: 1000 }
+        effective_at: { $ref: '#/components/schemas/Instant' }
+        expires_at: { type: [string, 'null'], format: date-time }
+        revoked_at: { type: [string, 'null'], format: date-time }
+        reason: { type: string }
+        created_at: { $ref: '#/components/schemas/Instant' }
+        tenant_id: { type: string, format: uuid }
+    CreditList:
+      type: object
+      required: [object, data, first_id, last_id, has_more]
+      properties:
+        object: { type: string, const: list }
+        data: { type: array, items: { $ref: '#/components/schemas/Credit' } }
+        first_id: { type: [string, 'null'] }
+        last_id: { type: [string, 'null'] }
+        has_more: { type: boolean }
+    BilledRequest:
+      type: object
+      required: [object, id, request_id, kind, model, occurred_at, quantity]
+      properties:
+        object: { type: string, const: billed_request }
+        id: { $ref: '#/components/schemas/RequestId' }
+        request_id: { $ref: '#/components/schemas/RequestId' }
+        kind: { type: string, enum: [usage, correction] }
+        model: { type: string }
+        occurred_at: { $ref: '#/components/schemas/Instant' }
+        quantity: { type: integer, format: int64, description: In units of the line's meter. }
+    BilledRequestList:
+      type: object
+      required: [object, data, first_id, last_id, has_more]
+      properties:
+        object: { type: string, const: list }
+        data: { type: array, items: { $ref: '#/components/schemas/BilledRequest' } }
+        first_id: { type: [string, 'null'] }
+        last_id: { type: [string, 'null'] }
+        has_more: { type: boolean }
+    ExportFormat: { type: string, enum: [csv, jsonl, cloudevents, focus] }
+    ExportGranularity: { type: string, enum: [entries, hour, day, month] }
     RequestId:
       type: string
       description: '`req_` and a UUID of version 7.'
@@ -3794,6 +4799,122 @@ components:
           properties:
             code: { type: string }
             message: { type: string }
+    ProofHash:
+      type: string
+      description: SHA-256.
+      pattern: '^[0-9a-f]{64}$'
+    SigningKeyName:
+      type: string
+      description: The first eight bytes of the SHA-256 of the public key.
+      pattern: '^[0-9a-f]{16}$'
+    SigningKey:
+      type: object
+      required: [id, object, algorithm, public_key, state, created_at, retired_at]
+      properties:
+        id: { $ref: '#/components/schemas/SigningKeyName' }
+        object: { type: string, const: signing_key }
+        algorithm: { type: string, const: ed25519 }
+        public_key: { type: string, pattern: '^[0-9a-f]{64}$' }
+        state: { type: string, enum: [active, retired, compromised] }
+        created_at: { $ref: '#/components/schemas/Instant' }
+        retired_at:
+          oneOf: [{ $ref: '#/components/schemas/Instant' }, { type: 'null' }]
+    SigningKeyList:
+      type: object
+      required: [object, data]
+      properties:
+        object: { type: string, const: list }
+        data: { type: array, items: { $ref: '#/components/schemas/SigningKey' } }
+    SignedHead:
+      type: object
+      required: [object, chain, tenant_id, seq, hash, signed_at, key_id, signature]
+      properties:
+        object: { type: string, const: head }
+        chain: { type: string, const: ledger }
+        tenant_id: { type: string, format: uuid }
+        seq: { type: integer, minimum: 1 }
+        hash: { $ref: '#/components/schemas/ProofHash' }
+        signed_at: { $ref: '#/components/schemas/Instant' }
+        key_id: { $ref: '#/components/schemas/SigningKeyName' }
+        signature: { type: string, description: Ed25519., pattern: '^[0-9a-f]{128}$' }
+    LedgerEntry:
+      type: object
+      required: [object, seq, entry_id, tenant_id, user_id, key_id, request_id, kind, model, model_version, price_version,
+        lease_id, requests, input_tokens, cached_input_tokens, output_tokens, token_source, occurred_at, posted_at,
+        served_input_tokens, served_output_tokens, hash]
+      properties:
+        object: { type: string, const: ledger_entry }
+        seq: { type: integer, minimum: 1 }
+        entry_id: { type: string, format: uuid }
+        tenant_id: { type: string, format: uuid }
+        user_id: { type: [string, 'null'], format: uuid }
+        key_id: { type: string, format: uuid }
+        request_id: { $ref: '#/components/schemas/RequestId' }
+        kind: { type: string, enum: [usage, correction] }
+        model: { type: string }
+        model_version: { type: string }
+        price_version: { type: string }
+        lease_id: { type: [string, 'null'], format: uuid }
+        requests: { type: integer }
+        input_tokens: { type: integer }
+        cached_input_tokens: { type: integer }
+        output_tokens: { type: integer }
+        token_source: { type: string }
+        occurred_at: { $ref: '#/components/schemas/Instant' }
+        posted_at: { $ref: '#/components/schemas/Instant' }
+        served_input_tokens: { type: integer, description: What the answer had cost a worker where it came from the cache. }
+        served_output_tokens: { type: integer }
+        hash: { $ref: '#/components/schemas/ProofHash' }
+    LedgerEntryList:
+      type: object
+      required: [object, data, heads, previous_hash, first_id, last_id, has_more]
+      properties:
+        object: { type: string, const: list }
+        data: { type: array, items: { $ref: '#/components/schemas/LedgerEntry' } }
+        heads: { type: array, items: { $ref: '#/components/schemas/SignedHead' } }
+        previous_hash: { $ref: '#/components/schemas/ProofHash' }
+        first_id: { type: [string, 'null'], description: A sequence number. }
+        last_id: { type: [string, 'null'], description: To be sent as `after` for the next page. }
+        has_more: { type: boolean }
+    LedgerProof:
+      type: object
+      required: [object, entry, previous_hash, following, head]
+      properties:
+        object: { type: string, const: ledger_proof }
+        entry: { $ref: '#/components/schemas/LedgerEntry' }
+        previous_hash: { $ref: '#/components/schemas/ProofHash' }
+        following:
+          type: array
+          description: The leaves of the entries behind it, up to the head.
+          items: { $ref: '#/components/schemas/ProofHash' }
+        head: { $ref: '#/components/schemas/SignedHead' }
+    PlacedAuditEntry:
+      type: object
+      required: [id, object, at, actor, action, subject_type, subject_id, before, after, seq, hash]
+      properties:
+        id: { type: string, format: uuid }
+        object: { type: string, const: audit_entry }
+        at: { $ref: '#/components/schemas/Instant' }
+        actor: { type: string }
+        action: { type: string }
+        subject_type: { type: string }
+        subject_id: { type: string }
+        before: { type: [string, 'null'], description: JSON, as a text. }
+        after: { type: [string, 'null'], description: JSON, as a text. }
+        seq:
+          type: [integer, 'null']
+          description: The place in the chain of the installation; null until it is sealed.
+        hash:
+          oneOf: [{ $ref: '#/components/schemas/ProofHash' }, { type: 'null' }]
+    PlacedAuditList:
+      type: object
+      required: [object, data, first_id, last_id, has_more]
+      properties:
+        object: { type: string, const: list }
+        data: { type: array, items: { $ref: '#/components/schemas/PlacedAuditEntry' } }
+        first_id: { type: [string, 'null'] }
+        last_id: { type: [string, 'null'] }
+        has_more: { type: boolean }
     Liveness:
       type: object
       required: [alive]
@@ -4207,20 +5328,179 @@ components:
         cost_micros: { $ref: '#/components/schemas/Micros' }
     UsageRow:
       type: object
-      description: Which of `day`, `model` and `key_id` there are follows from `group_by`.
+      description: Which of the groups there are follows from `group_by`; usage of a key that is nobody's has no `user_id`.
       required: [requests, input_tokens, cached_input_tokens, output_tokens, cost_micros]
       properties:
+        hour: { $ref: '#/components/schemas/Instant' }
         day: { $ref: '#/components/schemas/Day' }
+        month: { type: string, pattern: '^\d{4}-\d{2}$' }
+        tag: { type: string }
+        tier: { type: string }
         model: { $ref: '#/components/schemas/ModelName' }
+        user_id: { type: string }
         key_id: { $ref: '#/components/schemas/KeyId' }
         requests: { $ref: '#/components/schemas/Count' }
         input_tokens: { $ref: '#/components/schemas/Count' }
         cached_input_tokens: { $ref: '#/components/schemas/Count' }
         output_tokens: { $ref: '#/components/schemas/Count' }
         cost_micros: { $ref: '#/components/schemas/Micros' }
+    OfferedTierVersion:
+      type: object
+      required: [id, object, tier, number, state, currency, base_fee_micros, minimum_commitment_micros, included_requests,
+        included_tokens, trial_days, failed_request_price, cache_hit_token_percent, result_ttl_seconds, prices, multipliers,
+        quotas, rate_limits]
+      properties:
+        id: { type: string, description: The price version. }
+        object: { type: string, const: tier_version }
+        tier: { type: string }
+        number: { type: integer, minimum: 1 }
+        state: { type: string, enum: [published] }
+        currency: { type: string, pattern: '^[A-Z]{3}$' }
+        base_fee_micros: { type: integer, format: int64, description: A month's fee in millionths of the currency's unit. }
+        minimum_commitment_micros: { type: integer, format: int64, description: The least that a month costs. }
+        included_requests: { type: integer, format: int64, description: Requests of a month before prices begin. }
+        included_tokens: { type: integer, format: int64, description: Tokens of a month before prices begin. }
+        trial_days: { type: integer }
+        effective_at: { type: [string, 'null'], format: date-time }
+        failed_request_price: { type: string, const: '0', description: A request that fails is free. }
+        cache_hit_token_percent: { type: integer, minimum: 0, maximum: 100 }
+        result_ttl_seconds: { type: integer }
+        stream_leave: { type: string, enum: [cancel, drain] }
+        prices:
+          type: array
+          items:
+            type: object
+            required: [meter, model, price_model, unit_price, package_size, bands]
+            properties:
+              meter: { type: string, enum: [request, input_token, cached_input_token, output_token] }
+              model: { type: string, description: A model's name, or `*` for those without a price of their own. }
+              price_model: { type: string, enum: [flat, graduated, volume, package] }
+              unit_price: { type: [string, 'null'], description: Of one unit, or of a package. }
+              package_size: { type: [integer, 'null'], format: int64 }
+              bands:
+                type: array
+                items:
+                  type: object
+                  required: [up_to, unit_price]
+                  properties:
+                    up_to: { type: [integer, 'null'], format: int64, description: The band's last unit; null for the last band. }
+                    unit_price: { type: string }
+        multipliers:
+          type: array
+          description: As how many units a unit of a model counts.
+          items:
+            type: object
+            required: [meter, model, multiplier]
+            properties:
+              meter: { type: string, enum: [input_token, cached_input_token, output_token] }
+              model: { type: string }
+              multiplier: { type: string }
+        quotas:
+          type: array
+          items:
+            type: object
+            required: [unit, frequency, amount, mode]
+            properties:
+              unit: { type: string }
+              frequency: { type: string }
+              amount: { type: integer, format: int64 }
+              mode: { type: string }
+        rate_limits:
+          type: array
+          items:
+            type: object
+            required: [scope, unit, amount, burst]
+            properties:
+              scope: { type: string }
+              unit: { type: string }
+              amount: { type: [integer, 'null'], format: int64 }
+              burst: { type: [integer, 'null'], format: int64 }
+    OfferedTierList:
+      type: object
+      required: [object, data, first_id, last_id, has_more]
+      properties:
+        object: { type: string, const: list }
+        data:
+          type: array
+          items:
+            type: object
+            required: [code, object, name, version]
+            properties:
+              code: { type: string }
+              object: { type: string, const: tier }
+              name: { type: string }
+              tenant_id: { type: [string, 'null'], description: Set where the tier was made for this tenant alone. }
+              version: { $ref: '#/components/schemas/OfferedTierVersion' }
+        first_id: { type: 'null' }
+        last_id: { type: 'null' }
+        has_more: { type: boolean, const: false }
+    TierChoice:
+      type: [object, 'null']
+      required: [tier, version]
+      properties:
+        tier: { type: string }
+        version: { type: integer }
+    TierAnalysis:
+      type: object
+      required: [object, tenant_id, time_zone, currency, periods, actual_total_micros, current, recommended, saving_micros,
+        highest_monthly_tokens, simple_rule, options, unrateable]
+      properties:
+        object: { type: string, const: tier_analysis }
+        tenant_id: { type: string }
+        time_zone: { type: string }
+        currency: { type: [string, 'null'] }
+        periods:
+          type: array
+          items:
+            type: object
+            required: [id, start, end]
+            properties:
+              id: { type: string }
+              start: { type: string, format: date-time }
+              end: { type: string, format: date-time }
+        actual_total_micros: { type: integer, format: int64, description: What the periods cost at the tiers that the tenant was on. }
+        current: { $ref: '#/components/schemas/TierChoice' }
+        recommended: { $ref: '#/components/schemas/TierChoice' }
+        saving_micros:
+          type: [integer, 'null']
+          format: int64
+          description: What the recommended tier would have cost less than the current one.
+        highest_monthly_tokens: { type: integer, format: int64 }
+        simple_rule:
+          type: string
+          enum: [basic, standard, premium]
+          description: The rule of thumb, by the highest month alone. Below 100,000 tokens basic, below 1,000,000 standard.
+        options:
+          type: array
+          items:
+            type: object
+            required: [tier, version, costs_micros, total_micros, feasible, refused_by]
+            properties:
+              tier: { type: string }
+              version: { type: integer }
+              costs_micros:
+                type: array
+                description: In the order of the periods.
+                items: { type: integer, format: int64 }
+              total_micros: { type: integer, format: int64 }
+              feasible: { type: boolean, description: Whether its hard quotas would have let all of the usage through. }
+              refused_by:
+                type: array
+                items:
+                  type: object
+                  required: [unit, frequency, amount, used]
+                  properties:
+                    unit: { type: string }
+                    frequency: { type: string }
+                    amount: { type: integer, format: int64 }
+                    used: { type: integer, format: int64 }
+        unrateable:
+          type: [string, 'null']
+          enum: [mixed_currencies, amount_too_large, unknown_tier_version, null]
+          description: Why there is nothing of all this.
     UsageReport:
       type: object
-      required: [object, start, end, time_zone, currency, data, total, has_more]
+      required: [object, start, end, time_zone, currency, data, has_more]
       properties:
         object: { type: string, const: list }
         start: { $ref: '#/components/schemas/Instant' }
@@ -4234,6 +5514,116 @@ components:
           items: { $ref: '#/components/schemas/UsageRow' }
         total: { $ref: '#/components/schemas/UsageTotals' }
         has_more: { type: boolean }
+
+    UsageSummary:
+      type: object
+      required: [object, period_id, period_start, period_end, at, time_zone, currency, so_far, included, forecast]
+      properties:
+        object: { type: string, const: usage.summary }
+        period_id: { type: string, example: 2026-03@Europe/Berlin }
+        period_start: { $ref: '#/components/schemas/Instant' }
+        period_end: { $ref: '#/components/schemas/Instant' }
+        at: { $ref: '#/components/schemas/Instant' }
+        time_zone: { $ref: '#/components/schemas/TimeZone' }
+        currency: { type: [string, 'null'] }
+        so_far: { $ref: '#/components/schemas/PeriodQuantities' }
+        included:
+          type: array
+          items:
+            type: object
+            required: [unit, amount, used, left]
+            properties:
+              unit: { type: string, enum: [requests, tokens] }
+              amount: { type: integer, format: int64 }
+              used: { type: integer, format: int64 }
+              left: { type: integer, format: int64 }
+        forecast:
+          type: object
+          required:
+            [
+              at_end, method, compared_periods, request_error_basis_points, token_error_basis_points, cost_error_basis_points,
+            ]
+          properties:
+            at_end: { $ref: '#/components/schemas/PeriodQuantities' }
+            method: { type: string, const: same_hour_of_week }
+            compared_periods: { type: integer, minimum: 0, maximum: 3 }
+            request_error_basis_points: { type: [integer, 'null'], format: int64 }
+            token_error_basis_points: { type: [integer, 'null'], format: int64 }
+            cost_error_basis_points: { type: [integer, 'null'], format: int64 }
+    PeriodQuantities:
+      type: object
+      required: [requests, input_tokens, cached_input_tokens, output_tokens, cost_micros]
+      properties:
+        requests: { type: integer, format: int64 }
+        input_tokens: { type: integer, format: int64 }
+        cached_input_tokens: { type: integer, format: int64 }
+        output_tokens: { type: integer, format: int64 }
+        cost_micros: { type: [integer, 'null'], format: int64 }
+    OrganizationUsagePage:
+      type: object
+      required: [object, data, has_more, next_page]
+      properties:
+        object: { type: string, const: page }
+        has_more: { type: boolean }
+        next_page: { type: [string, 'null'] }
+        data:
+          type: array
+          items:
+            type: object
+            required: [object, start_time, end_time, results]
+            properties:
+              object: { type: string, const: bucket }
+              start_time: { type: integer, format: int64 }
+              end_time: { type: integer, format: int64 }
+              results:
+                type: array
+                items:
+                  type: object
+                  required: [object, input_tokens, output_tokens, input_cached_tokens, num_model_requests, user_id, api_key_id, model]
+                  properties:
+                    object: { type: string, const: organization.usage.completions.result }
+                    project_id: { type: 'null' }
+                    input_tokens: { type: integer, format: int64 }
+                    output_tokens: { type: integer, format: int64 }
+                    input_cached_tokens: { type: integer, format: int64 }
+                    input_audio_tokens: { type: integer, format: int64 }
+                    output_audio_tokens: { type: integer, format: int64 }
+                    num_model_requests: { type: integer, format: int64 }
+                    user_id: { type: [string, 'null'] }
+                    api_key_id: { type: [string, 'null'] }
+                    model: { type: [string, 'null'] }
+                    batch: { type: 'null' }
+    OrganizationCostsPage:
+      type: object
+      required: [object, data, has_more, next_page]
+      properties:
+        object: { type: string, const: page }
+        has_more: { type: boolean }
+        next_page: { type: [string, 'null'] }
+        data:
+          type: array
+          items:
+            type: object
+            required: [object, start_time, end_time, results]
+            properties:
+              object: { type: string, const: bucket }
+              start_time: { type: integer, format: int64 }
+              end_time: { type: integer, format: int64 }
+              results:
+                type: array
+                items:
+                  type: object
+                  required: [object, amount, line_item]
+                  properties:
+                    object: { type: string, const: organization.costs.result }
+                    project_id: { type: 'null' }
+                    amount:
+                      type: object
+                      required: [value, currency]
+                      properties:
+                        value: { type: number }
+                        currency: { type: string }
+                    line_item: { type: [string, 'null'] }
 
     QuotaUnit: { type: string, enum: [requests, tokens] }
     Frequency: { type: string, enum: [minute, hour, day, week, month, quarter, year, none] }
