@@ -189,11 +189,9 @@ def test_bad_input_61(stage: Stage, tenant: Tenant, dispatcher: object) -> None:
         for value in ("-1", "10", "x", "5.0"):
             refused = submit(stage.url, tenant.key, headers={"x-weir-priority": value}, path=path)
             assert_problem(refused, 400, "bad_request")
-        for value, status, code in (
-            ("3000-01-01T00:00:00Z", 422, "validation_failed"), (stamp(8 * 86_400), 422, "validation_failed"),
-            ("tomorrow", 400, "bad_request"),
-        ):
-            assert_problem(submit(stage.url, tenant.key, headers={"x-weir-run-at": value}, path=path), status, code)
+        for value in ("3000-01-01T00:00:00Z", "tomorrow", stamp(8 * 86_400)):
+            refused = submit(stage.url, tenant.key, headers={"x-weir-run-at": value}, path=path)
+            assert_problem(refused, 400, "bad_request")
     large = b'{"model":"iris","features":[' + b"1," * 524_288 + b"1]}"
     answer = send_once(stage.url, "POST", "/predict/async", predict_headers(tenant.key), large)
     assert_problem(answer, 413, "request_too_large")

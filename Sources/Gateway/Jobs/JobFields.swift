@@ -8,8 +8,7 @@ struct JobFields: Sendable, Equatable {
     /// The values of `x-weir-run-at`.
     var instants: [String] = []
 
-    /// - Throws: `bad_request` for a priority that is none from 0 to 9 and an instant that is none, `validation_failed` for one that is
-    ///   too far ahead.
+    /// - Throws: `bad_request` for a priority that is none from 0 to 9 and an instant that is none or too far ahead.
     func schedule(at now: Timestamp) throws(Refusal) -> JobSubmission.Schedule {
         var schedule = JobSubmission.Schedule()
         if let text = priorities.first {
@@ -29,7 +28,7 @@ struct JobFields: Sendable, Equatable {
                     fix: "Send it as 2026-03-01T00:00:00Z, or leave it out to run at once.")
             }
             guard instant.milliseconds(since: now) <= JobSubmission.delayLimitMilliseconds else {
-                throw .invalid(
+                throw .unusableField(
                     "x-weir-run-at", "must be at most seven days ahead",
                     fix: "Send an earlier instant, or leave it out to run at once.")
             }

@@ -2915,8 +2915,8 @@ components:
       name: x-weir-run-at
       in: header
       description: >-
-        Of a job: not before this instant. One that is more than seven days ahead is refused as 422 `validation_failed` (400 under
-        `/v1`). It is checked also where the request becomes no job.
+        Of a job: not before this instant. One that is more than seven days ahead is refused as 400. It is checked also where the
+        request becomes no job.
       schema: { $ref: '#/components/schemas/Instant' }
     JobWait:
       name: wait
