@@ -5014,7 +5014,7 @@ CREATE POLICY administration ON reconciliations TO weir_admin USING (true) WITH 
 GRANT SELECT, INSERT ON reconciliations TO weir_admin;
 
 """#),
-        (name: "0035_reports", sql: #"""
+        (name: "0033_reports", sql: #"""
 -- Reports: usage by the callers' own tags, how long requests took, and why they failed. All of it follows from ledger and request rows, under
 -- the same watermark as usage, and can be rebuilt.
 
