@@ -34,14 +34,11 @@ struct JobTests {
         let last = "2026-03-21T09:00:00Z"
         #expect(try JobFields(instants: [last]).schedule(at: Self.now).runAt == Timestamp(rfc3339: last))
         #expect(try JobFields(instants: ["2020-01-01T00:00:00Z"]).schedule(at: Self.now).runAt != nil)
-        for (text, code) in [
-            ("2026-03-21T09:00:01Z", FailureCode.validationFailed), ("3000-01-01T00:00:00Z", .validationFailed),
-            ("tomorrow", .badRequest), ("2026-03-15T09:00:00", .badRequest), ("", .badRequest),
-        ] {
+        for text in ["2026-03-21T09:00:01Z", "3000-01-01T00:00:00Z", "tomorrow", "2026-03-15T09:00:00", ""] {
             let refusal = #expect(throws: Refusal.self, "\(text)") {
                 try JobFields(instants: [text]).schedule(at: Self.now)
             }
-            #expect(refusal?.code == code, "\(text)")
+            #expect(refusal?.code == .badRequest, "\(text)")
         }
     }
 
