@@ -69,17 +69,3 @@ extension PeriodCalendar {
         return months.reversed()
     }
 }
-
-extension RatingFailure {
-    /// What whoever asked is told.
-    public var refusal: Refusal {
-        switch self {
-        case .mixedCurrencies:
-            Refusal(
-                .conflict,
-                "The tiers of this time had different currencies, which cannot be added up. Ask for fewer periods.")
-        case .unknownTierVersion, .amountTooLarge:
-            Refusal(.internalError, "The usage cannot be rated.", cause: "\(self)")
-        }
-    }
-}

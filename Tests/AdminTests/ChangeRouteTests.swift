@@ -21,7 +21,7 @@ struct TenantAndKeyRouteTests {
             answer.json.keys
                 == [
                     "id", "object", "name", "time_zone", "state", "retention", "result_ttl_seconds",
-                    "retention_max_bytes", "erasing", "tier", "price_version", "rate_limits",
+                    "retention_max_bytes", "receipts", "erasing", "tier", "price_version", "rate_limits",
                     "created_at",
                 ])
         #expect(answer.json["price_version"].text == "pv_\(FakePrices.euro)")

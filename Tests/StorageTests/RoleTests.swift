@@ -39,7 +39,7 @@ struct RoleTests {
             "control_generation": "S", "api_keys": "S", "quotas": "S", "quota_raises": "S", "model_registry": "S",
             "routes": "S", "tier_rate_limits": "S", "subscription_rate_limits": "S", "key_rate_limits": "S",
             "model_versions": "S", "model_aliases": "S", "workers": "S",
-            "cache_clearings": "S", "tier_price_bands": "S", "tier_multipliers": "S",
+            "cache_clearings": "S", "tier_price_bands": "S", "tier_multipliers": "S", "signing_keys": "S",
         ],
         "weir_reader": [
             "tenants": "S", "users": "S", "subscriptions": "S", "tiers": "S", "tier_versions": "S", "tier_prices": "S",
@@ -49,7 +49,8 @@ struct RoleTests {
             "quota_raises": "S", "model_registry": "S", "routes": "S", "usage": "S", "rollup_watermark": "S",
             "audit_log": "S", "tier_rate_limits": "S", "subscription_rate_limits": "S", "key_rate_limits": "S",
             "quota_events": "S", "refusals": "S", "retention_erasures": "S", "jobs": "S",
-            "usage_tags": "S", "tag_usage": "S",
+            "usage_tags": "S", "tag_usage": "S", "ledger_heads": "S", "sealed_entries": "S", "sealed_audit": "S",
+            "signing_keys": "s",
             "tier_price_bands": "S", "tier_multipliers": "S", "subscription_changes": "S", "credit_grants": "S",
             "invoices": "S", "invoice_lines": "S", "invoice_usage": "S", "credit_applications": "S", "adjustments": "S",
         ],
@@ -64,7 +65,8 @@ struct RoleTests {
             "usage": "SIUD", "model_usage_metrics": "SIUD", "rollup_watermark": "SU",
             "webhooks": "Su", "webhook_events": "SuD", "webhook_deliveries": "SUD", "jobs": "s",
             "usage_tags": "SI", "tag_usage": "SIUD", "model_latencies": "SIUD", "model_latency_days": "SIUD",
-            "model_errors": "SIUD",
+            "model_errors": "SIUD", "audit_log": "S", "seal_watermarks": "SU", "signing_keys": "SI",
+            "sealed_entries": "SI", "sealed_audit": "SI", "ledger_heads": "SI", "audit_heads": "SI",
         ],
         "weir_customer": [
             "webhooks": "SIuD", "webhook_events": "s", "webhook_deliveries": "Su", "files": "SIuD", "file_chunks": "SI",

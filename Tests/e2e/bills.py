@@ -51,7 +51,13 @@ def use(installation: Installation, tenant: Tenant, at: datetime, count: int = 1
     ids = [entry_id(at + timedelta(milliseconds=n)) for n in range(count)]
     with installation.database() as database, database.cursor() as cursor:
         cursor.executemany(
-            """INSERT INTO ledger (entry_id, request_id, tenant_id, key_id, kind, model, tier_version_id, requests, input_tokens,
+            """WITH recorded AS (
+                INSERT INTO requests (request_id, tenant_id, key_id, model, status, http_status, created_at, completed_at, processing_us,
+                    input_tokens, output_tokens, tier_version_id)
+                SELECT %(id)s, %(tenant)s, %(key)s, %(model)s, 'completed', 200, %(at)s, %(at)s, 1000, %(input)s, %(output)s, tier_version_id
+                FROM subscriptions WHERE tenant_id = %(tenant)s AND ends_at IS NULL
+            )
+            INSERT INTO ledger (entry_id, request_id, tenant_id, key_id, kind, model, tier_version_id, requests, input_tokens,
                 cached_input_tokens, output_tokens, token_source, occurred_at)
             SELECT %(id)s, %(id)s, %(tenant)s, %(key)s, 'usage', %(model)s, tier_version_id, 1, %(input)s, 0, %(output)s, 'worker', %(at)s
             FROM subscriptions WHERE tenant_id = %(tenant)s AND ends_at IS NULL""",

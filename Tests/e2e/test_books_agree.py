@@ -57,9 +57,9 @@ def books() -> Iterator[tuple[Installation, Tenant]]:
                 SELECT invoice_id, n, 'usage', 'x', period_start, period_end, n * 100 FROM invoices, generate_series(1, 2) n""")
             database.execute(
                 """INSERT INTO invoice_usage (invoice_id, usage_period_start, tier_version_id, is_trial, model, requests, input_tokens,
-                    cached_input_tokens, output_tokens)
+                    cached_input_tokens, output_tokens, seen)
                 SELECT i.invoice_id, i.period_start, l.tier_version_id, false, l.model, sum(l.requests), sum(l.input_tokens),
-                    sum(l.cached_input_tokens), sum(l.output_tokens)
+                    sum(l.cached_input_tokens), sum(l.output_tokens), pg_current_snapshot()
                 FROM invoices i JOIN ledger l ON l.tenant_id = i.tenant_id GROUP BY 1, 2, 3, 4, 5""")
             database.execute("UPDATE invoices SET state = 'finalised', number = 1, finalised_at = now()")
             running.admin.expect("PUT", f"/admin/v1/tenants/{tenant.id}/stripe", {"customer_id": "cus_1", "since": instant(start)})

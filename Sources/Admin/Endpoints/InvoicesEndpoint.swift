@@ -180,15 +180,6 @@ private struct IssuerAnswer: Encodable {
     }
 }
 
-extension InputRule where Value == CivilDate {
-    fileprivate static var month: InputRule {
-        InputRule(expectation: "a month", fix: "Send it as 2026-03.") { value in
-            guard case .string(let text) = value, text.utf8.count == 7 else { return nil }
-            return CivilDate(iso8601: "\(text)-01")
-        }
-    }
-}
-
 extension InputRule where Value == String {
     fileprivate static var numberPrefix: InputRule {
         InputRule(

@@ -162,18 +162,6 @@ struct InvoiceComposer: Sendable {
     }
 }
 
-extension RatingFailure {
-    /// What whoever asked for the bill is told.
-    var refusal: Refusal {
-        switch self {
-        case .mixedCurrencies:
-            Refusal(.conflict, "The tiers of this period had different currencies, which cannot stand on one bill.")
-        case .unknownTierVersion, .amountTooLarge:
-            Refusal(.internalError, "The usage cannot be rated.", cause: "\(self)")
-        }
-    }
-}
-
 extension RatingInput {
     fileprivate var withoutMinimum: RatingInput {
         RatingInput(spans: spans, usage: usage, terms: terms.mapValues(\.withoutMinimum))

@@ -35,21 +35,6 @@ struct UsageSummaryEndpoint: Sendable {
     }
 }
 
-extension RatingFailure {
-    /// What whoever asked what a period costs is told.
-    var refusal: Refusal {
-        switch self {
-        case .mixedCurrencies:
-            Refusal(
-                .conflict,
-                "The tiers of this period had different currencies, which cannot be added up. GET /api/v1/usage tells shorter ranges."
-            )
-        case .unknownTierVersion, .amountTooLarge:
-            Refusal(.internalError, "The usage cannot be rated.", cause: "\(self)")
-        }
-    }
-}
-
 private struct UsageSummaryAnswer: Encodable {
     struct Quantities: Encodable {
         let requests: Int64

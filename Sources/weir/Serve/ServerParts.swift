@@ -140,7 +140,8 @@ struct ServerParts: Sendable {
         configuration.dueDays = Int64(settings.invoices.dueDays)
         return InvoiceIssuing(
             records: administration(settings, pools),
-            rating: RatingStore(pool: pools.reports), configuration: configuration)
+            rating: RatingStore(pool: pools.reports),
+            gate: Reconciler(books: ReconciliationStore(pool: pools.exportJobs)), configuration: configuration)
     }
 
     private static func cache(
