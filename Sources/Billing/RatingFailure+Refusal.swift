@@ -7,7 +7,8 @@ extension RatingFailure {
         case .mixedCurrencies:
             Refusal(
                 .conflict,
-                "The tiers of this time had different currencies, which cannot stand on one bill. Ask for fewer periods.")
+                "The tiers of this time had different currencies, which cannot stand on one bill. Ask for fewer periods."
+            )
         case .unknownTierVersion, .amountTooLarge:
             Refusal(.internalError, "The usage cannot be rated.", cause: "\(self)")
         }

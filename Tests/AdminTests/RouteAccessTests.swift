@@ -24,7 +24,8 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
             .replacing("{worker_id}", with: FakeAdministration.workerID.description)
             .replacing("{code}", with: "plain")
             .replacing("{version}", with: entry.path.hasPrefix("/admin/v1/tiers") ? "2" : "1.0.0").replacing(
-                "{alias}", with: "flowers")
+                "{alias}", with: "flowers"
+            )
             .replacing("{issuer}", with: "default")
     }
 

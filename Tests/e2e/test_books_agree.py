@@ -48,9 +48,9 @@ def books() -> Iterator[tuple[Installation, Tenant]]:
             rolled_up(database)
             database.execute(
                 """WITH i AS (INSERT INTO invoices (invoice_id, issuer, kind, tenant_id, period_id, period_start, period_end, time_zone,
-                    currency, subtotal_micros, total_micros, customer_name)
+                    currency, subtotal_micros, total_micros, customer_name, issuer_name, issuer_address, issuer_tax_id, number_prefix)
                 VALUES ('0195a3c8-7b1e-7c3d-9f20-3a5b8e6d1c42', 'default', 'invoice', %(tenant)s, 'hour', %(start)s,
-                    %(start)s::timestamptz + interval '1 hour', 'UTC', 'USD', 300, 300, 'x') RETURNING invoice_id)
+                    %(start)s::timestamptz + interval '1 hour', 'UTC', 'USD', 300, 300, 'x', 'Weir', '', '', 'INV-') RETURNING invoice_id)
                 SELECT 1""", {"tenant": tenant.id, "start": start})
             database.execute(
                 """INSERT INTO invoice_lines (invoice_id, line_number, kind, description, span_start, span_end, amount_micros)

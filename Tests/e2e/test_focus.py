@@ -31,8 +31,8 @@ def invoiced(installation: Installation):
             credits = 1_000_001 if number == 0 else 0
             invoice = database.execute(
                 """INSERT INTO invoices (invoice_id, issuer, kind, tenant_id, period_id, period_start, period_end, time_zone, currency,
-                    subtotal_micros, credits_micros, total_micros, customer_name)
-                VALUES (new_uuid7(), 'default', 'invoice', %s, '2026-03', '2026-03-01Z', '2026-04-01Z', 'UTC', %s, %s, %s, %s, '=Evil & Co')
+                    subtotal_micros, credits_micros, total_micros, customer_name, issuer_name, issuer_address, issuer_tax_id, number_prefix)
+                VALUES (new_uuid7(), 'default', 'invoice', %s, '2026-03', '2026-03-01Z', '2026-04-01Z', 'UTC', %s, %s, %s, %s, '=Evil & Co', 'Weir', '', '', 'INV-')
                 RETURNING invoice_id""",
                 [one.id, "USD" if state == "finalised" else "EUR", subtotal, credits, subtotal - credits]).fetchone()[0]
             for place, (kind, model, meter, quantity, price, amount) in enumerate(LINES, 1):

@@ -122,6 +122,7 @@ public func reasonPhrase(_ status: Int) -> String {
     case 202: "Accepted"
     case 400: "Bad Request"
     case 401: "Unauthorized"
+    case 402: "Payment Required"
     case 403: "Forbidden"
     case 404: "Not Found"
     case 499: "Client Closed Request"

@@ -20,17 +20,17 @@ enum FocusText {
             category AS "ChargeCategory", class AS "ChargeClass", export_cell(c.description) AS "ChargeDescription",
             \(at("c.span_end")) AS "ChargePeriodEnd", \(at("c.span_start")) AS "ChargePeriodStart", quantity AS "ConsumedQuantity",
             unit AS "ConsumedUnit", cost AS "ContractedCost", unit_price AS "ContractedUnitPrice", cost AS "EffectiveCost",
-            'inv_' || i.invoice_id AS "InvoiceId", export_cell(n.name) AS "InvoiceIssuerName", cost AS "ListCost",
-            unit_price AS "ListUnitPrice", quantity AS "PricingQuantity", unit AS "PricingUnit", export_cell(n.name) AS "ProviderName",
-            export_cell(n.name) AS "PublisherName", export_cell(c.model) AS "ResourceId", 'AI and Machine Learning' AS "ServiceCategory",
+            'inv_' || i.invoice_id AS "InvoiceId", export_cell(i.issuer_name) AS "InvoiceIssuerName", cost AS "ListCost",
+            unit_price AS "ListUnitPrice", quantity AS "PricingQuantity", unit AS "PricingUnit", export_cell(i.issuer_name) AS "ProviderName",
+            export_cell(i.issuer_name) AS "PublisherName", export_cell(c.model) AS "ResourceId", 'AI and Machine Learning' AS "ServiceCategory",
             'Inference' AS "ServiceName", sku AS "SkuId", sku_price AS "SkuPriceId", NULL AS "SubAccountId", '{}' AS "Tags",
-            export_cell(n.number_prefix || i.number) AS "x_InvoiceNumber", c.line_number AS "x_LineNumber", c.kind AS "x_LineKind",
+            export_cell(i.number_prefix || i.number) AS "x_InvoiceNumber", c.line_number AS "x_LineNumber", c.kind AS "x_LineKind",
             'pv_' || c.tier_version_id AS "x_PriceVersion"
-        FROM invoices i JOIN invoice_issuers n ON n.issuer = i.issuer CROSS JOIN LATERAL (
+        FROM invoices i CROSS JOIN LATERAL (
             SELECT l.line_number, l.kind, l.description, l.span_start, l.span_end, l.model, l.tier_version_id,
                 round(l.amount_micros * (CASE i.kind WHEN 'credit_note' THEN -0.000001 ELSE 0.000001 END), 6) AS cost,
                 CASE WHEN i.kind = 'credit_note' THEN 'Credit' WHEN l.kind IN ('base_fee', 'minimum_commitment') THEN 'Purchase'
-                    ELSE 'Usage' END AS category,
+                    WHEN l.kind = 'carried_credit' THEN 'Adjustment' ELSE 'Usage' END AS category,
                 CASE WHEN i.kind = 'credit_note' OR l.kind = 'late_usage' THEN 'Correction' END AS class,
                 CASE WHEN l.meter IS NOT NULL THEN trim_scale(l.quantity_millionths * 0.000001) END AS quantity,
                 CASE WHEN l.quantity_millionths IS NULL THEN NULL WHEN l.meter = 'request' THEN 'Requests'

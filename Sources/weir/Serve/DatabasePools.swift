@@ -70,7 +70,8 @@ struct DatabasePools: Sendable {
 
     var all: [PostgresPool] {
         [
-            directory, writer, claims, cache, queue, reader, customer, jobs, webhooks, sealer, admin, reports, ownExports,
+            directory, writer, claims, cache, queue, reader, customer, jobs, webhooks, sealer, admin, reports,
+            ownExports,
             exports, exportJobs,
         ]
     }
