@@ -2,7 +2,7 @@
 either.
 """
 
-import re
+import string
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import schemathesis
 import yaml
+from hypothesis import strategies
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from api import bearer, get
@@ -106,6 +107,22 @@ def configuration(examples: int) -> schemathesis.Config:
     )
 
 
+LETTERS = string.ascii_lowercase + string.digits
+
+
+def lists_of_tags() -> strategies.SearchStrategy[str]:
+    """For the format `tags`. No pattern can say that each key is there once; and for a header whose pattern asks for more than letters and
+    digits the generator's systematic phase falls back to a lone "0", which is no tag.
+    """
+    key = strategies.builds(
+        str.__add__, strategies.sampled_from(LETTERS), strategies.text(LETTERS + "_.-", max_size=31)
+    )
+    value = strategies.text(string.ascii_letters + string.digits + "_.:/@+-", min_size=1, max_size=64)
+    pairs = strategies.dictionaries(key, value, min_size=1, max_size=16)
+    return pairs.map(lambda tags: ",".join(f"{key}={value}" for key, value in tags.items()))
+
+
+schemathesis.openapi.format("tags", lists_of_tags())
 public_schema = schemathesis.openapi.from_path(PUBLIC, config=configuration(20))
 admin_schema = schemathesis.openapi.from_path(ADMIN, config=configuration(10))
 
@@ -133,15 +150,8 @@ def may_be_refused_by_400(case: schemathesis.Case, answer: schemathesis.Response
         return False
     if case.path.startswith("/v1/") and answer.json()["error"]["code"] == "validation_failed":
         return True
-    # The generator gives up on the pattern of tags and sends what does not fit it.
-    tags = (case.headers or {}).get("x-weir-tags")
-    if tags is not None and not re.fullmatch(TAGS, tags):
-        return b"invalid_tags" in answer.content
     instant = (case.headers or {}).get("x-weir-run-at")
     return instant is not None and is_more_than_seven_days_ahead(instant) and b"seven days ahead" in answer.content
-
-
-TAGS = document(PUBLIC)["components"]["parameters"]["Tags"]["schema"]["pattern"]
 
 
 def is_more_than_seven_days_ahead(instant: str) -> bool:

@@ -3694,7 +3694,7 @@ components:
         What the request is for, by which usage can be told: up to 16 pairs with commas between them, each key once. A key is of 1 to 32 of
         `a-z 0-9 _ . -` and begins with a letter or digit, a value of 1 to 64 of `A-Z a-z 0-9 _ . : / @ + -`. Anything else is 400
         `invalid_tags`.
-      schema: { type: string, pattern: '^[a-z0-9][a-z0-9_.-]{0,31}=[A-Za-z0-9_.:/@+-]{1,64}(,[a-z0-9][a-z0-9_.-]{0,31}=[A-Za-z0-9_.:/@+-]{1,64}){0,15}$' }
+      schema: { type: string, format: tags, pattern: '^[a-z0-9][a-z0-9_.-]{0,31}=[A-Za-z0-9_.:/@+-]{1,64}(,[a-z0-9][a-z0-9_.-]{0,31}=[A-Za-z0-9_.:/@+-]{1,64}){0,15}$' }
       example: team=search,env=prod
     CacheLabel:
       name: x-weir-cache-key
