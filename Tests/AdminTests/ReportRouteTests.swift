@@ -12,6 +12,7 @@ final class FakeReports: ReportRecords {
         var latencies: [LatencyCount] = []
         var outcomes: [OutcomeCount] = []
         var names: [TenantID: String] = [:]
+        var invoiced: [InvoicedAmount] = []
         var queries: [ReportQuery] = []
         var isAway = false
     }
@@ -40,6 +41,11 @@ final class FakeReports: ReportRecords {
     func outcomes(from start: Timestamp, to end: Timestamp) async throws(StoreUnavailable) -> [OutcomeCount] {
         try arrive()
         return state.withLock { $0.outcomes }
+    }
+
+    func invoiced(from start: Timestamp, to end: Timestamp) async throws(StoreUnavailable) -> [InvoicedAmount] {
+        try arrive()
+        return state.withLock { $0.invoiced }
     }
 
     func names(of tenants: [TenantID]) async throws(StoreUnavailable) -> [TenantID: String] {
@@ -116,9 +122,21 @@ struct ReportRouteTests {
 
     @Test("of a tier its customers are counted once")
     func tiers() async throws {
-        admin.reports.set { $0.usage = [row(one), row(two), row(two, model: "x")] }
+        admin.reports.set {
+            $0.usage = [row(one), row(two), row(two, model: "x")]
+            $0.invoiced = [
+                InvoicedAmount(tier: "gone", currency: "EUR", amount: Micros(5), invoices: 1),
+                InvoicedAmount(tier: "plain", currency: "EUR", amount: Micros(70), invoices: 2),
+                InvoicedAmount(tier: nil, currency: "EUR", amount: Micros(-7), invoices: 1),
+            ]
+        }
         let answer = try await admin.send("GET", "/admin/v1/reports/revenue-by-tier")
-        #expect(answer.json["data"].count == 1)
+        let data = answer.json["data"]
+        #expect(data.count == 3)
+        #expect(data[0]["tier"].text == "plain" && data[0]["invoiced_micros"] == .number("70"))
+        #expect(data[1]["tier"].text == "gone" && data[1]["invoices"] == .number("1"))
+        #expect(data[1]["requests"] == .number("0"))
+        #expect(data[2]["tier"] == .null && data[2]["invoiced_micros"] == .number("-7"))
         #expect(answer.json["data"][0]["tenants"] == .number("2"))
         #expect(answer.json["data"][0]["requests"] == .number("6"))
     }

@@ -47,6 +47,9 @@ struct OrganizationUsageTests {
         }
     }
 
+    /// 2 requests at 1,000 micros, 10 - 4 tokens at 10 and 3 at 20; cached ones have no price.
+    private let expected: Int64 = 2_120
+
     @Test("costs are decimals, exact to the micro-unit")
     func costs() async throws {
         let parts = await Installation(time: SystemTime())
@@ -57,7 +60,11 @@ struct OrganizationUsageTests {
                 gateway.get("/v1/organization/costs?start_time=1772323200&end_time=1772409600"))
             let answer = try await connection.response()
             #expect(answer.status == 200)
-            #expect(answer.body.contains(#""amount":{"currency":"eur","value":0.00"#))
+            let data = try #require(try object(answer)["data"] as? [[String: Any]])
+            let result = try #require((data[0]["results"] as? [[String: Any]])?.first)
+            let amount = try #require(result["amount"] as? [String: Any])
+            #expect(amount["amount_micros"] as? Int64 == expected)
+            #expect(answer.body.contains(#""value":\#(Decimal(expected) / 1_000_000)"#))
             #expect(answer.body.contains(#""object":"organization.costs.result""#))
         }
     }

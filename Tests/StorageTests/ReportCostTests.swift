@@ -48,8 +48,8 @@ struct ReportCostTests {
                 (ReadReportTagUsage.self, "\(stretches), true, 1000", "weir_reports"),
                 (ReadLatencies.self, "\(range), now() + interval '1 hour'", "weir_reports"),
                 (ReadOutcomes.self, "\(range), now() + interval '1 hour'", "weir_reports"),
-                (ReadUsage.self, "'\(Seed.tenantA)', \(stretches), true, true", "weir_reader"),
-                (ReadTagUsage.self, "'\(Seed.tenantA)', \(stretches)", "weir_reader"),
+                (ReadUsage.self, "'\(Seed.tenantA)', \(stretches), true, true, 1000", "weir_reader"),
+                (ReadTagUsage.self, "'\(Seed.tenantA)', \(stretches), 1000", "weir_reader"),
                 (ReadHourlyUsage.self, "'\(Seed.tenantA)', \(range), now() + interval '1 hour'", "weir_reader"),
             ]
             var pages: [String: Int] = [:]

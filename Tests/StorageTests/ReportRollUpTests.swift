@@ -149,7 +149,7 @@ struct ReportRollUpTests {
                 days: [
                     UsageQuery.Stretch(
                         start: now.usageBucketStart, end: now.advanced(byMilliseconds: 86_400_000).usageBucketStart)
-                ], groupsByModel: false, groupsByKey: false, groupsByTag: true)
+                ], groupsByKey: false, groupsByTag: true, rowLimit: 1_000)
             try await harness.withPool("weir_reader") { pool in
                 let store = CustomerStore(pool: pool)
                 let early = try await store.usage(query)

@@ -39,7 +39,7 @@ struct RollUpTests {
                     start: now.advanced(byMilliseconds: -90 * 86_400_000), end: now.advanced(byMilliseconds: 86_400_000)
                 )
             ],
-            groupsByModel: true, groupsByKey: byKey)
+            groupsByKey: byKey, rowLimit: 1_000)
     }
 
     @Test("the roll-up equals the ledger, and a second one adds nothing")
@@ -244,7 +244,7 @@ struct RollUpTests {
                         days: [
                             UsageQuery.Stretch(start: at(0), end: at(4 * quarter)),
                             UsageQuery.Stretch(start: at(4 * quarter), end: at(8 * quarter)),
-                        ], groupsByModel: false, groupsByKey: false))
+                        ], groupsByKey: false, rowLimit: 1_000))
                 #expect(rows.map(\.day) == [0, 1])
                 #expect(rows.map(\.requests) == [2, 1])
             }

@@ -64,7 +64,7 @@ struct StatementCatalogTests {
                     CompareExportHashes.self, CompareStripe.self,
                     FindPartEnd<NewEntriesOfTenant>.self, FindSums<JobSumsOfAll>.self, FindSums<JobSumsOfTenant>.self,
                     ReadReportUsage.self, ReadReportTagUsage.self, ReadLatencies.self, ReadOutcomes.self,
-                    ReadTenantNames.self,
+                    ReadTenantNames.self, ReadInvoicedAmounts.self,
                 ]
             ),
             (

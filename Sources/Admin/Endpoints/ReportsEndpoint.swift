@@ -107,18 +107,31 @@ struct ReportsEndpoint: Sendable {
                 tenants[tier, default: []].insert(tenant)
             }
         }
+        var invoiced = try await records.invoiced(from: range.start, to: range.end)
         var cells: [[ReportCell]] = []
         for (part, rows) in Self.parted(rows, sheets, byTenant: false) {
             for line in try Self.report(rows, sheets, by: [.tier]).lines {
                 let count = tenants[line.tier ?? ""]?.count ?? 0
+                let place = invoiced.firstIndex { $0.tier == line.tier && $0.currency == part.currency }
+                let amount = place.map { invoiced.remove(at: $0) }
                 cells.append(
-                    [.text(line.tier), .text(part.currency), .number(Int64(count))] + Self.cells(line))
+                    [.text(line.tier), .text(part.currency), .number(Int64(count))] + Self.cells(line)
+                        + [.number(amount?.invoices ?? 0), .number(amount?.amount.value ?? 0)])
             }
+        }
+        // Fees without usage, what was carried over, and credit notes.
+        for amount in invoiced {
+            cells.append(
+                [
+                    .text(amount.tier), .text(amount.currency), .number(0), .number(0), .number(0), .number(0),
+                    .number(0),
+                ]
+                    + [.number(0), .number(amount.invoices), .number(amount.amount.value)])
         }
         return try page.answer(
             ReportTable(
                 report: "revenue-by-tier", start: range.start, end: range.end, timeZone: range.timeZone,
-                columns: ["tier", "currency", "tenants"] + Self.sums, rows: cells))
+                columns: ["tier", "currency", "tenants"] + Self.sums + ["invoices", "invoiced_micros"], rows: cells))
     }
 
     // MARK: what became of requests

@@ -27,11 +27,12 @@ public struct UsageQuery: Sendable {
     public let tenantID: TenantID
     /// Days as half-open stretches, in order; usage outside them is not counted. One stretch for the whole range where days do not matter.
     public let days: [Stretch]
-    public let groupsByModel: Bool
     public let groupsByKey: Bool
     public let groupsByUser: Bool
     /// The usage that has tags, once for each of them; not together with keys and users, by which that of tags is not kept.
     public let groupsByTag: Bool
+    /// The most rows that are read, and one more, by which the reader sees that there were too many.
+    public let rowLimit: Int
 
     public struct Stretch: Hashable, Sendable {
         public let start: Timestamp
@@ -44,15 +45,15 @@ public struct UsageQuery: Sendable {
     }
 
     public init(
-        tenantID: TenantID, days: [Stretch], groupsByModel: Bool, groupsByKey: Bool, groupsByUser: Bool = false,
-        groupsByTag: Bool = false
+        tenantID: TenantID, days: [Stretch], groupsByKey: Bool, groupsByUser: Bool = false, groupsByTag: Bool = false,
+        rowLimit: Int
     ) {
         self.tenantID = tenantID
         self.days = days
-        self.groupsByModel = groupsByModel
         self.groupsByKey = groupsByKey
         self.groupsByUser = groupsByUser
         self.groupsByTag = groupsByTag
+        self.rowLimit = rowLimit
     }
 }
 

@@ -66,6 +66,22 @@ public struct OutcomeCount: Hashable, Sendable {
     }
 }
 
+/// What standing invoices charge for one tier, less what credit notes took back.
+public struct InvoicedAmount: Hashable, Sendable {
+    /// The code of a tier; `nil` for what belongs to none: a balance carried over, and credit notes.
+    public let tier: String?
+    public let currency: String
+    public let amount: Micros
+    public let invoices: Int64
+
+    public init(tier: String?, currency: String, amount: Micros, invoices: Int64) {
+        self.tier = tier
+        self.currency = currency
+        self.amount = amount
+        self.invoices = invoices
+    }
+}
+
 /// What a tenant used of a model in one hour; hours are numbered from the instant that was asked from.
 public struct HourlyUsage: Hashable, Sendable {
     public let hour: Int
@@ -101,5 +117,7 @@ public protocol ReportRecords: UsageHistory {
     func usage(_ query: ReportQuery) async throws(StoreUnavailable) -> [ReportRow]
     func latencies(from start: Timestamp, to end: Timestamp) async throws(StoreUnavailable) -> [LatencyCount]
     func outcomes(from start: Timestamp, to end: Timestamp) async throws(StoreUnavailable) -> [OutcomeCount]
+    /// Of the issued invoices and credit notes whose period begins at `start <= t < end`, before credits.
+    func invoiced(from start: Timestamp, to end: Timestamp) async throws(StoreUnavailable) -> [InvoicedAmount]
     func names(of tenants: [TenantID]) async throws(StoreUnavailable) -> [TenantID: String]
 }

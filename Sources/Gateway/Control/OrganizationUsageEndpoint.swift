@@ -18,10 +18,11 @@ struct OrganizationUsageEndpoint: Sendable {
             request, caller.tenantID, at: time.now, widths: ["1h", "1d"], groups: ["model", "api_key_id", "user_id"],
             defaultLimit: ["1h": 24, "1d": 7], maximumLimit: ["1h": 168, "1d": 31])
         let rows = try await rows(query, caller.tenantID)
+        let days = Dictionary(grouping: rows, by: \.day)
         var buckets: [OrganizationBucket] = []
         for (index, stretch) in query.stretches.enumerated() {
             var groups: [CompletionsKey: CompletionsSums] = [:]
-            for row in rows where row.day == index {
+            for row in days[index] ?? [] {
                 let key = CompletionsKey(
                     model: query.groups.contains("model") ? row.model : nil,
                     keyID: query.groups.contains("api_key_id") ? row.keyID : nil,
@@ -42,26 +43,36 @@ struct OrganizationUsageEndpoint: Sendable {
             request, caller.tenantID, at: time.now, widths: ["1d"], groups: ["line_item"], defaultLimit: ["1d": 7],
             maximumLimit: ["1d": 180])
         let byModel = query.groups.contains("line_item")
-        let report = try await UsageEndpoint.rate(
-            try await rows(query, caller.tenantID), by: byModel ? [.day, .model] : [.day], prices)
+        let rows = try await rows(query, caller.tenantID)
+        // A tenant that has changed its currency has costs in both: each is a result of its own.
+        var currencies: [TierVersionID: String] = [:]
+        for id in Set(rows.map(\.tierVersionID)) { currencies[id] = try await prices.sheet(id)?.currency ?? "" }
+        var results: [Int: [OrganizationBucket.Result]] = [:]
+        for (currency, rows) in Dictionary(grouping: rows, by: { currencies[$0.tierVersionID] ?? "" }).sorted(by: {
+            $0.key < $1.key
+        }) {
+            for line in try await UsageEndpoint.rate(rows, by: byModel ? [.day, .model] : [.day], prices).lines {
+                results[line.day ?? 0, default: []].append(.costs(line.cost, currency: currency, lineItem: line.model))
+            }
+        }
         return try .json(
             OrganizationAnswer(
-                data: query.stretches.enumerated().map { index, stretch in
-                    OrganizationBucket(
-                        stretch,
-                        report.lines.filter { $0.day == index }.map {
-                            .costs($0.cost, currency: report.currency, lineItem: $0.model)
-                        })
-                }, nextPage: query.nextPage))
+                data: query.stretches.enumerated().map { OrganizationBucket($1, results[$0] ?? []) },
+                nextPage: query.nextPage))
     }
 
     private func rows(_ query: OrganizationQuery, _ tenant: TenantID) async throws -> [UsageRow] {
         guard !query.stretches.isEmpty else { return [] }
         let rows = try await records.usage(
             UsageQuery(
-                tenantID: tenant, days: query.stretches, groupsByModel: true,
+                tenantID: tenant, days: query.stretches,
                 groupsByKey: query.groups.contains("api_key_id") || !query.keyIDs.isEmpty,
-                groupsByUser: query.groups.contains("user_id")))
+                groupsByUser: query.groups.contains("user_id"), rowLimit: UsageEndpoint.rowLimit))
+        guard rows.count <= UsageEndpoint.rowLimit else {
+            throw Refusal.invalid(
+                "limit", "makes more than \(UsageEndpoint.rowLimit) rows", fix: "Ask for fewer buckets or fewer groups."
+            )
+        }
         return rows.filter { row in
             (query.models.isEmpty || query.models.contains(row.model))
                 && (query.keyIDs.isEmpty || row.keyID.map { query.keyIDs.contains($0.description) } ?? false)
@@ -246,6 +257,7 @@ private struct OrganizationBucket: Encodable {
                 // A decimal, exact to the micro-unit; never a binary fraction.
                 try amount.encode(Decimal(cost.value) / 1_000_000, forKey: "value")
                 try amount.encode(currency.lowercased(), forKey: "currency")
+                try amount.encode(cost.value, forKey: "amount_micros")
                 try fields.encode(lineItem, forKey: "line_item")
             }
         }

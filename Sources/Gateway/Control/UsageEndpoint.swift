@@ -12,6 +12,8 @@ struct UsageEndpoint: Sendable {
     /// Thirteen months of hours, and no more rows than anybody reads.
     static let stretchLimit = 9_600
     private static let lineLimit = 20_000
+    /// What is read to make these lines: a line can have a row for each price version.
+    static let rowLimit = 60_000
 
     func get(_ request: Request, _ context: ControlContext) async throws -> Response {
         let caller = try context.caller
@@ -28,14 +30,11 @@ struct UsageEndpoint: Sendable {
         let rows = try await records.usage(
             UsageQuery(
                 tenantID: caller.tenantID, days: stretches.map(\.stretch),
-                groupsByModel: groups.dimensions.contains(.model),
                 groupsByKey: groups.dimensions.contains(.key), groupsByUser: groups.dimensions.contains(.user),
-                groupsByTag: groups.dimensions.contains(.tag)))
+                groupsByTag: groups.dimensions.contains(.tag), rowLimit: Self.rowLimit))
+        guard rows.count <= Self.rowLimit else { throw Self.tooManyLines }
         let report = try await Self.rate(rows, by: groups.dimensions, prices)
-        guard report.lines.count <= Self.lineLimit else {
-            throw Refusal.invalid(
-                "group_by", "makes more than \(Self.lineLimit) rows", fix: "Ask for a shorter range or fewer groups.")
-        }
+        guard report.lines.count <= Self.lineLimit else { throw Self.tooManyLines }
         var currency = report.currency
         if currency.isEmpty { currency = try await prices.sheet(caller.tierVersionID)?.currency ?? "" }
         let names = stretches.map(\.name)
@@ -47,6 +46,9 @@ struct UsageEndpoint: Sendable {
                 total: groups.dimensions.contains(.tag)
                     ? nil : UsageAnswer.Line(report.total, unit: nil, names: [])))
     }
+
+    private static let tooManyLines = Refusal.invalid(
+        "group_by", "makes more than \(lineLimit) rows", fix: "Ask for a shorter range or fewer groups.")
 
     static func rate(
         _ rows: [UsageRow], by dimensions: Set<UsageReporter.Dimension>, _ prices: PriceBook

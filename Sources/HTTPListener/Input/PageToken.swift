@@ -5,6 +5,9 @@ internal import Domain
 /// It is bound to the question by a check, so that a page of one question is not taken for one of another. It is no secret: whoever makes one up sees
 /// another part of what it may see anyway.
 public enum PageToken {
+    /// No answer has more rows than this. A token that names a place behind it was made up, and adding a page's length to it must not overflow.
+    public static let offsetLimit = 10_000_000
+
     /// - Parameter subject: the question, with whoever asks.
     public static func text(_ offset: Int, of subject: String) -> String {
         "page_\(String(offset, radix: 36))_\(String(check(offset, subject), radix: 36))"
@@ -13,7 +16,8 @@ public enum PageToken {
     /// - Returns: `nil` for anything that is no page of this question.
     public static func offset(_ token: String, of subject: String) -> Int? {
         let parts = token.split(separator: "_", omittingEmptySubsequences: false)
-        guard parts.count == 3, let offset = Int(parts[1], radix: 36), offset > 0, text(offset, of: subject) == token
+        guard parts.count == 3, let offset = Int(parts[1], radix: 36), (1...offsetLimit).contains(offset),
+            text(offset, of: subject) == token
         else { return nil }
         return offset
     }

@@ -27,8 +27,9 @@ struct ReadUsage: PostgresStatement {
         WHERE n.instant < ($3)[n.number]
         GROUP BY 1, 2, 3, 4, 5
         ORDER BY 1, 2, 3, 4, 5
+        LIMIT $6 + 1
         """
-    static let parameters: [PostgresType] = [.uuid, .timestamptzArray, .timestamptzArray, .bool, .bool]
+    static let parameters: [PostgresType] = [.uuid, .timestamptzArray, .timestamptzArray, .bool, .bool, .int8]
     static let columns: [PostgresType] = [.int8, .text, .uuid, .uuid, .uuid, .int8, .int8, .int8, .int8]
 
     let query: UsageQuery
@@ -39,6 +40,7 @@ struct ReadUsage: PostgresStatement {
         binds.append(query.days.map(\.end.postgres))
         binds.append(query.groupsByKey)
         binds.append(query.groupsByUser)
+        binds.append(Int64(query.rowLimit))
     }
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> UsageRow {
@@ -79,8 +81,9 @@ struct ReadTagUsage: PostgresStatement {
         WHERE n.instant < ($3)[n.number]
         GROUP BY 1, 2, 3, 4
         ORDER BY 1, 2, 3, 4
+        LIMIT $4 + 1
         """
-    static let parameters: [PostgresType] = [.uuid, .timestamptzArray, .timestamptzArray]
+    static let parameters: [PostgresType] = [.uuid, .timestamptzArray, .timestamptzArray, .int8]
     static let columns: [PostgresType] = [.int8, .text, .text, .uuid, .int8, .int8, .int8, .int8]
 
     let query: UsageQuery
@@ -89,6 +92,7 @@ struct ReadTagUsage: PostgresStatement {
         binds.append(query.tenantID.postgres)
         binds.append(query.days.map(\.start.postgres))
         binds.append(query.days.map(\.end.postgres))
+        binds.append(Int64(query.rowLimit))
     }
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> UsageRow {

@@ -210,7 +210,7 @@ public enum StatementCatalog {
         PlanStripeDeliveries.self, ClaimStripeDeliveries.self, FinishStripeDelivery.self, FindStripeCustomer.self,
         ConnectStripeCustomer.self, ListStripeDeliveries.self, RetryStripeDelivery.self,
         ReadReportUsage.self, ReadReportTagUsage.self, ReadLatencies.self, ReadOutcomes.self, ReadHourlyUsage.self,
-        ReadTenantNames.self,
+        ReadTenantNames.self, ReadInvoicedAmounts.self,
         ReadSigningKeys.self, ListSigningKeys.self, InsertSigningKey.self, RetireSigningKey.self,
         LockSigningKeys.self, TryLockSealer.self, ReadUnsealedEntries.self, ReadUnsealedAudit.self,
         ReadChainTips.self, ReadAuditTip.self, ReadDistrustedTips.self, ReadDistrustedAuditTip.self,

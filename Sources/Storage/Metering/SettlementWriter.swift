@@ -284,12 +284,15 @@ private struct SettlementLoop {
         }
     }
 
-    /// On this thread and not on those of the requests: a signature takes longer than the rest of an answer. What was sent twice is in the
-    /// ledger once, as it was sent; so it has its receipt as well.
+    /// On this thread and not on those of the requests: a signature takes longer than the rest of an answer. Who wants none does not wait for
+    /// it. What was sent twice is in the ledger once, as it was sent; so it has its receipt as well.
     private func issueReceipts(
         _ batch: ArraySlice<PendingSettlement>, _ refused: [RequestID: SettlementResult]
     ) {
         guard let receipts = writer.receipts, batch.contains(where: { $0.settlement.receipt != nil }) else { return }
+        tell(ArraySlice(batch.filter { $0.settlement.receipt == nil })) {
+            refused[$0.settlement.requestID] ?? .committed
+        }
         receipts.issue(
             batch.compactMap { entry in
                 entry.settlement.receipt != nil && refused[entry.settlement.requestID] == nil ? entry.settlement : nil

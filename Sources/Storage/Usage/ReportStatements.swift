@@ -176,6 +176,36 @@ struct ReadOutcomes: PostgresStatement {
     }
 }
 
+/// What was invoiced by tier, all versions together. Lines of a credit note take away.
+struct ReadInvoicedAmounts: PostgresStatement {
+    static let sql = """
+        SELECT v.tier_code, i.currency, sum(CASE WHEN i.kind = 'credit_note' THEN -l.amount_micros ELSE l.amount_micros END)::bigint,
+            count(DISTINCT i.invoice_id)
+        FROM invoices i
+        JOIN invoice_lines l USING (invoice_id)
+        LEFT JOIN tier_versions v ON v.tier_version_id = l.tier_version_id
+        WHERE i.state IN ('finalised', 'paid') AND i.period_start >= $1 AND i.period_start < $2
+        GROUP BY 1, 2
+        ORDER BY 1 NULLS LAST, 2
+        """
+    static let parameters: [PostgresType] = [.timestamptz, .timestamptz]
+    static let columns: [PostgresType] = [.text, .text, .int8, .int8]
+
+    let start: Timestamp
+    let end: Timestamp
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(start.postgres)
+        binds.append(end.postgres)
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> InvoicedAmount {
+        InvoicedAmount(
+            tier: try row.optionalText(), currency: try row.text(), amount: Micros(try row.int64()),
+            invoices: try row.int64())
+    }
+}
+
 /// One tenant's hours, roll-up and tail; for the tenant itself and for reports alike.
 struct ReadHourlyUsage: PostgresStatement {
     static let sql = """

@@ -21,6 +21,10 @@ public struct ReportStore: ReportRecords {
         try await read(ReadOutcomes(start: start, end: end))
     }
 
+    public func invoiced(from start: Timestamp, to end: Timestamp) async throws(StoreUnavailable) -> [InvoicedAmount] {
+        try await read(ReadInvoicedAmounts(start: start, end: end))
+    }
+
     public func hours(
         of tenant: TenantID, from start: Timestamp, to end: Timestamp
     ) async throws(StoreUnavailable) -> [HourlyUsage] {

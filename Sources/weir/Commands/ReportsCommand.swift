@@ -102,13 +102,15 @@ struct ReportsCommand: AsyncParsableCommand {
 
     struct RevenueByTier: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "revenue-by-tier", abstract: "What the usage of each tier brought in.")
+            commandName: "revenue-by-tier",
+            abstract: "What each tier brought in: what its usage comes to, and what was invoiced.")
         @OptionGroup var range: RangeOptions
         @OptionGroup var admin: AdminOptions
 
         func run() async throws {
             try await ReportsCommand.print(
-                "revenue-by-tier", range.query, columns: ["tier", "currency", "tenants"] + ReportsCommand.sums,
+                "revenue-by-tier", range.query,
+                columns: ["tier", "currency", "tenants"] + ReportsCommand.sums + ["invoices", "invoiced_micros"],
                 admin: admin)
         }
     }

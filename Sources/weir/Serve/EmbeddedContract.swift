@@ -773,7 +773,8 @@ paths:
       tags: [openai]
       summary: Costs in buckets of days
       description: >-
-        Needs the scope `read`. Each result is rated alone, by the price of a unit; the summary of the period tells what it costs.
+        Needs the scope `read`. Each result is rated alone, by the price of a unit; the summary of the period tells what it costs. Costs in
+        different currencies are results of their own.
       parameters:
         - name: start_time
           in: query
@@ -5619,10 +5620,11 @@ components:
                     project_id: { type: 'null' }
                     amount:
                       type: object
-                      required: [value, currency]
+                      required: [value, currency, amount_micros]
                       properties:
-                        value: { type: number }
+                        value: { type: number, description: A decimal; take `amount_micros` where your numbers are binary fractions. }
                         currency: { type: string }
+                        amount_micros: { type: integer, format: int64, description: 'The same in millionths, exactly.' }
                     line_item: { type: [string, 'null'] }
 
     QuotaUnit: { type: string, enum: [requests, tokens] }
