@@ -52,7 +52,8 @@ struct ReportsCommand: AsyncParsableCommand {
 
     static func text(_ report: AdminReport, columns: [String]) -> String {
         let shown = columns.filter { column in report.data.contains { $0[column] != nil } }
-        var table = TextTable(shown)
+        // Shown as a decimal of the currency's unit, so it must not be headed as millionths.
+        var table = TextTable(shown.map { $0.hasSuffix("_micros") ? String($0.dropLast("_micros".count)) : $0 })
         for row in report.data {
             table.add(
                 shown.map { column in
