@@ -275,7 +275,8 @@ public final class JobDispatcher: Sendable {
         }
     }
 
-    /// Runs a statement although the task is cancelled, which would keep it from a connection.
+    /// Runs a statement although the task is cancelled, which would keep it from a connection. A child task would be cancelled with it; it is
+    /// awaited here, so nothing runs on behind the dispatcher's back.
     private static func shielded(
         _ work: @escaping @Sendable () async throws(StoreUnavailable) -> Set<JobAttempt>
     ) async throws(StoreUnavailable) -> Set<JobAttempt> {

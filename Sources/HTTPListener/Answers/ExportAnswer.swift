@@ -61,8 +61,8 @@ public enum ExportAnswer {
     }
 
     /// Writes for one task at a time, and knows how long it has been waiting.
+    // SAFETY: `writer` is touched by the writing task alone, one call after the other; the task that watches reads the atomic and nothing else.
     private final class Pen: @unchecked Sendable {
-        // Touched by the writing task alone, one call after the other.
         private var writer: any ResponseBodyWriter
         private let time: any TimeSource
         /// Since when a write waits; 0 while none does.

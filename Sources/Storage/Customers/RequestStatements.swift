@@ -45,6 +45,7 @@ func requestRow(_ row: inout PostgresRow) throws(PostgresError) -> RequestRow {
 /// However rare what is looked for is, a page reads no more than so many rows of the index. Where these were not enough, the last column of every
 /// row says how far it came, and there is one row without a request if nothing was found.
 enum RequestPageText {
+    /// Called for the static texts of the statements below and for nothing else: whatever is put in here is a constant of this file, values are parameters.
     /// - Parameters:
     ///   - condition: between a request's id and the page's edge, which is `$2`, and its far end, which is `$3`.
     ///   - order: one of the two below.
