@@ -25,6 +25,8 @@ public enum AdminRouteCatalog {
         case publishTierVersion
         case retireTierVersion
         case replayTierVersion
+        case listTierReplays
+        case replayIssuedInvoices
         case analyseTiers
         case listQuotas
         case setQuota
@@ -150,6 +152,8 @@ public enum AdminRouteCatalog {
         Entry(.publishTierVersion, "POST", "/admin/v1/tiers/{code}/versions/{version}/publish", .pricing),
         Entry(.retireTierVersion, "POST", "/admin/v1/tiers/{code}/versions/{version}/retire", .pricing),
         Entry(.replayTierVersion, "POST", "/admin/v1/tiers/{code}/versions/{version}/replay", .pricing),
+        Entry(.listTierReplays, "GET", "/admin/v1/tiers/{code}/versions/{version}/replays", .pricing, paging),
+        Entry(.replayIssuedInvoices, "GET", "/admin/v1/tiers/replay", .pricing, ["tenant"]),
         Entry(.analyseTiers, "GET", "/admin/v1/tiers/analysis", .pricing, ["periods", "limit", "after"]),
         Entry(.listQuotas, "GET", "/admin/v1/tenants/{id}/quotas", .admin, paging),
         Entry(.setQuota, "PUT", "/admin/v1/tenants/{id}/quotas", .admin),

@@ -78,10 +78,12 @@ public struct AdminServer: Sendable {
     public struct TierStudies: Sendable {
         public let analyst: TierAnalyst
         public let replayer: TierReplayer
+        public let issued: InvoiceReplayer
 
-        public init(analyst: TierAnalyst, replayer: TierReplayer) {
+        public init(analyst: TierAnalyst, replayer: TierReplayer, issued: InvoiceReplayer) {
             self.analyst = analyst
             self.replayer = replayer
+            self.issued = issued
         }
     }
 
@@ -216,6 +218,8 @@ struct AdminRouter: Sendable {
         case .publishTierVersion: return tiers.publish
         case .retireTierVersion: return tiers.retire
         case .replayTierVersion: return studies?.replay
+        case .listTierReplays: return studies?.replays
+        case .replayIssuedInvoices: return studies?.replayIssued
         case .analyseTiers: return studies?.analysis
         case .listQuotas: return quotas.list
         case .setQuota: return quotas.set

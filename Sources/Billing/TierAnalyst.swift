@@ -40,9 +40,8 @@ public struct TierAnalyst: Sendable {
                 AnalysedPeriod(period: month, input: try await records.input(account.tenantID, month)))
         }
         var candidates = try await catalog.tiers(for: account.tenantID)
-        let spans = periods.last?.input.spans ?? []
-        if let current = spans.max(by: { $0.start < $1.start })?.tierVersionID,
-            !candidates.contains(where: { $0.version.id == current }),
+        let current = try await records.currentVersion(of: account.tenantID)
+        if let current, !candidates.contains(where: { $0.version.id == current }),
             let version = try await catalog.tierVersion(current, for: account.tenantID)
         {
             candidates.append(version)
@@ -51,7 +50,8 @@ public struct TierAnalyst: Sendable {
         if let first = months.first, let last = months.last {
             quarters = try await series.quarters(of: account.tenantID, from: first.start, to: last.end)
         }
-        return try TierAnalysis(periods: periods, candidates: candidates, quarters: quarters, calendar: calendar)
+        return try TierAnalysis(
+            periods: periods, candidates: candidates, quarters: quarters, calendar: calendar, currentID: current)
     }
 }
 

@@ -20,6 +20,9 @@ public struct ReplayOrder: Hashable, Sendable {
         self.periods = periods
         self.until = until
     }
+
+    /// Whether all bills of the tier are in it up to the last month that is over, so that it shows what a publication does.
+    public var isWhole: Bool { until == nil }
 }
 
 /// Rates past usage as if another version of a tier had been in force.
@@ -29,6 +32,8 @@ public struct TierReplayer: Sendable {
         public let period: Period
         public let before: RatedPeriod
         public let after: RatedPeriod
+        /// What the bill after cannot show.
+        public let unseen: Set<UnseenTerm>
     }
 
     /// Tenants that are read at once.
@@ -57,7 +62,7 @@ public struct TierReplayer: Sendable {
                         summary.add(
                             ReplayedBill(
                                 tenantID: account.tenantID, name: account.name, periodID: period.id,
-                                before: bill.before.subtotal, after: bill.after.subtotal))
+                                before: bill.before.subtotal, after: bill.after.subtotal, unseen: bill.unseen))
                     } catch is RatingFailure {
                         summary.skip(account.tenantID)
                     }
@@ -88,14 +93,17 @@ public struct TierReplayer: Sendable {
     }
 
     /// - Returns: `nil` where nothing of the period is meant.
+    /// - Throws: `mixedCurrencies` for a bill of another currency than the version's: their sums mean nothing together.
     private func bill(
         _ tenant: TenantID, _ period: Period, _ terms: TierTerms, _ scope: ReplayOrder.Scope
     ) async throws -> Bill? {
         let input = try await records.input(tenant, period)
         let isMeant = { (other: TierTerms) in scope == .all || other.tierCode == terms.tierCode }
         guard input.terms.values.contains(where: isMeant) else { return nil }
+        let before = try input.rated(in: period)
+        guard before.currency == terms.currency else { throw RatingFailure.mixedCurrencies }
         return Bill(
-            period: period, before: try input.rated(in: period),
-            after: try input.moved(to: terms, from: isMeant).rated(in: period))
+            period: period, before: before, after: try input.moved(to: terms, from: isMeant).rated(in: period),
+            unseen: input.unseen(by: terms, from: isMeant))
     }
 }

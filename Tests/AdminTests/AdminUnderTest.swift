@@ -27,7 +27,7 @@ struct AdminUnderTest: Sendable {
         let rating = FakeRating()
         parts.tierStudies = AdminServer.TierStudies(
             analyst: TierAnalyst(records: rating, catalog: rating, series: rating, time: time),
-            replayer: TierReplayer(records: rating, time: time))
+            replayer: TierReplayer(records: rating, time: time), issued: InvoiceReplayer(records: rating))
         parts.exports = AdminExports(streams: streams, administration: administration, partRows: 100)
         parts.reconciliation = AdminReconciliation(
             reconciler: Reconciler(books: FakeBooks()), administration: administration)

@@ -55,10 +55,20 @@ extension FakeAdministration {
     }
 
     func recordReplay(
-        _ name: TierVersionName, of offer: TierOffer, result: String, by actor: AuditActor
+        _ name: TierVersionName, of offer: TierOffer, result: String, isWhole: Bool, by actor: AuditActor
     ) async throws(AdministrationFailure) -> String {
         try note("recordReplay", actor)
         return String(repeating: "0", count: 64)
+    }
+
+    func tierReplays(
+        of name: TierVersionName, _ page: PageRequest<TierReplayID>
+    ) async throws(AdministrationFailure) -> Page<TierReplayRow> {
+        try self.page(
+            "tierReplays", page,
+            TierReplayRow(
+                id: TierReplayID(high: 0x0195_0000_0000_7000, low: 0x8000_0000_0000_0F01),
+                digest: String(repeating: "0", count: 64), confirms: true, result: "{}", createdAt: Self.instant))
     }
 
     func retireTierVersion(

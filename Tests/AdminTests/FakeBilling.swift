@@ -157,6 +157,8 @@ struct FakeEmptyMonths: RatingRecords {
 
     func account(_ tenant: TenantID) async throws(StoreUnavailable) -> BillingAccount? { known }
 
+    func currentVersion(of tenant: TenantID) async throws(StoreUnavailable) -> TierVersionID? { nil }
+
     func accounts(after: TenantID?, limit: Int) async throws(StoreUnavailable) -> [BillingAccount] {
         after == nil ? [known] : []
     }

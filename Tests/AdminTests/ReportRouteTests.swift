@@ -241,6 +241,8 @@ struct FakeMonths: RatingRecords {
         Self.accounts.first { $0.tenantID == tenant }
     }
 
+    func currentVersion(of tenant: TenantID) async throws(StoreUnavailable) -> TierVersionID? { nil }
+
     func accounts(after: TenantID?, limit: Int) async throws(StoreUnavailable) -> [BillingAccount] {
         Array(Self.accounts.filter { account in after.map { account.tenantID > $0 } ?? true }.prefix(limit))
     }

@@ -110,6 +110,23 @@ struct TierReplayerTests {
         #expect(refused.skippedCount == 1 && refused.billCount == 0)
     }
 
+    @Test("bills of another currency are counted and not added, and terms that sums do not show are named")
+    func currencies() async throws {
+        let records = Self.records(3, on: Self.terms(1, code: "dollar", price: 1_000_000_000, currency: "USD"))
+        let replayer = TierReplayer(records: records, time: Self.time)
+        let all = ReplayOrder(scope: .all, periods: 1, until: nil)
+        let euro = try await replayer.replay(Self.terms(2, price: 0), all, shock: Self.shock)
+        #expect(euro.billCount == 0 && euro.skippedCount == 3 && euro.before == 0)
+        await #expect(throws: RatingFailure.mixedCurrencies) {
+            _ = try await replayer.bills(Self.tenant(1), Self.terms(2, price: 0), all)
+        }
+        let hits = TierTerms(
+            tierVersionID: TierVersionID(high: 0, low: 3), tierCode: "dollar", version: 3, currency: "USD",
+            cacheHitTokenPercent: 10)
+        let dollar = try await replayer.replay(hits, all, shock: Self.shock)
+        #expect(dollar.billCount == 3 && dollar.approximateCount == 3 && dollar.unseen == [.cacheHitTokenPercent])
+    }
+
     @Test("months are those of the order, and one tenant's bills come line by line")
     func months() async throws {
         let old = Self.terms(1, price: 1_000_000_000)

@@ -39,63 +39,8 @@ struct TierAnalysisTests {
         _ tiers: [TierRow], on current: TierRow, tokens: Int64, quarters: [UsageQuarter] = []
     ) throws -> TierAnalysis {
         try TierAnalysis(
-            periods: [period(current, tokens: tokens)], candidates: tiers, quarters: quarters, calendar: calendar)
-    }
-
-    @Test("the recommended tier is the cheapest feasible one, as trying them one after the other finds it")
-    func cheapest() throws {
-        var random = SeededRandom(seed: 21)
-        var moved = 0
-        for _ in 0..<500 {
-            let tiers = (1...UInt64.random(in: 1...6, using: &random)).map { number in
-                Self.tier(
-                    number, code: "t\(number % 4)", fee: .random(in: 0...3, using: &random) * 1_000_000,
-                    price: .random(in: 0...3, using: &random) * 1_000_000,
-                    quotas: Bool.random(using: &random)
-                        ? [
-                            QuotaRule(
-                                unit: .tokens, frequency: .month,
-                                amount: .random(in: 0...4, using: &random) * 1_000_000, mode: .hard)
-                        ]
-                        : [], currency: Int.random(in: 0..<8, using: &random) == 0 ? "USD" : "EUR")
-            }
-            let current = tiers[Int.random(in: 0..<tiers.count, using: &random)]
-            let tokens = Int64.random(in: 0...4, using: &random) * 1_000_000
-            let analysis = try Self.analysis(
-                tiers, on: current, tokens: tokens,
-                quarters: [UsageQuarter(start: Self.month.start, requests: 1, tokens: tokens)])
-            // One after the other, with sums that are plain here: fee and tokens times micro-units.
-            var best: TierRow?
-            func cost(_ tier: TierRow) -> Int64 {
-                tier.version.offer.baseFee.value
-                    + tokens * (tier.version.offer.rules.first?.price.leadingPrice.picos ?? 0) / 1_000_000
-            }
-            for tier in tiers where tier.version.offer.currency == current.version.offer.currency {
-                if let quota = tier.version.offer.quotas.first, tokens > quota.amount { continue }
-                guard let known = best else {
-                    best = tier
-                    continue
-                }
-                let (new, old) = (cost(tier), cost(known))
-                let isCurrent = tier.version.id == current.version.id
-                let wasCurrent = known.version.id == current.version.id
-                let (fee, oldFee) = (tier.version.offer.baseFee.value, known.version.offer.baseFee.value)
-                if new < old
-                    || new == old
-                        && (isCurrent || !wasCurrent && (fee < oldFee || fee == oldFee && tier.code < known.code))
-                {
-                    best = tier
-                }
-            }
-            let recommended = analysis.recommended
-            #expect(recommended.map { cost($0.tier) } == best.map(cost))
-            #expect(recommended?.tier.code == best?.code)
-            if let recommended, let own = analysis.current {
-                #expect(analysis.saving == Micros(own.total.value - recommended.total.value))
-                moved += recommended.tier.code == own.tier.code ? 0 : 1
-            }
-        }
-        #expect(moved > 50)
+            periods: [period(current, tokens: tokens)], candidates: tiers, quarters: quarters, calendar: calendar,
+            currentID: current.version.id)
     }
 
     @Test("a tier whose hard quota would have refused is not feasible; a soft one refuses nothing")
@@ -126,6 +71,53 @@ struct TierAnalysisTests {
             ])
     }
 
+    @Test("what the tenant is on now is the current one, and has the currency where no month has one")
+    func current() throws {
+        let (old, new) = (Self.tier(1, code: "old", price: 3), Self.tier(2, code: "new", price: 9))
+        let moved = try TierAnalysis(
+            periods: [Self.period(old, tokens: 5_000_000)], candidates: [old, new], quarters: [],
+            calendar: Self.calendar,
+            currentID: new.version.id)
+        #expect(moved.current?.tier.code == "new" && moved.recommended?.tier.code == "old")
+        #expect(moved.saving == Micros(30) && moved.actualTotal == Micros(15))
+        let nothing = AnalysedPeriod(period: Self.month, input: RatingInput(spans: [], usage: [], terms: [:]))
+        let fresh = try TierAnalysis(
+            periods: [nothing], candidates: [old, new], quarters: [], calendar: Self.calendar, currentID: old.version.id
+        )
+        #expect(fresh.currency == "EUR" && fresh.options.count == 2 && fresh.recommended?.tier.code == "old")
+        let nobody = try TierAnalysis(
+            periods: [nothing], candidates: [old], quarters: [], calendar: Self.calendar, currentID: nil)
+        #expect(nobody.currency == nil && nobody.options.isEmpty && nobody.current == nil)
+    }
+
+    @Test("limits of which nothing is known are not proven, and terms that sums do not show are named")
+    func unknowns() throws {
+        func tier(_ number: UInt64, percent: Int64 = 100, quotas: [QuotaRule] = [], limits: [RateLimitRule] = [])
+            -> TierRow
+        {
+            let offer = TierOffer(
+                currency: "EUR", cacheHitTokenPercent: percent, streamLeave: number == 4 ? .drain : nil, quotas: quotas,
+                rateLimits: limits)
+            return TierRow(
+                code: "t\(number)", name: "",
+                version: TierRow.Version(
+                    id: TierVersionID(high: 0, low: number), number: 1, state: .published, offer: offer,
+                    createdAt: Self.month.start), createdAt: Self.month.start)
+        }
+        func minute(_ amount: Int64) -> [QuotaRule] {
+            [QuotaRule(unit: .requests, frequency: .minute, amount: amount, mode: .hard)]
+        }
+        let tiers = [
+            tier(1), tier(2, percent: 50, quotas: minute(30)), tier(3, quotas: minute(29)),
+            tier(4, limits: [RateLimitRule(scope: .tenant, unit: .requests, amount: 600, burst: 50)]),
+        ]
+        let analysis = try Self.analysis(
+            tiers, on: tiers[0], tokens: 7, quarters: [UsageQuarter(start: Self.month.start, requests: 30, tokens: 7)])
+        #expect(analysis.options.map(\.isFeasible) == [true, true, true, true])
+        #expect(analysis.options.map(\.areLimitsProven) == [true, true, false, false])
+        #expect(analysis.options.map(\.unseen) == [[], [.cacheHitTokenPercent], [], [.streamLeave]])
+    }
+
     @Test("of a minute it is only known what some minute of a quarter of an hour must have had")
     func minutes() {
         let quarter = UsageQuarter(start: Self.month.start, requests: 31, tokens: 0)
@@ -143,47 +135,5 @@ struct TierAnalysisTests {
         ])
     func simple(tokens: Int, code: String) {
         #expect(TierAnalysis.simpleRule(Int128(tokens)) == code)
-    }
-}
-
-@Suite("What an offer says")
-struct TierOfferTests {
-    private static func offer(_ price: Int64, fee: Int64 = 0, multiplier: String? = nil) -> TierOffer {
-        TierOffer(
-            currency: "EUR", baseFee: Micros(fee),
-            rules: [PriceRule(meter: .outputToken, model: "*", price: .flat(UnitPrice(picos: price)))],
-            multipliers: multiplier.flatMap { Multiplier(decimal: $0) }.map {
-                [TierTerms.ModelMultiplier(meter: .outputToken, model: "big", multiplier: $0)]
-            } ?? [])
-    }
-
-    @Test("what moves by more than the factor either way is a jump, and from nothing to something is one")
-    func jumps() {
-        let old = Self.offer(10, fee: 30)
-        #expect(Self.offer(30, fee: 90).jumps(from: old, factor: 3).isEmpty)
-        #expect(Self.offer(31, fee: 30).jumps(from: old, factor: 3).map(\.what) == ["price of output_token for *"])
-        #expect(Self.offer(3, fee: 30).jumps(from: old, factor: 3).map(\.what) == ["price of output_token for *"])
-        #expect(Self.offer(10, fee: 91).jumps(from: old, factor: 3).map(\.what) == ["base_fee_micros"])
-        #expect(Self.offer(10, fee: 0).jumps(from: old, factor: 3).map(\.what) == ["base_fee_micros"])
-        #expect(
-            Self.offer(10, fee: 30, multiplier: "3.1").jumps(from: old, factor: 3).map(\.what) == [
-                "price of output_token for big"
-            ])
-        #expect(old.jumps(from: old, factor: 1).isEmpty)
-    }
-
-    @Test(
-        "a request's own cost is the leading price times the multiplier, exactly, and what could not be said is found")
-    func alone() {
-        let offer = Self.offer(10, multiplier: "2.5")
-        let sheet = PriceSheet(terms: offer.terms(TierVersionID(high: 0, low: 1), code: "t", version: 1))
-        #expect(sheet.price(of: .outputToken, model: "big") == UnitPrice(picos: 25))
-        #expect(sheet.price(of: .outputToken, model: "other") == UnitPrice(picos: 10))
-        #expect(offer.inexactMultipliers.isEmpty)
-        #expect(Self.offer(1, multiplier: "2.5").inexactMultipliers.count == 1)
-        let most = TierOffer(
-            currency: "EUR", rules: [PriceRule(meter: .outputToken, model: "*", price: .flat(UnitPrice(picos: .max)))],
-            multipliers: [.init(meter: .outputToken, model: "big", multiplier: Multiplier(millionths: 2_000_000))])
-        #expect(most.inexactMultipliers.count == 1)
     }
 }

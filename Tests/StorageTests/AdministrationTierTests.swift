@@ -133,9 +133,11 @@ struct AdministrationTierTests {
             #expect(refused?.code == .priceChangeTooLarge)
             #expect(refused?.errors.map(\.location) == ["price of request for *"])
             let digest = try await store.recordReplay(
-                Self.name(2), of: dear, result: #"{"bills": 0}"#, by: actor)
+                Self.name(2), of: dear, result: #"{"bills": 0}"#, isWhole: true, by: actor)
+            let part = try await store.recordReplay(
+                Self.name(2), of: dear, result: #"{"bills": 1}"#, isWhole: false, by: actor)
             let stale = await refusal {
-                _ = try await store.recordReplay(Self.name(2), of: Self.offer(), result: "{}", by: actor)
+                _ = try await store.recordReplay(Self.name(2), of: Self.offer(), result: "{}", isWhole: true, by: actor)
             }
             #expect(stale?.code == .conflict)
             let dearer = Self.offer(request: 401_000_000)
@@ -149,6 +151,10 @@ struct AdministrationTierTests {
             #expect(await published(digest) == .priceChangeTooLarge, "the draft has changed since")
             _ = try await store.changeTierDraft(Self.name(2), from: dearer, to: dear, by: actor)
             #expect(await published(Self.digest) == .priceChangeTooLarge)
+            #expect(await published(part) == .priceChangeTooLarge, "a replay of some bills shows nothing of the others")
+            let replays = try await store.tierReplays(of: Self.name(2), PageRequest(limit: 10)).elements
+            #expect(replays.map(\.digest) == [part, digest] && replays.map(\.confirms) == [false, true])
+            #expect(replays.last?.result == #"{"bills": 0}"#)
             #expect(await published(digest) == nil)
         }
     }

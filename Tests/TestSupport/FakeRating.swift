@@ -2,13 +2,18 @@ public import Domain
 internal import Synchronization
 
 /// What is rated, in memory.
-public final class FakeRating: RatingRecords, TierCatalog, UsageSeries {
+public final class FakeRating: RatingRecords, TierCatalog, UsageSeries, IssuedInvoiceRecords {
     public struct State: Sendable {
         public var accounts: [BillingAccount] = []
         /// By tenant and the period's name.
         public var inputs: [TenantID: [String: RatingInput]] = [:]
         public var tiers: [TierRow] = []
         public var quarters: [UsageQuarter] = []
+        public var current: [TenantID: TierVersionID] = [:]
+        /// In the order in which they were issued.
+        public var invoices: [IssuedInvoice] = []
+        public var stays: [TenantID: [TenantStay]] = [:]
+        public var terms: [TierVersionID: TierTerms] = [:]
         /// Pages of accounts that were read.
         public var pages = 0
 
@@ -26,6 +31,31 @@ public final class FakeRating: RatingRecords, TierCatalog, UsageSeries {
 
     public func account(_ tenant: TenantID) async throws(StoreUnavailable) -> BillingAccount? {
         state.withLock { $0.accounts.first { $0.tenantID == tenant } }
+    }
+
+    public func currentVersion(of tenant: TenantID) async throws(StoreUnavailable) -> TierVersionID? {
+        state.withLock { $0.current[tenant] }
+    }
+
+    public func invoicedTenants(after: TenantID?, limit: Int) async throws(StoreUnavailable) -> [TenantID] {
+        state.withLock { state in
+            let tenants = Set(state.invoices.map(\.tenantID)).sorted()
+            return Array(tenants.filter { tenant in after.map { $0 < tenant } ?? true }.prefix(limit))
+        }
+    }
+
+    public func issuedInvoices(of tenant: TenantID) async throws(StoreUnavailable) -> [InvoiceID] {
+        state.withLock { $0.invoices.filter { $0.tenantID == tenant }.map(\.id) }
+    }
+
+    public func issuedInvoice(_ id: InvoiceID) async throws(StoreUnavailable) -> IssuedInvoice? {
+        state.withLock { $0.invoices.first { $0.id == id } }
+    }
+
+    public func stays(of tenant: TenantID) async throws(StoreUnavailable) -> (
+        stays: [TenantStay], terms: [TierVersionID: TierTerms]
+    ) {
+        state.withLock { ($0.stays[tenant] ?? [], $0.terms) }
     }
 
     public func accounts(after: TenantID?, limit: Int) async throws(StoreUnavailable) -> [BillingAccount] {

@@ -47,6 +47,7 @@ struct TierOfferInput {
         if input.has("multipliers") { offer.multipliers = multipliers(input) }
         if base == nil || input.has("quotas") { offer.quotas = quotas(input) }
         offer.rateLimits = input.rateLimits(.tier) ?? offer.rateLimits
+        promise(&offer, input)
         for one in offer.inexactMultipliers.prefix(8) {
             input.note(
                 "multipliers",
@@ -54,6 +55,30 @@ struct TierOfferInput {
                 fix: "Take a multiplier or a price with fewer places.")
         }
         return offer
+    }
+
+    /// A pay-as-you-go quota says what a month includes: where a new version does not, its quotas do.
+    private func promise(_ offer: inout TierOffer, _ input: InputObject) {
+        if base == nil {
+            for quota in offer.quotas where quota.mode == .payAsYouGo && quota.frequency == .month {
+                guard quota.amount <= Self.countLimit else { continue }
+                switch quota.unit {
+                case .requests: if !input.has("included_requests") { offer.includedRequests = quota.amount }
+                case .tokens: if !input.has("included_tokens") { offer.includedTokens = quota.amount }
+                }
+            }
+        }
+        for quota in offer.brokenPromises {
+            let unit = quota.unit.rawValue
+            input.note(
+                "quotas",
+                quota.frequency == .month
+                    ? "promise \(quota.amount) \(unit) a month within the price, and included_\(unit) is \(offer.included(of: quota.unit))"
+                    : "promise \(quota.amount) \(unit) within the price by the \(quota.frequency.rawValue), and prices include amounts by the month",
+                fix: quota.frequency == .month
+                    ? "Send the same amount in both, or another mode."
+                    : "Make it a quota of a month, or send another mode.")
+        }
     }
 
     // MARK: Prices

@@ -60,6 +60,8 @@ struct TierReplayAnswer: Encodable {
     @Present var until: String?
     let bills: Int
     let skipped: Int
+    let approximate: Int
+    let notSeen: [String]
     let beforeMicros: Int64
     let afterMicros: Int64
     let changeMicros: Int64
@@ -68,11 +70,13 @@ struct TierReplayAnswer: Encodable {
     let billShock: Group
     let shock: Shock
     let fingerprint: String
+    let confirms: Bool
     @Present var digest: String?
 
     enum CodingKeys: String, CodingKey {
-        case object, tier, version, currency, scope, periods, until, bills, skipped, winners, losers, shock
-        case fingerprint, digest
+        case object, tier, version, currency, scope, periods, until, bills, skipped, approximate, winners, losers, shock
+        case fingerprint, confirms, digest
+        case notSeen = "not_seen"
         case beforeMicros = "before_micros"
         case afterMicros = "after_micros"
         case changeMicros = "change_micros"
@@ -93,6 +97,9 @@ struct TierReplayAnswer: Encodable {
         until = order.until.map { String($0.description.prefix(7)) }
         bills = summary.billCount
         skipped = summary.skippedCount
+        approximate = summary.approximateCount
+        notSeen = summary.unseen.map(\.rawValue).sorted()
+        confirms = order.isWhole
         beforeMicros = before
         afterMicros = after
         changeMicros = change
@@ -159,6 +166,12 @@ struct TenantReplayAnswer: Encodable {
         let period: String
         let before: Side
         let after: Side
+        let notSeen: [String]
+
+        enum CodingKeys: String, CodingKey {
+            case period, before, after
+            case notSeen = "not_seen"
+        }
     }
 
     let object = "tenant_replay"
@@ -176,7 +189,34 @@ struct TenantReplayAnswer: Encodable {
         tier = row.code
         version = row.version.number
         tenantID = tenant.description
-        self.bills = bills.map { Bill(period: $0.period.id, before: Side($0.before), after: Side($0.after)) }
+        self.bills = bills.map {
+            Bill(
+                period: $0.period.id, before: Side($0.before), after: Side($0.after),
+                notSeen: $0.unseen.map(\.rawValue).sorted())
+        }
+    }
+}
+
+/// A replay that was made before.
+struct PastReplayAnswer: Encodable {
+    let object = "past_replay"
+    let id: String
+    let digest: String
+    let confirms: Bool
+    let createdAt: String
+    @Present var result: JSONValue?
+
+    enum CodingKeys: String, CodingKey {
+        case object, id, digest, confirms, result
+        case createdAt = "created_at"
+    }
+
+    init(_ row: TierReplayRow) {
+        id = row.id.description
+        digest = row.digest
+        confirms = row.confirms
+        createdAt = row.createdAt.description
+        result = try? JSONDocument.parse(Array(row.result.utf8))
     }
 }
 

@@ -63,8 +63,22 @@ struct TierStudiesEndpoint: Sendable {
         var answer = try TierReplayAnswer(row, order, summary)
         let result = try JSONText.sorted(answer)
         answer.digest = try await administration.recordReplay(
-            name, of: row.version.offer, result: result, by: call.actor)
+            name, of: row.version.offer, result: result, isWhole: order.isWhole, by: call.actor)
         return try .json(answer)
+    }
+
+    func replays(_ call: AdminCall) async throws -> Response {
+        let name = try call.tierVersion()
+        let page = try await administration.tierReplays(of: name, try call.query.page { TierReplayID($0) })
+        return try .json(ListAnswer(page, cursor: \.id.description, PastReplayAnswer.init))
+    }
+
+    /// Every issued invoice, rated anew from what it charges.
+    func replayIssued(_ call: AdminCall) async throws -> Response {
+        let tenant = try call.query.value("tenant", "a tenant's id", fix: "Take it from GET /admin/v1/tenants.") {
+            TenantID($0)
+        }
+        return try .json(InvoiceReplayAnswer(try await studies.issued.replay(only: tenant)))
     }
 }
 

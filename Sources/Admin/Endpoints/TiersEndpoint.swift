@@ -35,7 +35,7 @@ struct TiersEndpoint: Sendable {
     }
 
     /// What follows `/admin/v1/tiers/` and is no tier.
-    private static let reserved: Set<String> = ["analysis"]
+    private static let reserved: Set<String> = ["analysis", "replay"]
 
     func one(_ call: AdminCall) async throws -> Response {
         try .json(TierAnswer(try await administration.tier(try call.tierCode())))

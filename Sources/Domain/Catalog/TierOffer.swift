@@ -56,7 +56,24 @@ public struct TierOffer: Hashable, Sendable {
         TierTerms(
             tierVersionID: id, tierCode: code, version: version, currency: currency, baseFee: baseFee,
             minimumCommitment: minimumCommitment, includedRequests: includedRequests, includedTokens: includedTokens,
-            rules: rules, multipliers: multipliers)
+            rules: rules, multipliers: multipliers, cacheHitTokenPercent: cacheHitTokenPercent,
+            streamLeave: streamLeave)
+    }
+
+    /// What a month includes of what a quota counts.
+    public func included(of unit: QuotaUnit) -> Int64 {
+        switch unit {
+        case .requests: includedRequests
+        case .tokens: includedTokens
+        }
+    }
+
+    /// Quotas that promise an amount within the price that no month includes: a pay-as-you-go quota has to be of a month, and of the amount
+    /// that the version includes.
+    public var brokenPromises: [QuotaRule] {
+        quotas.filter { quota in
+            quota.mode == .payAsYouGo && (quota.frequency != .month || quota.amount != included(of: quota.unit))
+        }
     }
 
     /// Multipliers whose product with a leading price is no price of twelve places: what a request costs alone could not be said exactly.
@@ -89,57 +106,5 @@ extension TierTerms {
                 unitPrice: alonePrice(of: place.meter, model: place.model)
                     ?? rule(of: place.meter, model: place.model).price.leadingPrice)
         }
-    }
-}
-
-/// A price, fee or included amount that a draft moves by more than a factor.
-public struct PriceJump: Hashable, Sendable {
-    /// As in `price of output_token for iris`.
-    public let what: String
-    public let before: String
-    public let after: String
-}
-
-extension TierOffer {
-    /// What this offer moves by more than `factor` either way against another one. From nothing to something is more than any factor.
-    public func jumps(from old: TierOffer, factor: Int64) -> [PriceJump] {
-        func isJump(_ before: Int64, _ after: Int64) -> Bool {
-            let (low, high) = (Int128(min(before, after)), Int128(max(before, after)))
-            return high > low * Int128(factor)
-        }
-        var jumps: [PriceJump] = []
-        let amounts: [(String, Int64, Int64)] = [
-            ("base_fee_micros", old.baseFee.value, baseFee.value),
-            ("minimum_commitment_micros", old.minimumCommitment.value, minimumCommitment.value),
-            ("included_requests", old.includedRequests, includedRequests),
-            ("included_tokens", old.includedTokens, includedTokens),
-        ]
-        for (name, before, after) in amounts where isJump(before, after) {
-            jumps.append(PriceJump(what: name, before: String(before), after: String(after)))
-        }
-        let nobody = TierVersionID(high: 0, low: 0)
-        let (oldTerms, newTerms) = (old.terms(nobody, code: "", version: 1), terms(nobody, code: "", version: 1))
-        let places = [old, self].flatMap { $0.rules.map { [$0.meter.rawValue, $0.model] } }
-        let multiplied = [old, self].flatMap { $0.multipliers.map { [$0.meter.rawValue, $0.model] } }
-        for place in Set(places + multiplied).sorted(by: { $0.lexicographicallyPrecedes($1) }) {
-            guard let meter = Meter(rawValue: place[0]) else { continue }
-            let before = oldTerms.leadingAttos(of: meter, model: place[1])
-            let after = newTerms.leadingAttos(of: meter, model: place[1])
-            guard max(before, after) > min(before, after) * Int128(factor) else { continue }
-            jumps.append(
-                PriceJump(
-                    what: "price of \(place[0]) for \(place[1])",
-                    before: oldTerms.rule(of: meter, model: place[1]).price.leadingPrice.description,
-                    after: newTerms.rule(of: meter, model: place[1]).price.leadingPrice.description))
-        }
-        return jumps
-    }
-}
-
-extension TierTerms {
-    /// The leading price times the multiplier, exact.
-    fileprivate func leadingAttos(of meter: Meter, model: String) -> Int128 {
-        Int128(rule(of: meter, model: model).price.leadingPrice.picos)
-            * Int128(multiplier(of: meter, model: model).millionths)
     }
 }

@@ -33,6 +33,8 @@ public typealias KeyID = Identifier<Entity.Key>
 public typealias RequestID = Identifier<Entity.Request>
 /// An immutable version of a tier, the price version of the ledger.
 public typealias TierVersionID = Identifier<Entity.TierVersion>
+/// A replay of past usage with a tier version.
+public typealias TierReplayID = Identifier<Entity.TierReplay>
 /// One limit of a tenant: a unit, a frequency and an amount.
 public typealias QuotaID = Identifier<Entity.Quota>
 /// A slice of quota that one gateway may spend until it expires.

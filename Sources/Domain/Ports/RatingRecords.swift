@@ -33,6 +33,9 @@ public protocol RatingRecords: Sendable {
     /// - Returns: `nil` for an unknown tenant.
     func account(_ tenant: TenantID) async throws(StoreUnavailable) -> BillingAccount?
 
+    /// The tier version that a tenant is on now; `nil` for an unknown tenant.
+    func currentVersion(of tenant: TenantID) async throws(StoreUnavailable) -> TierVersionID?
+
     /// By tenant, those behind `after`, at most `limit`.
     func accounts(after: TenantID?, limit: Int) async throws(StoreUnavailable) -> [BillingAccount]
 
@@ -41,4 +44,18 @@ public protocol RatingRecords: Sendable {
 
     /// The terms of versions in any state, drafts too; those that do not exist are left out.
     func terms(_ versions: [TierVersionID]) async throws(StoreUnavailable) -> [TierVersionID: TierTerms]
+}
+
+/// What was issued, so that it can be rated anew.
+public protocol IssuedInvoiceRecords: Sendable {
+    /// Those with an issued invoice, by id, behind `after`, at most `limit`.
+    func invoicedTenants(after: TenantID?, limit: Int) async throws(StoreUnavailable) -> [TenantID]
+    /// All of a tenant, in the order in which they were issued; void ones too.
+    func issuedInvoices(of tenant: TenantID) async throws(StoreUnavailable) -> [InvoiceID]
+    /// - Returns: `nil` for what is unknown or no issued invoice.
+    func issuedInvoice(_ id: InvoiceID) async throws(StoreUnavailable) -> IssuedInvoice?
+    /// All stays of a tenant, and the terms of every version that they or its invoices name.
+    func stays(of tenant: TenantID) async throws(StoreUnavailable) -> (
+        stays: [TenantStay], terms: [TierVersionID: TierTerms]
+    )
 }

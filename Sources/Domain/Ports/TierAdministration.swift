@@ -26,17 +26,23 @@ public protocol TierAdministration: Sendable {
     func deleteTierDraft(_ name: TierVersionName, by actor: AuditActor) async throws(AdministrationFailure)
     /// Publishes a draft. Who is subscribed to an earlier version keeps it.
     /// - Throws: `not_found`; `conflict` for what is no draft or older than what is published; `validation_failed` where it would have to
-    ///   begin in the past; `price_change_too_large`.
+    ///   begin in the past, or promises what it does not include; `price_change_too_large`.
     func publishTierVersion(_ name: TierVersionName, _ publication: TierPublication, by actor: AuditActor)
         async throws(AdministrationFailure) -> TierRow
     /// Remembers what a replay found, so that a publication can name it.
     /// - Parameters:
     ///   - offer: what was replayed.
     ///   - result: JSON.
+    ///   - isWhole: whether it is of all tenants of the tier up to the last month that is over; another one confirms nothing.
     /// - Returns: its digest.
     /// - Throws: `not_found`; `conflict` where the version is no more as it was replayed.
-    func recordReplay(_ name: TierVersionName, of offer: TierOffer, result: String, by actor: AuditActor)
-        async throws(AdministrationFailure) -> String
+    func recordReplay(
+        _ name: TierVersionName, of offer: TierOffer, result: String, isWhole: Bool, by actor: AuditActor
+    ) async throws(AdministrationFailure) -> String
+    /// The replays of a version as it is now, newest first: of a draft that changed since, those before are not among them.
+    /// - Throws: `not_found`.
+    func tierReplays(of name: TierVersionName, _ page: PageRequest<TierReplayID>) async throws(AdministrationFailure)
+        -> Page<TierReplayRow>
     /// Takes a published version out of sale. Who is subscribed to it keeps it.
     /// - Throws: `not_found`; `conflict` for what is not published.
     func retireTierVersion(_ name: TierVersionName, by actor: AuditActor) async throws(AdministrationFailure)
@@ -67,12 +73,31 @@ public struct TierVersionName: Hashable, Sendable {
 public struct TierPublication: Hashable, Sendable {
     /// By how much a price, fee or included amount may move without a word.
     public let factor: Int64
-    /// The digest of a replay of this very draft, which says that its effect was seen.
+    /// The digest of a replay of this very draft over all tenants of the tier up to the last month that is over, which says that its effect was seen.
     public let confirmation: String?
 
     public init(factor: Int64, confirmation: String? = nil) {
         self.factor = factor
         self.confirmation = confirmation
+    }
+}
+
+/// A replay that was made.
+public struct TierReplayRow: Hashable, Sendable {
+    public let id: TierReplayID
+    public let digest: String
+    /// Whether the digest confirms a publication now.
+    public let confirms: Bool
+    /// JSON, as it was answered.
+    public let result: String
+    public let createdAt: Timestamp
+
+    public init(id: TierReplayID, digest: String, confirms: Bool, result: String, createdAt: Timestamp) {
+        self.id = id
+        self.digest = digest
+        self.confirms = confirms
+        self.result = result
+        self.createdAt = createdAt
     }
 }
 

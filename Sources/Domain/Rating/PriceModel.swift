@@ -30,6 +30,21 @@ public enum PriceModel: Hashable, Sendable {
         }
     }
 
+    /// Of the unit that ends at a place, in millionths of a unit from the first; of volume prices, of every unit where that is all there is.
+    /// Of a package, the package's.
+    func price(atMillionths place: Int128) -> UnitPrice {
+        switch self {
+        case .flat(let price), .package(_, let price): return price
+        case .graduated(let bands), .volume(let bands):
+            var (low, high) = (0, bands.count - 1)
+            while low < high {
+                let middle = (low + high) / 2
+                if place <= Int128(bands[middle].upTo ?? .max) * 1_000_000 { high = middle } else { low = middle + 1 }
+            }
+            return bands.indices.contains(low) ? bands[low].unitPrice : .free
+        }
+    }
+
     /// The word for it.
     public enum Kind: String, Sendable, CaseIterable {
         case flat

@@ -6,13 +6,19 @@ public struct ReplayedBill: Hashable, Sendable {
     public let periodID: String
     public let before: Micros
     public let after: Micros
+    /// Terms that were others then and that the bill cannot show at work.
+    public let unseen: Set<UnseenTerm>
 
-    public init(tenantID: TenantID, name: String, periodID: String, before: Micros, after: Micros) {
+    public init(
+        tenantID: TenantID, name: String, periodID: String, before: Micros, after: Micros,
+        unseen: Set<UnseenTerm> = []
+    ) {
         self.tenantID = tenantID
         self.name = name
         self.periodID = periodID
         self.before = before
         self.after = after
+        self.unseen = unseen
     }
 
     /// What is asked more; negative where it is less.
@@ -44,6 +50,9 @@ public struct ReplaySummary: Sendable {
     public private(set) var billCount = 0
     /// Bills that could not be rated with the version, such as those in another currency.
     public private(set) var skippedCount = 0
+    /// Bills among them all whose tokens were charged under terms that a sum cannot show otherwise, and those terms.
+    public private(set) var approximateCount = 0
+    public private(set) var unseen: Set<UnseenTerm> = []
     public private(set) var before: Int128 = 0
     public private(set) var after: Int128 = 0
     public private(set) var winnerCount = 0
@@ -61,6 +70,8 @@ public struct ReplaySummary: Sendable {
 
     public mutating func add(_ bill: ReplayedBill) {
         billCount += 1
+        if !bill.unseen.isEmpty { approximateCount += 1 }
+        unseen.formUnion(bill.unseen)
         before += Int128(bill.before.value)
         after += Int128(bill.after.value)
         for word in [

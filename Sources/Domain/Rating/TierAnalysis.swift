@@ -41,6 +41,10 @@ public struct TierAnalysis: Sendable {
         public let total: Micros
         /// Empty where nothing that was used would have been refused.
         public let overruns: [OverrunQuota]
+        /// Whether all of its limits are known to have held. Of rate limits nothing is known, and of minutes only what quarters of an hour had.
+        public let areLimitsProven: Bool
+        /// Terms that were others then, so that the tokens of the past are not those that it would have charged.
+        public let unseen: Set<UnseenTerm>
 
         public var isFeasible: Bool { overruns.isEmpty }
     }
@@ -48,7 +52,7 @@ public struct TierAnalysis: Sendable {
     public let periods: [Period]
     /// Of every tier that could be rated in the tenant's currency, by code and version.
     public let options: [Option]
-    /// What the tenant is on; `nil` without a subscription in the last period.
+    /// What the tenant is on now; `nil` without a subscription.
     public let currentID: TierVersionID?
     /// The cheapest feasible one; of several the current one, then that of the lower base fee, then the first by code and version.
     public let recommendedID: TierVersionID?
@@ -78,9 +82,11 @@ public struct TierAnalysis: Sendable {
     ///   - candidates: what the tenant could be on, the version that it is on among them.
     ///   - quarters: of all periods.
     ///   - calendar: the tenant's.
+    ///   - currentID: what the tenant is on now, which can be another than in the last period. Its currency counts where no period has one.
     /// - Throws: ``RatingFailure`` where what really was cannot be rated. A candidate that cannot be is left out.
     public init(
-        periods: [AnalysedPeriod], candidates: [TierRow], quarters: [UsageQuarter], calendar: PeriodCalendar
+        periods: [AnalysedPeriod], candidates: [TierRow], quarters: [UsageQuarter], calendar: PeriodCalendar,
+        currentID: TierVersionID?
     ) throws(RatingFailure) {
         self.periods = periods.map(\.period)
         var actual: Int128 = 0
@@ -93,9 +99,10 @@ public struct TierAnalysis: Sendable {
         guard currencies.count <= 1 else { throw .mixedCurrencies }
         guard let actualTotal = Int64(exactly: actual) else { throw .amountTooLarge }
         self.actualTotal = Micros(actualTotal)
-        currency = currencies.first
+        currency =
+            currencies.first ?? candidates.first { $0.version.id == currentID }?.version.offer.currency
+        self.currentID = currentID
         highestTokens = periods.map(\.input.tokens).max() ?? 0
-        currentID = periods.last?.input.spans.max { $0.start < $1.start }?.tierVersionID
         let peaks = QuotaPeaks(quarters, calendar)
         var options: [Option] = []
         for tier in candidates where currency != nil && tier.version.offer.currency == currency {
@@ -103,7 +110,6 @@ public struct TierAnalysis: Sendable {
         }
         options.sort { ($0.tier.code, $0.tier.version.number) < ($1.tier.code, $1.tier.version.number) }
         self.options = options
-        let currentID = currentID
         func precedes(_ left: Option, _ right: Option) -> Bool {
             if left.total != right.total { return left.total < right.total }
             let isLeft = left.tier.version.id == currentID
@@ -127,7 +133,9 @@ public struct TierAnalysis: Sendable {
         let terms = tier.terms
         var costs: [Micros] = []
         var total: Int128 = 0
+        var unseen: Set<UnseenTerm> = []
         for one in periods {
+            unseen.formUnion(one.input.unseen(by: terms, from: { _ in true }))
             guard let rated = try? one.input.moved(to: terms, from: { _ in true }).rated(in: one.period) else {
                 return nil
             }
@@ -136,7 +144,9 @@ public struct TierAnalysis: Sendable {
         }
         guard let sum = Int64(exactly: total) else { return nil }
         return Option(
-            tier: tier, costs: costs, total: Micros(sum), overruns: peaks.overruns(of: tier.version.offer.quotas))
+            tier: tier, costs: costs, total: Micros(sum), overruns: peaks.overruns(of: tier.version.offer.quotas),
+            areLimitsProven: tier.version.offer.rateLimits.isEmpty && peaks.prove(tier.version.offer.quotas),
+            unseen: unseen)
     }
 }
 
@@ -152,8 +162,13 @@ struct QuotaPeaks {
     }
 
     private var peaks: [Frequency: Peak] = [:]
+    /// Of a quarter of an hour.
+    private var quarter = Peak()
 
     init(_ quarters: [UsageQuarter], _ calendar: PeriodCalendar) {
+        quarter = Peak(
+            requests: quarters.map { Int128($0.requests) }.max() ?? 0,
+            tokens: quarters.map { Int128($0.tokens) }.max() ?? 0)
         for frequency in Frequency.allCases {
             var sums: [Timestamp: Peak] = [:]
             var period: Period?
@@ -169,6 +184,14 @@ struct QuotaPeaks {
             peaks[frequency] = Peak(
                 requests: ((sums.values.map(\.requests).max() ?? 0) + parts - 1) / parts,
                 tokens: ((sums.values.map(\.tokens).max() ?? 0) + parts - 1) / parts)
+        }
+    }
+
+    /// Whether no hard quota of a minute can have been overrun: a minute has no more than its quarter of an hour.
+    func prove(_ quotas: [QuotaRule]) -> Bool {
+        quotas.allSatisfy { quota in
+            quota.mode != .hard || quota.frequency != .minute
+                || (quota.unit == .requests ? quarter.requests : quarter.tokens) <= Int128(quota.amount)
         }
     }
 

@@ -20,10 +20,26 @@ extension RatingInput {
             terms: all)
     }
 
+    /// What a move to other terms leaves out: terms that decided, when a request settled, which tokens the ledger has.
+    public func unseen(by terms: TierTerms, from isMeant: (TierTerms) -> Bool) -> Set<UnseenTerm> {
+        var unseen: Set<UnseenTerm> = []
+        for old in self.terms.values where isMeant(old) {
+            if old.cacheHitTokenPercent != terms.cacheHitTokenPercent { unseen.insert(.cacheHitTokenPercent) }
+            if old.streamLeave != terms.streamLeave { unseen.insert(.streamLeave) }
+        }
+        return unseen
+    }
+
     /// Input and output tokens together.
     public var tokens: Int128 { usage.reduce(0) { $0 + Int128($1.inputTokens) + Int128($1.outputTokens) } }
 
     public func rated(in period: Period) throws(RatingFailure) -> RatedPeriod {
         try Rating(period: period).rate(spans: spans, terms: terms, usage: usage)
     }
+}
+
+/// A term that usage of the past does not show at work where it was another: summed tokens are those that the term in force then charged.
+public enum UnseenTerm: String, Hashable, Sendable, CaseIterable {
+    case cacheHitTokenPercent = "cache_hit_token_percent"
+    case streamLeave = "stream_leave"
 }

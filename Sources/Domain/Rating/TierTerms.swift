@@ -27,6 +27,10 @@ public final class TierTerms: Sendable {
     public let includedTokens: Int64
     public let rules: [PriceRule]
     public let multipliers: [ModelMultiplier]
+    /// What a hit of the cache is charged of its tokens, 0 to 100. It is taken when a request settles; the ledger's tokens are less it.
+    public let cacheHitTokenPercent: Int64
+    /// What is charged where the caller of a stream leaves. Taken when a request settles, too.
+    public let streamLeave: StreamLeave?
     private let ruleOf: [Place: PriceModel]
     private let multiplierOf: [Place: Multiplier]
 
@@ -38,7 +42,8 @@ public final class TierTerms: Sendable {
     public init(
         tierVersionID: TierVersionID, tierCode: String, version: Int32, currency: String, baseFee: Micros = .zero,
         minimumCommitment: Micros = .zero, includedRequests: Int64 = 0, includedTokens: Int64 = 0,
-        rules: [PriceRule] = [], multipliers: [ModelMultiplier] = []
+        rules: [PriceRule] = [], multipliers: [ModelMultiplier] = [], cacheHitTokenPercent: Int64 = 100,
+        streamLeave: StreamLeave? = nil
     ) {
         self.tierVersionID = tierVersionID
         self.tierCode = tierCode
@@ -50,6 +55,8 @@ public final class TierTerms: Sendable {
         self.includedTokens = includedTokens
         self.rules = rules
         self.multipliers = multipliers
+        self.cacheHitTokenPercent = cacheHitTokenPercent
+        self.streamLeave = streamLeave
         ruleOf = Dictionary(
             rules.map { (Place(meter: $0.meter, model: $0.model), $0.price) }, uniquingKeysWith: { first, _ in first })
         multiplierOf = Dictionary(

@@ -31,6 +31,8 @@ public struct TierAnalysisAnswer: Encodable {
         let costsMicros: [Int64]
         let totalMicros: Int64
         let isFeasible: Bool
+        let areLimitsProven: Bool
+        let notSeen: [String]
         let refusedBy: [Overrun]
 
         enum CodingKeys: String, CodingKey {
@@ -38,6 +40,8 @@ public struct TierAnalysisAnswer: Encodable {
             case costsMicros = "costs_micros"
             case totalMicros = "total_micros"
             case isFeasible = "feasible"
+            case areLimitsProven = "limits_proven"
+            case notSeen = "not_seen"
             case refusedBy = "refused_by"
         }
     }
@@ -84,6 +88,7 @@ public struct TierAnalysisAnswer: Encodable {
             Option(
                 tier: option.tier.code, version: option.tier.version.number, costsMicros: option.costs.map(\.value),
                 totalMicros: option.total.value, isFeasible: option.isFeasible,
+                areLimitsProven: option.areLimitsProven, notSeen: option.unseen.map(\.rawValue).sorted(),
                 refusedBy: option.overruns.map {
                     Overrun(
                         unit: $0.unit.rawValue, frequency: $0.frequency.rawValue, amount: $0.amount,

@@ -20,7 +20,7 @@ public enum AdministrationStatements {
             ListTiersOfTenant.self, LockTier.self, RetireTierVersion.self, UpdateTierDraft.self,
             InsertTierPriceBands.self, InsertTierMultipliers.self, DeleteTierPrices.self, DeleteTierMultipliers.self,
             DeleteTierQuotas.self, DeleteTierRateLimits.self, DeleteTierVersion.self, FindTierReplay.self,
-            InsertTierReplay.self,
+            InsertTierReplay.self, ListTierReplays.self,
             FindTierVersionOfTenant.self, ReadUsageQuarters.self,
             ListModels.self, InsertModel.self, SetDelivery.self, LockModel.self, DescribeModel.self,
             ListRoutes.self, FindRoute.self, DeleteReplicas.self, InsertReplicas.self, DescribeRoute.self,

@@ -126,9 +126,10 @@ extension AdministrationTransaction {
                 "Version \(tier.lastPublished) is published and newer. Make a draft of this one's prices and publish that."
             )
         }
-        let published = TierVersionName(code: name.code, number: tier.lastPublished)
-        if let current = try await connection.execute(FindTierVersion(name: published)).first {
-            let jumps = row.version.offer.jumps(from: current.version.offer, factor: publication.factor)
+        if let promise = row.version.offer.brokenPromises.first { throw Refusal.brokenPromise(promise, "/quotas") }
+        let issued = TierVersionName(code: name.code, number: tier.lastIssued)
+        if let last = try await connection.execute(FindTierVersion(name: issued)).first {
+            let jumps = row.version.offer.jumps(from: last.version.offer, factor: publication.factor)
             if !jumps.isEmpty { try await confirm(jumps, row, publication) }
         }
         let before = try await connection.execute(DescribeTierVersion(id: row.version.id)).first
@@ -191,7 +192,7 @@ extension AdministrationTransaction {
             .priceChangeTooLarge,
             publication.confirmation == nil
                 ? "The draft moves prices by more than \(publication.factor) times. See what that does to bills with POST \(path), and publish with its digest as confirm."
-                : "The digest is not of a replay of this draft as it is now. Replay it again with POST \(path), and publish with its digest as confirm.",
+                : "The digest is not of a replay of this draft as it is now, of all bills of the tier, up to the last month that is over. Leave tenant_id and until out, replay it again with POST \(path), and publish with its digest as confirm.",
             errors: jumps.prefix(32).map {
                 Refusal.FieldError(
                     location: $0.what, message: "moves from \($0.before) to \($0.after)",
@@ -216,6 +217,13 @@ extension AdministrationTransaction {
 }
 
 extension Refusal {
+    fileprivate static func brokenPromise(_ quota: QuotaRule, _ location: String) -> Refusal {
+        .invalid(
+            location,
+            "The pay-as-you-go quota of \(quota.unit.rawValue) a \(quota.frequency.rawValue) is not what a month includes.",
+            fix: "Set included_\(quota.unit.rawValue) and the quota of a month to the same amount.")
+    }
+
     static let unknownTier = Refusal(.notFound, "There is no such tier.")
     static let unknownTierVersion = Refusal(.notFound, "There is no such version of this tier.")
 }

@@ -144,11 +144,13 @@ struct InsertTier: PostgresStatement {
 }
 
 /// Makes whoever changes a version of the tier wait for whoever does so already, and tells what is there: the last number, the last one
-/// that was published (0 for none) and the currency.
+/// that is published and the last one that ever was (0 for none), and the currency.
 struct LockTier: PostgresStatement {
     struct Row: Sendable {
         let lastNumber: Int32
         let lastPublished: Int32
+        /// Retired ones too: what it cost is what customers know.
+        let lastIssued: Int32
         let currency: String?
     }
 
@@ -156,18 +158,21 @@ struct LockTier: PostgresStatement {
         WITH locked AS MATERIALIZED (SELECT code FROM tiers WHERE code = $1 FOR UPDATE)
         SELECT coalesce((SELECT max(version) FROM tier_versions v WHERE v.tier_code = locked.code), 0),
             coalesce((SELECT max(version) FROM tier_versions v WHERE v.tier_code = locked.code AND v.state = 'published'), 0),
+            coalesce((SELECT max(version) FROM tier_versions v WHERE v.tier_code = locked.code AND v.state <> 'draft'), 0),
             (SELECT min(currency) FROM tier_versions v WHERE v.tier_code = locked.code)
         FROM locked
         """
     static let parameters: [PostgresType] = [.text]
-    static let columns: [PostgresType] = [.int4, .int4, .text]
+    static let columns: [PostgresType] = [.int4, .int4, .int4, .text]
 
     let code: String
 
     func bind(to binds: inout PostgresBinds) { binds.append(code) }
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Row {
-        Row(lastNumber: try row.int32(), lastPublished: try row.int32(), currency: try row.optionalText())
+        Row(
+            lastNumber: try row.int32(), lastPublished: try row.int32(), lastIssued: try row.int32(),
+            currency: try row.optionalText())
     }
 }
 

@@ -3,7 +3,9 @@ public import PostgresDriver
 /// The statements of billing, so that a test can prepare each of them.
 public enum BillingStatements {
     public static let all: [any PostgresStatement.Type] = [
-        FindBillingAccount.self, ListBillingAccounts.self, ReadRatingParts.self, ReadTermsHeads.self,
+        FindBillingAccount.self, FindCurrentVersion.self, ListInvoicedTenants.self, ListIssuedInvoices.self,
+        ReadIssuedInvoice.self, ReadChargedUsage.self, ReadTenantStays.self, ReadVersionsOfTenant.self,
+        ListBillingAccounts.self, ReadRatingParts.self, ReadTermsHeads.self,
         ReadTermsPrices.self, ReadTermsMultipliers.self,
         ListInvoices.self, FindInvoice.self, ReadInvoiceLines.self, ReadInvoiceCredits.self, DescribeInvoice.self,
         LockBillingAccount.self, ReadDatabaseTime.self, ReadLedgerSnapshot.self, ReadBilledPeriods.self,

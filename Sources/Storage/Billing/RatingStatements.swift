@@ -15,6 +15,21 @@ struct FindBillingAccount: PostgresStatement {
     }
 }
 
+/// The version of the stay in force.
+struct FindCurrentVersion: PostgresStatement {
+    static let sql = "SELECT tier_version_id FROM subscriptions WHERE tenant_id = $1 AND ends_at IS NULL"
+    static let parameters: [PostgresType] = [.uuid]
+    static let columns: [PostgresType] = [.uuid]
+
+    let tenantID: TenantID
+
+    func bind(to binds: inout PostgresBinds) { binds.append(tenantID.postgres) }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> TierVersionID {
+        TierVersionID(try row.uuid())
+    }
+}
+
 struct ListBillingAccounts: PostgresStatement {
     static let sql = """
         SELECT tenant_id, name, time_zone FROM tenants WHERE $1::uuid IS NULL OR tenant_id > $1 ORDER BY tenant_id LIMIT $2
@@ -126,14 +141,19 @@ struct ReadTermsHeads: PostgresStatement {
         let minimumCommitment: Micros
         let includedRequests: Int64
         let includedTokens: Int64
+        let cacheHitTokenPercent: Int64
+        let streamLeave: StreamLeave?
     }
 
     static let sql = """
-        SELECT tier_version_id, tier_code, version, currency, base_fee_micros, minimum_commitment_micros, included_requests, included_tokens
+        SELECT tier_version_id, tier_code, version, currency, base_fee_micros, minimum_commitment_micros, included_requests, included_tokens,
+            cache_hit_token_percent, stream_leave
         FROM tier_versions WHERE tier_version_id = ANY ($1)
         """
     static let parameters: [PostgresType] = [.uuidArray]
-    static let columns: [PostgresType] = [.uuid, .text, .int4, .text, .int8, .int8, .int8, .int8]
+    static let columns: [PostgresType] = [
+        .uuid, .text, .int4, .text, .int8, .int8, .int8, .int8, .int2, .text,
+    ]
 
     let versions: [TierVersionID]
 
@@ -143,7 +163,9 @@ struct ReadTermsHeads: PostgresStatement {
         Head(
             tierVersionID: TierVersionID(try row.uuid()), tierCode: try row.text(), version: try row.int32(),
             currency: try row.text(), baseFee: Micros(try row.int64()), minimumCommitment: Micros(try row.int64()),
-            includedRequests: try row.int64(), includedTokens: try row.int64())
+            includedRequests: try row.int64(), includedTokens: try row.int64(),
+            cacheHitTokenPercent: Int64(try row.int16()),
+            streamLeave: try row.optionalText().flatMap { StreamLeave(rawValue: $0) })
     }
 }
 

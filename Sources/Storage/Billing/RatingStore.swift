@@ -1,16 +1,24 @@
 public import Domain
 public import PostgresDriver
 
-/// Reads what is rated.
+/// Reads what is rated. What is of one tenant is read with the tenant named to row-level security, so that it serves customers, too.
 public struct RatingStore: RatingRecords {
     private let pool: PostgresPool
 
-    /// - Parameter pool: connections of the role `weir_reports` or `weir_admin`.
+    /// - Parameter pool: connections of the role `weir_reports`, or of `weir_reader` for one tenant's own.
     public init(pool: PostgresPool) { self.pool = pool }
 
     public func account(_ tenant: TenantID) async throws(StoreUnavailable) -> BillingAccount? {
         do throws(PostgresError) {
-            return try await pool.execute(FindBillingAccount(tenantID: tenant)).first
+            return try await pool.pipeline(ActAsTenant(tenantID: tenant), FindBillingAccount(tenantID: tenant)).1.first
+        } catch {
+            throw StoreUnavailable(error)
+        }
+    }
+
+    public func currentVersion(of tenant: TenantID) async throws(StoreUnavailable) -> TierVersionID? {
+        do throws(PostgresError) {
+            return try await pool.pipeline(ActAsTenant(tenantID: tenant), FindCurrentVersion(tenantID: tenant)).1.first
         } catch {
             throw StoreUnavailable(error)
         }
@@ -26,10 +34,7 @@ public struct RatingStore: RatingRecords {
 
     public func input(_ tenant: TenantID, _ period: Period) async throws(StoreUnavailable) -> RatingInput {
         do throws(PostgresError) {
-            let parts = try await pool.execute(ReadRatingParts(tenantID: tenant, start: period.start, end: period.end))
-            let versions = Set(parts.map(\.tierVersionID)).sorted()
-            return RatingInput(
-                spans: parts.compactMap(\.span), usage: parts.compactMap(\.usage), terms: try await read(versions))
+            return try await pool.ratingInput(of: tenant, period)
         } catch {
             throw StoreUnavailable(error)
         }
@@ -37,15 +42,33 @@ public struct RatingStore: RatingRecords {
 
     public func terms(_ versions: [TierVersionID]) async throws(StoreUnavailable) -> [TierVersionID: TierTerms] {
         do throws(PostgresError) {
-            return try await read(versions)
+            let (heads, prices, multipliers) = try await pool.pipeline(
+                ReadTermsHeads(versions: versions), ReadTermsPrices(versions: versions),
+                ReadTermsMultipliers(versions: versions))
+            return TermsAssembly.terms(heads, prices, multipliers)
         } catch {
             throw StoreUnavailable(error)
         }
     }
+}
 
-    private func read(_ versions: [TierVersionID]) async throws(PostgresError) -> [TierVersionID: TierTerms] {
-        let (heads, prices, multipliers) = try await pool.pipeline(
-            ReadTermsHeads(versions: versions), ReadTermsPrices(versions: versions),
+extension PostgresPool {
+    /// What is rated of a tenant, with the tenant named to row-level security: a tier can be this tenant's alone.
+    func ratingInput(of tenant: TenantID, _ period: Period) async throws(PostgresError) -> RatingInput {
+        let parts = try await pipeline(
+            ActAsTenant(tenantID: tenant), ReadRatingParts(tenantID: tenant, start: period.start, end: period.end)
+        ).1
+        return RatingInput(
+            spans: parts.compactMap(\.span), usage: parts.compactMap(\.usage),
+            terms: try await terms(Set(parts.map(\.tierVersionID)).sorted(), of: tenant))
+    }
+
+    /// The terms of versions that a tenant is or was on.
+    func terms(
+        _ versions: [TierVersionID], of tenant: TenantID
+    ) async throws(PostgresError) -> [TierVersionID: TierTerms] {
+        let (_, heads, prices, multipliers) = try await pipeline(
+            ActAsTenant(tenantID: tenant), ReadTermsHeads(versions: versions), ReadTermsPrices(versions: versions),
             ReadTermsMultipliers(versions: versions))
         return TermsAssembly.terms(heads, prices, multipliers)
     }
@@ -65,7 +88,8 @@ enum TermsAssembly {
                 currency: head.currency, baseFee: head.baseFee, minimumCommitment: head.minimumCommitment,
                 includedRequests: head.includedRequests, includedTokens: head.includedTokens,
                 rules: (prices[head.tierVersionID] ?? []).map(\.rule),
-                multipliers: (multipliers[head.tierVersionID] ?? []).map(\.multiplier))
+                multipliers: (multipliers[head.tierVersionID] ?? []).map(\.multiplier),
+                cacheHitTokenPercent: head.cacheHitTokenPercent, streamLeave: head.streamLeave)
         }
         return terms
     }

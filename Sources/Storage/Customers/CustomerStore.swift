@@ -22,17 +22,7 @@ public struct CustomerStore: CustomerRecords {
 
     public func ratingInput(tenantID: TenantID, period: Period) async throws(StoreUnavailable) -> RatingInput {
         do throws(PostgresError) {
-            let (_, parts) = try await pool.pipeline(
-                ActAsTenant(tenantID: tenantID),
-                ReadRatingParts(tenantID: tenantID, start: period.start, end: period.end))
-            // Tier versions are nobody's: what they say is on the price list.
-            let versions = Set(parts.map(\.tierVersionID)).sorted()
-            let (heads, prices, multipliers) = try await pool.pipeline(
-                ReadTermsHeads(versions: versions), ReadTermsPrices(versions: versions),
-                ReadTermsMultipliers(versions: versions))
-            return RatingInput(
-                spans: parts.compactMap(\.span), usage: parts.compactMap(\.usage),
-                terms: TermsAssembly.terms(heads, prices, multipliers))
+            return try await pool.ratingInput(of: tenantID, period)
         } catch {
             throw StoreUnavailable(error)
         }

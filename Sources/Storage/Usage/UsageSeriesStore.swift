@@ -5,14 +5,16 @@ public import PostgresDriver
 public struct UsageSeriesStore: UsageSeries {
     private let pool: PostgresPool
 
-    /// - Parameter pool: connections of the role `weir_reports`.
+    /// - Parameter pool: connections of the role `weir_reports`, or of `weir_reader` under row-level security.
     public init(pool: PostgresPool) { self.pool = pool }
 
     public func quarters(
         of tenant: TenantID, from start: Timestamp, to end: Timestamp
     ) async throws(StoreUnavailable) -> [UsageQuarter] {
         do throws(PostgresError) {
-            return try await pool.execute(ReadUsageQuarters(tenantID: tenant, start: start, end: end))
+            return try await pool.pipeline(
+                ActAsTenant(tenantID: tenant), ReadUsageQuarters(tenantID: tenant, start: start, end: end)
+            ).1
         } catch {
             throw StoreUnavailable(error)
         }

@@ -21,9 +21,10 @@ struct AdminClient: Sendable {
         self.init(baseURL: settings.adminURL, key: try settings.presentAdminKey())
     }
 
-    /// - Throws: ``CommandFailure`` where nobody answers or the answer is an error.
-    func send(_ call: AdminRequest) async throws(CommandFailure) -> AdminAnswer {
-        try await answer(to: call).checked()
+    /// - Parameter seconds: how long the answer may take.
+    /// - Throws: ``CommandFailure`` where nobody answers in time or the answer is an error.
+    func send(_ call: AdminRequest, withinSeconds seconds: Int64 = 30) async throws(CommandFailure) -> AdminAnswer {
+        try await answer(to: call, withinSeconds: seconds).checked()
     }
 
     /// The answer whatever its status is.
@@ -34,6 +35,11 @@ struct AdminClient: Sendable {
             let body = try await response.body.collect(upTo: Self.answerLimit)
             return AdminAnswer(status: Int(response.status.code), body: Data(body.readableBytesView))
         } catch {
+            if let error = error as? HTTPClientError, error == .deadlineExceeded || error == .readTimeout {
+                throw CommandFailure(
+                    "the admin API at \(baseURL) did not answer within \(seconds) s; what was asked may still go on there, "
+                        + "so look before you ask again", status: .unavailable)
+            }
             throw unreachable(error)
         }
     }

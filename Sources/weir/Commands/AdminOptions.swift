@@ -12,6 +12,9 @@ struct AdminOptions: ParsableArguments {
     @Flag(help: "Print the answer as JSON, as it came.")
     var json = false
 
+    /// How long the answer may take of what goes through all tenants: as long as it does.
+    static let wholeInstallationSeconds: Int64 = 86_400
+
     /// The client that these flags and the configuration name.
     func client() throws -> AdminClient {
         LoggingSystem.bootstrap { _ in SwiftLogNoOpLogHandler() }
@@ -20,8 +23,10 @@ struct AdminOptions: ParsableArguments {
     }
 
     /// Sends a call and prints the answer: as it came, or as `show` writes it for a person.
-    func send(_ call: AdminRequest, show: (AdminAnswer) throws -> String) async throws {
-        let answer = try await client().send(call)
+    func send(
+        _ call: AdminRequest, withinSeconds seconds: Int64 = 30, show: (AdminAnswer) throws -> String
+    ) async throws {
+        let answer = try await client().send(call, withinSeconds: seconds)
         let text = json ? answer.text : try show(answer)
         if !text.isEmpty { Terminal.say(text) }
     }

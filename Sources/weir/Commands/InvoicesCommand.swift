@@ -171,7 +171,9 @@ struct InvoicesCommand: AsyncParsableCommand {
         }
 
         func run() async throws {
-            try await admin.send(AdminRequest(.post, ["invoices", "run"])) {
+            try await admin.send(
+                AdminRequest(.post, ["invoices", "run"]), withinSeconds: AdminOptions.wholeInstallationSeconds
+            ) {
                 let answer = try $0.decoded(Answer.self)
                 let refused = answer.refused.map { SafeText.line("refused \($0.tenantId): \($0.detail)") }
                 return (["finalised \(answer.finalised)"] + refused).joined(separator: "\n")

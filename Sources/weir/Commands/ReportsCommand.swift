@@ -43,7 +43,9 @@ struct ReportsCommand: AsyncParsableCommand {
     static func print(
         _ report: String, _ query: [(String, String?)], columns: [String], admin: AdminOptions
     ) async throws {
-        try await admin.send(AdminRequest(.get, ["reports", report], query: query)) { answer in
+        try await admin.send(
+            AdminRequest(.get, ["reports", report], query: query), withinSeconds: AdminOptions.wholeInstallationSeconds
+        ) { answer in
             let report = try answer.decoded(AdminReport.self)
             if let next = report.nextPage { Terminal.complain("There is more: --page \(SafeText.line(next))") }
             return Self.text(report, columns: columns)

@@ -11,10 +11,13 @@ struct TiersCommand: AsyncParsableCommand {
               weir tiers create standard --name Standard --price request=0.00001 --price input_token:iris=0.00000015 \\
                 --quota requests/minute=600 --quota tokens/month=1000000:soft
               weir tiers draft standard --file prices.json
+              weir tiers replay standard 2 --periods 3
               weir tiers publish standard 2
+              weir tiers replay --issued
             """,
         subcommands: [
-            List.self, Show.self, Create.self, Draft.self, Publish.self, Retire.self, Replay.self, Analyse.self,
+            List.self, Show.self, Create.self, Draft.self, Publish.self, Retire.self, Replay.self, Replays.self,
+            Analyse.self,
         ])
 
     static func table(_ tiers: [AdminTier]) -> String {

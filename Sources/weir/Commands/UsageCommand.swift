@@ -23,7 +23,10 @@ struct UsageCommand: AsyncParsableCommand {
 
         func run() async throws {
             let body = ["from": from, "to": to]
-            try await admin.send(AdminRequest(.post, ["usage", "rebuild"], body: body)) { answer in
+            try await admin.send(
+                AdminRequest(.post, ["usage", "rebuild"], body: body),
+                withinSeconds: AdminOptions.wholeInstallationSeconds
+            ) { answer in
                 let rebuilt = try answer.decoded(AdminRebuild.self)
                 return "\(rebuilt.buckets) buckets from \(SafeText.line(rebuilt.from)) to \(SafeText.line(rebuilt.to))"
             }

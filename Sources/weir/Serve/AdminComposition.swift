@@ -35,7 +35,8 @@ enum AdminComposition {
             analyst: TierAnalyst(
                 records: rating, catalog: TierCatalogStore(pool: pools.reports),
                 series: UsageSeriesStore(pool: pools.reports), time: parts.time),
-            replayer: TierReplayer(records: rating, time: parts.time))
+            replayer: TierReplayer(records: rating, time: parts.time),
+            issued: InvoiceReplayer(records: IssuedInvoiceStore(pool: pools.reports)))
         adminParts.priceChangeFactor = Int64(settings.priceChangeFactor)
         adminParts.stripe = administration
         adminParts.reconciliation = AdminReconciliation(

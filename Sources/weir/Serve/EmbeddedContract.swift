@@ -5475,7 +5475,7 @@ components:
           type: array
           items:
             type: object
-            required: [tier, version, costs_micros, total_micros, feasible, refused_by]
+            required: [tier, version, costs_micros, total_micros, feasible, limits_proven, not_seen, refused_by]
             properties:
               tier: { type: string }
               version: { type: integer }
@@ -5485,6 +5485,17 @@ components:
                 items: { type: integer, format: int64 }
               total_micros: { type: integer, format: int64 }
               feasible: { type: boolean, description: Whether its hard quotas would have let all of the usage through. }
+              limits_proven:
+                type: boolean
+                description: >-
+                  Whether that is known of all of its limits. Not with rate limits, nor with a hard quota of a minute that is
+                  smaller than what a quarter of an hour had.
+              not_seen:
+                type: array
+                description: >-
+                  Terms that were others when the usage was charged. The tokens are those that were charged then, so this is not
+                  what would have been charged of hits of the cache, or of streams whose caller left.
+                items: { type: string, enum: [cache_hit_token_percent, stream_leave] }
               refused_by:
                 type: array
                 items:

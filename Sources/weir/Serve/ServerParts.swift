@@ -121,8 +121,8 @@ struct ServerParts: Sendable {
         tiers = GatewayServer.Tiers(
             catalog: catalog,
             analyst: TierAnalyst(
-                records: RatingStore(pool: pools.reports), catalog: catalog,
-                series: UsageSeriesStore(pool: pools.reports), time: time))
+                records: RatingStore(pool: pools.reader), catalog: catalog,
+                series: UsageSeriesStore(pool: pools.reader), time: time))
         jobs = JobParts(settings: settings, pools: pools, gatewayID: gatewayID, time: time, logger: logger)
         watch = DatabaseWatch(time: time)
         health = ProcessHealth(
