@@ -19,14 +19,23 @@ extension FakeAdministration: InvoiceRecords {
         return Self.instant
     }
 
-    func stands(_ tenant: TenantID, _ period: Period) async throws(AdministrationFailure) -> Bool { false }
+    func taken(_ tenant: TenantID) async throws(AdministrationFailure) -> [BillingTimeline.Taken] { [] }
+
+    /// One month has nothing to bill after all.
+    func unbilled(
+        _ tenant: TenantID, from start: Timestamp?, before end: Timestamp
+    ) async throws(AdministrationFailure) -> Timestamp? {
+        start == nil ? Timestamp(microsecondsSince1970: end.microsecondsSince1970 - 1) : nil
+    }
+
+    func halfIssued(_ tenant: TenantID, by end: Timestamp) async throws(AdministrationFailure) -> [InvoiceID] { [] }
 
     /// There is something to invoice in January alone.
     func redraft(
-        _ tenant: TenantID, _ period: Period, by actor: AuditActor, _ compose: InvoiceComposition
-    ) async throws(AdministrationFailure) -> InvoiceID? {
+        _ tenant: TenantID, _ period: BillingPeriod, by actor: AuditActor, _ compose: InvoiceComposition
+    ) async throws(AdministrationFailure) -> [InvoiceID] {
         try note("redraft", actor)
-        return period.id.hasPrefix("2026-01") ? Self.invoiceID : nil
+        return period.label == "2026-01" ? [Self.invoiceID] : []
     }
 
     func finalise(
@@ -35,7 +44,9 @@ extension FakeAdministration: InvoiceRecords {
 
     func pay(_ id: InvoiceID, by actor: AuditActor) async throws(AdministrationFailure) { try note("pay", actor) }
 
-    func void(_ id: InvoiceID, by actor: AuditActor) async throws(AdministrationFailure) { try note("void", actor) }
+    func void(
+        _ id: InvoiceID, _ voiding: InvoiceVoiding, by actor: AuditActor
+    ) async throws(AdministrationFailure) { try note("void", actor) }
 
     func credit(
         _ id: InvoiceID, amount: Micros, reason: String, asCredit: Bool, by actor: AuditActor

@@ -66,6 +66,7 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
         case .setModelVersion: #"{"state": "active"}"#
         case .setAlias: #"{"model": "iris"}"#
         case .draftInvoice: #"{"tenant": "\#(FakeAdministration.tenantID)", "month": "2026-01"}"#
+        case .voidInvoice: #"{"reason": "A mistake"}"#
         case .creditInvoice: #"{"amount_micros": 5, "reason": "An outage"}"#
         case .setIssuer: #"{"name": "Example"}"#
         case .grantCredit:

@@ -140,6 +140,100 @@ struct InvoiceComposerTests {
         #expect(draft.subtotal == Micros(500_000))
     }
 
+    // MARK: Currencies
+
+    private static let euro = TierVersionID(high: 2, low: 2)
+
+    private static func bothTerms(baseFee: Int64) -> [TierVersionID: TierTerms] {
+        let euroTerms = TierTerms(
+            tierVersionID: euro, tierCode: "euro", version: 1, currency: "EUR", baseFee: Micros(baseFee),
+            rules: [PriceRule(meter: .request, model: "*", price: .flat(UnitPrice(picos: 1_000_000_000_000)))])
+        return terms(baseFee: baseFee).merging([euro: euroTerms]) { old, _ in old }
+    }
+
+    /// Ten days in dollars, the rest in euro.
+    private static func moved(_ requests: Int64, _ euroRequests: Int64, _ period: Period) -> RatingInput {
+        let middle = period.start.advanced(byMilliseconds: 864_000_000)
+        let used = UsageQuantity(
+            tierVersionID: euro, model: "iris", requests: euroRequests, inputTokens: 0, outputTokens: 0)
+        return RatingInput(
+            spans: [
+                SubscriptionSpan(tierVersionID: version, start: period.start, end: middle),
+                SubscriptionSpan(tierVersionID: euro, start: middle, end: period.end),
+            ], usage: [quantity(requests), used], terms: bothTerms(baseFee: 3_100_000))
+    }
+
+    private func drafts(_ bill: FakeBill, _ period: Period = march) async throws -> [InvoiceDraft] {
+        let period = try #require(BillingPeriod(start: period.start, end: period.end, timeZone: "UTC"))
+        return try await InvoiceComposer().drafts(bill, period)
+    }
+
+    @Test("each currency has its own invoice with the fees of its stay, that of the last stay first")
+    func currencies() async throws {
+        let drafts = try await drafts(FakeBill(readings: [Self.march.end: Self.moved(2, 3, Self.march)]))
+        #expect(drafts.map(\.currency) == ["EUR", "USD"])
+        #expect(drafts.map(\.subtotal.value) == [2_100_000 + 3_000_000, 1_000_000 + 20_000])
+        #expect(drafts.map { $0.usage.map(\.usage.requests) } == [[3], [2]])
+        let first = try await compose(FakeBill(readings: [Self.march.end: Self.moved(2, 3, Self.march)]))
+        #expect(first == drafts.first)
+    }
+
+    @Test("quantities of nothing name no currency, and a tier version that is not known is refused")
+    func nothing() async throws {
+        let zero = UsageQuantity(tierVersionID: Self.euro, model: "iris", requests: 0, inputTokens: 0, outputTokens: 0)
+        let input = Self.input(7)
+        func bill(_ usage: [UsageQuantity], _ terms: [TierVersionID: TierTerms]) -> FakeBill {
+            FakeBill(readings: [Self.march.end: RatingInput(spans: input.spans, usage: usage, terms: terms)])
+        }
+        let drafts = try await drafts(bill([Self.quantity(7), zero], Self.bothTerms(baseFee: 0)))
+        #expect(drafts.map(\.currency) == ["USD"])
+        let unknown = UsageQuantity(
+            tierVersionID: Self.euro, model: "iris", requests: 1, inputTokens: 0, outputTokens: 0)
+        await #expect(throws: Refusal.self) { try await compose(bill([unknown], Self.terms())) }
+    }
+
+    @Test("late usage is in its own currency, and one that has no invoice yet has its fees too")
+    func lateCurrencies() async throws {
+        var bill = FakeBill(readings: [
+            Self.march.end: Self.input(1), Self.february.end: Self.moved(2, 3, Self.february),
+        ])
+        let billed = try #require(
+            try await drafts(FakeBill(readings: [Self.february.end: Self.moved(2, 3, Self.february)]), Self.february)
+                .first)
+        func earlier(_ settled: Set<String>) -> BilledPeriod {
+            BilledPeriod(
+                start: Self.february.start, end: Self.february.end, timeZone: "UTC", lines: billed.lines,
+                usage: billed.usage.map(\.usage), seen: "before", currencies: [Self.euro: "EUR"],
+                settledCurrencies: settled)
+        }
+        bill.earlier = [earlier(["EUR"])]
+        let first = try await drafts(bill)
+        #expect(first.map(\.currency) == ["USD"])
+        // Ten of 28 days of the fee, and two requests.
+        #expect(first.map(\.subtotal.value) == [10_000 + 1_107_143 + 20_000])
+        #expect(first.first?.late.map(\.label) == ["2026-02"])
+        // More of what is invoiced in euro is in euro.
+        bill.readings[Self.february.end] = Self.moved(2, 5, Self.february)
+        let second = try await drafts(bill)
+        #expect(second.map(\.currency) == ["USD", "EUR"] && second.last?.subtotal == Micros(2_000_000))
+    }
+
+    @Test("a period that is longer than its month has more of the fees, in elapsed time")
+    func longer() async throws {
+        // March, with the six hours before it that a move from Berlin to New York has added.
+        let end = Timestamp(microsecondsSince1970: 1_775_016_000_000_000)
+        let start = Timestamp(microsecondsSince1970: 1_772_319_600_000_000)
+        let period = try #require(BillingPeriod(start: start, end: end, timeZone: "America/New_York"))
+        let span = SubscriptionSpan(tierVersionID: Self.version, start: start, end: end)
+        let bill = FakeBill(readings: [
+            end: RatingInput(spans: [span], usage: [], terms: Self.terms(baseFee: 743_000_000))
+        ])
+        let drafts = try await InvoiceComposer().drafts(bill, period)
+        // 743 hours of March in New York, where the clocks go forward, and six more.
+        #expect(drafts.first?.lines.map(\.amount.value) == [749_000_000])
+        #expect(period.label == "2026-03")
+    }
+
     @Test("a page escapes what people wrote, and a table keeps formulas from running")
     func documents() throws {
         let line = InvoiceLine(
@@ -159,6 +253,8 @@ struct InvoiceComposerTests {
         #expect(page.contains("A &amp; B") && page.contains("&lt;b&gt;&#39;x&#39;&lt;/b&gt;") && !page.contains("<b>"))
         #expect(page.contains("INV-000007") && page.contains("1,234.56789") && page.contains("2026-03-01 – 2026-03-31"))
         #expect(page.contains("0.00000015") && page.contains(">2.5<"))
+        // The total is exact, and what is paid of it is not.
+        #expect(page.contains(">USD 1,234.56789<") && page.contains(">0.00211<") && page.contains(">USD 1,234.57<"))
         #expect(InvoiceTable.csv(invoice).contains("\"'=1+1, \"\"x\"\"\""))
     }
 }

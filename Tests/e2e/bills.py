@@ -80,8 +80,10 @@ def draft(gateway: Gateway | Installation, tenant: Tenant, month: datetime | Non
     return gateway.admin.expect("POST", "/admin/v1/invoices", body, (201,))
 
 
-def act(gateway: Gateway | Installation, invoice: dict[str, Any], what: str) -> dict[str, Any]:
-    return gateway.admin.expect("POST", f"/admin/v1/invoices/{invoice['id']}/{what}", None, (200,))
+def act(
+    gateway: Gateway | Installation, invoice: dict[str, Any], what: str, body: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    return gateway.admin.expect("POST", f"/admin/v1/invoices/{invoice['id']}/{what}", body, (200,))
 
 
 def unbilled(installation: Installation, tenant: Tenant, start: datetime) -> list[tuple]:

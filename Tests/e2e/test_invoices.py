@@ -64,8 +64,8 @@ def test_an_invoice_from_draft_to_payment(gateways: list[Gateway]) -> None:
     answer = one.admin.call("POST", "/admin/v1/invoices", {"tenant": tenant.id})
     assert_problem(answer, 409, "conflict")
     assert act(one, first, "pay")["state"] == "paid"
-    for what in ("pay", "void", "finalize"):
-        assert_problem(two.admin.call("POST", f"/admin/v1/invoices/{first['id']}/{what}"), 409, "conflict")
+    for what, body in (("pay", None), ("void", {"reason": "No"}), ("finalize", None)):
+        assert_problem(two.admin.call("POST", f"/admin/v1/invoices/{first['id']}/{what}", body), 409, "conflict")
     assert_gapless(one.installation)
 
 
@@ -138,7 +138,7 @@ def test_late_usage_is_on_the_next_invoice_and_nothing_is_charged_twice(gateways
     found = get(two.public_url, f"/api/v1/invoices/{second['id']}/lines/{requests['line']}/requests", tenant.key).json()
     assert sorted(row["request_id"] for row in found["data"]) == sorted(late)
     # Void the first: what it charged is charged anew, without what the second has.
-    act(one, first, "void")
+    act(one, first, "void", {"reason": "Wrong"})
     again = act(two, draft(one, tenant, before), "finalize")
     assert again["total_micros"] == first["total_micros"]
     assert unbilled(one.installation, tenant, before) == []
@@ -149,13 +149,14 @@ def test_credit_notes_take_back_no_more_than_is_left(gateways: list[Gateway]) ->
     one, two = gateways
     tenant = make_priced_tenant(one.installation)
     issued = act(one, draft(one, tenant), "finalize")
+    act(two, issued, "pay")
     path = f"/admin/v1/invoices/{issued['id']}/credit"
     note = one.admin.expect("POST", path, {"amount_micros": 2_000_000, "reason": "An outage"}, (201,))
     assert note["kind"] == "credit_note" and note["corrects"] == issued["id"] and note["total_micros"] == 2_000_000
     answer = two.admin.call("POST", path, {"amount_micros": 1_000_001, "reason": "Too much"})
     assert_problem(answer, 422, "validation_failed")
     two.admin.expect("POST", path, {"amount_micros": 1_000_000, "reason": "The rest", "as": "money"}, (201,))
-    assert_problem(two.admin.call("POST", f"/admin/v1/invoices/{issued['id']}/void"), 409, "conflict")
+    assert_problem(two.admin.call("POST", f"/admin/v1/invoices/{issued['id']}/void", {"reason": "No"}), 409, "conflict")
     credits = get(one.public_url, "/api/v1/credits", tenant.key).json()["data"]
     assert [(row["kind"], row["remaining_micros"]) for row in credits] == [("refund", 2_000_000)]
     assert get(one.public_url, f"/api/v1/invoices/{issued['id']}", tenant.key).json()["credited_micros"] == 3_000_000
@@ -180,7 +181,7 @@ def test_credits_pay_once_for_what_was_used_while_they_were_valid(gateways: list
     assert issued["total_micros"] == issued["subtotal_micros"] - sum(paid.values())
     left = {row["reason"]: row["remaining_micros"] for row in get(two.public_url, "/api/v1/credits", tenant.key).json()["data"]}
     assert left == {"Early": 50_000_000 - paid["Early"], "Late": 0}
-    act(one, issued, "void")
+    act(one, issued, "void", {"reason": "Wrong"})
     left = one.admin.expect("GET", f"/admin/v1/credits?tenant={tenant.id}")["data"]
     assert sum(row["remaining_micros"] for row in left) == 50_200_000
 

@@ -65,7 +65,13 @@ struct InvoicesEndpoint: Sendable {
     }
 
     func void(_ call: AdminCall) async throws -> Response {
-        try await present.records.void(try Self.id(call), by: call.actor)
+        let id = try Self.id(call)
+        let input = try await RequestBodyReader.object(call, fields: ["reason", "reissue"])
+        let reason = input.required("reason", .text(length: 1...500))
+        let isReissued = input.optional("reissue", .boolean) ?? true
+        try input.problems.check()
+        guard let reason else { throw input.problems.refusal }
+        try await present.records.void(id, InvoiceVoiding(reason: reason, isReissued: isReissued), by: call.actor)
         return try await one(call)
     }
 

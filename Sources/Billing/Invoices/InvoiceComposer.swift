@@ -9,25 +9,51 @@ struct InvoiceComposer: Sendable {
     /// Whether the minimum counts; it does on every invoice, and not in a balance of an open month.
     var countsMinimum = true
 
+    /// The invoice of a period in the currency of its last stay; `nil` where there is nothing to invoice.
     func compose(_ bill: any BillReading, _ period: Period) async throws -> InvoiceDraft? {
+        guard
+            let period = BillingPeriod(start: period.start, end: period.end, timeZone: bill.account.timeZone)
+        else { return nil }
+        return try await drafts(bill, period).first
+    }
+
+    /// The invoices of a period, one for each currency, that of its last stay first.
+    func drafts(_ bill: any BillReading, _ period: BillingPeriod) async throws -> [InvoiceDraft] {
         let reading = try await bill.reading(from: period.start, to: period.end)
-        let rated = try Self.rate(period, countsMinimum ? reading.input : reading.input.withoutMinimum)
-        let elsewhere = try await bill.billed(period)
-        let names = LineNames(terms: reading.input.terms)
-        var lines = rated.lines.map { names.line($0) }
-        // Late usage of this very period can stand on a later invoice, where the one of the period was void by then.
-        lines += Self.difference(from: elsewhere.lines, to: [], period, names, "Invoiced before")
-        var usage = Self.used(period.start, reading, elsewhere)
-        var currency = rated.currency
-        for billed in try await bill.billed(before: period.start, limit: Self.lateLimit) {
-            guard let late = try await self.late(bill, billed), !late.usage.isEmpty else { continue }
-            // A bill has one currency; what is late in another one waits for a bill of that.
-            guard currency == nil || late.currency == nil || currency == late.currency else { continue }
-            currency = currency ?? late.currency
-            lines += late.lines
-            usage += late.usage
+        let input = try Self.known(countsMinimum ? reading.input : reading.input.withoutMinimum)
+        let last = input.spans.last.flatMap { input.terms[$0.tierVersionID]?.currency }
+        var charges: [(currency: String, charge: Charge)] = last.map { [($0, Charge())] } ?? []
+        func add(_ currency: String, _ charge: Charge) {
+            if let index = charges.firstIndex(where: { $0.currency == currency }) {
+                charges[index].charge.add(charge)
+            } else {
+                charges.append((currency, charge))
+            }
         }
-        guard let currency, !lines.isEmpty || !usage.isEmpty || !reading.input.spans.isEmpty else { return nil }
+        // Late usage of this very period can stand on a later invoice, where the one of the period was void by then.
+        let elsewhere = CurrencyParts(reading: reading, input: input, billed: try await bill.billed(period.period))
+        for currency in elsewhere.currencies {
+            let names = LineNames(terms: input.terms)
+            let lines = try Self.rate(period, elsewhere.input(currency)).lines.map { names.line($0) }
+            let before = Self.difference(
+                from: elsewhere.lines(currency), to: [], period, names, "Invoiced before")
+            add(currency, Charge(lines: lines + before, usage: elsewhere.used(currency, period)))
+        }
+        for billed in try await bill.billed(before: period.start, limit: Self.lateLimit) {
+            for (currency, charge) in try await late(bill, billed) { add(currency, charge) }
+        }
+        var drafts: [InvoiceDraft] = []
+        for (currency, charge) in charges where !charge.isEmpty {
+            drafts.append(try await draft(bill, period, currency, charge, input.part { $0 == currency }))
+        }
+        if drafts.isEmpty, let last { drafts = [try await draft(bill, period, last, Charge(), input)] }
+        return drafts
+    }
+
+    private func draft(
+        _ bill: any BillReading, _ period: BillingPeriod, _ currency: String, _ charge: Charge, _ input: RatingInput
+    ) async throws -> InvoiceDraft {
+        var lines = charge.lines
         var sum = try Self.sum(lines)
         let givenBack = Micros(max(0, -sum.value))
         if givenBack > .zero {
@@ -37,37 +63,101 @@ struct InvoiceComposer: Sendable {
                     amount: givenBack))
             sum = .zero
         }
-        let credits = try await self.credits(bill, period, reading.input, subtotal: sum, currency)
+        let credits = try await self.credits(bill, period, input, subtotal: sum, currency)
         return InvoiceDraft(
-            currency: currency, lines: lines, subtotal: sum, credits: credits, usage: usage, givenBack: givenBack)
+            currency: currency, lines: lines, subtotal: sum, credits: credits, usage: charge.usage,
+            givenBack: givenBack, late: charge.late)
+    }
+
+    /// What one invoice charges.
+    private struct Charge {
+        var lines: [InvoiceLine] = []
+        var usage: [InvoiceDraft.UsedIn] = []
+        var late: [BillingPeriod] = []
+
+        var isEmpty: Bool { lines.isEmpty && usage.isEmpty }
+
+        mutating func add(_ other: Charge) {
+            lines += other.lines
+            usage += other.usage
+            late += other.late
+        }
     }
 
     // MARK: Late usage
 
-    private struct Late {
-        let currency: String?
-        let lines: [InvoiceLine]
-        let usage: [InvoiceDraft.UsedIn]
+    /// What a period costs now, less what was invoiced for it, by currency; nothing where nothing was used in it since. A currency that has no
+    /// invoice of that period has its fees too.
+    private func late(
+        _ bill: any BillReading, _ billed: BilledPeriod
+    ) async throws -> [(currency: String, charge: Charge)] {
+        guard let period = BillingPeriod(start: billed.start, end: billed.end, timeZone: billed.timeZone) else {
+            return []
+        }
+        let reading = try await bill.reading(from: period.start, to: period.end)
+        let input = try Self.known(reading.input)
+        let parts = CurrencyParts(reading: reading, input: input, billed: billed)
+        let names = LineNames(terms: input.terms)
+        var charges: [(currency: String, charge: Charge)] = []
+        for currency in parts.currencies {
+            let usage = parts.used(currency, period)
+            // An empty set is a period that says nothing of its currencies.
+            let isMissing = !billed.settledCurrencies.isEmpty && !billed.settledCurrencies.contains(currency)
+            guard !usage.isEmpty || isMissing else { continue }
+            let now = try Self.rate(period, parts.input(currency)).lines.map { names.line($0) }
+            let lines = Self.difference(
+                from: parts.lines(currency), to: now, period, names, "Late usage of \(period.label)")
+            charges.append((currency, Charge(lines: lines, usage: usage, late: [period])))
+        }
+        return charges
     }
 
-    /// What a period costs now, less what was invoiced for it; `nil` where nothing was used in it since.
-    private func late(_ bill: any BillReading, _ billed: BilledPeriod) async throws -> Late? {
-        guard let calendar = PeriodCalendar(timeZone: billed.timeZone) else { return nil }
-        let period = calendar.period(containing: billed.start, frequency: .month)
-        let reading = try await bill.reading(from: period.start, to: period.end)
-        let usage = Self.used(period.start, reading, billed)
-        guard !usage.isEmpty else { return nil }
-        let rated = try Self.rate(period, reading.input)
-        let names = LineNames(terms: reading.input.terms)
-        let lines = Self.difference(
-            from: billed.lines, to: rated.lines.map { names.line($0) }, period, names,
-            "Late usage of \(period.id.prefix { $0 != "@" })")
-        return Late(currency: rated.currency, lines: lines, usage: usage)
+    /// A period's reading and what was billed of it, in parts by the currency of their tier versions.
+    private struct CurrencyParts {
+        let reading: BillingReading
+        let input: RatingInput
+        let billed: BilledPeriod
+
+        /// Those of stays in the order of time, then the others by name.
+        var currencies: [String] {
+            var seen: Set<String> = []
+            let ofStays = input.spans.compactMap { currency(of: $0.tierVersionID) }
+            let others = (input.usage + billed.usage).compactMap { currency(of: $0.tierVersionID) }
+            let ofLines = billed.lines.compactMap { $0.tierVersionID.flatMap(currency(of:)) }
+            return (ofStays + (others + ofLines).sorted()).filter { seen.insert($0).inserted }
+        }
+
+        func currency(of version: TierVersionID) -> String? {
+            input.terms[version]?.currency ?? billed.currencies[version]
+        }
+
+        func input(_ currency: String) -> RatingInput { input.part { $0 == currency } }
+
+        func lines(_ currency: String) -> [InvoiceLine] {
+            billed.lines.filter { $0.tierVersionID.flatMap(self.currency(of:)) == currency }
+        }
+
+        func used(_ currency: String, _ period: BillingPeriod) -> [InvoiceDraft.UsedIn] {
+            InvoiceComposer.used(
+                period.start, input.usage.filter { self.currency(of: $0.tierVersionID) == currency },
+                billed.usage.filter { self.currency(of: $0.tierVersionID) == currency }, seen: reading.seen,
+                seenBefore: billed.seen)
+        }
+    }
+
+    /// Without quantities that corrections have brought to nothing: they name no currency.
+    private static func known(_ input: RatingInput) throws(Refusal) -> RatingInput {
+        let usage = input.usage.filter {
+            $0.requests != 0 || $0.inputTokens != 0 || $0.cachedInputTokens != 0 || $0.outputTokens != 0
+        }
+        for version in input.spans.map(\.tierVersionID) + usage.map(\.tierVersionID)
+        where input.terms[version] == nil { throw RatingFailure.unknownTierVersion(version).refusal }
+        return RatingInput(spans: input.spans, usage: usage, terms: input.terms)
     }
 
     /// The quantities that no standing invoice charges yet; negative where there was a correction.
     private static func used(
-        _ start: Timestamp, _ reading: BillingReading, _ billed: BilledPeriod
+        _ start: Timestamp, _ now: [UsageQuantity], _ billed: [UsageQuantity], seen: String, seenBefore: String?
     ) -> [InvoiceDraft.UsedIn] {
         struct Key: Hashable {
             let version: TierVersionID
@@ -76,7 +166,7 @@ struct InvoiceComposer: Sendable {
         }
         var sums: [Key: [Int64]] = [:]
         var order: [Key] = []
-        for (part, sign) in reading.input.usage.map({ ($0, Int64(1)) }) + billed.usage.map({ ($0, Int64(-1)) }) {
+        for (part, sign) in now.map({ ($0, Int64(1)) }) + billed.map({ ($0, Int64(-1)) }) {
             let key = Key(version: part.tierVersionID, isTrial: part.isTrial, model: part.model)
             if sums[key] == nil { order.append(key) }
             let numbers = [part.requests, part.inputTokens, part.cachedInputTokens, part.outputTokens]
@@ -89,13 +179,13 @@ struct InvoiceComposer: Sendable {
                 usage: UsageQuantity(
                     tierVersionID: key.version, isTrial: key.isTrial, model: key.model, requests: sum[0],
                     inputTokens: sum[1], cachedInputTokens: sum[2], outputTokens: sum[3]),
-                seen: reading.seen, seenBefore: billed.seen)
+                seen: seen, seenBefore: seenBefore)
         }
     }
 
     /// One line for each tier version, model and meter whose amount or quantity differs.
     private static func difference(
-        from billed: [InvoiceLine], to now: [InvoiceLine], _ period: Period, _ names: LineNames, _ title: String
+        from billed: [InvoiceLine], to now: [InvoiceLine], _ period: BillingPeriod, _ names: LineNames, _ title: String
     ) -> [InvoiceLine] {
         struct Key: Hashable {
             let version: TierVersionID?
@@ -123,15 +213,15 @@ struct InvoiceComposer: Sendable {
     // MARK: Credits
 
     private func credits(
-        _ bill: any BillReading, _ period: Period, _ input: RatingInput, subtotal: Micros, _ currency: String
+        _ bill: any BillReading, _ period: BillingPeriod, _ input: RatingInput, subtotal: Micros, _ currency: String
     ) async throws -> [CreditApplication] {
         guard subtotal > .zero, countsMinimum else { return [] }
         let sources = try await bill.credits(currency)
-        let burn = CreditBurn(period: period)
+        let burn = CreditBurn(period: period.period)
         let cuts = burn.cuts(sources)
         var totals: [Micros] = []
         for cut in cuts.dropFirst().dropLast() {
-            let part = try await bill.reading(from: period.start, to: cut).input
+            let part = try await bill.reading(from: period.start, to: cut).input.part { $0 == currency }
             // The minimum is the last segment's, and base fees count in full where their spans begin.
             let terms = input.terms.merging(part.terms) { old, _ in old }.mapValues(\.withoutMinimum)
             let spans = input.spans.filter { $0.start < cut }
@@ -143,9 +233,10 @@ struct InvoiceComposer: Sendable {
 
     // MARK: Amounts
 
-    static func rate(_ period: Period, _ input: RatingInput) throws(Refusal) -> RatedPeriod {
+    private static func rate(_ period: BillingPeriod, _ input: RatingInput) throws(Refusal) -> RatedPeriod {
         do throws(RatingFailure) {
-            return try Rating(period: period).rate(spans: input.spans, terms: input.terms, usage: input.usage)
+            return try Rating(period: period.period, month: period.month).rate(
+                spans: input.spans, terms: input.terms, usage: input.usage)
         } catch {
             throw error.refusal
         }
@@ -163,6 +254,14 @@ struct InvoiceComposer: Sendable {
 }
 
 extension RatingInput {
+    /// Of the tier versions whose currency is meant, with the terms of all.
+    fileprivate func part(_ isMeant: (String) -> Bool) -> RatingInput {
+        func isIn(_ version: TierVersionID) -> Bool { terms[version].map { isMeant($0.currency) } ?? false }
+        return RatingInput(
+            spans: spans.filter { isIn($0.tierVersionID) }, usage: usage.filter { isIn($0.tierVersionID) }, terms: terms
+        )
+    }
+
     fileprivate var withoutMinimum: RatingInput {
         RatingInput(spans: spans, usage: usage, terms: terms.mapValues(\.withoutMinimum))
     }
@@ -173,57 +272,5 @@ extension TierTerms {
         TierTerms(
             tierVersionID: tierVersionID, tierCode: tierCode, version: version, currency: currency, baseFee: baseFee,
             includedRequests: includedRequests, includedTokens: includedTokens, rules: rules, multipliers: multipliers)
-    }
-}
-
-/// What lines are called.
-struct LineNames {
-    let terms: [TierVersionID: TierTerms]
-
-    func line(_ rated: RatedLine) -> InvoiceLine {
-        let kind: InvoiceLine.Kind =
-            switch rated.kind {
-            case .baseFee: .baseFee
-            case .usage: .usage
-            case .included: .included
-            case .trial: .trial
-            case .minimumCommitment: .minimumCommitment
-            }
-        return InvoiceLine(
-            kind: kind, tierVersionID: rated.tierVersionID, model: rated.model, meter: rated.meter, band: rated.band,
-            description: description(rated), start: rated.start, end: rated.end,
-            quantityMillionths: rated.quantityMillionths, unitPrice: rated.unitPrice, amount: rated.amount)
-    }
-
-    private func description(_ rated: RatedLine) -> String {
-        let terms = terms[rated.tierVersionID]
-        let tier = terms.map { "\($0.tierCode) version \($0.version)" } ?? ""
-        let what = what(rated.meter, rated.model)
-        switch rated.kind {
-        case .baseFee: return "Base fee of tier \(tier)"
-        case .minimumCommitment: return "Up to the minimum of tier \(tier)"
-        case .included: return "\(what), included in tier \(tier)"
-        case .trial: return "\(what), in the trial of tier \(tier)"
-        case .usage:
-            if let meter = rated.meter, let model = rated.model,
-                case .package(let size, _)? = terms?.rule(of: meter, model: model).price
-            {
-                return "\(what), in packages of \(size)"
-            }
-            return what + (rated.band.map { ", band \($0)" } ?? "")
-        }
-    }
-
-    func what(_ meter: Meter?, _ model: String?) -> String {
-        let meterName =
-            switch meter {
-            case .request: "Requests"
-            case .inputToken: "Input tokens"
-            case .cachedInputToken: "Cached input tokens"
-            case .outputToken: "Output tokens"
-            case nil: "fees"
-            }
-        guard let model else { return meterName }
-        return model == PriceSheet.anyModel ? "\(meterName), all other models" : "\(meterName), \(model)"
     }
 }

@@ -93,10 +93,33 @@ public struct InvoicePage: Sendable {
         }
         let total = "\(row.currency) \(AmountText.amount(row.total))"
         rows += "<tr class=\"total\"><th>Total</th><td class=\"n\">\(total)</td></tr>"
-        if row.credited > .zero {
-            rows += Self.sum("Credit notes", Micros(-row.credited.value))
-            rows += Self.sum("Left", Micros(row.total.value - row.credited.value))
+        if row.reduced > .zero { rows += Self.sum("Taken off by credit notes", Micros(-row.reduced.value)) }
+        if row.reduced > .zero, row.state == .finalised { rows += Self.sum("Left to pay", row.owed) }
+        rows += rounding(row)
+        let back = Micros(row.credited.value - row.reduced.value)
+        if back > .zero { rows += Self.sum("Given back by credit notes", back) }
+        if row.kind == .creditNote { rows += note(row) }
+        return rows
+    }
+
+    /// The sums are exact; what is paid is whole minor units of the currency.
+    private func rounding(_ row: InvoiceRow) -> String {
+        let open = row.kind == .invoice ? Micros(row.total.value - row.reduced.value) : row.total
+        let payable = PayableAmount(open, currency: row.currency)
+        guard payable.rounding != .zero else { return "" }
+        let amount = "\(row.currency) \(AmountText.amount(payable.amount))"
+        return Self.sum("Rounding", payable.rounding)
+            + "<tr class=\"total\"><th>Payable</th><td class=\"n\">\(amount)</td></tr>"
+    }
+
+    /// What becomes of a credit note's amount.
+    private func note(_ row: InvoiceRow) -> String {
+        let rest = Micros(row.total.value - row.granted.value)
+        var rows = ""
+        if rest > .zero {
+            rows += Self.sum(row.form == .reduction ? "Taken off the invoice" : "Given back as money", rest)
         }
+        if row.granted > .zero { rows += Self.sum("Given as a credit", row.granted) }
         return rows
     }
 
@@ -109,7 +132,7 @@ public struct InvoicePage: Sendable {
         var notes: [String] = []
         if !row.note.isEmpty { notes.append(row.note) }
         if row.state == .draft { notes.append("This is a draft. Nothing is asked for yet.") }
-        if row.state == .void { notes.append("This invoice is void. Nothing is asked for.") }
+        if row.state == .void { notes.append("This invoice is void. Nothing is asked for. \(row.voidReason ?? "")") }
         return notes.map { "<p class=\"note\">\(Self.escape($0))</p>" }.joined()
     }
 

@@ -86,7 +86,7 @@ public struct InvoiceRow: Hashable, Sendable {
     public let subtotal: Micros
     public let credits: Micros
     public let total: Micros
-    /// What credit notes have taken back of the total.
+    /// What credit notes have taken back of the subtotal.
     public let credited: Micros
     public let note: String
     public let draftedAt: Timestamp
@@ -94,6 +94,16 @@ public struct InvoiceRow: Hashable, Sendable {
     public let dueAt: Timestamp?
     public let paidAt: Timestamp?
     public let voidedAt: Timestamp?
+    /// Of a credit note; `nil` for an invoice.
+    public let form: CreditNoteForm?
+    /// What a credit note gave as a grant.
+    public let granted: Micros
+    /// By how much credit notes have lowered what an invoice asks for.
+    public let reduced: Micros
+    /// Of one that is void.
+    public let voidReason: String?
+    /// Whether the run may issue the period of a void invoice anew; `nil` for one that is not void, or was before this was asked.
+    public let isReissued: Bool?
 
     public init(
         id: InvoiceID, kind: InvoiceKind, state: InvoiceState, number: Int64?, issuer: String, issuerName: String,
@@ -101,7 +111,8 @@ public struct InvoiceRow: Hashable, Sendable {
         tenantID: TenantID, customerName: String, periodID: String, periodStart: Timestamp, periodEnd: Timestamp,
         timeZone: String, currency: String, subtotal: Micros, credits: Micros, total: Micros, credited: Micros,
         note: String, draftedAt: Timestamp, finalisedAt: Timestamp?, dueAt: Timestamp?, paidAt: Timestamp?,
-        voidedAt: Timestamp?
+        voidedAt: Timestamp?, form: CreditNoteForm? = nil, granted: Micros = .zero, reduced: Micros = .zero,
+        voidReason: String? = nil, isReissued: Bool? = nil
     ) {
         self.id = id
         self.kind = kind
@@ -130,6 +141,16 @@ public struct InvoiceRow: Hashable, Sendable {
         self.dueAt = dueAt
         self.paidAt = paidAt
         self.voidedAt = voidedAt
+        self.form = form
+        self.granted = granted
+        self.reduced = reduced
+        self.voidReason = voidReason
+        self.isReissued = isReissued
+    }
+
+    /// What is still to be paid.
+    public var owed: Micros {
+        kind == .invoice && state == .finalised ? Micros(total.value - reduced.value) : .zero
     }
 
     /// As people quote it; `nil` for a draft.
@@ -196,11 +217,14 @@ public struct InvoiceDraft: Hashable, Sendable {
     public let usage: [UsedIn]
     /// What the tenant gets as a credit because the period came out below zero.
     public let givenBack: Micros
+    /// Earlier periods of which something is charged.
+    public let late: [BillingPeriod]
 
     public init(
         currency: String, lines: [InvoiceLine], subtotal: Micros, credits: [CreditApplication], usage: [UsedIn],
-        givenBack: Micros
+        givenBack: Micros, late: [BillingPeriod] = []
     ) {
+        self.late = late
         self.currency = currency
         self.lines = lines
         self.subtotal = subtotal

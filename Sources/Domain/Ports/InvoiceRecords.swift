@@ -14,16 +14,21 @@ public struct BillingReading: Sendable {
 public struct BilledPeriod: Sendable {
     public let start: Timestamp
     public let end: Timestamp
-    /// Of the zone that the tenant had when its invoice was made.
+    /// That its invoice was made with.
     public let timeZone: String
     /// Of all standing invoices, but for credits that were carried and for credit notes.
     public let lines: [InvoiceLine]
     public let usage: [UsageQuantity]
     /// What the last of those invoices saw of the ledger.
     public let seen: String?
+    /// Of every tier version that lines or usage name.
+    public let currencies: [TierVersionID: String]
+    /// In which the period has an invoice of its own, or had one that is void and not to be issued anew.
+    public let settledCurrencies: Set<String>
 
     public init(
-        start: Timestamp, end: Timestamp, timeZone: String, lines: [InvoiceLine], usage: [UsageQuantity], seen: String?
+        start: Timestamp, end: Timestamp, timeZone: String, lines: [InvoiceLine], usage: [UsageQuantity], seen: String?,
+        currencies: [TierVersionID: String] = [:], settledCurrencies: Set<String> = []
     ) {
         self.start = start
         self.end = end
@@ -31,6 +36,8 @@ public struct BilledPeriod: Sendable {
         self.lines = lines
         self.usage = usage
         self.seen = seen
+        self.currencies = currencies
+        self.settledCurrencies = settledCurrencies
     }
 }
 
@@ -88,21 +95,39 @@ public struct InvoiceIssuer: Hashable, Sendable {
     }
 }
 
-/// Makes the lines of an invoice from what it follows from; `nil` where there is nothing to invoice.
-public typealias InvoiceComposition = @Sendable (any BillReading, Period) async throws -> InvoiceDraft?
+/// Makes the lines of a period's invoices from what they follow from: one for each currency, none where there is nothing to invoice.
+public typealias InvoiceComposition = @Sendable (any BillReading, BillingPeriod) async throws -> [InvoiceDraft]
+
+/// Why an invoice is taken back.
+public struct InvoiceVoiding: Hashable, Sendable {
+    public let reason: String
+    /// Whether the run issues the period anew; a draft that somebody asks for may in any case.
+    public let isReissued: Bool
+
+    public init(reason: String, isReissued: Bool) {
+        self.reason = reason
+        self.isReissued = isReissued
+    }
+}
 
 /// The invoices of all tenants, as the operator has them. Each verb is one transaction; a change and its entry in the audit log are written
 /// together or not at all.
 public protocol InvoiceRecords: Sendable {
     /// By the database's clock.
     func now() async throws(AdministrationFailure) -> Timestamp
-    /// Whether an invoice of a tenant's period is issued and not void.
-    func stands(_ tenant: TenantID, _ period: Period) async throws(AdministrationFailure) -> Bool
-    /// Writes the draft of a tenant's period anew.
-    /// - Returns: `nil` where there is nothing to invoice.
-    /// - Throws: `not_found` for an unknown tenant; `conflict` where the period has a standing invoice.
-    func redraft(_ tenant: TenantID, _ period: Period, by actor: AuditActor, _ compose: InvoiceComposition)
-        async throws(AdministrationFailure) -> InvoiceID?
+    /// What invoices have taken of a tenant's time.
+    func taken(_ tenant: TenantID) async throws(AdministrationFailure) -> [BillingTimeline.Taken]
+    /// The first instant before `end`, and at or after `start` if one is given, at which the tenant was on a tier or used something and for which
+    /// no invoice was issued; what is void and left alone counts as issued. What was before the first invoice that was ever issued is not asked for.
+    func unbilled(_ tenant: TenantID, from start: Timestamp?, before end: Timestamp)
+        async throws(AdministrationFailure) -> Timestamp?
+    /// Drafts of periods that end by an instant and have been invoiced in another currency: what a run was about to issue when it ended.
+    func halfIssued(_ tenant: TenantID, by end: Timestamp) async throws(AdministrationFailure) -> [InvoiceID]
+    /// Writes the drafts of a tenant's period anew, one for each currency that has no standing invoice.
+    /// - Returns: none where there is nothing to invoice.
+    /// - Throws: `not_found` for an unknown tenant; `conflict` where the period has standing invoices, or is not what other invoices have left.
+    func redraft(_ tenant: TenantID, _ period: BillingPeriod, by actor: AuditActor, _ compose: InvoiceComposition)
+        async throws(AdministrationFailure) -> [InvoiceID]
     /// Writes a draft anew from what is true now, and issues it under the issuer's next number.
     /// - Throws: `not_found`; `conflict` for one that is issued, and where the period's end and the grace are not over.
     func finalise(
@@ -111,10 +136,11 @@ public protocol InvoiceRecords: Sendable {
     /// - Throws: `not_found`; `conflict` unless it is finalised.
     func pay(_ id: InvoiceID, by actor: AuditActor) async throws(AdministrationFailure)
     /// What it charged can be invoiced anew.
-    /// - Throws: `not_found`; `conflict` unless it is finalised and has neither credit notes nor given back what was spent since.
-    func void(_ id: InvoiceID, by actor: AuditActor) async throws(AdministrationFailure)
-    /// Issues a credit note.
-    /// - Parameter asCredit: gives the amount as a credit; otherwise the money is given back outside of Weir, or asked for no more.
+    /// - Throws: `not_found`; `conflict` unless it is finalised, or asks for nothing, and has neither credit notes nor given back what was spent
+    ///   since.
+    func void(_ id: InvoiceID, _ voiding: InvoiceVoiding, by actor: AuditActor) async throws(AdministrationFailure)
+    /// Issues a credit note; ``CreditNoteDivision`` says what becomes of its amount.
+    /// - Parameter asCredit: of a paid invoice, gives the amount as a credit; otherwise the money is given back outside of Weir.
     /// - Returns: the credit note.
     /// - Throws: `not_found`; `conflict` for a draft or a void one; `validation_failed` for more than is left.
     func credit(_ id: InvoiceID, amount: Micros, reason: String, asCredit: Bool, by actor: AuditActor)

@@ -5,6 +5,12 @@ public struct Period: Hashable, Sendable {
     /// What people call it, as in `2026-03@Europe/Berlin`.
     public let id: String
 
+    public init(start: Timestamp, end: Timestamp, id: String) {
+        self.start = start
+        self.end = end
+        self.id = id
+    }
+
     public func contains(_ instant: Timestamp) -> Bool { start <= instant && instant < end }
 }
 

@@ -16,8 +16,16 @@
 /// Every unit of the ledger is in exactly one line.
 public struct Rating: Sendable {
     private let period: Period
+    private let month: Period
 
-    public init(period: Period) { self.period = period }
+    /// - Parameters:
+    ///   - period: what is rated.
+    ///   - month: the whole period that fees, minimum and included amounts are of, where a change of the time zone made `period` longer or
+    ///     shorter than that.
+    public init(period: Period, month: Period? = nil) {
+        self.period = period
+        self.month = month ?? period
+    }
 
     /// - Parameters:
     ///   - spans: of one tenant, inside of the period, without overlap.
@@ -34,7 +42,7 @@ public struct Rating: Sendable {
             guard currency == nil || currency == terms.currency else { throw .mixedCurrencies }
             currency = terms.currency
             let version = VersionRating(
-                period: period, terms: terms,
+                period: period, month: month, terms: terms,
                 spans: spans.filter { $0.tierVersionID == version }.sorted { $0.start < $1.start },
                 usage: usage.filter { $0.tierVersionID == version })
             lines += try version.lines()
@@ -62,6 +70,7 @@ private func sum(_ lines: [RatedLine]) throws(RatingFailure) -> Micros {
 /// What one tier version costs in a period.
 private struct VersionRating {
     let period: Period
+    let month: Period
     let terms: TierTerms
     let spans: [SubscriptionSpan]
     let usage: [UsageQuantity]
@@ -96,8 +105,8 @@ private struct VersionRating {
         Int128(span.end.microsecondsSince1970) - Int128(span.start.microsecondsSince1970)
     }
 
-    private var periodMicroseconds: Int128 {
-        Int128(period.end.microsecondsSince1970) - Int128(period.start.microsecondsSince1970)
+    private var monthMicroseconds: Int128 {
+        Int128(month.end.microsecondsSince1970) - Int128(month.start.microsecondsSince1970)
     }
 
     private func baseFees() throws(RatingFailure) -> [RatedLine] {
@@ -114,9 +123,9 @@ private struct VersionRating {
     }
 
     private func part(of amount: Micros, microseconds: Int128) throws(RatingFailure) -> Micros {
-        guard periodMicroseconds > 0 else { return .zero }
+        guard monthMicroseconds > 0 else { return .zero }
         let (exact, overflow) = Int128(amount.value).multipliedReportingOverflow(by: microseconds)
-        guard !overflow, let rounded = Int64(exactly: dividedHalfToEven(exact, by: periodMicroseconds)) else {
+        guard !overflow, let rounded = Int64(exactly: dividedHalfToEven(exact, by: monthMicroseconds)) else {
             throw .amountTooLarge
         }
         return Micros(rounded)
@@ -152,8 +161,8 @@ private struct VersionRating {
     private func include(
         _ included: Int64, in open: inout [Quantity], _ isMeant: (Meter) -> Bool
     ) -> [RatedLine] {
-        guard included > 0, periodMicroseconds > 0 else { return [] }
-        var left = Int128(included) * coveredMicroseconds / periodMicroseconds * 1_000_000
+        guard included > 0, monthMicroseconds > 0 else { return [] }
+        var left = Int128(included) * coveredMicroseconds / monthMicroseconds * 1_000_000
         var lines: [RatedLine] = []
         let leadingPrice = { (quantity: Quantity) -> Int64 in
             terms.rule(of: quantity.meter, model: quantity.model).price.leadingPrice.picos

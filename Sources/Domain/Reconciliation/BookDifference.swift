@@ -35,6 +35,8 @@ public enum BookComparison: String, Sendable, CaseIterable {
     case invoiceSums = "invoice_sums"
     /// Invoices charge what the ledger holds of their periods.
     case invoiceUsage = "invoice_usage"
+    /// Months that are over are invoiced, of tenants that are invoiced at all.
+    case invoicePeriods = "invoice_periods"
     /// Manifests say what their parts say.
     case exportManifests = "export_manifests"
     /// Parts have the rows and sums of the ledger.

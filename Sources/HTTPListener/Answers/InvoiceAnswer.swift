@@ -80,6 +80,11 @@ public struct InvoiceAnswer: Encodable {
     let creditsMicros: Int64
     let totalMicros: Int64
     let creditedMicros: Int64
+    let owedMicros: Int64
+    @Present var form: String?
+    let grantedMicros: Int64
+    @Present var voidReason: String?
+    @Present var reissue: Bool?
     let note: String
     let draftedAt: String
     @Present var finalisedAt: String?
@@ -90,7 +95,11 @@ public struct InvoiceAnswer: Encodable {
     let credits: [Credit]?
 
     enum CodingKeys: String, CodingKey {
-        case object, id, kind, state, number, corrects, customer, issuer, period, currency, note, lines, credits
+        case object, id, kind, state, number, corrects, customer, issuer, period, currency, note, lines, credits, form,
+            reissue
+        case owedMicros = "owed_micros"
+        case grantedMicros = "granted_micros"
+        case voidReason = "void_reason"
         case tenantID = "tenant_id"
         case periodStart = "period_start"
         case periodEnd = "period_end"
@@ -126,10 +135,15 @@ public struct InvoiceAnswer: Encodable {
         creditsMicros = row.credits.value
         totalMicros = row.total.value
         creditedMicros = row.credited.value
+        owedMicros = row.owed.value
+        grantedMicros = row.granted.value
         note = row.note
         draftedAt = row.draftedAt.description
         lines = invoice.map { $0.lines.enumerated().map { Line($0.offset + 1, $0.element) } }
         credits = invoice.map { $0.credits.map { Credit($0) } }
+        form = row.form?.rawValue
+        voidReason = row.voidReason
+        reissue = row.isReissued
         number = row.numberText
         corrects = row.correctsInvoiceID?.publicText
         finalisedAt = row.finalisedAt?.description

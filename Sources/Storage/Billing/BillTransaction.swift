@@ -31,22 +31,28 @@ struct BillTransaction: BillReading {
             ReadBilledPeriods(tenantID: account.tenantID, before: end, limit: limit))
         var billed: [BilledPeriod] = []
         for period in periods {
-            billed.append(try await self.billed(period.start, period.end, period.timeZone))
+            billed.append(
+                try await self.billed(period.start, period.end, period.timeZone, Set(period.currencies)))
         }
         return billed
     }
 
     func billed(_ period: Period) async throws -> BilledPeriod {
-        try await billed(period.start, period.end, account.timeZone)
+        try await billed(period.start, period.end, account.timeZone, [])
     }
 
-    private func billed(_ start: Timestamp, _ end: Timestamp, _ timeZone: String) async throws -> BilledPeriod {
+    private func billed(
+        _ start: Timestamp, _ end: Timestamp, _ timeZone: String, _ settled: Set<String>
+    ) async throws -> BilledPeriod {
         let usage = try await connection.execute(ReadBilledUsage(tenantID: account.tenantID, start: start))
+        let lines = try await connection.execute(
+            ReadBilledLines(tenantID: account.tenantID, start: start, end: end))
+        var currencies: [TierVersionID: String] = [:]
+        for entry in usage { currencies[entry.usage.tierVersionID] = entry.currency }
+        for entry in lines { if let version = entry.line.tierVersionID { currencies[version] = entry.currency } }
         return BilledPeriod(
-            start: start, end: end, timeZone: timeZone,
-            lines: try await connection.execute(
-                ReadBilledLines(tenantID: account.tenantID, start: start, end: end)),
-            usage: usage.map(\.usage), seen: usage.first?.seen)
+            start: start, end: end, timeZone: timeZone, lines: lines.map(\.line), usage: usage.map(\.usage),
+            seen: usage.first?.seen, currencies: currencies, settledCurrencies: settled)
     }
 
     func credits(_ currency: String) async throws -> [CreditSource] {

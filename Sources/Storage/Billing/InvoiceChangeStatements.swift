@@ -1,33 +1,33 @@
 internal import Domain
 internal import PostgresDriver
 
-/// The invoice of a tenant's period that is not void.
-struct FindInvoiceOfPeriod: PostgresStatement {
+/// The drafts of a period: those whose middle lies in it, whatever zone they were made in.
+struct ReadDraftsOfPeriod: PostgresStatement {
     struct Entry: Sendable {
         let id: InvoiceID
-        let isDraft: Bool
+        let currency: String
     }
 
     static let sql = """
-        SELECT invoice_id, state = 'draft' FROM invoices
-        WHERE tenant_id = $1 AND kind = 'invoice' AND state <> 'void' AND period_start < $3 AND period_end > $2
-        ORDER BY state = 'draft' LIMIT 1
+        SELECT invoice_id, currency FROM invoices
+        WHERE tenant_id = $1 AND kind = 'invoice' AND state = 'draft' AND period_start + (period_end - period_start) / 2 >= $2
+            AND period_start + (period_end - period_start) / 2 < $3
+        ORDER BY invoice_id
         """
     static let parameters: [PostgresType] = [.uuid, .timestamptz, .timestamptz]
-    static let columns: [PostgresType] = [.uuid, .bool]
+    static let columns: [PostgresType] = [.uuid, .text]
 
     let tenantID: TenantID
-    let start: Timestamp
-    let end: Timestamp
+    let period: BillingPeriod
 
     func bind(to binds: inout PostgresBinds) {
         binds.append(tenantID.postgres)
-        binds.append(start.postgres)
-        binds.append(end.postgres)
+        binds.append(period.start.postgres)
+        binds.append(period.end.postgres)
     }
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Entry {
-        Entry(id: InvoiceID(try row.uuid()), isDraft: try row.bool())
+        Entry(id: InvoiceID(try row.uuid()), currency: try row.text())
     }
 }
 
@@ -73,7 +73,7 @@ struct UpsertDraft: PostgresStatement {
     static let sql = """
         INSERT INTO invoices (invoice_id, issuer, kind, tenant_id, period_id, period_start, period_end, time_zone, currency, subtotal_micros,
             credits_micros, total_micros, customer_name, issuer_name, issuer_address, issuer_tax_id, number_prefix)
-        SELECT $1, s.issuer, 'invoice', t.tenant_id, $3, $4, $5, t.time_zone, $6, $7, $8, $7 - $8, t.name, s.name, s.address, s.tax_id,
+        SELECT $1, s.issuer, 'invoice', t.tenant_id, $3, $4, $5, $9, $6, $7, $8, $7 - $8, t.name, s.name, s.address, s.tax_id,
             s.number_prefix
         FROM tenants t, invoice_issuers s WHERE t.tenant_id = $2 AND s.issuer = 'default'
         ON CONFLICT (invoice_id) DO UPDATE SET period_id = EXCLUDED.period_id, period_start = EXCLUDED.period_start,
@@ -82,22 +82,25 @@ struct UpsertDraft: PostgresStatement {
             issuer_name = EXCLUDED.issuer_name, issuer_address = EXCLUDED.issuer_address, issuer_tax_id = EXCLUDED.issuer_tax_id,
             number_prefix = EXCLUDED.number_prefix, drafted_at = clock_timestamp()
         """
-    static let parameters: [PostgresType] = [.uuid, .uuid, .text, .timestamptz, .timestamptz, .text, .int8, .int8]
+    static let parameters: [PostgresType] = [
+        .uuid, .uuid, .text, .timestamptz, .timestamptz, .text, .int8, .int8, .text,
+    ]
 
     let id: InvoiceID
     let tenantID: TenantID
-    let period: Period
+    let period: BillingPeriod
     let draft: InvoiceDraft
 
     func bind(to binds: inout PostgresBinds) {
         binds.append(id.postgres)
         binds.append(tenantID.postgres)
-        binds.append(period.id)
+        binds.append(period.period.id)
         binds.append(period.start.postgres)
         binds.append(period.end.postgres)
         binds.append(draft.currency)
         binds.append(draft.subtotal.value)
         binds.append(draft.credits.reduce(0) { $0 + $1.amount.value })
+        binds.append(period.timeZone)
     }
 }
 
@@ -174,7 +177,7 @@ struct InsertCreditApplication: PostgresStatement {
     }
 }
 
-/// Gives the next number of the issuer. Whoever issues next waits from here to the end of the transaction, so nothing slow may follow.
+/// One that asks for nothing is paid. Gives the next number of the issuer. Whoever issues next waits from here to the end of the transaction, so nothing slow may follow.
 struct FinaliseInvoice: PostgresStatement {
     static let sql = """
         WITH next AS (
@@ -182,7 +185,9 @@ struct FinaliseInvoice: PostgresStatement {
             FROM invoices i WHERE i.invoice_id = $1 AND i.state = 'draft' AND s.issuer = i.issuer
             RETURNING s.last_number
         )
-        UPDATE invoices SET state = 'finalised', number = next.last_number, finalised_at = clock_timestamp(),
+        UPDATE invoices SET state = CASE WHEN kind = 'invoice' AND total_micros = 0 THEN 'paid' ELSE 'finalised' END,
+            number = next.last_number, finalised_at = clock_timestamp(),
+            paid_at = CASE WHEN kind = 'invoice' AND total_micros = 0 THEN clock_timestamp() END,
             due_at = clock_timestamp() + make_interval(days => $2)
         FROM next WHERE invoice_id = $1 AND state = 'draft'
         """
@@ -206,46 +211,6 @@ struct PayInvoice: PostgresStatement {
     let id: InvoiceID
 
     func bind(to binds: inout PostgresBinds) { binds.append(id.postgres) }
-}
-
-struct VoidInvoice: PostgresStatement {
-    static let sql = """
-        UPDATE invoices i SET state = 'void', voided_at = clock_timestamp() WHERE invoice_id = $1 AND state = 'finalised' AND kind = 'invoice'
-            AND NOT EXISTS (SELECT FROM invoices n WHERE n.corrects_invoice_id = i.invoice_id)
-            AND NOT EXISTS (
-                SELECT FROM credit_grants g JOIN credit_applications a ON a.grant_id = g.grant_id
-                JOIN invoices u ON u.invoice_id = a.invoice_id AND u.state IN ('finalised', 'paid')
-                WHERE g.source_invoice_id = i.invoice_id)
-        """
-    static let parameters: [PostgresType] = [.uuid]
-
-    let id: InvoiceID
-
-    func bind(to binds: inout PostgresBinds) { binds.append(id.postgres) }
-}
-
-/// A draft of a credit note, on the issuer and in the words of the invoice that it corrects.
-struct InsertCreditNote: PostgresStatement {
-    static let sql = """
-        INSERT INTO invoices (invoice_id, issuer, kind, corrects_invoice_id, tenant_id, period_id, period_start, period_end, time_zone,
-            currency, subtotal_micros, total_micros, customer_name, issuer_name, issuer_address, issuer_tax_id, number_prefix, note)
-        SELECT $1, i.issuer, 'credit_note', i.invoice_id, i.tenant_id, i.period_id, i.period_start, i.period_end, i.time_zone, i.currency,
-            $3, $3, i.customer_name, s.name, s.address, s.tax_id, s.number_prefix, $4
-        FROM invoices i JOIN invoice_issuers s ON s.issuer = i.issuer WHERE i.invoice_id = $2
-        """
-    static let parameters: [PostgresType] = [.uuid, .uuid, .int8, .text]
-
-    let id: InvoiceID
-    let invoiceID: InvoiceID
-    let amount: Micros
-    let reason: String
-
-    func bind(to binds: inout PostgresBinds) {
-        binds.append(id.postgres)
-        binds.append(invoiceID.postgres)
-        binds.append(amount.value)
-        binds.append(reason)
-    }
 }
 
 struct ListIssuers: PostgresStatement {

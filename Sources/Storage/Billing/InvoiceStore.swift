@@ -9,14 +9,23 @@ extension AdministrationStore: InvoiceRecords {
         return now
     }
 
-    public func stands(_ tenant: TenantID, _ period: Period) async throws(AdministrationFailure) -> Bool {
-        let there = try await read(FindInvoiceOfPeriod(tenantID: tenant, start: period.start, end: period.end)).first
-        return there.map { !$0.isDraft } ?? false
+    public func taken(_ tenant: TenantID) async throws(AdministrationFailure) -> [BillingTimeline.Taken] {
+        try await read(ReadTakenPeriods(tenantID: tenant))
     }
 
+    public func unbilled(
+        _ tenant: TenantID, from start: Timestamp?, before end: Timestamp
+    ) async throws(AdministrationFailure) -> Timestamp? {
+        try await read(FindUnbilled(tenantID: tenant, start: start, end: end)).first ?? nil
+    }
+
+    public func halfIssued(
+        _ tenant: TenantID, by end: Timestamp
+    ) async throws(AdministrationFailure) -> [InvoiceID] { try await read(ReadHalfIssued(tenantID: tenant, end: end)) }
+
     public func redraft(
-        _ tenant: TenantID, _ period: Period, by actor: AuditActor, _ compose: InvoiceComposition
-    ) async throws(AdministrationFailure) -> InvoiceID? {
+        _ tenant: TenantID, _ period: BillingPeriod, by actor: AuditActor, _ compose: InvoiceComposition
+    ) async throws(AdministrationFailure) -> [InvoiceID] {
         try await change(actor) { change in try await change.redraft(tenant, period, compose) }
     }
 
@@ -32,8 +41,10 @@ extension AdministrationStore: InvoiceRecords {
         try await change(actor) { change in try await change.pay(id) }
     }
 
-    public func void(_ id: InvoiceID, by actor: AuditActor) async throws(AdministrationFailure) {
-        try await change(actor) { change in try await change.void(id) }
+    public func void(
+        _ id: InvoiceID, _ voiding: InvoiceVoiding, by actor: AuditActor
+    ) async throws(AdministrationFailure) {
+        try await change(actor) { change in try await change.void(id, voiding) }
     }
 
     public func credit(

@@ -84,3 +84,40 @@ struct CompareInvoiceUsage: ComparisonStatement {
     let scope: ReconciliationScope
     let limit: Int64
 }
+
+/// Stretches of months that ended a week ago or earlier, in the tenant's zone now, that no invoice has taken though the tenant was on a tier or used
+/// something. Only of tenants that have been invoiced, from their first invoice on: who never invoices with Weir is in order. What is void and left
+/// alone is so on purpose.
+struct CompareInvoicePeriods: ComparisonStatement {
+    static let sql = """
+        WITH issued AS (
+            SELECT i.tenant_id, min(i.period_start) FILTER (WHERE i.state <> 'void') AS since,
+                coalesce(range_agg(tstzrange(i.period_start, i.period_end)) FILTER (WHERE i.state <> 'void' OR i.reissue IS NOT TRUE), '{}')
+                    AS taken,
+                date_trunc('month', (now() - interval '7 days') AT TIME ZONE t.time_zone) AT TIME ZONE t.time_zone AS until
+            FROM invoices i JOIN tenants t ON t.tenant_id = i.tenant_id
+            WHERE i.kind = 'invoice' AND i.state <> 'draft' AND ($1::uuid IS NULL OR i.tenant_id = $1)
+            GROUP BY i.tenant_id, t.time_zone
+        ), holes AS (
+            SELECT tenant_id, unnest(tstzmultirange(tstzrange(since, greatest(since, until)))
+                * tstzmultirange(tstzrange($2, $3)) - taken) AS hole
+            FROM issued WHERE since IS NOT NULL
+        ), missed AS (
+            SELECT tenant_id, hole, least(
+                (SELECT min(u.bucket_start) FROM usage u
+                WHERE u.tenant_id = h.tenant_id AND u.bucket_start >= lower(hole) AND u.bucket_start < upper(hole)),
+                (SELECT min(greatest(s.starts_at, lower(hole))) FROM subscriptions s
+                WHERE s.tenant_id = h.tenant_id AND s.starts_at < upper(hole) AND coalesce(s.ends_at, 'infinity') > lower(hole))) AS instant
+            FROM holes h
+        ), differences AS (
+            SELECT 'period_not_invoiced' AS kind, concat_ws('/', tenant_id, rfc3339(instant)) AS id,
+                concat('an invoice of what was used from ', rfc3339(instant), ' to ', rfc3339(upper(hole))) AS expected, 'none' AS found
+            FROM missed WHERE instant IS NOT NULL
+        )
+        \(ComparisonText.answer)
+        """
+    static let parameters = ComparisonText.parameters
+
+    let scope: ReconciliationScope
+    let limit: Int64
+}

@@ -67,6 +67,7 @@ public struct ReconciliationStore: BookComparing {
         case .models: CompareModels.self
         case .invoiceSums: CompareInvoiceSums.self
         case .invoiceUsage: CompareInvoiceUsage.self
+        case .invoicePeriods: CompareInvoicePeriods.self
         case .exportManifests: CompareExportManifests.self
         case .exportParts: CompareExportParts.self
         case .exportHashes: CompareExportHashes.self

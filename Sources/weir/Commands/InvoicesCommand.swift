@@ -127,10 +127,19 @@ struct InvoicesCommand: AsyncParsableCommand {
     struct Void: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Take an invoice back that is not paid.")
         @Argument(help: "The invoice's id.") var id: String
+        @Option(help: "Why; the customer reads it.") var reason: String
+        @Flag(help: "Leave the month alone: the run does not issue it anew.") var leaveAlone = false
         @OptionGroup var admin: AdminOptions
 
+        private struct Body: Encodable {
+            let reason: String
+            let reissue: Bool
+        }
+
         func run() async throws {
-            try await admin.send(AdminRequest(.post, ["invoices", id, "void"]), show: InvoicesCommand.whole)
+            let body = Body(reason: reason, reissue: !leaveAlone)
+            try await admin.send(
+                AdminRequest(.post, ["invoices", id, "void"], body: body), show: InvoicesCommand.whole)
         }
     }
 
@@ -139,7 +148,7 @@ struct InvoicesCommand: AsyncParsableCommand {
         @Argument(help: "The invoice's id.") var id: String
         @Option(help: "How much, in micro-units.") var amountMicros: Int64
         @Option(help: "Why.") var reason: String
-        @Flag(help: "Give back money, not a credit.") var money = false
+        @Flag(help: "Of a paid invoice, give back money, not a credit.") var money = false
         @OptionGroup var admin: AdminOptions
 
         private struct Body: Encodable {
@@ -157,7 +166,7 @@ struct InvoicesCommand: AsyncParsableCommand {
 
     struct Run: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Issue the invoices of the month that is over, of every tenant that has none yet.")
+            abstract: "Issue the invoices of all months that are over and have none yet, of every tenant.")
         @OptionGroup var admin: AdminOptions
 
         private struct Answer: Decodable {

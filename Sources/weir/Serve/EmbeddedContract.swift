@@ -4629,7 +4629,7 @@ components:
         amount_micros: { $ref: '#/components/schemas/Micros' }
     Invoice:
       type: object
-      required: [object, id, kind, state, number, corrects, tenant_id, customer, issuer, period, period_start, period_end, time_zone, currency, subtotal_micros, credits_micros, total_micros, credited_micros, note, drafted_at, finalised_at, due_at, paid_at, voided_at]
+      required: [object, id, kind, state, number, corrects, tenant_id, customer, issuer, period, period_start, period_end, time_zone, currency, subtotal_micros, credits_micros, total_micros, credited_micros, owed_micros, form, granted_micros, void_reason, reissue, note, drafted_at, finalised_at, due_at, paid_at, voided_at]
       properties:
         object: { type: string, const: invoice }
         id: { $ref: '#/components/schemas/InvoiceId' }
@@ -4649,6 +4649,11 @@ components:
         credits_micros: { $ref: '#/components/schemas/Micros' }
         total_micros: { $ref: '#/components/schemas/Micros' }
         credited_micros: { $ref: '#/components/schemas/Micros' }
+        owed_micros: { type: integer, format: int64, minimum: 0, description: 'What is left to pay: of a finalised invoice the total less what credit notes took off, otherwise 0.' }
+        form: { type: [string, 'null'], enum: [reduction, credit, money, null], description: 'Of a credit note, what becomes of its amount but for `granted_micros`: less is asked for, a credit, or money given back outside of Weir.' }
+        granted_micros: { type: integer, format: int64, minimum: 0, description: 'Of a credit note, what it gave as a credit.' }
+        void_reason: { type: [string, 'null'] }
+        reissue: { type: [boolean, 'null'], description: 'Of a void invoice, whether the run issues its period anew.' }
         note: { type: string }
         drafted_at: { $ref: '#/components/schemas/Instant' }
         finalised_at: { type: [string, 'null'], format: date-time }
@@ -5441,6 +5446,12 @@ components:
       properties:
         tier: { type: string }
         version: { type: integer }
+    UnseenTerms:
+      type: array
+      description: >-
+        Terms that were others when the usage was charged. The tokens are those that were charged then, so this is not what
+        would have been charged of hits of the cache, or of streams whose caller left.
+      items: { type: string, enum: [cache_hit_token_percent, stream_leave] }
     TierAnalysis:
       type: object
       required: [object, tenant_id, time_zone, currency, periods, actual_total_micros, current, recommended, saving_micros,
@@ -5490,12 +5501,7 @@ components:
                 description: >-
                   Whether that is known of all of its limits. Not with rate limits, nor with a hard quota of a minute that is
                   smaller than what a quarter of an hour had.
-              not_seen:
-                type: array
-                description: >-
-                  Terms that were others when the usage was charged. The tokens are those that were charged then, so this is not
-                  what would have been charged of hits of the cache, or of streams whose caller left.
-                items: { type: string, enum: [cache_hit_token_percent, stream_leave] }
+              not_seen: { $ref: '#/components/schemas/UnseenTerms' }
               refused_by:
                 type: array
                 items:

@@ -12,6 +12,12 @@ final class PDFCommand: InvoicePrinter {
     private static let timeoutMilliseconds = 20_000
     private static let answerBytes = 33_554_432
 
+    private typealias CloseFrom = @convention(c) (UnsafeMutablePointer<posix_spawn_file_actions_t>, Int32) -> Int32
+    /// `posix_spawn_file_actions_addclosefrom_np` of glibc 2.34, which Swift's module of it does not show.
+    private static let closeFrom: CloseFrom? = dlsym(nil, "posix_spawn_file_actions_addclosefrom_np").map {
+        unsafeBitCast($0, to: CloseFrom.self)
+    }
+
     private let path: String
     private let running = Mutex(0)
 
@@ -83,6 +89,10 @@ final class PDFCommand: InvoicePrinter {
         }
         for descriptor in [STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO] {
             posix_spawn_file_actions_addopen(&actions, descriptor, "/dev/null", O_RDWR, 0)
+        }
+        // Sockets of customers and of the database are open here; the program gets none of them.
+        guard let closeFrom, closeFrom(&actions, STDERR_FILENO + 1) == 0 else {
+            return .failure(Failure(cause: "this system cannot close files for a program that it starts"))
         }
         posix_spawnattr_setpgroup(&attributes, 0)
         posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP))
