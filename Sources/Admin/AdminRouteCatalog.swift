@@ -234,6 +234,12 @@ public enum AdminRouteCatalog {
         Entry(.rotateSigningKey, "POST", "/admin/v1/signing-keys/rotate", .admin),
     ]
 
+    /// Changes of money: those that heed the header `Idempotency-Key`. Each is one transaction, and no answer of theirs has a secret.
+    static let repeatable: Set<Operation> = [
+        .grantCredit, .revokeCredit, .postAdjustment, .creditInvoice, .payInvoice, .voidInvoice, .changeSubscription,
+        .cancelSubscriptionChange,
+    ]
+
     /// The methods that exist for a path, for `Allow`.
     static func methods(for path: String) -> [String] {
         let parts = path.split(separator: "/", omittingEmptySubsequences: true)

@@ -56,6 +56,8 @@ public struct AdminServer: Sendable {
         public var subscriptions: (any SubscriptionAdministration)?
         public var adjustments: (any AdjustmentRecords)?
         public var prepaid: (any PrepaidRecords)?
+        /// Changes that can be sent again; without it the header `Idempotency-Key` says nothing.
+        public var changeAnswers: (any ChangeAnswers)?
         /// Signing keys and sealed chains.
         public var proofs: (any ProofAdministration)?
 
@@ -152,7 +154,9 @@ struct AdminRouter: Sendable {
         router.add(
             middleware: ProblemMiddleware(
                 style: Self.problems, maximumBodyBytes: maximumBodyBytes, methods: AdminRouteCatalog.methods))
+        let replay = ChangeReplay(answers: parts.changeAnswers)
         for entry in AdminRouteCatalog.routes {
+            let isRepeatable = AdminRouteCatalog.repeatable.contains(entry.operation)
             guard let method = HTTPRequest.Method(entry.method), let handle = handler(of: entry.operation) else {
                 continue
             }
@@ -160,7 +164,7 @@ struct AdminRouter: Sendable {
                 authenticator: parts.authenticator, entry: entry, maximumBodyBytes: maximumBodyBytes)
             router.on(RouterPath(entry.path), method: method) { request, context in
                 let call = try await gate.admit(request, context)
-                let response = try await handle(call)
+                let response = isRepeatable ? try await replay.answer(call, handle) : try await handle(call)
                 AdminMetrics.answered(entry.operation)
                 return response
             }

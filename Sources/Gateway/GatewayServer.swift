@@ -137,10 +137,13 @@ public struct GatewayServer: Sendable {
         public let records: any CustomerInvoices
         public let subscriptions: any CustomerSubscriptions
         public let printer: any InvoicePrinter
+        public let balances: any CustomerBalances
 
         public init(
-            records: any CustomerInvoices, subscriptions: any CustomerSubscriptions, printer: any InvoicePrinter
+            records: any CustomerInvoices, subscriptions: any CustomerSubscriptions, printer: any InvoicePrinter,
+            balances: any CustomerBalances
         ) {
+            self.balances = balances
             self.records = records
             self.subscriptions = subscriptions
             self.printer = printer
@@ -377,7 +380,8 @@ struct ControlPlane: Sendable {
     }
 
     private func addInvoices(_ parts: GatewayServer.Invoices, to billing: RouterGroup<ControlContext>) {
-        let endpoint = InvoicesEndpoint(invoices: parts.records, printer: parts.printer)
+        let endpoint = InvoicesEndpoint(
+            invoices: parts.records, printer: parts.printer, balances: parts.balances)
         billing.get("/api/v1/subscription", use: SubscriptionEndpoint(subscriptions: parts.subscriptions).get)
         billing.get("/api/v1/credits", use: endpoint.credits)
         billing.get("/api/v1/invoices", use: endpoint.list)

@@ -138,7 +138,7 @@ extension FakeAdministration: SubscriptionAdministration {
         return Self.standing
     }
 
-    func applyDueChange() async throws(AdministrationFailure) -> SubscriptionChangeRow? { nil }
+    func applyDueChange() async throws(AdministrationFailure) -> DueChange? { nil }
 }
 
 extension FakeAdministration: PrepaidRecords, AdjustmentRecords {
@@ -149,9 +149,15 @@ extension FakeAdministration: PrepaidRecords, AdjustmentRecords {
         return PrepaidStanding(tenantID: tenant, isPrepaid: isPrepaid, isExhausted: false)
     }
 
-    func prepaidTenants(after: TenantID?, limit: Int) async throws(AdministrationFailure) -> [TenantID] { [] }
+    func prepaidTenants(after: TenantID?, limit: Int) async throws(AdministrationFailure) -> [PrepaidTenant] { [] }
 
-    func weigh(_ tenant: TenantID, _ rule: BalanceRule) async throws(AdministrationFailure) -> Bool { false }
+    func prepaidUse(since position: String?) async throws(AdministrationFailure) -> PrepaidUse {
+        PrepaidUse(position: "0", earliest: [:])
+    }
+
+    func weigh(
+        _ tenant: TenantID, _ rule: BalanceRule
+    ) async throws(AdministrationFailure) -> PrepaidWeighing { PrepaidWeighing(finding: nil, isChanged: false) }
 
     func adjust(
         _ adjustment: NewAdjustment, by actor: AuditActor

@@ -44,7 +44,10 @@ struct JobTests {
 
     @Test("what could not be tried does not count, even at the last attempt")
     func untried() {
-        for code in [FailureCode.noHealthyWorker, .overloaded, .meteringUnavailable, .storageUnavailable] {
+        for code in [
+            FailureCode.noHealthyWorker, .overloaded, .meteringUnavailable, .storageUnavailable, .balanceExhausted,
+            .tenantSuspended,
+        ] {
             #expect(
                 JobDisposition.of(Refusal(code, ""), attempt: 5, limit: 5, jitter: 1_000)
                     == .giveBack(afterMilliseconds: 1_000))
@@ -99,7 +102,7 @@ struct JobTests {
     @Test("what another attempt would not change fails at once")
     func final() {
         for code in [
-            FailureCode.quotaExceeded, .invalidAPIKey, .tenantSuspended, .modelNotFound, .modelNotAllowed,
+            FailureCode.quotaExceeded, .invalidAPIKey, .modelNotFound, .modelNotAllowed,
             .validationFailed, .requestTooLarge,
         ] {
             #expect(JobDisposition.of(Refusal(code, ""), attempt: 1, limit: 5, jitter: 1) == .fail, "\(code)")

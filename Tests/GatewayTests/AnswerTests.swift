@@ -129,7 +129,7 @@ import Testing
         #expect(lines.contains("content-type: application/problem+json"))
         #expect(lines.contains("x-weir-error: \(code.rawValue)"))
         #expect(lines.contains("www-authenticate: Bearer") == (code.httpStatus == 401))
-        #expect(lines.contains("x-should-retry: false") == [401, 403, 422, 429].contains(code.httpStatus))
+        #expect(lines.contains("x-should-retry: false") == [401, 402, 403, 422, 429].contains(code.httpStatus))
         let object = try self.object(body)
         #expect(object["status"] as? Int == code.httpStatus)
         #expect(object["code"] as? String == code.rawValue)

@@ -40,8 +40,10 @@ struct RoleTests {
             "routes": "S", "tier_rate_limits": "S", "subscription_rate_limits": "S", "key_rate_limits": "S",
             "model_versions": "S", "model_aliases": "S", "workers": "S",
             "cache_clearings": "S", "tier_price_bands": "S", "tier_multipliers": "S", "signing_keys": "S",
+            "subscription_changes": "S", "prepaid_balances": "S",
         ],
         "weir_reader": [
+            "prepaid_balances": "S",
             "tenants": "S", "users": "S", "subscriptions": "S", "tiers": "S", "tier_versions": "S", "tier_prices": "S",
             "tier_quotas": "S", "control_generation": "S", "api_keys": "s", "requests": "S", "results": "S",
             "binary_results": "S",

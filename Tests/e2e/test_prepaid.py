@@ -1,15 +1,19 @@
-"""Prepaid balances, and corrections of what was charged."""
+"""Prepaid balances."""
 
+import re
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
 from api import assert_problem, assert_served, get, predict
-from bills import BASE_FEE, act, draft, last_month, make_priced_tenant, unbilled, use
+from bills import BASE_FEE, act, cost, draft, last_month, make_priced_tenant, month_before, use
+from deadline import wait_until
 from installation import Gateway, Installation
-from tenancy import Tenant
+from jobs import finished, job, submit
+from tenancy import Tenant, make_tenant, unique
 from wire import Answer, send_once
 
 pytestmark = pytest.mark.timeout(300)
@@ -30,11 +34,31 @@ def eventually(gateway: Gateway, tenant: Tenant, status: int) -> Answer:
     return answer
 
 
-def top_up(gateway: Gateway, tenant: Tenant, amount: int) -> None:
+def top_up(gateway: Gateway, tenant: Tenant, amount: int, **more: str) -> None:
     gateway.admin.expect(
         "POST", "/admin/v1/credits",
-        {"tenant": tenant.id, "kind": "prepaid", "currency": "USD", "amount_micros": amount, "reason": "Top-up"}, (201,),
+        {"tenant": tenant.id, "kind": "prepaid", "currency": "USD", "amount_micros": amount, "reason": "Top-up", **more}, (201,),
     )  # fmt: skip
+
+
+def pay_ahead(gateway: Gateway, tenant: Tenant) -> None:
+    gateway.admin.expect("PUT", f"/admin/v1/tenants/{tenant.id}/prepaid", {"prepaid": True})
+
+
+def balance(gateway: Gateway, tenant: Tenant) -> dict[str, Any] | None:
+    return get(gateway.public_url, "/api/v1/credits", tenant.key).json()["balance"]
+
+
+def comes_to(gateway: Gateway, tenant: Tenant, amount: int) -> None:
+    wait_until(lambda: (balance(gateway, tenant) or {}).get("balance_micros") == amount, f"it comes to {amount}", 15)
+
+
+def actions(installation: Installation, tenant: Tenant) -> list[str]:
+    with installation.database() as database:
+        rows = database.execute(
+            "SELECT action FROM audit_log WHERE tenant_id = %s AND actor = 'system' ORDER BY audit_id", (tenant.id,)
+        )
+        return [action for (action,) in rows.fetchall()]
 
 
 def test_a_balance_that_is_used_up_refuses_until_a_top_up(gateways: list[Gateway]) -> None:
@@ -42,18 +66,25 @@ def test_a_balance_that_is_used_up_refuses_until_a_top_up(gateways: list[Gateway
     # From this month on: its base fee is the first that the balance pays.
     tenant = make_priced_tenant(one.installation, MONTH_END)
     top_up(one, tenant, BASE_FEE + 50_000)
-    one.admin.expect("PUT", f"/admin/v1/tenants/{tenant.id}/prepaid", {"prepaid": True})
+    pay_ahead(one, tenant)
     assert_served(predict(two.public_url, tenant.key))
     # Six requests at a cent are more than is left.
     for _ in range(6):
         answer = predict(one.public_url, tenant.key)
         if answer.status == 402:
             break
-    assert_problem(eventually(two, tenant, 402), 402, "balance_exhausted")
+    refused = eventually(two, tenant, 402)
+    problem = assert_problem(refused, 402, "balance_exhausted")
+    found = balance(one, tenant)
+    assert found is not None and found["balance_micros"] <= 0
+    told = re.search(r"it came to (\S+) micros of USD at (\S+Z)\.", problem["detail"])
+    assert told and found["balance_micros"] <= int(told[1]) <= 0 and told[2] <= found["looked_at"]
+    assert refused.header("x-should-retry") == "false"
     eventually(one, tenant, 402)
     headers = {"Authorization": f"Bearer {tenant.key}", "Content-Type": "application/json"}
     body = b'{"model": "iris", "messages": []}'
     foreign = send_once(one.public_url, "POST", "/v1/chat/completions", headers, body)
+    assert foreign.header("x-should-retry") == "false"
     assert foreign.status == 429 and foreign.json()["error"]["code"] == "billing_hard_limit_reached"
     infer = send_once(one.public_url, "POST", "/v2/models/iris/infer", headers, b'{"inputs": []}')
     assert infer.status == 402 and set(infer.json()) == {"error"}
@@ -64,31 +95,120 @@ def test_a_balance_that_is_used_up_refuses_until_a_top_up(gateways: list[Gateway
     assert_served(eventually(one, tenant, 200))
     assert time.monotonic() - begin < 15
     eventually(two, tenant, 200)
+    wait_until(
+        lambda: actions(one.installation, tenant) == ["tenant.exhaust", "tenant.replenish"], "the audit log has both", 5
+    )
 
 
-def test_a_correction_counts_when_it_is_posted_and_takes_no_more_than_was_charged(gateways: list[Gateway]) -> None:
+def test_a_balance_counts_every_month_without_an_invoice_and_credits_of_the_past(gateways: list[Gateway]) -> None:
+    one, two = gateways
+    earlier = month_before(MONTH)
+    # Three months without an invoice, all paid by one credit.
+    long = make_priced_tenant(one.installation, earlier)
+    use(one.installation, long, MONTH + timedelta(days=3), 2)
+    top_up(one, long, 3 * BASE_FEE + 50_000, effective_at=earlier.isoformat())
+    # Last month was paid by a credit that has ended since; what it left is gone.
+    ended = make_priced_tenant(one.installation)
+    use(one.installation, ended, MONTH + timedelta(days=3), 2)
+    top_up(one, ended, 9 * BASE_FEE, effective_at=MONTH.isoformat(), expires_at=MONTH_END.isoformat())
+    top_up(one, ended, BASE_FEE + 50_000, effective_at=MONTH_END.isoformat())
+    # It paid a part, and nothing paid the rest.
+    short = make_priced_tenant(one.installation)
+    top_up(one, short, BASE_FEE - 1_000, effective_at=MONTH.isoformat(), expires_at=MONTH_END.isoformat())
+    top_up(one, short, BASE_FEE + 50_000, effective_at=MONTH_END.isoformat())
+    for tenant in (long, ended, short):
+        pay_ahead(one, tenant)
+    comes_to(two, long, 50_000 - cost(2))
+    comes_to(two, ended, 50_000)
+    comes_to(two, short, 49_000)
+
+
+def test_late_usage_and_corrections_of_invoiced_months_count(gateways: list[Gateway]) -> None:
     one, two = gateways
     tenant = make_priced_tenant(one.installation)
-    request = use(one.installation, tenant, MONTH + timedelta(days=3), 1)[0]
-    act(one, draft(one, tenant), "finalize")
-    body = {"request_id": request, "requests": -1, "input_tokens": -40, "reason": "It was ours"}
-    made = two.admin.expect("POST", "/admin/v1/adjustments", body, (201,))
-    assert made["tenant_id"] == tenant.id and made["requests"] == -1
-    for more in ({"requests": -1}, {"input_tokens": -61}, {"cached_input_tokens": 61}, {"output_tokens": -11}, {}):
-        answer = one.admin.call("POST", "/admin/v1/adjustments", {"request_id": request, "reason": "More", **more})
-        assert_problem(answer, 422, "validation_failed")
-    answer = one.admin.call(
-        "POST", "/admin/v1/adjustments", {"request_id": f"req_{tenant.id}", "requests": -1, "reason": "Whose?"}
-    )
-    assert_problem(answer, 404, "not_found")
-    # The month of the request stays as it was invoiced; the running one has the correction.
-    assert unbilled(one.installation, tenant, MONTH) == []
-    current = draft(two, tenant, datetime.now(timezone.utc))
-    lines = {line["meter"]: line["amount_micros"] for line in current["lines"] if line["kind"] == "usage"}
-    assert lines == {"request": -10_000, "input_token": -120}
-    assert current["subtotal_micros"] == BASE_FEE - 10_120
+    request = use(one.installation, tenant, MONTH + timedelta(days=3), 2)[0]
+    act(one, draft(one, tenant, MONTH), "finalize")
+    top_up(one, tenant, BASE_FEE + 50_000, effective_at=MONTH_END.isoformat())
+    pay_ahead(one, tenant)
+    comes_to(two, tenant, 50_000)
+    body = {"request_id": request, "requests": -1, "input_tokens": -100, "output_tokens": -10, "reason": "It was ours"}
+    two.admin.expect("POST", "/admin/v1/adjustments", body, (201,))
+    comes_to(one, tenant, 50_000 + cost(1))
+    assert_served(predict(two.public_url, tenant.key))
+    # It is not forgotten by the next look.
+    wait_until(lambda: (balance(one, tenant) or {})["balance_micros"] != 50_000 + cost(1), "the next look", 15)
+    assert (balance(one, tenant) or {})["balance_micros"] > 50_000
+
+
+def test_one_that_cannot_be_rated_does_not_keep_the_others_from_their_look(gateways: list[Gateway]) -> None:
+    one, two = gateways
+    code = unique("unratable")
+    one.admin.expect(
+        "POST", "/admin/v1/tiers",
+        {"code": code, "name": code, "version": {
+            "currency": "USD", "base_fee_micros": 2**63 - 1, "quotas": [],
+            "prices": [{"meter": "request", "model": "*", "unit_price": "1"}]}}, (201,))  # fmt: skip
+    bad = make_tenant(one.installation, code)
     with one.installation.database() as database:
-        kinds = database.execute("SELECT kind FROM ledger WHERE tenant_id = %s ORDER BY kind", (tenant.id,)).fetchall()
-        assert kinds == [("correction",), ("usage",)]
-        with pytest.raises(Exception, match="append-only"):
-            database.execute("UPDATE adjustments SET reason = 'x' WHERE tenant_id = %s", (tenant.id,))
+        database.execute("UPDATE subscriptions SET starts_at = %s WHERE tenant_id = %s", (MONTH_END, bad.id))
+    good = make_priced_tenant(one.installation, MONTH_END)
+    assert bad.id < good.id, "looks are in the order of tenants"
+    assert_served(predict(one.public_url, bad.key))
+    pay_ahead(one, bad)
+    pay_ahead(one, good)
+    assert_problem(eventually(two, good, 402), 402, "balance_exhausted")
+    assert balance(one, bad) is None
+    assert_served(predict(one.public_url, bad.key))
+    failures = get(one.admin_url, "/metrics", one.installation.admin_key).body.decode()
+    assert 'weir_prepaid_look_failures_total{cause="refused"}' in failures
+    one.admin.expect("PUT", f"/admin/v1/tenants/{bad.id}/prepaid", {"prepaid": False})
+
+
+def test_looks_that_change_nothing_wake_no_gateway(gateways: list[Gateway]) -> None:
+    one, two = gateways
+    tenant = make_priced_tenant(one.installation, MONTH_END)
+    top_up(one, tenant, 9 * BASE_FEE)
+    pay_ahead(one, tenant)
+    comes_to(one, tenant, 8 * BASE_FEE)
+
+    def generation() -> int:
+        with one.installation.database() as database:
+            return database.execute("SELECT value FROM control_generation").fetchone()[0]
+
+    before = generation()
+    for number in range(1, 4):
+        assert_served(predict(two.public_url, tenant.key))
+        tokens = 8 * BASE_FEE - number * 10_000
+        wait_until(lambda: (balance(one, tenant) or {})["balance_micros"] <= tokens, "it was looked at", 15)
+    assert generation() == before
+
+    # Without use it is not looked at, by none of the processes that look every two seconds.
+    def age() -> float:
+        looked = datetime.fromisoformat((balance(one, tenant) or {})["looked_at"])
+        return (datetime.now(timezone.utc) - looked).total_seconds()
+
+    wait_until(lambda: age() > 5, "the looks pass it over", 30)
+
+
+def test_jobs_wait_for_a_top_up_and_for_an_account_that_is_suspended(gateways: list[Gateway]) -> None:
+    one, two = gateways
+    tenant = make_priced_tenant(one.installation, MONTH_END)
+    top_up(one, tenant, BASE_FEE + 50_000)
+    due = (datetime.now(timezone.utc) + timedelta(seconds=8)).isoformat()
+    accepted = submit(one.public_url, tenant.key, headers={"x-weir-run-at": due})
+    assert accepted.status == 202, (accepted.status, accepted.body)
+    job_id = accepted.json()["request_id"]
+    with one.installation.database() as database:
+        database.execute("UPDATE credit_grants SET revoked_at = effective_at WHERE tenant_id = %s", (tenant.id,))
+        pay_ahead(one, tenant)
+        eventually(two, tenant, 402)
+
+        def attempts() -> bool:
+            row = database.execute("SELECT state, error_code FROM jobs WHERE job_id = %s", (job_id[4:],)).fetchone()
+            return row[1] == "balance_exhausted"
+
+        wait_until(attempts, "the job was tried and waits", 40)
+        assert job(one.public_url, tenant.key, job_id).json()["status"] == "queued"
+    # More than what was served before all gateways knew.
+    top_up(two, tenant, 9 * BASE_FEE)
+    assert finished(one.public_url, tenant.key, job_id, 90)["status"] == "completed"

@@ -16,14 +16,20 @@ struct AdminContext: IdentifiedContext {
 
 /// A request whose caller is known and may make it.
 struct AdminCall: Sendable {
-    let request: Request
+    var request: Request
     let context: AdminContext
     let principal: AdminPrincipal
     let query: QueryParameters
     /// What is read of the body at most.
     let maximumBodyBytes: Int
+    /// Under which the change is made once; see ``ChangeReplay``.
+    var claim: ChangeClaim?
 
-    var actor: AuditActor { .key(principal.publicID) }
+    var actor: AuditActor {
+        var actor = AuditActor.key(principal.publicID)
+        actor.claim = claim
+        return actor
+    }
 
     /// A part of the path; a malformed id is unknown.
     func tenantID() throws(Refusal) -> TenantID {

@@ -25,8 +25,10 @@ public final class Principal: Sendable {
     /// Models that the key may call; `nil` means all that the tenant may see.
     public let allowedModels: Set<String>?
     public let environment: APIKey.Environment
-    /// The price version in force for the tenant now.
+    /// The price version in force for the tenant when the key was read. What is charged asks ``tierVersionID(at:)``.
     public let tierVersionID: TierVersionID
+    /// Where the price version changes or has just changed; `nil` for nearly all.
+    public let tierEdge: TierEdge?
     /// The quotas and the zone that cuts their periods.
     public let terms: QuotaTerms
     /// Whether the key may call models; kept, because every request asks.
@@ -48,9 +50,10 @@ public final class Principal: Sendable {
         tenantID: TenantID, keyID: KeyID, userID: UserID?, scopes: Set<Scope>, allowedModels: Set<String>?,
         environment: APIKey.Environment, tierVersionID: TierVersionID, quotas: [Quota],
         rateLimits: RateLimits? = nil, timeZone: String, retention: Retention, retentionBytes: Int = 1_048_576,
-        retentionGeneration: Int32 = 0, receipts: ReceiptForm = .none
+        retentionGeneration: Int32 = 0, receipts: ReceiptForm = .none, tierEdge: TierEdge? = nil
     ) {
         self.receipts = receipts
+        self.tierEdge = tierEdge
         self.tenantID = tenantID
         self.keyID = keyID
         self.userID = userID
@@ -64,6 +67,26 @@ public final class Principal: Sendable {
         self.retention = retention
         self.retentionBytes = retentionBytes
         self.retentionGeneration = retentionGeneration
+    }
+
+    /// The price version of what arrives at an instant.
+    public func tierVersionID(at instant: Timestamp) -> TierVersionID {
+        guard let tierEdge else { return tierVersionID }
+        return instant < tierEdge.at ? tierEdge.before : tierEdge.after
+    }
+}
+
+/// An instant at which a tenant goes from one price version to another. A gateway knows it ahead, so that neither the job that makes the
+/// change nor the way of the news decides which price a request has.
+public struct TierEdge: Hashable, Sendable {
+    public let at: Timestamp
+    public let before: TierVersionID
+    public let after: TierVersionID
+
+    public init(at: Timestamp, before: TierVersionID, after: TierVersionID) {
+        self.at = at
+        self.before = before
+        self.after = after
     }
 }
 
@@ -82,13 +105,13 @@ public struct AdminPrincipal: Sendable {
 
 /// A key as the gateway keeps it in memory: the digest to compare and everything that is decided by it.
 public struct KeyRecord: Sendable {
-    public enum TenantState: String, Sendable {
+    public enum TenantState: Hashable, Sendable {
         case active
         case suspended
         /// No tier is in force, so nothing could be priced.
         case unsubscribed
-        /// Prepaid, and nothing is left: it reads, and calls no model.
-        case exhausted
+        /// Prepaid, and nothing is left: it reads, and calls no model. With the balance that was found, if it is known.
+        case exhausted(PrepaidBalance?)
     }
 
     public enum Holder: Sendable {

@@ -97,11 +97,12 @@ extension Refusal {
 
 extension FailureCode {
     /// Codes of workers that tried are transient, codes of what was not there to try it are untried, and whatever the caller did is final.
+    /// An account that is suspended or used up waits for its operator or a top-up, until the job's deadline.
     var jobVerdict: JobVerdict {
         switch self {
         case .badUpstream, .upstreamTimeout, .internalError: .transient
         case .noHealthyWorker, .meteringUnavailable, .storageUnavailable, .overloaded, .rateLimited,
-            .idempotencyInProgress:
+            .idempotencyInProgress, .balanceExhausted, .tenantSuspended:
             .untried
         default: .final
         }

@@ -69,8 +69,14 @@ public enum AdministrationFailure: Error, Sendable {
 public struct AuditActor: Hashable, Sendable {
     /// `key:` and the public part of an admin key, or `system`.
     public let text: String
+    /// Under which a change is made once; nearly always none. It says nothing of who it is.
+    public var claim: ChangeClaim?
 
     private init(text: String) { self.text = text }
+
+    public static func == (left: AuditActor, right: AuditActor) -> Bool { left.text == right.text }
+
+    public func hash(into hasher: inout Hasher) { hasher.combine(text) }
 
     /// Weir itself.
     public static let system = AuditActor(text: "system")

@@ -51,6 +51,18 @@ public struct SubscriptionChangeRow: Hashable, Sendable {
     }
 }
 
+/// What became of a change that was due.
+public struct DueChange: Hashable, Sendable {
+    public let change: SubscriptionChangeRow
+    /// Why it could not be made; `nil` where it was.
+    public let failure: String?
+
+    public init(change: SubscriptionChangeRow, failure: String?) {
+        self.change = change
+        self.failure = failure
+    }
+}
+
 /// What a tenant is on, was on, and will be on.
 public struct SubscriptionStanding: Sendable {
     public let account: BillingAccount
@@ -87,9 +99,10 @@ public protocol SubscriptionAdministration: Sendable {
     /// - Throws: `not_found`; `conflict` where none is scheduled.
     func cancelChange(of tenant: TenantID, by actor: AuditActor) async throws(AdministrationFailure)
         -> SubscriptionStanding
-    /// Applies one change that is due: its stay begins at the due instant. At most once, on any number of processes.
-    /// - Returns: `nil` where none is due.
-    func applyDueChange() async throws(AdministrationFailure) -> SubscriptionChangeRow?
+    /// Applies one change that is due: its stay begins at the due instant. At most once, on any number of processes. One that cannot be made
+    /// any more fails for good, with the reason in the audit log.
+    /// - Returns: `nil` where none is due, or those that are have a tenant whose bills somebody holds.
+    func applyDueChange() async throws(AdministrationFailure) -> DueChange?
 }
 
 /// A customer's own subscription.

@@ -7,6 +7,7 @@ internal import Hummingbird
 struct InvoicesEndpoint: Sendable {
     let invoices: any CustomerInvoices
     let printer: any InvoicePrinter
+    let balances: any CustomerBalances
 
     func list(_ request: Request, _ context: ControlContext) async throws -> Response {
         let query = try QueryParameters(request, allowed: ["limit", "after"])
@@ -66,11 +67,13 @@ struct InvoicesEndpoint: Sendable {
 
     func credits(_ request: Request, _ context: ControlContext) async throws -> Response {
         _ = try QueryParameters(request, allowed: [])
-        let rows = try await invoices.credits(try context.caller.tenantID)
+        let tenant = try context.caller.tenantID
+        let rows = try await invoices.credits(tenant)
         return try .json(
-            ListAnswer(
+            CreditsAnswer(
+                balance: try await balances.balance(of: tenant).map { BalanceAnswer($0) },
                 data: rows.map { CreditGrantAnswer($0) }, firstID: rows.first?.id.publicText,
-                lastID: rows.last?.id.publicText, hasMore: false))
+                lastID: rows.last?.id.publicText))
     }
 
     // MARK: Parts
@@ -91,6 +94,50 @@ struct InvoicesEndpoint: Sendable {
     }
 
     private static let noInvoice = Refusal(.notFound, "There is no such invoice, or it is not yours to see.")
+}
+
+/// A list with the balance of a tenant that pays ahead; `null` for others.
+private struct CreditsAnswer: Encodable {
+    let object = "list"
+    let balance: BalanceAnswer?
+    let data: [CreditGrantAnswer]
+    let firstID: String?
+    let lastID: String?
+
+    enum CodingKeys: String, CodingKey {
+        case object, balance, data
+        case firstID = "first_id"
+        case lastID = "last_id"
+        case hasMore = "has_more"
+    }
+
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(object, forKey: .object)
+        try container.encode(balance, forKey: .balance)
+        try container.encode(data, forKey: .data)
+        try container.encode(firstID, forKey: .firstID)
+        try container.encode(lastID, forKey: .lastID)
+        try container.encode(false, forKey: .hasMore)
+    }
+}
+
+private struct BalanceAnswer: Encodable {
+    let currency: String
+    let balanceMicros: Int64
+    let lookedAt: String
+
+    enum CodingKeys: String, CodingKey {
+        case currency
+        case balanceMicros = "balance_micros"
+        case lookedAt = "looked_at"
+    }
+
+    init(_ balance: PrepaidBalance) {
+        currency = balance.currency
+        balanceMicros = balance.amount.value
+        lookedAt = balance.lookedAt.description
+    }
 }
 
 private struct BilledRequestAnswer: Encodable {

@@ -40,12 +40,13 @@ struct QuoteEndpoint: Sendable {
                 requested: quota.need(tokens: bound),
                 resetsAt: quota.frequency.recurs ? period.end.description : nil)
         }
-        let sheet = try await prices.sheet(caller.tierVersionID)
+        let version = caller.tierVersionID(at: now)
+        let sheet = try await prices.sheet(version)
         return try .json(
             QuoteAnswer(
                 request: predict, route: route, bound: bound,
                 expected: estimates.expectedTokens(of: route.model, requestBytes: predict.byteCount),
-                tier: caller.tierVersionID, sheet: sheet,
+                tier: version, sheet: sheet,
                 policies: policies))
     }
 }

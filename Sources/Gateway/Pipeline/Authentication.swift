@@ -50,8 +50,8 @@ public final class KeyCache: AdminAuthenticator {
     func customer(for credentials: Credentials, spends: Bool = false) async throws(Refusal) -> Principal {
         switch try await holder(of: credentials) {
         case .customer(let principal, .active): return principal
-        case .customer(let principal, .exhausted):
-            guard !spends else { throw .balanceExhausted }
+        case .customer(let principal, .exhausted(let balance)):
+            guard !spends else { throw .balanceExhausted(balance) }
             return principal
         case .customer(_, .suspended):
             throw Refusal(.tenantSuspended, "The account is suspended. Contact the operator of this service.")
@@ -68,7 +68,7 @@ public final class KeyCache: AdminAuthenticator {
         let known: KnownKey
         if let found = state.withLock({ $0.known[id] }) { known = found } else { known = try await lookUp(id) }
         guard case .customer(let principal, let standing) = try known.holder(at: time) else { throw .invalidKey }
-        guard standing != .exhausted else { throw .balanceExhausted }
+        if case .exhausted(let balance) = standing { throw .balanceExhausted(balance) }
         guard standing == .active else {
             throw Refusal(.tenantSuspended, "The account is suspended or has no subscription.")
         }
@@ -242,6 +242,10 @@ extension Refusal {
 }
 
 extension Refusal {
-    static let balanceExhausted = Refusal(
-        .balanceExhausted, "The prepaid balance is used up. Top it up, and send the request again after some seconds.")
+    static func balanceExhausted(_ balance: PrepaidBalance?) -> Refusal {
+        let found = balance.map { ": it came to \($0.amount.value) micros of \($0.currency) at \($0.lookedAt)" } ?? ""
+        return Refusal(
+            .balanceExhausted,
+            "The prepaid balance is used up\(found). Top it up, and send the request again after some seconds.")
+    }
 }

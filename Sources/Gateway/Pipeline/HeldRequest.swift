@@ -8,6 +8,8 @@ extension InferencePipeline {
     final class HeldRequest: Sendable {
         let call: InferenceCall
         let principal: Principal
+        /// By which it is charged: the one in force when it arrived.
+        let tierVersionID: TierVersionID
         let request: InferenceRequest
         let route: ResolvedRoute
         let take: RateTake?
@@ -29,6 +31,7 @@ extension InferencePipeline {
         ) {
             self.call = call
             self.principal = principal
+            tierVersionID = principal.tierVersionID(at: call.receivedAt)
             self.request = request
             self.route = route
             self.take = take

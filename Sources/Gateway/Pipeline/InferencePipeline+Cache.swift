@@ -91,11 +91,11 @@ extension InferencePipeline {
         -> Served
     {
         let sheet: PriceSheet
-        if let known = prices.known(work.principal.tierVersionID) {
+        if let known = prices.known(work.tierVersionID) {
             sheet = known
         } else {
             do throws(StoreUnavailable) {
-                guard let read = try await prices.sheet(work.principal.tierVersionID) else {
+                guard let read = try await prices.sheet(work.tierVersionID) else {
                     throw StoreUnavailable(cause: "no price sheet")
                 }
                 sheet = read

@@ -121,7 +121,7 @@ extension InferencePipeline {
             errorCode: failure?.rawValue, createdAt: work.call.receivedAt,
             completedAt: max(completedAt, work.call.receivedAt),
             processingMicroseconds: Int64((time.monotonicNanoseconds &- work.call.receivedNanoseconds) / 1_000),
-            estimatedTokens: work.bound, usage: usage, tierVersionID: work.principal.tierVersionID,
+            estimatedTokens: work.bound, usage: usage, tierVersionID: work.tierVersionID,
             leaseID: hold?.leaseID,
             prompt: kept.prompt, promptDigest: kept.promptDigest, result: kept.result, answer: answer,
             servedUsage: served?.servedUsage, resultDigest: kept.resultDigest, resultID: kept.resultID,

@@ -320,7 +320,7 @@ final class InferencePipeline: Sendable {
         let limits = try await settle(work, served, answer: answer, job: job, on: loop)
         timings.settle = time.monotonicNanoseconds &- answered
         if work.claim == nil {
-            sheet = prices.known(work.principal.tierVersionID)
+            sheet = prices.known(work.tierVersionID)
             if sheet == nil { sheet = await self.sheet(of: work) }
         }
         note(served, of: work, timings)
@@ -339,7 +339,7 @@ final class InferencePipeline: Sendable {
     }
 
     func sheet(of work: HeldRequest) async -> PriceSheet? {
-        try? await prices.sheet(work.principal.tierVersionID)
+        try? await prices.sheet(work.tierVersionID)
     }
 
     func prediction(

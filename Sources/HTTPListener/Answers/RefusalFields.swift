@@ -8,7 +8,9 @@ extension Refusal {
         if code.httpStatus == 401 { fields.append(("www-authenticate", "Bearer")) }
         // A rate limit lets the same request through a little later, unless it asks for more than there ever is.
         let isTransient = code == .rateLimited && retryAfterSeconds != nil
-        if [401, 403, 422, 429].contains(code.httpStatus), !isTransient { fields.append(("x-should-retry", "false")) }
+        if [401, 402, 403, 422, 429].contains(code.httpStatus), !isTransient {
+            fields.append(("x-should-retry", "false"))
+        }
         if let retryAfterSeconds {
             fields.append(("retry-after", String(retryAfterSeconds)))
             if code != .quotaExceeded {

@@ -122,7 +122,9 @@ public struct AdministrationStore: Administration {
     ) async throws(AdministrationFailure) -> T {
         do {
             return try await pool.transaction { connection in
-                try await body(AdministrationTransaction(connection: connection, actor: actor, time: time))
+                let change = AdministrationTransaction(connection: connection, actor: actor, time: time)
+                try await change.claim()
+                return try await body(change)
             }
         } catch {
             throw AdministrationFailure(error)

@@ -22,6 +22,20 @@ struct AdministrationTransaction {
                 id: newID(), actor: actor, action: action, subjectType: subjectType, subjectID: subjectID,
                 tenantID: tenantID,
                 before: before, after: after))
+        if let claim = actor.claim {
+            _ = try await connection.execute(NameChange(claim: claim, subjectType: subjectType, subjectID: subjectID))
+        }
+    }
+
+    /// Makes the change under its maker's key, if it has one; whoever sends the same at the same moment waits here for the commit.
+    func claim() async throws {
+        guard let claim = actor.claim else { return }
+        guard try await connection.affectedRows(by: ClaimChange(claim: claim)) == 1 else {
+            throw Refusal(
+                .idempotencyInProgress,
+                "The first request with this key has not been answered yet. Send it again later.",
+                retryAfterSeconds: 1)
+        }
     }
 
     // MARK: Tenants
@@ -38,6 +52,7 @@ struct AdministrationTransaction {
     func changeTenant(_ id: TenantID, _ change: TenantChange) async throws -> TenantRow {
         guard try await !connection.execute(LockTenant(id: id)).isEmpty else { throw Refusal.noSuchTenant }
         let before = try await connection.execute(DescribeTenant(id: id)).first
+        if let zone = change.timeZone { try await refuseMixedSchedule(id, inZone: zone) }
         let changesTenant =
             change.name != nil || change.timeZone != nil || change.state != nil || change.retention != nil
             || change.resultTTLSeconds != nil || change.retentionBytes != nil || change.receipts != nil

@@ -17,8 +17,12 @@ public enum BillingStatements {
         ListCreditGrants.self, FindCreditGrant.self, InsertCreditGrant.self, RevokeCreditGrant.self,
         RevokeCreditsOfInvoice.self, DescribeCreditGrant.self, ReadBilledRequests.self,
         FindVersionToSubscribe.self, BeginTrial.self, EndSubscriptionAt.self, ReadStays.self, FindScheduledChange.self,
-        TakeDueChange.self, InsertScheduledChange.self, EndScheduledChange.self, DescribeSubscription.self,
+        HoldDueTenant.self, FindObstacle.self, DescribeFailedChange.self, InsertScheduledChange.self,
+        EndScheduledChange.self, DescribeSubscription.self,
         SetPrepaid.self, FindPrepaidStanding.self, ListPrepaidTenants.self, NoteExhaustion.self, ReadRequestSum.self,
+        FindCorrectionBounds.self, FindBalanceCurrency.self, ReadUnbilledStretches.self, ReadLateStretches.self,
+        ReadPrepaidUse.self, NoteBalance.self, FindBalance.self, ClaimChange.self, NameChange.self,
+        KeepChangeAnswer.self, FindChange.self,
         InsertCorrection.self, InsertAdjustment.self, DescribeAdjustment.self,
     ]
 }

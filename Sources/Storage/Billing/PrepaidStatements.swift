@@ -30,12 +30,25 @@ struct FindPrepaidStanding: PostgresStatement {
     }
 }
 
+/// With texts that change when something does that a balance follows from. The quarter of an hour is one of them: credits begin and end on its
+/// edges, and so do months.
 struct ListPrepaidTenants: PostgresStatement {
     static let sql = """
-        SELECT tenant_id FROM tenants WHERE prepaid AND ($1::uuid IS NULL OR tenant_id > $1) ORDER BY tenant_id LIMIT $2
+        SELECT t.tenant_id, concat_ws(' ', i.number, i.finalised_at, i.voided_at),
+            concat_ws(' ', t.time_zone, t.is_exhausted, usage_bucket(clock_timestamp()), g.number, g.revoked, s.number, s.starts_at, s.ends_at)
+        FROM tenants t
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS number, max(finalised_at) AS finalised_at, max(voided_at) AS voided_at FROM invoices
+            WHERE tenant_id = t.tenant_id AND state <> 'draft') i
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS number, count(revoked_at) AS revoked FROM credit_grants WHERE tenant_id = t.tenant_id) g
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS number, max(starts_at) AS starts_at, max(ends_at) AS ends_at FROM subscriptions
+            WHERE tenant_id = t.tenant_id) s
+        WHERE t.prepaid AND ($1::uuid IS NULL OR t.tenant_id > $1) ORDER BY t.tenant_id LIMIT $2
         """
     static let parameters: [PostgresType] = [.uuid, .int8]
-    static let columns: [PostgresType] = [.uuid]
+    static let columns: [PostgresType] = [.uuid, .text, .text]
 
     let after: TenantID?
     let limit: Int
@@ -45,10 +58,12 @@ struct ListPrepaidTenants: PostgresStatement {
         binds.append(Int64(limit))
     }
 
-    static func row(from row: inout PostgresRow) throws(PostgresError) -> TenantID { TenantID(try row.uuid()) }
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> PrepaidTenant {
+        PrepaidTenant(tenantID: TenantID(try row.uuid()), billStamp: try row.text(), stamp: try row.text())
+    }
 }
 
-/// Changes nothing where it is known: every change wakes all gateways.
+/// Asked for only where it changes something: the trigger of the table wakes all gateways for every statement, whether it finds a row or not.
 struct NoteExhaustion: PostgresStatement {
     static let sql = "UPDATE tenants SET is_exhausted = $2 WHERE tenant_id = $1 AND prepaid AND is_exhausted <> $2"
     static let parameters: [PostgresType] = [.uuid, .bool]
@@ -93,13 +108,50 @@ struct ReadRequestSum: PostgresStatement {
     }
 }
 
-/// At the price version and model of the request; it counts when it is posted.
+/// Whether something still looks at the month of a request: its partition is there, and fewer than so many invoiced periods lie behind it.
+struct FindCorrectionBounds: PostgresStatement {
+    struct Found: Sendable {
+        let isArchived: Bool
+        let isTooOld: Bool
+    }
+
+    static let sql = """
+        SELECT $2 < clock_timestamp() AND NOT EXISTS (
+                SELECT FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid
+                WHERE h.inhparent = 'ledger'::regclass AND NOT h.inhdetachpending
+                    AND c.relname = 'ledger_y' || to_char($2 AT TIME ZONE 'UTC', 'YYYY') || 'm' || to_char($2 AT TIME ZONE 'UTC', 'MM'))
+                AND NOT EXISTS (SELECT FROM ledger WHERE entry_id = $3),
+            coalesce((SELECT count(DISTINCT i.period_start) >= $4 FROM invoices i
+                WHERE i.tenant_id = $1 AND i.kind = 'invoice' AND i.state IN ('finalised', 'paid')
+                    AND i.period_start > (SELECT occurred_at FROM ledger WHERE entry_id = $3)), false)
+        """
+    static let parameters: [PostgresType] = [.uuid, .timestamptz, .uuid, .int8]
+    static let columns: [PostgresType] = [.bool, .bool]
+
+    /// `nil` where the request is not known.
+    let tenantID: TenantID?
+    let requestID: RequestID
+    let periodLimit: Int
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(tenantID?.postgres)
+        binds.append(Timestamp(microsecondsSince1970: Int64(requestID.high >> 16) * 1_000).postgres)
+        binds.append(requestID.postgres)
+        binds.append(Int64(periodLimit))
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> Found {
+        Found(isArchived: try row.bool(), isTooOld: try row.bool())
+    }
+}
+
+/// All that decides over a price and a report is the request's, its instant too: what it takes back is what the request came to in its month.
 struct InsertCorrection: PostgresStatement {
     static let sql = """
         INSERT INTO ledger (entry_id, tenant_id, user_id, key_id, request_id, kind, model, model_version, tier_version_id, requests,
-            input_tokens, cached_input_tokens, output_tokens, token_source, occurred_at)
+            input_tokens, cached_input_tokens, output_tokens, token_source, occurred_at, tags)
         SELECT $1, tenant_id, user_id, key_id, entry_id, 'correction', model, model_version, tier_version_id, $3, $4, $5, $6, token_source,
-            clock_timestamp()
+            occurred_at, tags
         FROM ledger WHERE entry_id = $2 AND kind = 'usage'
         """
     static let parameters: [PostgresType] = [.uuid, .uuid, .int8, .int8, .int8, .int8]

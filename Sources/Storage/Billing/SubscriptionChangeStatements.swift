@@ -120,18 +120,46 @@ struct FindScheduledChange: PostgresStatement {
     }
 }
 
-/// The change that is due longest and that no other process has in hand.
-struct TakeDueChange: PostgresStatement {
+/// Holds the tenant whose change is due longest, passing over those that somebody else holds: the tenant first, as all who change its bills
+/// do. What is due has to be read behind it.
+struct HoldDueTenant: PostgresStatement {
     static let sql = """
-        SELECT c.change_id, c.tenant_id, v.tier_code, c.tier_version_id, c.due_at
-        FROM subscription_changes c JOIN tier_versions v ON v.tier_version_id = c.tier_version_id
+        SELECT t.tenant_id FROM subscription_changes c JOIN tenants t ON t.tenant_id = c.tenant_id
         WHERE c.state = 'scheduled' AND c.due_at <= clock_timestamp()
-        ORDER BY c.due_at, c.change_id LIMIT 1 FOR UPDATE OF c SKIP LOCKED
+        ORDER BY c.due_at, c.change_id LIMIT 1 FOR NO KEY UPDATE OF t SKIP LOCKED
         """
-    static let columns = changeColumns
+    static let columns: [PostgresType] = [.uuid]
 
-    static func row(from row: inout PostgresRow) throws(PostgresError) -> SubscriptionChangeRow {
-        try changeRow(&row)
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> TenantID { TenantID(try row.uuid()) }
+}
+
+/// What stands in the way of a change, if anything does: a version that is sold no more, or a standing invoice of the time that it would change.
+struct FindObstacle: PostgresStatement {
+    static let sql = """
+        SELECT CASE WHEN v.state <> 'published' THEN 'the version is sold no more'
+            ELSE (SELECT 'the period from ' || rfc3339(i.period_start) || ' is invoiced' FROM invoices i
+                WHERE i.tenant_id = $1 AND i.kind = 'invoice' AND i.state IN ('finalised', 'paid') AND i.period_end > $3
+                ORDER BY i.period_start LIMIT 1) END, v.currency
+        FROM tier_versions v WHERE v.tier_version_id = $2
+        """
+    static let parameters: [PostgresType] = [.uuid, .uuid, .timestamptz]
+    static let columns: [PostgresType] = [.text, .text]
+
+    struct Found: Sendable {
+        let obstacle: String?
+        let currency: String
+    }
+
+    let change: SubscriptionChangeRow
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(change.tenantID.postgres)
+        binds.append(change.tierVersionID.postgres)
+        binds.append(change.dueAt.postgres)
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> Found {
+        Found(obstacle: try row.optionalText(), currency: try row.text())
     }
 }
 
@@ -154,20 +182,38 @@ struct InsertScheduledChange: PostgresStatement {
     }
 }
 
-/// `applied` or `cancelled`.
+/// `applied`, `cancelled`, or `failed` with its reason.
 struct EndScheduledChange: PostgresStatement {
     static let sql = """
-        UPDATE subscription_changes SET state = $2, ended_at = clock_timestamp() WHERE tenant_id = $1 AND state = 'scheduled'
+        UPDATE subscription_changes SET state = $2, failure = $3, ended_at = clock_timestamp() WHERE tenant_id = $1 AND state = 'scheduled'
         """
-    static let parameters: [PostgresType] = [.uuid, .text]
+    static let parameters: [PostgresType] = [.uuid, .text, .text]
 
     let tenantID: TenantID
     let state: String
+    var failure: String?
 
     func bind(to binds: inout PostgresBinds) {
         binds.append(tenantID.postgres)
         binds.append(state)
+        binds.append(failure)
     }
+}
+
+/// For the audit log: a change that failed, as it was and with its reason.
+struct DescribeFailedChange: PostgresStatement {
+    static let sql = """
+        SELECT jsonb_build_object('price_version', tier_version_id, 'due_at', due_at, 'failure', failure)
+        FROM subscription_changes WHERE change_id = $1
+        """
+    static let parameters: [PostgresType] = [.uuid]
+    static let columns: [PostgresType] = [.jsonb]
+
+    let id: SubscriptionChangeID
+
+    func bind(to binds: inout PostgresBinds) { binds.append(id.postgres) }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> String { try row.jsonText() }
 }
 
 /// For the audit log.

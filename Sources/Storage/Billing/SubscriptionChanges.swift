@@ -113,14 +113,58 @@ extension AdministrationTransaction {
         return try await audited(tenant, "subscription.cancel", before: before)
     }
 
-    func applyDueChange() async throws -> SubscriptionChangeRow? {
-        guard let due = try await connection.execute(TakeDueChange()).first else { return nil }
-        let before = try await connection.execute(DescribeSubscription(tenantID: due.tenantID)).first
-        _ = try await connection.execute(EndScheduledChange(tenantID: due.tenantID, state: "applied"))
-        let current = try await connection.execute(FindSubscription(tenantID: due.tenantID)).first
-        if current != due.tierVersionID { try await begin(due.tenantID, due.tierVersionID, at: due.dueAt) }
-        _ = try await audited(due.tenantID, "subscription.apply", before: before)
-        return due
+    func applyDueChange() async throws -> DueChange? {
+        guard let tenant = try await connection.execute(HoldDueTenant()).first else { return nil }
+        let standing = try await standing(tenant)
+        // Whoever held the tenant a moment ago may have made it, or taken it back.
+        guard let due = standing.scheduled, due.dueAt <= standing.now else { return nil }
+        if let failure = try await failure(of: due, standing) {
+            _ = try await connection.execute(EndScheduledChange(tenantID: tenant, state: "failed", failure: failure))
+            let after = try await connection.execute(DescribeFailedChange(id: due.id)).first
+            try await audit(
+                "subscription.fail", "subscription", tenant.description, tenantID: tenant, before: nil, after: after)
+            return DueChange(change: due, failure: failure)
+        }
+        let before = try await connection.execute(DescribeSubscription(tenantID: tenant)).first
+        _ = try await connection.execute(EndScheduledChange(tenantID: tenant, state: "applied"))
+        if standing.current?.tierVersionID != due.tierVersionID {
+            try await begin(tenant, due.tierVersionID, at: due.dueAt)
+        }
+        _ = try await audited(tenant, "subscription.apply", before: before)
+        return DueChange(change: due, failure: nil)
+    }
+
+    /// Why a change that is due cannot be made; what it stood on may have changed since it was scheduled.
+    private func failure(of due: SubscriptionChangeRow, _ standing: SubscriptionStanding) async throws -> String? {
+        guard let found = try await connection.execute(FindObstacle(change: due)).first else {
+            return "there is no such version"
+        }
+        if let obstacle = found.obstacle { return obstacle }
+        do throws(Refusal) {
+            try refuseMixedCurrencies(standing, found.currency, at: due.dueAt)
+            return nil
+        } catch {
+            return "the month is in another currency than \(found.currency)"
+        }
+    }
+
+    /// In another zone a month begins at another instant, so a change to another currency that was to be made with it would come within one.
+    func refuseMixedSchedule(_ tenant: TenantID, inZone zone: String) async throws {
+        let standing = try await standing(tenant)
+        guard let due = standing.scheduled,
+            let found = try await connection.execute(FindObstacle(change: due)).first
+        else { return }
+        let moved = SubscriptionStanding(
+            account: BillingAccount(tenantID: tenant, name: standing.account.name, timeZone: zone), now: standing.now,
+            scheduled: due, stays: standing.stays)
+        do throws(Refusal) {
+            try refuseMixedCurrencies(moved, found.currency, at: due.dueAt)
+        } catch {
+            throw Refusal(
+                .conflict,
+                "A change to another currency is scheduled for the end of a month in the zone of now. Cancel it first, and schedule it anew."
+            )
+        }
     }
 
     private func audited(_ tenant: TenantID, _ action: String, before: String?) async throws -> SubscriptionStanding {

@@ -18,7 +18,7 @@ extension AdministrationStore: SubscriptionAdministration {
         try await change(actor) { change in try await change.cancelChange(of: tenant) }
     }
 
-    public func applyDueChange() async throws(AdministrationFailure) -> SubscriptionChangeRow? {
+    public func applyDueChange() async throws(AdministrationFailure) -> DueChange? {
         try await change(.system) { change in try await change.applyDueChange() }
     }
 }

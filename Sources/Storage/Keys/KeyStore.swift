@@ -39,10 +39,21 @@ struct FindKeys: PostgresStatement {
             k.revoked_at, CASE WHEN t.state = 'active' AND t.is_exhausted THEN 'exhausted' ELSE t.state END, t.time_zone, t.retention,
             s.tier_version_id, q.ids, q.units, q.frequencies, q.amounts, q.modes,
             q.levels, q.anchors, t.retention_max_bytes, t.retention_generation, l.scopes, l.units, l.amounts, l.bursts,
-            t.receipts
+            t.receipts, e.at, e.before_id, e.after_id, b.currency, b.balance_micros, b.looked_at
         FROM api_keys k
         LEFT JOIN tenants t ON t.tenant_id = k.tenant_id
         LEFT JOIN subscriptions s ON s.tenant_id = k.tenant_id AND s.ends_at IS NULL
+        LEFT JOIN prepaid_balances b ON b.tenant_id = k.tenant_id AND t.is_exhausted
+        LEFT JOIN LATERAL (
+            SELECT c.due_at AS at, s.tier_version_id AS before_id, c.tier_version_id AS after_id
+            FROM subscription_changes c JOIN tier_versions v ON v.tier_version_id = c.tier_version_id AND v.state = 'published'
+            WHERE c.tenant_id = k.tenant_id AND c.state = 'scheduled'
+            UNION ALL
+            SELECT s.starts_at, p.tier_version_id, s.tier_version_id
+            FROM subscriptions p
+            WHERE p.tenant_id = k.tenant_id AND p.ends_at = s.starts_at AND s.starts_at > now() - interval '10 minutes'
+            ORDER BY 1 DESC LIMIT 1
+        ) e ON s.tier_version_id IS NOT NULL
         LEFT JOIN LATERAL (
             SELECT array_agg(quota_id ORDER BY quota_id) AS ids, array_agg(unit ORDER BY quota_id) AS units,
                 array_agg(frequency ORDER BY quota_id) AS frequencies,
@@ -68,7 +79,7 @@ struct FindKeys: PostgresStatement {
             .text, .uuid,
             .uuidArray, .textArray, .textArray, .int8Array, .textArray, .textArray, .timestamptzArray,
             .int4, .int4,
-        ] + rateLimitColumns + [.text]
+        ] + rateLimitColumns + [.text, .timestamptz, .uuid, .uuid, .text, .int8, .timestamptz]
 
     let publicIDs: [String]
 
@@ -96,6 +107,8 @@ struct FindKeys: PostgresStatement {
         let retentionGeneration = try row.optionalInt32() ?? 0
         let rateLimits = RateLimits(try rateLimitRules(&row))
         let receipts = ReceiptForm(rawValue: try row.optionalText() ?? "") ?? .none
+        let edge = try tierEdge(&row)
+        let balance = try balance(&row)
         let holder: KeyRecord.Holder
         if let tenantID {
             let principal = Principal(
@@ -103,11 +116,11 @@ struct FindKeys: PostgresStatement {
                 environment: environment, tierVersionID: tier ?? TierVersionID(high: 0, low: 0), quotas: quotas,
                 rateLimits: rateLimits, timeZone: timeZone,
                 retention: retention, retentionBytes: retentionBytes, retentionGeneration: retentionGeneration,
-                receipts: receipts)
+                receipts: receipts, tierEdge: edge)
             let standing: KeyRecord.TenantState =
                 switch state {
                 case "active": tier == nil ? .unsubscribed : .active
-                case "exhausted": tier == nil ? .unsubscribed : .exhausted
+                case "exhausted": tier == nil ? .unsubscribed : .exhausted(balance)
                 default: .suspended
                 }
             holder = .customer(principal, standing)
@@ -115,6 +128,22 @@ struct FindKeys: PostgresStatement {
             holder = .admin(AdminPrincipal(keyID: keyID, publicID: publicID, scopes: scopes))
         }
         return KeyRecord(publicID: publicID, digest: digest, expiresAt: expiresAt, revokedAt: revokedAt, holder: holder)
+    }
+
+    private static func tierEdge(_ row: inout PostgresRow) throws(PostgresError) -> TierEdge? {
+        let at = try row.optionalTimestamp()
+        let before = try row.optionalUUID()
+        let after = try row.optionalUUID()
+        guard let at, let before, let after else { return nil }
+        return TierEdge(at: Timestamp(at), before: TierVersionID(before), after: TierVersionID(after))
+    }
+
+    private static func balance(_ row: inout PostgresRow) throws(PostgresError) -> PrepaidBalance? {
+        let currency = try row.optionalText()
+        let amount = try row.optionalInt64()
+        let lookedAt = try row.optionalTimestamp()
+        guard let currency, let amount, let lookedAt else { return nil }
+        return PrepaidBalance(currency: currency, amount: Micros(amount), lookedAt: Timestamp(lookedAt))
     }
 
     private static func quotas(_ row: inout PostgresRow) throws(PostgresError) -> [Quota] {

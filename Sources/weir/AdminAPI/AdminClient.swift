@@ -66,6 +66,8 @@ struct AdminClient: Sendable {
         request.headers.add(name: "authorization", value: "Bearer \(key)")
         request.headers.add(name: "accept", value: "application/json, application/problem+json")
         request.headers.add(name: "user-agent", value: "weir/\(Weir.version)")
+        // Whoever sends the command's request again, on the way or here, must not grant a credit twice.
+        if call.method == .post { request.headers.add(name: "idempotency-key", value: UUID().uuidString) }
         if let body = call.body {
             request.headers.add(name: "content-type", value: "application/json")
             request.body = .bytes(ByteBuffer(bytes: body))

@@ -50,6 +50,7 @@ enum AdminComposition {
         adminParts.subscriptions = administration
         adminParts.adjustments = administration
         adminParts.prepaid = administration
+        adminParts.changeAnswers = administration
         adminParts.invoices = AdminServer.Invoices(
             records: administration, issuing: parts.issuing(settings, pools), printer: parts.printer)
         adminParts.proofs = administration

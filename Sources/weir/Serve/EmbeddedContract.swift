@@ -3326,7 +3326,7 @@ paths:
       tags: [account]
       summary: Credits, newest first
       description: >-
-        Needs the scope `billing`. The last 1,000, with what invoices have left of them.
+        Needs the scope `billing`. The last 1,000, with what invoices have left of them, and the balance of an account that pays ahead.
       responses:
         '200':
           description: It.
@@ -3336,7 +3336,7 @@ paths:
             Cache-Control: { $ref: '#/components/headers/NoStore' }
           content:
             application/json:
-              schema: { $ref: '#/components/schemas/CreditList' }
+              schema: { $ref: '#/components/schemas/OwnCredits' }
         '400': { $ref: '#/components/responses/BadRequest' }
         '401': { $ref: '#/components/responses/Unauthorized' }
         '403': { $ref: '#/components/responses/Forbidden' }
@@ -3932,7 +3932,7 @@ components:
 
   responses:
     BalanceExhausted:
-      description: '`balance_exhausted`: a prepaid account has nothing left.'
+      description: '`balance_exhausted`: a prepaid account has nothing left; the text tells the balance that was found.'
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
       content:
@@ -4688,15 +4688,30 @@ components:
         reason: { type: string }
         created_at: { $ref: '#/components/schemas/Instant' }
         tenant_id: { type: string, format: uuid }
-    CreditList:
+    OwnCredits:
       type: object
-      required: [object, data, first_id, last_id, has_more]
+      required: [object, balance, data, first_id, last_id, has_more]
       properties:
         object: { type: string, const: list }
+        balance:
+          description: What an account that pays ahead has left; `null` for others, and before it was first worked out.
+          oneOf: [{ type: 'null' }, { $ref: '#/components/schemas/PrepaidBalance' }]
         data: { type: array, items: { $ref: '#/components/schemas/Credit' } }
         first_id: { type: [string, 'null'] }
         last_id: { type: [string, 'null'] }
         has_more: { type: boolean }
+    PrepaidBalance:
+      type: object
+      required: [currency, balance_micros, looked_at]
+      properties:
+        currency: { $ref: '#/components/schemas/Currency' }
+        balance_micros:
+          description: Valid credits less what no invoice has charged yet, in millionths of the currency's unit; below zero where more was used.
+          type: integer
+          format: int64
+        looked_at:
+          description: When it was worked out. That is done within seconds of a change.
+          $ref: '#/components/schemas/Instant'
     BilledRequest:
       type: object
       required: [object, id, request_id, kind, model, occurred_at, quantity]

@@ -112,7 +112,8 @@ struct ServerParts: Sendable {
         printer = PDFCommand(command: settings.invoices.pdfCommand)
         invoices = GatewayServer.Invoices(
             records: CustomerInvoiceStore(pool: pools.reader),
-            subscriptions: CustomerSubscriptionStore(pool: pools.reader), printer: printer)
+            subscriptions: CustomerSubscriptionStore(pool: pools.reader), printer: printer,
+            balances: CustomerBalanceStore(pool: pools.reader))
         listener = try PostgresListener(
             configuration: DatabasePools.configuration(url: url, name: "directory", statementMilliseconds: 5_000),
             channels: ["weir_control"], logger: logger)
