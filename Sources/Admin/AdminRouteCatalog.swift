@@ -104,6 +104,7 @@ public enum AdminRouteCatalog {
         case exportAudit
         case verifyLedger
         case rotateSigningKey
+        case distrustSigningKey
     }
 
     public struct Entry: Sendable {
@@ -232,6 +233,7 @@ public enum AdminRouteCatalog {
         Entry(.exportAudit, "GET", "/admin/v1/audit/export", .admin),
         Entry(.verifyLedger, "GET", "/admin/v1/ledger/verify", .admin, ["tenant", "after", "limit"]),
         Entry(.rotateSigningKey, "POST", "/admin/v1/signing-keys/rotate", .admin),
+        Entry(.distrustSigningKey, "POST", "/admin/v1/signing-keys/{id}/compromised", .admin),
     ]
 
     /// Changes of money: those that heed the header `Idempotency-Key`. Each is one transaction, and no answer of theirs has a secret.

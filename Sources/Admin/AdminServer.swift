@@ -285,6 +285,7 @@ struct AdminRouter: Sendable {
         case .exportAudit: return ledger.exportAudit
         case .verifyLedger: return ledger.verify
         case .rotateSigningKey: return ledger.rotate
+        case .distrustSigningKey: return ledger.distrust
         default: return invoiceHandler(of: operation)
         }
     }

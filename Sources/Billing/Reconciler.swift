@@ -18,7 +18,9 @@ public struct Reconciler: Sendable {
 
     /// Everything that can be compared.
     public func differences(in scope: ReconciliationScope) async throws(StoreUnavailable) -> BookDifferences {
-        let comparisons = BookComparison.allCases.filter { $0 != .models || scope.tenantID == nil }
+        // Models and numbers are counted over all tenants.
+        let ofAll: Set<BookComparison> = [.models, .invoiceNumbers]
+        let comparisons = BookComparison.allCases.filter { !ofAll.contains($0) || scope.tenantID == nil }
         return try await books.compare(comparisons, in: scope, limit: Self.listLimit)
     }
 }

@@ -9,6 +9,8 @@ public import ServiceLifecycle
 public enum LedgerSealer {
     /// Entries of one transaction.
     private static let roundLimit = 5_000
+    /// So many heads come of one round where those of a key that is distrusted are signed anew, and there may be more.
+    private static let roundHeads = 1_000
     /// Rounds without a pause, so that a backlog goes and the process can still be stopped.
     private static let passRounds = 200
 
@@ -38,7 +40,7 @@ public enum LedgerSealer {
                 entries.increment(by: Int64(round.entries))
                 heads.increment(by: Int64(round.heads))
                 unsealed.record(round.unsealedSeconds)
-                guard round.entries == roundLimit else { return }
+                guard round.entries == roundLimit || round.heads >= roundHeads else { return }
             }
         }
     }

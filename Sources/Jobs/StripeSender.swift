@@ -18,6 +18,7 @@ public enum StripeSender {
     }
 
     private static let longestPauseMilliseconds: Int64 = 900_000
+    private static let longestAskedMilliseconds: Int64 = 3_600_000
     private static let claimLimit = 16
 
     public static func jobs(
@@ -57,7 +58,8 @@ public enum StripeSender {
         do throws(StoreUnavailable) {
             try await outbox.finish(
                 event, reply,
-                pauseMilliseconds: pause(after: event.attempt, configuration, jitter: .random(in: 0...(.max))))
+                pauseMilliseconds: pause(
+                    after: event.attempt, reply, configuration, jitter: .random(in: 0...(.max))))
         } catch {
             // Its lease ends, and it is sent again.
             logger.warning(
@@ -66,7 +68,16 @@ public enum StripeSender {
         }
     }
 
-    /// Between half the ceiling and the ceiling.
+    /// Between half the ceiling and the ceiling, and not before Stripe says, up to an hour.
+    static func pause(
+        after attempt: Int32, _ reply: StripeReply, _ configuration: Configuration, jitter: UInt64
+    ) -> Int64 {
+        guard case .failed(_, _, let asked?) = reply else {
+            return pause(after: attempt, configuration, jitter: jitter)
+        }
+        return max(pause(after: attempt, configuration, jitter: jitter), min(asked, longestAskedMilliseconds))
+    }
+
     static func pause(after attempt: Int32, _ configuration: Configuration, jitter: UInt64) -> Int64 {
         let doublings = min(max(attempt - 1, 0), 20)
         let ceiling = min(configuration.retryMilliseconds << Int64(doublings), longestPauseMilliseconds)

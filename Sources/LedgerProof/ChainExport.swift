@@ -72,6 +72,7 @@ public struct ExportFault: Error, Sendable, CustomStringConvertible {
 public struct ExportVerifier<Entry: ExportedEntry>: Sendable {
     private let keys: KeySet
     private let expected: SignedHead?
+    private let beginning: Int64
     private var chain: ChainVerifier<Entry>?
     private var lineCount: Int64 = 0
     private var isEnded = false
@@ -80,15 +81,20 @@ public struct ExportVerifier<Entry: ExportedEntry>: Sendable {
     /// What was verified.
     public struct Report: Sendable {
         public let chain: ProofChain
+        /// The entry that the first one follows; 0 for the beginning of the chain.
+        public let after: Int64
         public let entries: Int64
         public let heads: Int64
         public let lastSequence: Int64
         public let lastHash: ProofHash
     }
 
-    /// - Parameter expected: a head that is known from elsewhere; the export must contain the chain up to it.
-    public init(keys: KeySet, expecting expected: SignedHead? = nil) {
+    /// - Parameters:
+    ///   - beginning: the entry behind which the export must begin: what is before it is not proved, so nobody but the caller may say so.
+    ///   - expected: a head that is known from elsewhere; the export must contain the chain up to it.
+    public init(keys: KeySet, after beginning: Int64 = 0, expecting expected: SignedHead? = nil) {
         self.keys = keys
+        self.beginning = beginning
         self.expected = expected
     }
 
@@ -115,7 +121,8 @@ public struct ExportVerifier<Entry: ExportedEntry>: Sendable {
                 fault: ChainFault(sequence: min(chain.sequence, expected.sequence) + 1, entry: nil, reason: reason))
         }
         return Report(
-            chain: chain.chain, entries: chain.entryCount, heads: chain.headCount, lastSequence: chain.sequence,
+            chain: chain.chain, after: beginning, entries: chain.entryCount, heads: chain.headCount,
+            lastSequence: chain.sequence,
             lastHash: chain.hash)
     }
 
@@ -182,6 +189,11 @@ public struct ExportVerifier<Entry: ExportedEntry>: Sendable {
         try reader.end()
         guard sequence >= 0, sequence > 0 || hash == chain.origin else {
             throw ProofFailure("the hash before the first entry is not the chain's own")
+        }
+        guard sequence == beginning else {
+            throw ProofFailure(
+                "the export begins behind the entry \(sequence) and not behind \(beginning): what is before is not in it"
+            )
         }
         if let expected, expected.chain != chain { throw ProofFailure("the head that is known is of another chain") }
         return ChainVerifier(chain, after: sequence, hash: hash, keys: keys)

@@ -10,7 +10,7 @@ public protocol SealedForm: Sendable {
 
 extension LedgerEntry: SealedForm {
     public var leaf: ProofHash {
-        var form = CanonicalForm("weir.ledger.entry.v1")
+        var form = CanonicalForm(tags == nil ? "weir.ledger.entry.v1" : "weir.ledger.entry.v2")
         form.field(entryID)
         form.field(tenantID)
         form.field(userID)
@@ -30,6 +30,7 @@ extension LedgerEntry: SealedForm {
         form.field(postedAt)
         form.field(servedInputTokens)
         form.field(servedOutputTokens)
+        if let tags { form.field(tags) }
         return form.hash
     }
 

@@ -94,6 +94,8 @@ struct ExportReader {
         return value
     }
 
+    func has(_ name: String) -> Bool { members[name] != nil }
+
     mutating func value(_ name: String) throws(ProofFailure) -> ProofJSON { try take(name) }
 
     mutating func text(_ name: String) throws(ProofFailure) -> String {

@@ -38,6 +38,8 @@ extension LedgerEntry: ExportedEntry {
         writer.member("posted_at", entry.postedAt)
         writer.member("served_input_tokens", entry.servedInputTokens)
         writer.member("served_output_tokens", entry.servedOutputTokens)
+        // There only where there are tags: it says as well which form is hashed.
+        if let tags = entry.tags { writer.member("tags", tags) }
         writer.member("hash", sealed.hash)
         return writer.end()
     }
@@ -57,7 +59,8 @@ extension LedgerEntry: ExportedEntry {
             outputTokens: try reader.integer("output_tokens"), tokenSource: try reader.text("token_source"),
             occurredAt: try reader.instant("occurred_at"), postedAt: try reader.instant("posted_at"),
             servedInputTokens: try reader.integer("served_input_tokens"),
-            servedOutputTokens: try reader.integer("served_output_tokens"))
+            servedOutputTokens: try reader.integer("served_output_tokens"),
+            tags: reader.has("tags") ? try reader.text("tags") : nil)
         let hash = try reader.hash("hash")
         try reader.end()
         return Sealed(sequence: sequence, entry: entry, hash: hash)

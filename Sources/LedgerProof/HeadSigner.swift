@@ -46,16 +46,22 @@ public struct KeySet: Sendable {
     /// - Throws: why the signature proves nothing.
     public func check(_ head: SignedHead) throws(ProofFailure) {
         let key = try key(head.keyID)
-        let tolerance = Self.toleranceMicroseconds
-        guard head.signedAt.microsecondsSince1970 >= key.createdAt.microsecondsSince1970 &- tolerance else {
-            throw ProofFailure("the head's time is before its key \(head.keyID) was made")
-        }
-        if let end = key.retiredAt, head.signedAt.microsecondsSince1970 > end.microsecondsSince1970 &+ tolerance {
-            throw ProofFailure("the head's time is after its key \(head.keyID) was retired")
-        }
+        try Self.check("head", signedAt: head.signedAt, within: key)
         let form = head.chain.headForm(
             sequence: head.sequence, hash: head.hash, signedAt: head.signedAt, keyID: head.keyID)
         try check(head.signature, over: form, by: key)
+    }
+
+    /// - Parameter what: was signed, for the failure's text.
+    static func check(
+        _ what: StaticString, signedAt instant: Timestamp, within key: PublicSigningKey
+    ) throws(ProofFailure) {
+        guard instant.microsecondsSince1970 >= key.createdAt.microsecondsSince1970 &- toleranceMicroseconds else {
+            throw ProofFailure("the \(what)'s time is before its key \(key.id) was made")
+        }
+        if let end = key.retiredAt, instant.microsecondsSince1970 > end.microsecondsSince1970 &+ toleranceMicroseconds {
+            throw ProofFailure("the \(what)'s time is after its key \(key.id) was retired")
+        }
     }
 
     func key(_ id: SigningKeyID) throws(ProofFailure) -> PublicSigningKey {

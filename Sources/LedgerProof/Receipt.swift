@@ -94,6 +94,8 @@ public struct Receipt: Hashable, Sendable {
     public let keyID: SigningKeyID
     public let index: Int
     public let count: Int
+    /// When it was signed, by the clock of who signed it.
+    public let signedAt: Timestamp
     let path: [ProofHash]
     let signature: [UInt8]
     /// `nil` in the short form.
@@ -101,26 +103,29 @@ public struct Receipt: Hashable, Sendable {
 
     /// Bytes of the text, at most.
     public static let textLimit = 2_048
-    private static let version: UInt8 = 1
+    private static let version: UInt8 = 2
     private static let pathLimit = 32
 
     init(
-        keyID: SigningKeyID, index: Int, count: Int, path: [ProofHash], signature: [UInt8], fields: ReceiptFields?
+        keyID: SigningKeyID, index: Int, count: Int, signedAt: Timestamp, path: [ProofHash], signature: [UInt8],
+        fields: ReceiptFields?
     ) {
         self.keyID = keyID
         self.index = index
         self.count = count
+        self.signedAt = signedAt
         self.path = path
         self.signature = signature
         self.fields = fields
     }
 
     /// What a root's signature is over.
-    static func rootForm(_ root: ProofHash, count: Int, keyID: SigningKeyID) -> [UInt8] {
-        var form = CanonicalForm("weir.receipt.root.v1", expecting: 128)
+    static func rootForm(_ root: ProofHash, count: Int, signedAt: Timestamp, keyID: SigningKeyID) -> [UInt8] {
+        var form = CanonicalForm("weir.receipt.root.v2", expecting: 128)
         form.field(keyID.bytes)
         form.field(Int64(count))
         form.field(root)
+        form.field(signedAt)
         return form.bytes
     }
 
@@ -128,7 +133,8 @@ public struct Receipt: Hashable, Sendable {
 
     /// - Parameter leafForm: of the fields, for the full form.
     static func text(
-        keyID: SigningKeyID, index: Int, count: Int, path: [ProofHash], signature: [UInt8], leafForm: [UInt8]?
+        keyID: SigningKeyID, index: Int, count: Int, signedAt: Timestamp, path: [ProofHash], signature: [UInt8],
+        leafForm: [UInt8]?
     ) -> [UInt8] {
         var bytes: [UInt8] = [version, leafForm == nil ? 0 : 1]
         bytes.reserveCapacity(96 + path.count * 32 + (leafForm?.count ?? 0))
@@ -136,6 +142,7 @@ public struct Receipt: Hashable, Sendable {
         for number in [index, count] {
             withUnsafeBytes(of: UInt32(clamping: number).bigEndian) { bytes.append(contentsOf: $0) }
         }
+        withUnsafeBytes(of: signedAt.microsecondsSince1970.bigEndian) { bytes.append(contentsOf: $0) }
         bytes.append(UInt8(clamping: path.count))
         for hash in path { bytes.append(contentsOf: hash.bytes) }
         bytes.append(contentsOf: signature)
@@ -151,8 +158,8 @@ public struct Receipt: Hashable, Sendable {
         }
         var reader = ReceiptReader(bytes)
         guard let version = reader.byte(), let form = reader.byte(), let key = reader.bytes(8),
-            let index = reader.short(), let count = reader.short(), let pathCount = reader.byte(),
-            Int(pathCount) <= Self.pathLimit
+            let index = reader.short(), let count = reader.short(), let instant = reader.long(),
+            let pathCount = reader.byte(), Int(pathCount) <= Self.pathLimit
         else { throw ProofFailure("the receipt is cut off") }
         guard version == Self.version, form <= 1 else {
             throw ProofFailure("the receipt has a form that this program does not know")
@@ -173,7 +180,8 @@ public struct Receipt: Hashable, Sendable {
         guard reader.isAtEnd else { throw ProofFailure("there is something behind the receipt") }
         self.init(
             keyID: SigningKeyID(word: key.reduce(0) { $0 << 8 | UInt64($1) }), index: Int(index), count: Int(count),
-            path: path, signature: Array(signature), fields: fields)
+            signedAt: Timestamp(microsecondsSince1970: instant), path: path, signature: Array(signature), fields: fields
+        )
     }
 
     // MARK: verification
@@ -186,11 +194,14 @@ public struct Receipt: Hashable, Sendable {
             throw ProofFailure("the receipt is short: the ledger's entry is needed to verify it")
         }
         let key = try keys.key(keyID)
+        try KeySet.check("receipt", signedAt: signedAt, within: key)
         guard let root = HashTree.root(from: proved.leaf, index: index, count: count, path: path) else {
             throw ProofFailure("the receipt's path does not fit its place")
         }
-        try keys.check(signature, over: Self.rootForm(root, count: count, keyID: keyID), by: key)
-        if let entryFields, entryFields != proved {
+        try keys.check(
+            signature, over: Self.rootForm(root, count: count, signedAt: signedAt, keyID: keyID), by: key)
+        // By what is hashed: two texts of other bytes can be equal to Swift.
+        if let entryFields, entryFields.leaf != proved.leaf {
             throw ProofFailure("the receipt is for another entry, or the entry has been changed")
         }
     }
@@ -216,6 +227,11 @@ struct ReceiptReader {
     /// Four bytes.
     mutating func short() -> UInt32? { bytes(4).map { $0.reduce(0) { $0 << 8 | UInt32($1) } } }
 
+    /// Eight bytes, two's complement.
+    mutating func long() -> Int64? {
+        bytes(8).map { Int64(bitPattern: $0.reduce(0) { $0 << 8 | UInt64($1) }) }
+    }
+
     private mutating func field() -> ArraySlice<UInt8>? { short().flatMap { bytes(Int($0)) } }
 
     private mutating func field(of count: Int) -> ArraySlice<UInt8>? {
@@ -235,58 +251,5 @@ struct ReceiptReader {
             $0[$1.offset / 8] = $0[$1.offset / 8] << 8 | UInt64($1.element)
         }
         return Identifier(high: words[0], low: words[1])
-    }
-}
-
-/// RFC 4648, section 5, without padding: fit for a header and for JSON as it is.
-enum Base64URL {
-    private static let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
-
-    static func encode(_ bytes: [UInt8]) -> [UInt8] {
-        var text: [UInt8] = []
-        text.reserveCapacity((bytes.count * 4 + 2) / 3)
-        var index = 0
-        while index < bytes.count {
-            let rest = min(3, bytes.count - index)
-            var word = UInt32(bytes[index]) << 16
-            if rest > 1 { word |= UInt32(bytes[index + 1]) << 8 }
-            if rest > 2 { word |= UInt32(bytes[index + 2]) }
-            text.append(alphabet[Int(word >> 18)])
-            text.append(alphabet[Int(word >> 12 & 63)])
-            if rest > 1 { text.append(alphabet[Int(word >> 6 & 63)]) }
-            if rest > 2 { text.append(alphabet[Int(word & 63)]) }
-            index += 3
-        }
-        return text
-    }
-
-    /// Takes one text only for each value: bits that stand for nothing must be zero.
-    static func decode(_ text: [UInt8]) -> [UInt8]? {
-        guard text.count % 4 != 1 else { return nil }
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(text.count * 3 / 4)
-        var (word, bits) = (UInt32(0), 0)
-        for character in text {
-            guard let value = value(character) else { return nil }
-            word = word << 6 | UInt32(value)
-            bits += 6
-            if bits >= 8 {
-                bits -= 8
-                bytes.append(UInt8(truncatingIfNeeded: word >> UInt32(bits)))
-                word &= (1 << UInt32(bits)) - 1
-            }
-        }
-        return word == 0 ? bytes : nil
-    }
-
-    private static func value(_ character: UInt8) -> UInt8? {
-        switch character {
-        case 0x41...0x5A: character - 0x41
-        case 0x61...0x7A: character - 0x61 + 26
-        case 0x30...0x39: character - 0x30 + 52
-        case UInt8(ascii: "-"): 62
-        case UInt8(ascii: "_"): 63
-        default: nil
-        }
     }
 }

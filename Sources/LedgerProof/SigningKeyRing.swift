@@ -10,9 +10,14 @@ public final class SigningKeyRing: ReceiptIssuer {
     }
 
     private let directory: any SigningKeyDirectory
+    private let time: any TimeSource
     private let state = Mutex(State())
 
-    public init(directory: any SigningKeyDirectory) { self.directory = directory }
+    /// - Parameter time: receipts say when they were signed.
+    public init(directory: any SigningKeyDirectory, time: any TimeSource) {
+        self.directory = directory
+        self.time = time
+    }
 
     /// Newest first.
     public var publicKeys: [PublicSigningKey] { state.withLock { $0.keys } }
@@ -38,13 +43,13 @@ public final class SigningKeyRing: ReceiptIssuer {
 
     public func issue(_ settlements: [Settlement]) {
         guard settlements.contains(where: { $0.receipt != nil }), let signer else { return }
-        ReceiptBatch.issue(settlements, signer: signer)
+        ReceiptBatch.issue(settlements, signer: signer, at: time.now)
     }
 }
 
 /// Makes the receipts of one batch: one tree, one signature.
 enum ReceiptBatch {
-    static func issue(_ settlements: [Settlement], signer: HeadSigner) {
+    static func issue(_ settlements: [Settlement], signer: HeadSigner, at instant: Timestamp) {
         var orders: [any ReceiptOrder] = []
         var forms: [[UInt8]] = []
         for settlement in settlements {
@@ -55,12 +60,14 @@ enum ReceiptBatch {
         guard !orders.isEmpty else { return }
         let tree = HashTree(forms.map { HashTree.leaf($0) })
         let count = orders.count
-        guard let signature = signer.sign(Receipt.rootForm(tree.root, count: count, keyID: signer.id)) else { return }
+        let form = Receipt.rootForm(tree.root, count: count, signedAt: instant, keyID: signer.id)
+        guard let signature = signer.sign(form) else { return }
         for (index, order) in orders.enumerated() {
             let path = tree.path(of: index)
             func receipt(_ form: [UInt8]?) -> [UInt8] {
                 Receipt.text(
-                    keyID: signer.id, index: index, count: count, path: path, signature: signature, leafForm: form)
+                    keyID: signer.id, index: index, count: count, signedAt: instant, path: path, signature: signature,
+                    leafForm: form)
             }
             let text = receipt(order.form == .full ? forms[index] : nil)
             // A model with an uncommonly long name of its version: the ledger has the fields.

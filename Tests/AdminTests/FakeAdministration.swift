@@ -390,6 +390,15 @@ extension FakeAdministration: ProofAdministration {
             createdAt: Self.instant, retiredAt: nil)
     }
 
+    func distrustSigningKey(
+        _ id: SigningKeyID, by actor: AuditActor
+    ) async throws(AdministrationFailure) -> PublicSigningKey {
+        try note("distrustSigningKey", actor)
+        return PublicSigningKey(
+            id: id, publicKey: [UInt8](repeating: 1, count: 32), state: .compromised, createdAt: Self.instant,
+            retiredAt: Self.instant)
+    }
+
     func signingKeys() async throws(AdministrationFailure) -> [PublicSigningKey] { [] }
 
     func ledgerHead(of tenantID: TenantID) async throws(AdministrationFailure) -> SignedHead? {

@@ -16,7 +16,8 @@ extension FakeAdministration: ExportAdministration {
         case nil: break
         }
         return ExportRecord(
-            id: Self.exportID, query: query, isIncremental: isIncremental, state: .completed, parts: 1, rowCount: 2,
+            id: Self.exportID, query: query, isIncremental: isIncremental, state: .completed, nextPosition: 7, parts: 1,
+            rowCount: 2,
             byteCount: 3, error: nil, createdBy: "key:x", createdAt: Self.instant, startedAt: Self.instant,
             finishedAt: Self.instant, expiresAt: Self.instant)
     }

@@ -18,6 +18,9 @@ struct SampleRequest: Sendable, CustomTestStringConvertible {
             return entry.path.replacing("{id}", with: FakeAdministration.exportID.publicText).replacing(
                 "{part}", with: "1")
         }
+        if entry.operation == .distrustSigningKey {
+            return entry.path.replacing("{id}", with: "9f86d081884c7d65")
+        }
         return entry.path.replacing("{id}", with: FakeAdministration.tenantID.description)
             .replacing("{key_id}", with: FakeAdministration.keyID.description).replacing("{model}", with: "iris")
             .replacing("{quota_id}", with: FakeAdministration.quotaID.description)

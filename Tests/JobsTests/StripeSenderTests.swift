@@ -17,4 +17,18 @@ struct StripeSenderTests {
             ceiling = min(ceiling * 2, 900_000)
         }
     }
+
+    @Test("where Stripe says when to come again, the pause is no shorter, up to an hour")
+    func asked() {
+        let configuration = StripeSender.Configuration()
+        func pause(_ milliseconds: Int64?) -> Int64 {
+            StripeSender.pause(
+                after: 1, .failed(status: 429, reason: "x", afterMilliseconds: milliseconds), configuration, jitter: 0)
+        }
+        #expect(pause(nil) == 1_000)
+        #expect(pause(10) == 1_000)
+        #expect(pause(5_000) == 5_000)
+        #expect(pause(86_400_000) == 3_600_000)
+        #expect(StripeSender.pause(after: 1, .accepted(status: 200), configuration, jitter: 0) == 1_000)
+    }
 }

@@ -10,6 +10,9 @@ struct ChainTests {
         let entry = Sample.entry(1, tenant: 7)
         // Computed by an implementation of its own from docs/api/ledger-proof.md.
         #expect(entry.leaf.hexadecimal == "a881f9f16041dff44608f52c74147c29ffd856daac4d95fac5e4aadd64461b6f")
+        #expect(
+            Sample.entry(4, tenant: 7).leaf.hexadecimal
+                == "674e2945e237e7e04525e2395937676f3b6d49314a8e6cbdfe2a33146a744f68")
         let chain = ProofChain.ledger(entry.tenantID)
         #expect(chain.origin.hexadecimal == "3f7aebeb4f9358703c6aa5214f946645d17382a09c6ae5188645d28082838130")
         #expect(

@@ -139,6 +139,45 @@ struct MutationTests {
     }
 
     @Test(
+        "an export whose beginning was cut off is noticed, unless somebody says where it begins",
+        arguments: [1, 5, 46, 300])
+    func beginning(after: Int) throws {
+        let fixture = try Self.fixture.get()
+        var book = fixture.book
+        let previous = book.entries[after - 1].hash
+        book.entries = Array(book.entries.dropFirst(after))
+        book.heads = book.heads.filter { $0.sequence > Int64(after) }
+        let first = ChainExport.first(LedgerEntry.self, book.chain, after: Int64(after), hash: previous)
+        let lines = [String(decoding: first, as: UTF8.self)] + book.lines.dropFirst()
+        #expect(fixture.fault(lines)?.reason.contains("begins behind the entry \(after)") == true)
+        let report = try Sample.verify(lines, keys: fixture.keys, after: Int64(after))
+        #expect(report.after == Int64(after) && report.entries == 363 - Int64(after))
+        #expect(throws: ExportFault.self) { try Sample.verify(lines, keys: fixture.keys, after: Int64(after) - 1) }
+        #expect(throws: ExportFault.self) { try Sample.verify(fixture.lines, keys: fixture.keys, after: Int64(after)) }
+    }
+
+    @Test("tags that are taken away, added or changed are noticed at their entry")
+    func tags() throws {
+        let fixture = try Self.fixture.get()
+        for (place, line) in fixture.entryLines.enumerated() where place < 12 {
+            let text = fixture.lines[line]
+            var changed = fixture.lines
+            let pieces = text.split(separator: ",\"tags\":\"", maxSplits: 1)
+            if pieces.count == 2 {
+                let rest = pieces[1].drop { $0 != "\"" }.dropFirst()
+                changed[line] = String(pieces[0] + rest)
+                #expect(fixture.fault(changed)?.sequence == Int64(place + 1))
+                changed[line] = "\(pieces[0]),\"tags\":\"prod,team-4\"\(rest)"
+            } else {
+                changed[line] = text.replacing(",\"hash\"", with: ",\"tags\":\"prod\",\"hash\"")
+            }
+            #expect(fixture.fault(changed)?.sequence == Int64(place + 1))
+        }
+        let tagged = fixture.lines.filter { $0.contains("\"tags\"") }
+        #expect(tagged.count == 90)
+    }
+
+    @Test(
         "a file that was hashed anew without the key is noticed between the two heads around the change",
         arguments: 0..<90)
     func forgery(seed: Int) throws {

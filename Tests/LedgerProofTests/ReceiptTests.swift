@@ -27,7 +27,8 @@ struct ReceiptTests {
             keys = KeySet([Sample.key(signer)])
             entries = (1...count).map { Sample.entry($0, tenant: 1) }
             let boxes = entries.map { _ in ReceiptBox(form) }
-            ReceiptBatch.issue(zip(entries, boxes).map { ReceiptTests.settlement($0, $1) }, signer: signer)
+            ReceiptBatch.issue(
+                zip(entries, boxes).map { ReceiptTests.settlement($0, $1) }, signer: signer, at: Sample.now)
             texts = try boxes.map { String(decoding: try #require($0.text), as: UTF8.self) }
         }
     }
@@ -98,7 +99,7 @@ struct ReceiptTests {
             [
                 Self.settlement(Sample.entry(1, tenant: 1), nil), Self.settlement(Sample.entry(2, tenant: 1), wanted),
                 Self.settlement(Sample.entry(3, tenant: 1), failed, billed: false),
-            ], signer: signer)
+            ], signer: signer, at: Sample.now)
         #expect(failed.text == nil)
         let receipt = try Receipt(text: String(decoding: try #require(wanted.text), as: UTF8.self))
         #expect(receipt.count == 1)
@@ -111,11 +112,46 @@ struct ReceiptTests {
         var entry = Sample.entry(1, tenant: 1)
         entry.modelVersion = String(repeating: "v", count: 3_000)
         let box = ReceiptBox(.full)
-        ReceiptBatch.issue([Self.settlement(entry, box)], signer: signer)
+        ReceiptBatch.issue([Self.settlement(entry, box)], signer: signer, at: Sample.now)
         let text = String(decoding: try #require(box.text), as: UTF8.self)
         #expect(text.utf8.count <= Receipt.textLimit)
         let receipt = try Receipt(text: text)
         #expect(receipt.fields == nil)
         #expect(throws: Never.self) { try receipt.verify(keys: KeySet([Sample.key(signer)]), entry: entry) }
+    }
+
+    @Test("a receipt that was signed outside of its key's life proves nothing")
+    func life() throws {
+        let signer = try Sample.signer()
+        func verify(_ instant: Timestamp, retired: Timestamp?) throws {
+            let entry = Sample.entry(1, tenant: 1)
+            let box = ReceiptBox(.full)
+            ReceiptBatch.issue([Self.settlement(entry, box)], signer: signer, at: instant)
+            let key = PublicSigningKey(
+                id: signer.id, publicKey: signer.publicKey, state: retired == nil ? .active : .retired,
+                createdAt: Sample.now, retiredAt: retired)
+            try Receipt(text: String(decoding: try #require(box.text), as: UTF8.self)).verify(keys: KeySet([key]))
+        }
+        let end = Sample.now.advanced(byMilliseconds: 1_000_000)
+        #expect(throws: Never.self) { try verify(Sample.now, retired: nil) }
+        #expect(throws: Never.self) { try verify(end.advanced(byMilliseconds: 59_000), retired: end) }
+        #expect(throws: ProofFailure.self) { try verify(end.advanced(byMilliseconds: 61_000), retired: end) }
+        #expect(throws: ProofFailure.self) { try verify(Sample.now.advanced(byMilliseconds: -61_000), retired: nil) }
+    }
+
+    @Test("an entry whose texts look the same and have other bytes is another entry")
+    func sameLook() throws {
+        let signer = try Sample.signer()
+        var entry = Sample.entry(1, tenant: 1)
+        entry.model = "gr\u{F6}\u{DF}e"
+        let box = ReceiptBox(.full)
+        ReceiptBatch.issue([Self.settlement(entry, box)], signer: signer, at: Sample.now)
+        let receipt = try Receipt(text: String(decoding: try #require(box.text), as: UTF8.self))
+        let keys = KeySet([Sample.key(signer)])
+        #expect(throws: Never.self) { try receipt.verify(keys: keys, entry: entry) }
+        let model = entry.model
+        entry.model = "gro\u{308}\u{DF}e"
+        #expect(entry.model == model)
+        #expect(throws: ProofFailure.self) { try receipt.verify(keys: keys, entry: entry) }
     }
 }

@@ -31,7 +31,7 @@ enum Sample {
             outputTokens: Int64(number * 3), tokenSource: "worker",
             occurredAt: Timestamp(microsecondsSince1970: now.microsecondsSince1970 + Int64(number)),
             postedAt: Timestamp(microsecondsSince1970: now.microsecondsSince1970 + Int64(number) + 7),
-            servedInputTokens: 0, servedOutputTokens: 0)
+            servedInputTokens: 0, servedOutputTokens: 0, tags: number % 4 == 0 ? "team-\(number % 7),prod" : nil)
     }
 
     static func auditRow(_ number: Int) -> AuditRow {
@@ -77,9 +77,9 @@ enum Sample {
     }
 
     static func verify(
-        _ lines: [String], keys: KeySet, head: SignedHead? = nil
+        _ lines: [String], keys: KeySet, after: Int64 = 0, head: SignedHead? = nil
     ) throws(ExportFault) -> ExportVerifier<LedgerEntry>.Report {
-        var verifier = ExportVerifier<LedgerEntry>(keys: keys, expecting: head)
+        var verifier = ExportVerifier<LedgerEntry>(keys: keys, after: after, expecting: head)
         for line in lines { try verifier.take(Array(line.utf8)) }
         return try verifier.finish()
     }

@@ -16,7 +16,7 @@ struct SealTests {
 
         init(_ directory: PostgresPool, _ jobs: PostgresPool, pepper: [UInt8] = SealTests.pepper) {
             store = SigningKeyStore(directory: directory, jobs: jobs, pepper: pepper)
-            ring = SigningKeyRing(directory: store)
+            ring = SigningKeyRing(directory: store, time: MachineTime())
             sealer = SealStore(pool: jobs, ring: ring)
         }
     }

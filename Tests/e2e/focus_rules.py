@@ -2,6 +2,7 @@
 
 import json
 import re
+from decimal import Decimal
 
 MANDATORY = {
     "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd", "BillingPeriodStart", "ChargeCategory",
@@ -51,8 +52,17 @@ def _row(row: dict[str, str]) -> list[str]:
             found.append(f"the {name} period ends before it begins")
     if (row["PricingQuantity"] == "") != (row["PricingUnit"] == ""):
         found.append("PricingQuantity and PricingUnit go together")
-    if row["ChargeCategory"] == "Usage" and row["ChargeClass"] == "" and row["PricingQuantity"] == "":
-        found.append("usage has no PricingQuantity")
+    if row["ChargeCategory"] in ("Usage", "Purchase") and row["ChargeClass"] == "":
+        for name in ("PricingQuantity", "PricingUnit", "ListUnitPrice", "ContractedUnitPrice", "SkuPriceId"):
+            if row[name] == "":
+                found.append(f"{row['ChargeCategory']} has no {name}")
+    if row["ChargeCategory"] != "Usage" and (row["ConsumedQuantity"] or row["ConsumedUnit"]):
+        found.append("what is no usage was consumed")
+    for unit_price, cost in (("ListUnitPrice", "ListCost"), ("ContractedUnitPrice", "ContractedCost")):
+        if row[unit_price] and DECIMAL.match(row["PricingQuantity"]) and DECIMAL.match(row[cost]):
+            product = Decimal(row["PricingQuantity"]) * Decimal(row[unit_price])
+            if abs(product - Decimal(row[cost])) > Decimal("0.0000005"):
+                found.append(f"PricingQuantity times its price is {product}, and {cost} is {row[cost]}")
     if row.get("Tags") and not isinstance(json.loads(row["Tags"]), dict):
         found.append("Tags is no object")
     return found

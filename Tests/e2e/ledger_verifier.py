@@ -34,10 +34,17 @@ def identifier(text: str | None, prefix: str = "") -> bytes | None:
     return UUID(text.removeprefix(prefix)).bytes
 
 
-def instant(text: str) -> bytes:
+def micros(text: str) -> int:
     """Microseconds since 1970, without floating point."""
-    moment = datetime.fromisoformat(text)
-    return number((moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1))
+    return (datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def instant(text: str) -> bytes:
+    return number(micros(text))
+
+
+#: How far a signature's own time may lie outside its key's life.
+TOLERANCE = 60_000_000
 
 
 def text(value: str | None) -> bytes | None:
@@ -51,7 +58,7 @@ def sha256(data: bytes) -> bytes:
 def ledger_leaf(entry: dict[str, Any]) -> bytes:
     return sha256(
         fields(
-            b"weir.ledger.entry.v1",
+            b"weir.ledger.entry.v2" if "tags" in entry else b"weir.ledger.entry.v1",
             identifier(entry["entry_id"]),
             identifier(entry["tenant_id"]),
             identifier(entry["user_id"]),
@@ -71,6 +78,7 @@ def ledger_leaf(entry: dict[str, Any]) -> bytes:
             instant(entry["posted_at"]),
             number(entry["served_input_tokens"]),
             number(entry["served_output_tokens"]),
+            *([text(entry["tags"])] if "tags" in entry else []),
         )
     )
 
@@ -114,10 +122,14 @@ class Keys:
                 raise Bad(f"the key {name} has another key's name")
         return cls(keys)
 
-    def check(self, key_id: str, message: bytes, signature: bytes) -> None:
+    def check(self, key_id: str, message: bytes, signature: bytes, signed_at: int) -> None:
         key = self.keys.get(key_id)
         if key is None or key["state"] == "compromised":
             raise Bad(f"the key {key_id} proves nothing")
+        if micros(key["created_at"]) - TOLERANCE > signed_at:
+            raise Bad(f"the key {key_id} was not made yet")
+        if key["retired_at"] is not None and signed_at > micros(key["retired_at"]) + TOLERANCE:
+            raise Bad(f"the key {key_id} was retired already")
         if not ed25519.verify(bytes.fromhex(key["public_key"]), message, signature):
             raise Bad(f"the signature of {key_id} does not hold")
 
@@ -131,7 +143,7 @@ class Keys:
             instant(head["signed_at"]),
             bytes.fromhex(head["key_id"]),
         )
-        self.check(head["key_id"], message, bytes.fromhex(head["signature"]))
+        self.check(head["key_id"], message, bytes.fromhex(head["signature"]), micros(head["signed_at"]))
 
 
 @dataclass
@@ -140,14 +152,16 @@ class Report:
     heads: int = 0
 
 
-def verify_export(lines: list[str], keys: Keys, known: dict[str, Any] | None = None) -> Report:
-    """The whole of an export, or `Bad`."""
+def verify_export(lines: list[str], keys: Keys, known: dict[str, Any] | None = None, after: int = 0) -> Report:
+    """The whole of an export, or `Bad`. It has to begin behind the entry `after`, whatever it says of itself."""
     first = json.loads(lines[0])
     chain = {"ledger_export": "ledger", "audit_export": "audit"}[first["object"]]
     tenant = first["tenant_id"] if chain == "ledger" else None
     seq, current = first["after"], bytes.fromhex(first["previous_hash"])
     if seq == 0 and current != origin(tenant):
         raise Bad("another chain's beginning", 1)
+    if seq != after:
+        raise Bad(f"it begins behind {seq}", after + 1)
     report, met, ended = Report(), known is None, False
 
     def take_head(head: dict[str, Any]) -> None:
@@ -233,21 +247,24 @@ class Receipt:
     count: int
     path: list[bytes]
     signature: bytes
+    #: Microseconds since 1970.
+    signed_at: int
     #: As they are hashed; empty in the short form.
     fields: bytes
 
     @classmethod
     def of(cls, text: str) -> "Receipt":
         data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        if data[0] != 1 or data[1] > 1:
+        if data[0] != 2 or data[1] > 1:
             raise Bad("another form")
-        steps = data[18]
-        path = [data[19 + 32 * step : 51 + 32 * step] for step in range(steps)]
-        rest = data[19 + 32 * steps :]
+        steps = data[26]
+        path = [data[27 + 32 * step : 59 + 32 * step] for step in range(steps)]
+        rest = data[27 + 32 * steps :]
         if len(rest) < 64 or (data[1] == 0 and len(rest) != 64):
             raise Bad("another length")
         return cls(
-            data[2:10].hex(), int.from_bytes(data[10:14], "big"), int.from_bytes(data[14:18], "big"), path, rest[:64], rest[64:]
+            data[2:10].hex(), int.from_bytes(data[10:14], "big"), int.from_bytes(data[14:18], "big"), path, rest[:64],
+            int.from_bytes(data[18:26], "big", signed=True), rest[64:]
         )
 
 
@@ -283,10 +300,11 @@ def verify_receipt(text: str, keys: Keys, entry: dict[str, Any] | None = None) -
         raise Bad("the receipt is another entry's")
     leaf = sha256(b"\x00" + fields(b"weir.receipt.v1") + proved)
     root = root_of(leaf, receipt.index, receipt.count, receipt.path)
-    message = fields(b"weir.receipt.root.v1", bytes.fromhex(receipt.key_id), number(receipt.count), root)
+    message = fields(
+        b"weir.receipt.root.v2", bytes.fromhex(receipt.key_id), number(receipt.count), root, number(receipt.signed_at))
     known = (receipt.key_id, message, receipt.signature)
     if known not in _roots:
         # Many receipts share one signature.
-        keys.check(receipt.key_id, message, receipt.signature)
+        keys.check(receipt.key_id, message, receipt.signature, receipt.signed_at)
         _roots[known] = True
     return receipt

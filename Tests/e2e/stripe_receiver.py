@@ -1,7 +1,9 @@
 """A receiver of meter events as Stripe is one, in a process of its own: `stripe_receiver.py PORT JOURNAL`.
 
 The journal has a line for each request: how it was answered, and the event. An identifier is accepted once; a second time it is answered as a
-duplicate. The file JOURNAL.mode says what goes wrong: `ok`, `500`, `429`, `400`, `lost` (accepted, and no answer comes), `mixed` (all of them in turn).
+duplicate. As Stripe does, it answers an Idempotency-Key that it knows with what it said the first time, whatever that was. The file JOURNAL.mode
+says what goes wrong: `ok`, a status (`500`, `429`, `400`, `401`, `403`, `408`; with `429:2` it says to come again after two seconds), `lost` (accepted, and no
+answer comes), `mixed` (several of them in turn).
 """
 
 import json
@@ -19,6 +21,8 @@ accepted: set[str] = set()
 if journal.exists():
     accepted |= {json.loads(line)["identifier"] for line in journal.read_text().splitlines() if '"accepted"' in line}
 turn = 0
+#: What was said under an Idempotency-Key.
+said: dict[str, tuple[str, str]] = {}
 
 
 class Receiver(BaseHTTPRequestHandler):
@@ -33,18 +37,23 @@ class Receiver(BaseHTTPRequestHandler):
             mode = mode_file.read_text().strip() if mode_file.exists() else "ok"
             if mode == "mixed":
                 mode = ("ok", "500", "lost", "429", "ok", "lost")[turn % 6]
-            fault = self.fault(form)
-            if fault:
+            mode, _, wait = mode.partition(":")
+            fault, key = self.fault(form), self.headers["idempotency-key"]
+            if key in said:
+                outcome, mode = said[key]
+            elif fault:
                 outcome = "refused"
-            elif mode in ("500", "429", "400"):
+            elif mode.isdigit():
                 outcome = mode
             elif identifier in accepted:
                 outcome = "duplicate"
             else:
                 outcome = "accepted"
                 accepted.add(identifier)
+            if key is not None:
+                said[key] = (outcome, mode)
             with journal.open("a") as lines:
-                lines.write(json.dumps({"outcome": outcome, "fault": fault, "mode": mode, **form}) + "\n")
+                lines.write(json.dumps({"outcome": outcome, "fault": fault, "mode": mode, "at": time.time(), **form}) + "\n")
         if mode == "lost" and outcome in ("accepted", "duplicate"):
             self.close_connection = True
             self.connection.close()
@@ -54,8 +63,8 @@ class Receiver(BaseHTTPRequestHandler):
         elif outcome == "duplicate":
             self.answer(400, {"error": {"type": "invalid_request_error",
                 "message": f"An event already exists with identifier {identifier}."}})
-        elif outcome in ("500", "429"):
-            self.answer(int(outcome), {"error": {"type": "api_error", "message": "Try again."}})
+        elif outcome.isdigit() and outcome != "400":
+            self.answer(int(outcome), {"error": {"type": "api_error", "message": "Try again."}}, wait)
         else:
             self.answer(400, {"error": {"type": "invalid_request_error", "code": "resource_missing", "message": fault or "No such meter"}})
 
@@ -72,11 +81,13 @@ class Receiver(BaseHTTPRequestHandler):
         age = time.time() - int(form["timestamp"])
         return "" if -300 <= age <= 35 * 86400 else "timestamp"
 
-    def answer(self, status: int, body: dict) -> None:
+    def answer(self, status: int, body: dict, wait: str = "") -> None:
         payload = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(payload)))
+        if wait:
+            self.send_header("retry-after", wait)
         self.end_headers()
         self.wfile.write(payload)
 

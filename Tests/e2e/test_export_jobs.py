@@ -5,9 +5,10 @@ import hashlib
 import io
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -228,6 +229,69 @@ def test_one_incremental_export_at_a_time(stage):
         assert_problem(stage.front.admin.call("POST", f"/admin/v1/exports/{made['id']}/cancel"), 409, "conflict")
     finally:
         stage.writer.start()
+
+
+def test_a_claim_is_kept_while_the_rows_of_a_part_wait_for_longer_than_a_lease(stage):
+    other = stage.installation.gateway("another", {**SETTINGS, "WEIR_ROLES": "gateway,jobs"}).start()
+    try:
+        with stage.installation.database() as database, stage.installation.database() as blocker:
+            with blocker.transaction():
+                blocker.execute("LOCK TABLE ledger IN ACCESS EXCLUSIVE MODE")
+                made = stage.create(format="csv", tenant=stage.tenants[0].id, **window(past_hour(5)))
+                wait_until(lambda: stage.read(made["id"])["state"] == "running", "it is taken", 30)
+                began = time.monotonic()
+                dues = set()
+                while time.monotonic() - began < 7:  # three leases and a half
+                    attempt, due = database.execute(
+                        "SELECT attempt, due_at FROM exports WHERE export_id = %s", [made["id"][4:]]).fetchone()
+                    assert attempt == 1
+                    dues.add(due)
+                    time.sleep(0.1)
+            assert stage.ended(made["id"])["state"] == "completed"
+            assert len(dues) > 3 and stage.read(made["id"])["rows"] == 2_500
+            key = made["id"][4:]
+            assert database.execute("SELECT renew_export(%s, 1, 1000)", [key]).fetchone()[0] is False
+    finally:
+        other.stop()
+
+
+def test_a_reader_that_keeps_its_position_begins_where_it_says(stage):
+    tenant, start = stage.tenants[5], past_hour(7)
+
+    def take(**more: object) -> tuple[str, list[str]]:
+        made = stage.create(format="csv", tenant=tenant.id, incremental=True, **more)
+        assert stage.ended(made["id"])["state"] == "completed"
+        return made["next"], [row["entry_id"] for row in stage.rows(made["id"])]
+
+    with stage.installation.database() as database:
+        position, rows = take()
+        assert rows == []
+        fill(database, tenant.id, 30, start)
+        entries = {row[0] for row in database.execute(
+            "SELECT 'led_' || entry_id FROM ledger WHERE tenant_id = %s", [tenant.id]).fetchall()}
+        taken: list[tuple[str, list[str]]] = []
+        wait_until(
+            lambda: taken.append(take(after_position=position)) or len(taken[-1][1]) == 30,
+            "all are there (other transactions of the server hold the position back)", 60, 0.5)
+        behind, rows = taken[-1]
+        assert set(rows) == entries and int(behind) > int(position)
+        # Whoever has lost them asks again; and those who keep no position have missed nothing.
+        assert set(take(after_position=position)[1]) == entries
+        assert take(after_position=behind)[1] == []
+        assert set(take()[1]) == entries
+    for bad in ("99999999999999", "-1", "01", "x", 7, ""):
+        body = {"format": "csv", "tenant": tenant.id, "incremental": True, "after_position": bad}
+        assert_problem(stage.front.admin.call("POST", "/admin/v1/exports", body), 422, "validation_failed")
+    body = {"format": "csv", "tenant": tenant.id, "after_position": "7", **window(start)}
+    assert_problem(stage.front.admin.call("POST", "/admin/v1/exports", body), 422, "validation_failed")
+
+
+def test_a_manifest_says_whether_its_window_is_final(stage):
+    now = datetime.now(timezone.utc).replace(microsecond=0)
+    for end, final in ((now - timedelta(minutes=61), True), (now - timedelta(minutes=59), False), (now - timedelta(seconds=5), False)):
+        made = stage.create(format="csv", tenant=stage.tenants[0].id, start=instant(end - timedelta(minutes=5)), end=instant(end))
+        assert stage.ended(made["id"])["state"] == "completed" and made["next"] is None
+        assert stage.read(made["id"], "/manifest")["final"] is final
 
 
 def test_parts_go_and_the_manifest_stays(stage):

@@ -405,6 +405,42 @@ def test_a_proof_of_one_entry_holds_alone_and_is_nobody_elses(stage: OpenAIStage
         assert_problem(get(url, f"/api/v1/ledger/{target}", weak.key), 403, "insufficient_scope")
 
 
+def test_tags_are_part_of_what_is_sealed(stage: OpenAIStage, tenant: Tenant, tmp_path: Path) -> None:
+    url = stage.gateways[0].public_url
+    for number in range(9):
+        tags = {"x-weir-tags": ["team=a", "team=a,env=prod", "z=1,b=2,a=3"][number % 3]} if number % 2 else {}
+        answer = send_once(url, "POST", "/predict/", {**predict_headers(tenant.key), **tags}, predict_body())
+        assert answer.status == 200, answer.body
+    wait_sealed(stage, tenant)
+    lines = export(stage.gateways[1], tenant)
+    files = Files(tmp_path, keys_of(stage.gateways[0]))
+    entries = verifier.verify_export(lines, files.keys).entries
+    kept = stage.database.execute(
+        "SELECT entry_id::text, array_to_string(tags, ',') FROM ledger WHERE tenant_id = %s", [tenant.id]).fetchall()
+    assert {entry["entry_id"]: entry.get("tags") for entry in entries} == dict(kept)
+    assert len({tags for _, tags in kept}) == 4
+    assert files.ledger(lines).returncode == 0
+    for place, line in enumerate(lines):
+        entry = json.loads(line)
+        if entry["object"] != "ledger_entry":
+            continue
+        changes = [{**entry, "tags": "other=1"}, {**entry, "tags": "z=1,b=2"}]
+        if "tags" in entry:
+            changes.append({name: value for name, value in entry.items() if name != "tags"})
+        for changed in changes:
+            mutated = [*lines[:place], json.dumps(changed), *lines[place + 1 :]]
+            done = files.ledger(mutated)
+            assert done.returncode == 1 and json.loads(done.stdout)["seq"] == entry["seq"]
+            with pytest.raises(verifier.Bad):
+                verifier.verify_export(mutated, files.keys)
+    tagged = next(entry for entry in entries if "tags" in entry)
+    proof = get(url, f"/api/v1/ledger/proofs/{tagged['request_id']}", tenant.key).json()
+    verifier.verify_proof(proof, files.keys)
+    proof["entry"]["tags"] += ",more=1"
+    with pytest.raises(verifier.Bad):
+        verifier.verify_proof(proof, files.keys)
+
+
 def test_pages_and_a_part_of_an_export_join(stage: OpenAIStage, tenant: Tenant, tmp_path: Path) -> None:
     serve_traffic(stage, tenant, 60)
     wait_sealed(stage, tenant)
@@ -421,8 +457,22 @@ def test_pages_and_a_part_of_an_export_join(stage: OpenAIStage, tenant: Tenant, 
     assert pages == whole
     files = Files(tmp_path, keys_of(stage.gateways[0]))
     part = export(stage.gateways[0], tenant, "&after=33")
-    assert len(verifier.verify_export(part, files.keys).entries) == len(whole) - 33
-    assert files.ledger(part).returncode == 0
+    assert len(verifier.verify_export(part, files.keys, after=33).entries) == len(whole) - 33
+    # An export says of itself where it begins, so that is no proof that nothing was before: the reader has to say it.
+    with pytest.raises(verifier.Bad, match="begins behind 33"):
+        verifier.verify_export(part, files.keys)
+    done = files.ledger(part)
+    assert done.returncode == 1 and "begins behind the entry 33" in done.stderr
+    assert files.ledger(part, "--after", "32").returncode == 1
+    done = files.ledger(part, "--after", "33")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["after"], report["last_seq"], report["held_against_head"]) == (33, len(whole), False)
+    done = weir("verify", "ledger", str(tmp_path / "ledger.jsonl"), "--keys", files.keys_path, "--after", "33")
+    assert f"(34 to {len(whole)})" in done.stdout and "not held against a known head" in done.stdout
+    empty = export(stage.gateways[0], make_tenant(stage.installation))
+    done = files.ledger(empty)
+    assert done.returncode == 0 and json.loads(done.stdout)["held_against_head"] is False and json.loads(done.stdout)["entries"] == 0
     assert_problem(get(url, f"/api/v1/ledger/entries?after={len(whole) + 1}", tenant.key), 422, "validation_failed")
     assert_problem(get(url, "/api/v1/ledger/entries?after=-1", tenant.key), 422, "validation_failed")
     assert_problem(get(url, "/api/v1/ledger/entries?format=jsonl&limit=5", tenant.key), 422, "validation_failed")
@@ -501,6 +551,21 @@ def test_after_a_compromised_key_the_heads_are_signed_anew(stage: OpenAIStage, t
         wait_until(lambda g=gateway: keys_of(g)["data"][0]["id"] == fresh or None, "the gateway follows", 2)
     keys = keys_of(stage.gateways[0])
     assert [key["state"] for key in keys["data"] if key["id"] == old] == ["compromised"]
+    again = administrate(stage, "ledger", "distrust-key", old)
+    assert again.returncode == 1 and "already" in again.stderr, again.stderr
+    done = administrate(stage, "ledger", "distrust-key", "0" * 16)
+    assert done.returncode == 1 and "no such signing key" in done.stderr.lower(), done.stderr
+    retired = next((key["id"] for key in keys["data"] if key["state"] == "retired"), None)
+    if retired is None:
+        retired = fresh
+        fresh = json.loads(administrate(stage, "ledger", "rotate-key", "--json").stdout)["id"]
+    done = administrate(stage, "ledger", "distrust-key", retired)
+    assert done.returncode == 0 and done.stdout.split() == [retired, "compromised"], done.stderr
+    wait_until(resigned, "the head is signed by the key in use", 10)
+    for gateway in stage.gateways:
+        wait_until(
+            lambda g=gateway: {k["id"]: k["state"] for k in keys_of(g)["data"]}[retired] == "compromised" or None, "the gateway follows", 2)
+    keys = keys_of(stage.gateways[0])
     files = Files(tmp_path, keys)
     assert len(verifier.verify_export(export(stage.gateways[1], tenant), files.keys).entries) == 20
     assert files.ledger(export(stage.gateways[1], tenant)).returncode == 0

@@ -74,7 +74,7 @@ class Stage:
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
     with Installation() as installation:
-        tenants = [make_tenant(installation) for _ in range(7)]
+        tenants = [make_tenant(installation) for _ in range(12)]
         Servers(installation)
         port, journal = free_port(), installation.log_folder / "stripe.journal"
         receiver = ManagedProcess(
@@ -212,6 +212,89 @@ def test_what_is_too_old_is_parked(stage):
         with pytest.raises(Exception, match="cannot change"):
             database.execute("UPDATE stripe_deliveries SET value = 1 WHERE tenant_id = %s", [tenant.id])
     assert stage.events(tenant) == []
+
+
+@pytest.mark.parametrize(("number", "status"), [(7, "401"), (8, "403"), (8, "408")])
+def test_what_is_wrong_with_the_key_gives_up_no_delivery(stage, number, status):
+    tenant, start = stage.tenants[number], past_hour(3)
+    stage.mode(status)
+    stage.connect(tenant, start)
+    use(stage, tenant, start, 10, 1)
+
+    def tries() -> int:
+        return sum(event["outcome"] == status for event in stage.events(tenant))
+
+    wait_until(lambda: tries() >= 8, "each was tried again", 60)
+    with stage.installation.database() as database:
+        states = database.execute(
+            "SELECT DISTINCT state FROM stripe_deliveries WHERE tenant_id = %s AND state <> 'delivered'", [tenant.id]).fetchall()
+    assert states == [("pending",)]
+    stage.mode("ok")
+    stage.settled(tenant)
+
+
+def test_stripe_says_when_to_come_again(stage):
+    tenant, start = stage.tenants[9], past_hour(3)
+    stage.mode("429:3")
+    stage.connect(tenant, start)
+    use(stage, tenant, start, 10, 1)
+    wait_until(lambda: len(stage.events(tenant)) >= 4, "the first attempts", 60)
+    stage.mode("ok")
+    stage.settled(tenant)
+    times: dict[str, list[float]] = {}
+    for event in stage.events(tenant):
+        times.setdefault(event["identifier"], []).append(event["at"])
+    assert len(times) == 4 and all(second - first >= 3 for first, second in times.values()), times
+
+
+def reconciled(stage: Stage, tenant: Tenant) -> list[str]:
+    answer = stage.front.admin.expect("POST", "/admin/v1/reconcile", {"tenant": tenant.id}, (200,))
+    return [each["kind"] for each in answer["differences"] if each["kind"].startswith("stripe")]
+
+
+def test_who_is_disconnected_has_its_last_usage_sent(stage):
+    tenant, start = stage.tenants[10], past_hour(6)
+    stage.mode("500")
+    stage.connect(tenant, start)
+    use(stage, tenant, start, 20, 1)
+    wait_until(lambda: stage.open(tenant) == 4, "deliveries are written", 60)
+    path = f"/admin/v1/tenants/{tenant.id}/stripe"
+    gone = stage.front.admin.expect("PUT", path, {"customer_id": None})
+    assert gone["customer_id"] is None and gone["since"] == instant(start) and gone["until"] > instant(datetime.now().astimezone())
+    use(stage, tenant, start + timedelta(hours=1), 20, 1)  # becomes known only now
+    stage.mode("ok")
+    stage.settled(tenant)
+    assert reconciled(stage, tenant) == []
+    # What comes after the end is not sent, in the middle of an hour as well; and a delivery that is wrong is still found.
+    with stage.installation.database() as database:
+        database.execute("UPDATE stripe_customers SET until = %s WHERE tenant_id = %s", [start + timedelta(hours=2, minutes=30), tenant.id])
+        sent = sum(stage.accepted(tenant).values())
+        use(stage, tenant, start + timedelta(hours=2), 40, 1)
+        half = database.execute(
+            """SELECT sum(requests + input_tokens + output_tokens)::bigint FROM ledger
+            WHERE tenant_id = %s AND occurred_at >= %s AND occurred_at < %s""",
+            [tenant.id, start + timedelta(hours=2), start + timedelta(hours=2, minutes=30)]).fetchone()[0]
+        wait_until(lambda: sum(stage.accepted(tenant).values()) == sent + half, "half an hour is sent", 60)
+        assert reconciled(stage, tenant) == [] and stage.open(tenant) == 0
+        with database.transaction():
+            database.execute("SET LOCAL session_replication_role = replica")
+            database.execute("DELETE FROM stripe_deliveries WHERE tenant_id = %s AND meter = 'request'", [tenant.id])
+    assert reconciled(stage, tenant) == ["stripe_differs_from_ledger"] * 3
+
+
+def test_who_becomes_another_customer_leaves_the_old_ones_usage_with_it(stage):
+    tenant, start = stage.tenants[11], past_hour(6)
+    stage.mode("500")
+    stage.connect(tenant, start)
+    use(stage, tenant, start, 20, 1)
+    wait_until(lambda: stage.open(tenant) == 4, "deliveries are written", 60)
+    stage.front.admin.expect("PUT", f"/admin/v1/tenants/{tenant.id}/stripe", {"customer_id": "cus_other"})
+    stage.mode("ok")
+    stage.settled(tenant)
+    assert {event["payload[stripe_customer_id]"] for event in stage.events(tenant)} == {"cus_" + tenant.id[-4:]}
+    use(stage, tenant, start + timedelta(hours=1), 20, 1)
+    stage.settled(tenant)
+    assert "cus_other" in {event["payload[stripe_customer_id]"] for event in stage.events(tenant)}
 
 
 def test_the_key_is_in_no_log(stage):

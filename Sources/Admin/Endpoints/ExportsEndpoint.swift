@@ -34,13 +34,14 @@ struct ExportsEndpoint: Sendable {
     func create(_ call: AdminCall) async throws -> Response {
         let exports = try present
         let input = try await RequestBodyReader.object(
-            call, fields: ["format", "tenant", "start", "end", "granularity", "incremental"])
+            call, fields: ["format", "tenant", "start", "end", "granularity", "incremental", "after_position"])
         let format = input.required("format", .oneOf(ExportFormat.allCases))
         let tenantID = input.nullable("tenant", .tenantID)
         let start = input.nullable("start", .instant)
         let end = input.nullable("end", .instant)
         let granularity = input.nullable("granularity", .oneOf(ExportGranularity.allCases))
         let isIncremental = input.optional("incremental", .boolean) ?? false
+        let after = input.nullable("after_position", .position)
         if isIncremental {
             for name in ["start", "end", "granularity"] where input.has(name) && !input.isNull(name) {
                 input.note(name, "does not go with incremental", fix: "Leave it out: the export has what is new.")
@@ -49,6 +50,9 @@ struct ExportsEndpoint: Sendable {
                 input.note("format", "does not go with incremental", fix: "Take csv, jsonl or cloudevents.")
             }
         } else {
+            if input.has("after_position"), !input.isNull("after_position") {
+                input.note("after_position", "goes with incremental alone", fix: "Leave it out, or send incremental.")
+            }
             for (name, edge) in [("start", start), ("end", end)] where edge == nil && !input.has(name) {
                 input.note(name, "is missing", fix: "Send it as 2026-03-01T00:00:00Z.")
             }
@@ -61,7 +65,7 @@ struct ExportsEndpoint: Sendable {
         guard let format else { throw input.problems.refusal }
         let window: NewExport.Window
         if isIncremental {
-            window = .incremental(tenantID: tenantID, format: format)
+            window = .incremental(tenantID: tenantID, format: format, after: after)
         } else {
             guard let start, let end else { throw Refusal.invalid("/start", "is missing", fix: "Send start and end.") }
             window = .query(
@@ -138,6 +142,16 @@ struct ExportsEndpoint: Sendable {
     }
 }
 
+extension InputRule where Value == UInt64 {
+    fileprivate static var position: InputRule {
+        InputRule(expectation: "a position", fix: "Send the next of an incremental export, as it stands there.") {
+            value in
+            guard case .string(let text) = value, let number = UInt64(text), String(number) == text else { return nil }
+            return number
+        }
+    }
+}
+
 private struct ExportRecordAnswer: Encodable {
     let object = "export"
     let id: String
@@ -148,6 +162,7 @@ private struct ExportRecordAnswer: Encodable {
     @Present var end: String?
     let isIncremental: Bool
     let state: String
+    @Present var next: String?
     let parts: Int32
     let rows: Int64
     let bytes: Int64
@@ -167,6 +182,7 @@ private struct ExportRecordAnswer: Encodable {
         end = record.isIncremental ? nil : record.query.end.description
         isIncremental = record.isIncremental
         state = record.state.rawValue
+        next = record.isIncremental ? String(record.nextPosition) : nil
         parts = record.parts
         rows = record.rowCount
         bytes = record.byteCount
@@ -179,7 +195,7 @@ private struct ExportRecordAnswer: Encodable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case object, id, format, granularity, start, end, state, parts, rows, bytes, error
+        case object, id, format, granularity, start, end, state, next, parts, rows, bytes, error
         case tenantID = "tenant_id"
         case isIncremental = "incremental"
         case createdBy = "created_by"

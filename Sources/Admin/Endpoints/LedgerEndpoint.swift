@@ -26,6 +26,13 @@ struct LedgerEndpoint: Sendable {
         return try .json(SigningKeyAnswer(key), status: .created)
     }
 
+    func distrust(_ call: AdminCall) async throws -> Response {
+        guard let id = call.context.parameters.get("id").flatMap({ SigningKeyID($0) }) else {
+            throw Refusal(.notFound, "There is no such signing key. GET /.well-known/weir-keys lists them.")
+        }
+        return try .json(SigningKeyAnswer(try await present.distrustSigningKey(id, by: call.actor)))
+    }
+
     /// Follows the chain in the tables, entry by entry, and names the first one that is not as it was sealed.
     func verify(_ call: AdminCall) async throws -> Response {
         let tenantID = try call.query.value("tenant", "a tenant's id", fix: "Take it from GET /admin/v1/tenants.") {

@@ -82,15 +82,17 @@ private struct CustomerAnswer: Encodable {
     let tenantID: String
     @Present var customerID: String?
     @Present var since: String?
+    @Present var until: String?
 
     init(_ customer: StripeCustomer) {
         tenantID = customer.tenantID.description
         customerID = customer.customerID
         since = customer.since?.description
+        until = customer.until?.description
     }
 
     enum CodingKeys: String, CodingKey {
-        case object, since
+        case object, since, until
         case tenantID = "tenant_id"
         case customerID = "customer_id"
     }

@@ -1,3 +1,5 @@
+internal import Domain
+
 /// Rows of cells with commas between them, in the form of RFC 4180.
 ///
 /// Who opens such a file in a spreadsheet must not run what a customer wrote: a text that would be taken for a formula there is given an
@@ -19,10 +21,7 @@ struct CSVDocument {
     }
 
     private static func field(_ text: String) -> String {
-        // Blanks in front are skipped by some before they look for a formula. By scalars: a line end of two is one character.
-        let first = text.unicodeScalars.first { $0 != " " }
-        let isFormula = first.map { "=+-@\t\r\n\u{FF1D}\u{FF0B}\u{FF0D}\u{FF20}".unicodeScalars.contains($0) } ?? false
-        let safe = isFormula ? "'" + text : text
+        let safe = SheetText.guarded(text)
         guard safe.unicodeScalars.contains(where: { ",\"\r\n".unicodeScalars.contains($0) }) else { return safe }
         return "\"" + safe.replacing("\"", with: "\"\"") + "\""
     }

@@ -21,7 +21,8 @@ public struct NewExport: Sendable {
     public enum Window: Sendable {
         case query(ExportQuery)
         /// Everything that was written since the last one of the same tenant and format.
-        case incremental(tenantID: TenantID?, format: ExportFormat)
+        /// - Parameter after: the `next` of an export before it, for a reader who keeps that itself; then it begins there instead.
+        case incremental(tenantID: TenantID?, format: ExportFormat, after: UInt64?)
     }
 
     public let window: Window
@@ -44,6 +45,8 @@ public struct ExportRecord: Sendable {
     public let query: ExportQuery
     public let isIncremental: Bool
     public let state: State
+    /// The transaction at which an incremental one that follows this one begins.
+    public let nextPosition: UInt64
     public let parts: Int32
     public let rowCount: Int64
     public let byteCount: Int64
@@ -56,7 +59,8 @@ public struct ExportRecord: Sendable {
     public let expiresAt: Timestamp?
 
     public init(
-        id: ExportID, query: ExportQuery, isIncremental: Bool, state: State, parts: Int32, rowCount: Int64,
+        id: ExportID, query: ExportQuery, isIncremental: Bool, state: State, nextPosition: UInt64, parts: Int32,
+        rowCount: Int64,
         byteCount: Int64, error: String?, createdBy: String, createdAt: Timestamp, startedAt: Timestamp?,
         finishedAt: Timestamp?, expiresAt: Timestamp?
     ) {
@@ -64,6 +68,7 @@ public struct ExportRecord: Sendable {
         self.query = query
         self.isIncremental = isIncremental
         self.state = state
+        self.nextPosition = nextPosition
         self.parts = parts
         self.rowCount = rowCount
         self.byteCount = byteCount

@@ -105,6 +105,11 @@ public protocol ProofAdministration: Sendable {
     /// - Parameter isCompromised: somebody else may have the old one: what it signed proves nothing any more, and heads are signed anew.
     func rotateSigningKey(isCompromised: Bool, by actor: AuditActor) async throws(AdministrationFailure)
         -> PublicSigningKey
+    /// Says that somebody else may have a key, in use or retired: what it signed proves nothing any more, and heads are signed anew. One that is
+    /// in use is replaced.
+    /// - Throws: `not_found`; `conflict` for one of which it was said already.
+    func distrustSigningKey(_ id: SigningKeyID, by actor: AuditActor) async throws(AdministrationFailure)
+        -> PublicSigningKey
     /// Newest first.
     func signingKeys() async throws(AdministrationFailure) -> [PublicSigningKey]
     /// - Throws: `not_found` for an unknown tenant.

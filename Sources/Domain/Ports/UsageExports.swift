@@ -25,7 +25,10 @@ public protocol UsageExportStream: Sendable {
 public protocol ExportQueue: Sendable {
     /// Takes an export that is due for so long.
     func claim(leaseMilliseconds: Int64) async throws(StoreUnavailable) -> ClaimedExport?
-    /// Writes the next part whole, piece by piece, and keeps the claim meanwhile.
+    /// Keeps the claim for so long from now on.
+    /// - Returns: whether it still held.
+    func renew(_ export: ClaimedExport, leaseMilliseconds: Int64) async throws(StoreUnavailable) -> Bool
+    /// Writes the next part whole, piece by piece; each piece renews the claim as well.
     func writePart(of export: ClaimedExport, leaseMilliseconds: Int64) async throws(StoreUnavailable)
         -> ExportPartOutcome
     /// Writes the manifest, the last of all.

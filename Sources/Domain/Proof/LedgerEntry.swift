@@ -24,12 +24,14 @@ public struct LedgerEntry: Hashable, Sendable {
     /// What the answer had cost a worker, for one that came from the cache; zero otherwise.
     public var servedInputTokens: Int64
     public var servedOutputTokens: Int64
+    /// The caller's tags in the order in which they are kept, joined by commas; `nil` where there are none.
+    public var tags: String?
 
     public init(
         entryID: RequestID, tenantID: TenantID, userID: UserID?, keyID: KeyID, requestID: RequestID, kind: String,
         model: String, modelVersion: String, tierVersionID: TierVersionID, leaseID: LeaseID?, requests: Int64,
         inputTokens: Int64, cachedInputTokens: Int64, outputTokens: Int64, tokenSource: String, occurredAt: Timestamp,
-        postedAt: Timestamp, servedInputTokens: Int64, servedOutputTokens: Int64
+        postedAt: Timestamp, servedInputTokens: Int64, servedOutputTokens: Int64, tags: String? = nil
     ) {
         self.entryID = entryID
         self.tenantID = tenantID
@@ -50,6 +52,7 @@ public struct LedgerEntry: Hashable, Sendable {
         self.postedAt = postedAt
         self.servedInputTokens = servedInputTokens
         self.servedOutputTokens = servedOutputTokens
+        self.tags = tags
     }
 }
 

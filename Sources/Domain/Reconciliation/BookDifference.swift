@@ -21,18 +21,36 @@ public struct BookDifferences: Sendable {
     public var count: Int64 = 0
 
     public init() {}
+
+    /// Counts one more, and names it where there is room.
+    public mutating func note(_ difference: BookDifference, limit: Int) {
+        count += 1
+        if list.count < limit { list.append(difference) }
+    }
 }
 
 /// What is compared with what.
 public enum BookComparison: String, Sendable, CaseIterable {
     /// Each completed request has its entry with the same quantities, and each usage entry its request.
     case requests
+    /// Each correction has the record of why it was posted, and each such record its correction.
+    case adjustments
+    /// Each entry is as it was sealed, each seal follows from the one before it, and each head is of its seal.
+    case seals
+    /// Each entry that the sealer has passed is sealed.
+    case unsealed
     /// The roll-up by tenants has the sums of the ledger.
     case usage
     /// The roll-up by models has the sums of the ledger. Of all tenants only.
     case models
     /// An invoice's subtotal and credits are the sums of its parts.
     case invoiceSums = "invoice_sums"
+    /// Invoices are as they were issued.
+    case invoiceDigests = "invoice_digests"
+    /// The numbers of each issuer have no gap. Of all tenants only.
+    case invoiceNumbers = "invoice_numbers"
+    /// No credit was drawn on for more than it is.
+    case creditGrants = "credit_grants"
     /// Invoices charge what the ledger holds of their periods.
     case invoiceUsage = "invoice_usage"
     /// Months that are over are invoiced, of tenants that are invoiced at all.

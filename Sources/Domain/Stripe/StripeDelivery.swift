@@ -5,11 +5,14 @@ public struct StripeCustomer: Hashable, Sendable {
     public let customerID: String?
     /// Usage from this instant on is sent; the beginning of an hour.
     public let since: Timestamp?
+    /// Usage from this instant on is not sent any more: the tenant was disconnected. What was before it still is.
+    public let until: Timestamp?
 
-    public init(tenantID: TenantID, customerID: String?, since: Timestamp?) {
+    public init(tenantID: TenantID, customerID: String?, since: Timestamp?, until: Timestamp? = nil) {
         self.tenantID = tenantID
         self.customerID = customerID
         self.since = since
+        self.until = until
     }
 }
 
@@ -43,7 +46,8 @@ public enum StripeReply: Sendable, Equatable {
     /// It does not want the event: another attempt would end alike.
     case refused(status: Int, reason: String)
     /// Nobody knows, or not now.
-    case failed(status: Int?, reason: String)
+    /// - Parameter afterMilliseconds: when it may be tried again, where it was said.
+    case failed(status: Int?, reason: String, afterMilliseconds: Int64? = nil)
 }
 
 /// A delivery as an operator sees it.

@@ -2,7 +2,7 @@ internal import Domain
 internal import PostgresDriver
 
 private let recordColumns: [PostgresType] = [
-    .uuid, .uuid, .text, .text, .timestamptz, .timestamptz, .bool, .text, .int4, .int8, .int8, .text, .text,
+    .uuid, .uuid, .text, .text, .timestamptz, .timestamptz, .bool, .text, .xid8, .int4, .int8, .int8, .text, .text,
     .timestamptz,
     .timestamptz, .timestamptz, .timestamptz,
 ]
@@ -15,33 +15,38 @@ private func record(_ row: inout PostgresRow) throws(PostgresError) -> ExportRec
         throw row.failure(7, "is no state of an export")
     }
     return ExportRecord(
-        id: id, query: query, isIncremental: isIncremental, state: state, parts: try row.int32(),
+        id: id, query: query, isIncremental: isIncremental, state: state, nextPosition: try row.xid8(),
+        parts: try row.int32(),
         rowCount: try row.int64(), byteCount: try row.int64(), error: try row.optionalText(), createdBy: try row.text(),
         createdAt: Timestamp(try row.timestamp()), startedAt: try row.optionalTimestamp().map { Timestamp($0) },
         finishedAt: try row.optionalTimestamp().map { Timestamp($0) },
         expiresAt: try row.optionalTimestamp().map { Timestamp($0) })
 }
 
-/// Begins where the last incremental export of the same tenant and format ended, and ends below the oldest transaction that still runs: what a
+/// Begins at a position that was given, or where the last incremental export of the same tenant and format ended that was given none, and ends below the oldest transaction that still runs: what a
 /// slow one commits later is in the next.
 struct InsertExport: PostgresStatement {
     static let sql = """
         INSERT INTO exports (export_id, tenant_id, format, granularity, window_start, window_end, is_incremental, from_position, to_position,
-            part_rows, created_by)
+            part_rows, created_by, begins_where_told)
         SELECT $1, $2, $3, $4, $5, $6, $7,
-            CASE WHEN $7 THEN coalesce((SELECT max(p.to_position::text::numeric)::text::xid8 FROM exports p
-                WHERE p.is_incremental AND p.state = 'completed' AND p.format = $3 AND p.tenant_id IS NOT DISTINCT FROM $2), '0')
+            CASE WHEN $7 THEN coalesce($10::xid8, (SELECT max(p.to_position::text::numeric)::text::xid8 FROM exports p
+                WHERE p.is_incremental AND NOT p.begins_where_told AND p.state = 'completed' AND p.format = $3 AND p.tenant_id IS NOT DISTINCT FROM $2), '0')
                 ELSE '0'::xid8 END,
-            pg_snapshot_xmin(pg_current_snapshot()), $8, $9
+            pg_snapshot_xmin(pg_current_snapshot()), $8, $9, $10::xid8 IS NOT NULL
+        WHERE $10::xid8 IS NULL OR $10::xid8 <= pg_snapshot_xmin(pg_current_snapshot())
+        RETURNING export_id
         """
     static let parameters: [PostgresType] = [
-        .uuid, .uuid, .text, .text, .timestamptz, .timestamptz, .bool, .int4, .text,
+        .uuid, .uuid, .text, .text, .timestamptz, .timestamptz, .bool, .int4, .text, .xid8,
     ]
+    static let columns: [PostgresType] = [.uuid]
 
     let id: ExportID
     let query: ExportQuery
     let isIncremental: Bool
     let partRows: Int32
+    let after: UInt64?
     let actor: AuditActor
 
     func bind(to binds: inout PostgresBinds) {
@@ -54,7 +59,10 @@ struct InsertExport: PostgresStatement {
         binds.append(isIncremental)
         binds.append(partRows)
         binds.append(actor.text)
+        binds.appendXID8(after)
     }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> ExportID { ExportID(try row.uuid()) }
 }
 
 /// How many have not ended, and whether one of them is an incremental one of this tenant and format.
@@ -87,7 +95,7 @@ struct ListExports: PostgresStatement {
             UNION ALL
             (SELECT export_id FROM exports WHERE export_id > $2::uuid ORDER BY export_id LIMIT $3)
         )
-        SELECT export_id, e.tenant_id, e.format, e.granularity, e.window_start, e.window_end, e.is_incremental, e.state, e.parts, e.row_count,
+        SELECT export_id, e.tenant_id, e.format, e.granularity, e.window_start, e.window_end, e.is_incremental, e.state, e.to_position, e.parts, e.row_count,
             e.byte_count, e.error, e.created_by, e.created_at, e.started_at, e.finished_at, e.expires_at
         FROM page JOIN exports e USING (export_id) ORDER BY export_id DESC
         """
@@ -107,7 +115,7 @@ struct ListExports: PostgresStatement {
 
 struct FindExport: PostgresStatement {
     static let sql = """
-        SELECT export_id, tenant_id, format, granularity, window_start, window_end, is_incremental, state, parts, row_count, byte_count, error,
+        SELECT export_id, tenant_id, format, granularity, window_start, window_end, is_incremental, state, to_position, parts, row_count, byte_count, error,
             created_by, created_at, started_at, finished_at, expires_at
         FROM exports WHERE export_id = $1
         """

@@ -53,9 +53,11 @@ extension AdministrationTransaction {
     func createExport(_ export: NewExport) async throws -> ExportRecord {
         let query: ExportQuery
         let isIncremental: Bool
+        var position: UInt64?
         switch export.window {
         case .query(let asked): (query, isIncremental) = (asked, false)
-        case .incremental(let tenantID, let format):
+        case .incremental(let tenantID, let format, let after):
+            position = after
             // The transactions bound it; the window lets all through.
             query = ExportQuery(
                 tenantID: tenantID, format: format, granularity: .entries, start: Timestamp(microsecondsSince1970: 0),
@@ -75,9 +77,14 @@ extension AdministrationTransaction {
             )
         }
         let id: ExportID = newID()
-        _ = try await connection.execute(
+        let made = try await connection.execute(
             InsertExport(
-                id: id, query: query, isIncremental: isIncremental, partRows: export.partRows, actor: actor))
+                id: id, query: query, isIncremental: isIncremental, partRows: export.partRows, after: position,
+                actor: actor))
+        guard !made.isEmpty else {
+            throw Refusal.invalid(
+                "/after_position", "is ahead of everything that was written", fix: "Send the next of an export before.")
+        }
         try await audit(
             "export.create", "export", id.publicText, tenantID: query.tenantID, before: nil,
             after: #"{"format": "\#(query.format.rawValue)", "incremental": \#(isIncremental)}"#)

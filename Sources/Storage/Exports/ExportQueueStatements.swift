@@ -93,6 +93,23 @@ struct FinishExportPart: PostgresStatement {
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Bool { try row.bool() }
 }
 
+struct RenewExport: PostgresStatement {
+    static let sql = "SELECT renew_export($1, $2, $3)"
+    static let parameters: [PostgresType] = [.uuid, .int4, .int8]
+    static let columns: [PostgresType] = [.bool]
+
+    let export: ClaimedExport
+    let leaseMilliseconds: Int64
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(export.id.postgres)
+        binds.append(export.attempt)
+        binds.append(leaseMilliseconds)
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> Bool { try row.bool() }
+}
+
 struct CompleteExport: PostgresStatement {
     static let sql = "SELECT complete_export($1, $2, $3)"
     static let parameters: [PostgresType] = [.uuid, .int4, .int4]

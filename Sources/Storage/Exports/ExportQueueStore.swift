@@ -22,6 +22,10 @@ public struct ExportQueueStore: ExportQueue {
         try await execute(ClaimExport(leaseMilliseconds: leaseMilliseconds)).first
     }
 
+    public func renew(_ export: ClaimedExport, leaseMilliseconds: Int64) async throws(StoreUnavailable) -> Bool {
+        try await execute(RenewExport(export: export, leaseMilliseconds: leaseMilliseconds)).first ?? false
+    }
+
     public func complete(_ export: ClaimedExport, keepHours: Int) async throws(StoreUnavailable) -> Bool {
         try await execute(CompleteExport(export: export, keepHours: Int32(clamping: keepHours))).first ?? false
     }

@@ -13,6 +13,17 @@ extension AdministrationStore: ProofAdministration {
         }
     }
 
+    public func distrustSigningKey(
+        _ id: SigningKeyID, by actor: AuditActor
+    ) async throws(AdministrationFailure) -> PublicSigningKey {
+        guard let fresh = FreshSigningKey(seal: signingSeal) else {
+            throw .refused(Refusal(.internalError, "Something failed on our side.", cause: "a key cannot be sealed"))
+        }
+        return try await change(actor) { change in
+            try await change.distrustSigningKey(id, orReplaceBy: fresh.insertion)
+        }
+    }
+
     public func signingKeys() async throws(AdministrationFailure) -> [PublicSigningKey] {
         try await read(ListSigningKeys())
     }
@@ -62,9 +73,30 @@ extension AdministrationTransaction {
             "signing_key.rotate", "signing_key", fresh.id.description,
             before: retired.map { "{\"active\": \"\($0)\"}" },
             after: "{\"active\": \"\(fresh.id)\", \"compromised\": \(isCompromised)}")
-        guard let row = try await connection.execute(ListSigningKeys()).first(where: { $0.id == fresh.id }) else {
-            throw Refusal(
-                .internalError, "Something failed on our side. Nothing was changed.", cause: "a new key is not there")
+        return try await signingKey(fresh.id)
+    }
+
+    /// - Parameter fresh: takes the place of the key where that is in use.
+    func distrustSigningKey(
+        _ id: SigningKeyID, orReplaceBy fresh: InsertSigningKey
+    ) async throws -> PublicSigningKey {
+        _ = try await connection.execute(LockSigningKeys())
+        switch try await signingKey(id).state {
+        case .compromised:
+            throw Refusal(.conflict, "The key is marked as compromised already.")
+        case .active: _ = try await rotateSigningKey(to: fresh, isCompromised: true)
+        case .retired:
+            _ = try await connection.execute(DistrustSigningKey(id: id))
+            try await audit(
+                "signing_key.distrust", "signing_key", id.description, before: #"{"state": "retired"}"#,
+                after: #"{"state": "compromised"}"#)
+        }
+        return try await signingKey(id)
+    }
+
+    private func signingKey(_ id: SigningKeyID) async throws -> PublicSigningKey {
+        guard let row = try await connection.execute(ListSigningKeys()).first(where: { $0.id == id }) else {
+            throw Refusal(.notFound, "There is no such signing key. GET /.well-known/weir-keys lists them.")
         }
         return row
     }

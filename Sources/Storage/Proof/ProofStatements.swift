@@ -111,7 +111,7 @@ struct ReadChainHash: PostgresStatement {
     static func row(from row: inout PostgresRow) throws(PostgresError) -> ProofHash { try row.proofHash() }
 }
 
-/// Where a request's entry stands, and the next head behind it; NULL where it is not sealed.
+/// Where a request's entry stands, and the next head behind it; NULL where it is not sealed, or where heads are being signed anew.
 struct FindProofPlace: PostgresStatement {
     struct Place: Sendable {
         let sequence: Int64?
@@ -121,19 +121,22 @@ struct FindProofPlace: PostgresStatement {
     static let sql = """
         SELECT s.seq, (
             SELECT h.seq FROM ledger_heads h JOIN signing_keys k ON k.key_id = h.key_id
-            WHERE h.tenant_id = s.tenant_id AND h.seq >= s.seq AND k.state <> 'compromised' ORDER BY h.seq LIMIT 1)
+            WHERE h.tenant_id = s.tenant_id AND h.seq >= s.seq AND h.seq < s.seq + $3 AND k.state <> 'compromised' ORDER BY h.seq LIMIT 1)
         FROM ledger e LEFT JOIN sealed_entries s ON s.entry_id = e.entry_id
         WHERE e.entry_id = $2 AND e.tenant_id = $1
         """
-    static let parameters: [PostgresType] = [.uuid, .uuid]
+    static let parameters: [PostgresType] = [.uuid, .uuid, .int8]
     static let columns: [PostgresType] = [.int8, .int8]
 
     let tenantID: TenantID
     let requestID: RequestID
+    /// Entries from this one to the head, at most.
+    let span: Int64
 
     func bind(to binds: inout PostgresBinds) {
         binds.append(tenantID.postgres)
         binds.append(requestID.postgres)
+        binds.append(span)
     }
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Place {

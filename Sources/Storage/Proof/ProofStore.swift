@@ -1,4 +1,5 @@
 public import Domain
+internal import LedgerProof
 public import PostgresDriver
 
 /// A customer's reads of its sealed ledger. Each runs in one transaction with the tenant set; what is sealed never changes, so several reads
@@ -29,9 +30,10 @@ public struct ProofStore: LedgerProofRecords {
     }
 
     public func proof(of id: RequestID, tenantID: TenantID) async throws(StoreUnavailable) -> EntryProofAnswer {
-        guard let place = try await read(FindProofPlace(tenantID: tenantID, requestID: id), as: tenantID).first else {
-            return .unknown
-        }
+        // Heads stand no farther apart. After a key was distrusted they may for a while, and a proof waits for the new ones.
+        let find = FindProofPlace(
+            tenantID: tenantID, requestID: id, span: ChainSealer<LedgerEntry>.headInterval)
+        guard let place = try await read(find, as: tenantID).first else { return .unknown }
         guard let sequence = place.sequence, let end = place.headSequence else { return .notSealed }
         let page = try await entries(
             after: sequence - 1, through: end, limit: Int(end - sequence + 1), tenantID: tenantID)

@@ -32,11 +32,11 @@ enum LedgerEntryColumns {
     static let text = """
         e.entry_id, e.tenant_id, e.user_id, e.key_id, e.request_id, e.kind, e.model, e.model_version, e.tier_version_id, e.lease_id,
             e.requests, e.input_tokens, e.cached_input_tokens, e.output_tokens, e.token_source, e.occurred_at, e.posted_at,
-            e.served_input_tokens, e.served_output_tokens
+            e.served_input_tokens, e.served_output_tokens, array_to_string(e.tags, ',', '')
         """
     static let types: [PostgresType] = [
         .uuid, .uuid, .uuid, .uuid, .uuid, .text, .text, .text, .uuid, .uuid, .int8, .int8, .int8, .int8, .text,
-        .timestamptz, .timestamptz, .int8, .int8,
+        .timestamptz, .timestamptz, .int8, .int8, .text,
     ]
 
     static func read(_ row: inout PostgresRow) throws(PostgresError) -> LedgerEntry {
@@ -49,7 +49,7 @@ enum LedgerEntryColumns {
             inputTokens: try row.int64(), cachedInputTokens: try row.int64(), outputTokens: try row.int64(),
             tokenSource: try row.text(), occurredAt: Timestamp(try row.timestamp()),
             postedAt: Timestamp(try row.timestamp()), servedInputTokens: try row.int64(),
-            servedOutputTokens: try row.int64())
+            servedOutputTokens: try row.int64(), tags: try row.optionalText())
     }
 }
 
@@ -154,45 +154,6 @@ struct ReadAuditTip: PostgresStatement {
         SELECT '00000000-0000-0000-0000-000000000000'::uuid, seq, hash FROM sealed_audit ORDER BY seq DESC LIMIT 1
         """
     static let columns: [PostgresType] = [.uuid, .int8, .bytea]
-
-    static func row(from row: inout PostgresRow) throws(PostgresError) -> ChainTipRow { try ChainTipRow(&row) }
-}
-
-/// Chains of which nothing but a key that somebody else may have says where they stand.
-struct ReadDistrustedTips: PostgresStatement {
-    static let sql = """
-        SELECT DISTINCT ON (h.tenant_id) h.tenant_id, h.seq, h.hash
-        FROM ledger_heads h JOIN signing_keys k ON k.key_id = h.key_id
-        WHERE k.state = 'compromised' AND NOT EXISTS (
-            SELECT FROM ledger_heads n JOIN signing_keys m ON m.key_id = n.key_id
-            WHERE n.tenant_id = h.tenant_id AND n.seq >= h.seq AND m.state <> 'compromised')
-        ORDER BY h.tenant_id, h.seq DESC LIMIT $1
-        """
-    static let parameters: [PostgresType] = [.int8]
-    static let columns: [PostgresType] = [.uuid, .int8, .bytea]
-
-    let limit: Int64
-
-    func bind(to binds: inout PostgresBinds) { binds.append(limit) }
-
-    static func row(from row: inout PostgresRow) throws(PostgresError) -> ChainTipRow { try ChainTipRow(&row) }
-}
-
-struct ReadDistrustedAuditTip: PostgresStatement {
-    static let sql = """
-        SELECT '00000000-0000-0000-0000-000000000000'::uuid, h.seq, h.hash
-        FROM audit_heads h JOIN signing_keys k ON k.key_id = h.key_id
-        WHERE k.state = 'compromised' AND NOT EXISTS (
-            SELECT FROM audit_heads n JOIN signing_keys m ON m.key_id = n.key_id
-            WHERE n.seq >= h.seq AND m.state <> 'compromised')
-        ORDER BY h.seq DESC LIMIT $1
-        """
-    static let parameters: [PostgresType] = [.int8]
-    static let columns: [PostgresType] = [.uuid, .int8, .bytea]
-
-    let limit: Int64
-
-    func bind(to binds: inout PostgresBinds) { binds.append(limit) }
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> ChainTipRow { try ChainTipRow(&row) }
 }

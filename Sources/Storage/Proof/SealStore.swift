@@ -7,8 +7,15 @@ internal import Synchronization
 public final class SealStore: LedgerSealing {
     private let pool: PostgresPool
     private let ring: SigningKeyRing
-    /// Keys that are known to be distrusted and whose heads have been signed anew.
-    private let replaced = Mutex<[String: Set<SigningKeyID>]>([:])
+    private let replaced = Mutex<[String: Replacement]>([:])
+
+    /// How far heads of keys that are distrusted have been signed anew.
+    private struct Replacement: Sendable {
+        /// Whose heads all are.
+        var done: Set<SigningKeyID> = []
+        var underWay: Set<SigningKeyID> = []
+        var reached = ChainPlace.beginning
+    }
 
     /// - Parameter pool: connections of the role `weir_jobs`.
     public init(pool: PostgresPool, ring: SigningKeyRing) {
@@ -26,14 +33,15 @@ public final class SealStore: LedgerSealing {
                 ) { first, _ in first }, signer: signer, at: now)
             for row in rows { try sealer.add(row.entry, to: .ledger(row.entry.tenantID)) }
             try sealer.finish()
-            let again = try await self.distrusted("ledger") { limit in
-                try await connection.execute(ReadDistrustedTips(limit: limit))
+            let again = try await self.distrusted("ledger") { after, limit in
+                try await connection.execute(
+                    ReadDistrustedPlaces(after: after, interval: ChainSealer<LedgerEntry>.headInterval, limit: limit))
             }
             let heads =
                 sealer.heads
-                + again.compactMap { tip in
-                    signer.head(of: .ledger(tip.tenantID), sequence: tip.sequence, hash: tip.hash, at: now)
-                }.filter { head in !sealer.heads.contains { $0.chain == head.chain } }
+                + again.compactMap { place in
+                    signer.head(of: .ledger(place.tenantID), sequence: place.sequence, hash: place.hash, at: now)
+                }
             if let last = rows.last {
                 _ = try await connection.execute(InsertSealedEntries(sealed: sealer.sealed.map(\.entry)))
                 _ = try await connection.execute(
@@ -54,15 +62,15 @@ public final class SealStore: LedgerSealing {
                 at: now)
             for row in rows { try sealer.add(row.entry, to: .audit) }
             try sealer.finish()
-            var heads = sealer.heads
-            let again = try await self.distrusted("audit") { limit in
-                try await connection.execute(ReadDistrustedAuditTip(limit: limit))
+            let again = try await self.distrusted("audit") { after, limit in
+                try await connection.execute(
+                    ReadDistrustedAuditPlaces(after: after, interval: ChainSealer<AuditRow>.headInterval, limit: limit))
             }
-            if heads.isEmpty, let tip = again.first,
-                let head = signer.head(of: .audit, sequence: tip.sequence, hash: tip.hash, at: now)
-            {
-                heads = [head]
-            }
+            let heads =
+                sealer.heads
+                + again.compactMap { place in
+                    signer.head(of: .audit, sequence: place.sequence, hash: place.hash, at: now)
+                }
             if let last = rows.last {
                 _ = try await connection.execute(InsertSealedAudit(sealed: sealer.sealed.map(\.entry)))
                 _ = try await connection.execute(
@@ -92,6 +100,8 @@ public final class SealStore: LedgerSealing {
                 return try await body(connection, signer, turn.now)
             }
         } catch let error as PostgresTransactionError {
+            // What was signed anew in it is not there.
+            replaced.withLock { $0[chain] = nil }
             let cause: any Error = error.body ?? (error.cause as (any Error)?) ?? error
             throw Self.unavailable(cause)
         } catch {
@@ -110,15 +120,25 @@ public final class SealStore: LedgerSealing {
 
     private static let distrustedLimit: Int64 = 1_000
 
-    /// Looked for only when a key has become distrusted, and until nothing is left.
+    /// Looked for only when a key has become distrusted, and until nothing is left; so many in a round.
     private func distrusted(
-        _ chain: String, _ read: (Int64) async throws -> [ChainTipRow]
+        _ chain: String, _ read: (ChainPlace, Int64) async throws -> [ChainTipRow]
     ) async throws -> [ChainTipRow] {
         let keys = Set(ring.publicKeys.filter { $0.state == .compromised }.map(\.id))
-        guard !keys.isSubset(of: replaced.withLock { $0[chain] ?? [] }) else { return [] }
-        let tips = try await read(Self.distrustedLimit)
-        if tips.isEmpty { replaced.withLock { $0[chain] = keys } }
-        return tips
+        var state = replaced.withLock { $0[chain] ?? Replacement() }
+        guard !keys.isSubset(of: state.done) else { return [] }
+        if state.underWay != keys {
+            state.underWay = keys
+            state.reached = .beginning
+        }
+        let places = try await read(state.reached, Self.distrustedLimit)
+        if let last = places.last {
+            state.reached = ChainPlace(tenantID: last.tenantID, sequence: last.sequence)
+        } else {
+            state.done = keys
+        }
+        replaced.withLock { $0[chain] = state }
+        return places
     }
 
     private static func byTenant(_ heads: [SignedHead]) -> [(tenantID: TenantID, head: SignedHead)] {

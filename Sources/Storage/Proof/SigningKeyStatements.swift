@@ -77,6 +77,16 @@ struct RetireSigningKey: PostgresStatement {
     static func row(from row: inout PostgresRow) throws(PostgresError) -> String { try row.text() }
 }
 
+/// Says of a key that is in use no more that somebody else may have it.
+struct DistrustSigningKey: PostgresStatement {
+    static let sql = "UPDATE signing_keys SET state = 'compromised' WHERE key_id = $1 AND state = 'retired'"
+    static let parameters: [PostgresType] = [.text]
+
+    let id: SigningKeyID
+
+    func bind(to binds: inout PostgresBinds) { binds.append(id.description) }
+}
+
 /// Keeps two rotations apart.
 struct LockSigningKeys: PostgresStatement {
     static let sql = "SELECT pg_advisory_xact_lock(hashtext('weir.signing_keys'))"

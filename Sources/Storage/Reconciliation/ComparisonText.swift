@@ -12,8 +12,11 @@ enum ComparisonText {
     static let entries = """
         SELECT * FROM ledger WHERE \(range) AND \(occurred) AND \(ofTenant)
         UNION ALL
-        SELECT * FROM ledger WHERE \(ExportText.stray) AND NOT (\(range)) AND \(occurred) AND \(ofTenant)
+        \(strays)
         """
+    /// Those of them whose keys were made elsewhere.
+    static let strays =
+        "SELECT * FROM ledger WHERE \(ExportText.stray) AND NOT (\(range)) AND \(occurred) AND \(ofTenant)"
     /// From `differences`: kind, id, expected, found, and how many there are.
     static let parameters: [PostgresType] = [.uuid, .timestamptz, .timestamptz, .int8]
     static let answer = "SELECT kind, id, expected, found, count(*) OVER () FROM differences ORDER BY kind, id LIMIT $4"

@@ -121,3 +121,75 @@ struct CompareInvoicePeriods: ComparisonStatement {
     let scope: ReconciliationScope
     let limit: Int64
 }
+
+/// Invoices as they were issued. Those that were issued before there were digests are left out; among the later ones none is without.
+struct CompareInvoiceDigests: ComparisonStatement {
+    static let sql = """
+        WITH differences AS (
+            SELECT CASE WHEN i.invoice_id IS NULL THEN 'invoice_missing' ELSE 'invoice_differs_from_digest' END AS kind,
+                concat_ws('/', d.issuer, d.number) AS id, encode(d.sha256, 'hex') AS expected, coalesce(encode(n.sha256, 'hex'), '') AS found
+            FROM invoice_digests d LEFT JOIN invoices i ON i.invoice_id = d.invoice_id AND i.state <> 'draft'
+            CROSS JOIN LATERAL (SELECT CASE WHEN i.invoice_id IS NOT NULL THEN invoice_digest(i.invoice_id) END AS sha256) n
+            WHERE d.period_start < $3 AND d.period_end > $2 AND ($1::uuid IS NULL OR d.tenant_id = $1) AND n.sha256 IS DISTINCT FROM d.sha256
+            UNION ALL
+            SELECT 'invoice_digest_missing', concat_ws('/', i.issuer, i.number), 'a digest', ''
+            FROM invoices i
+            WHERE i.state <> 'draft' AND i.period_start < $3 AND i.period_end > $2 AND ($1::uuid IS NULL OR i.tenant_id = $1)
+                AND i.number > (SELECT min(d.number) FROM invoice_digests d WHERE d.issuer = i.issuer)
+                AND NOT EXISTS (SELECT FROM invoice_digests d WHERE d.invoice_id = i.invoice_id)
+        )
+        \(ComparisonText.answer)
+        """
+    static let parameters = ComparisonText.parameters
+
+    let scope: ReconciliationScope
+    let limit: Int64
+}
+
+/// Numbers of all times: 1 to the last that was given, by issuer. A gap is named by its first number.
+struct CompareInvoiceNumbers: ComparisonStatement {
+    static let sql = """
+        WITH given AS (
+            SELECT issuer, number, lag(number, 1, 0::bigint) OVER (PARTITION BY issuer ORDER BY number) + 1 AS expected
+            FROM invoices WHERE number IS NOT NULL
+        ), differences AS (
+            SELECT 'invoice_number_missing' AS kind, concat_ws('/', issuer, expected) AS id, expected::text AS expected, number::text AS found
+            FROM given WHERE number <> expected
+            UNION ALL
+            SELECT CASE WHEN l.number < s.last_number THEN 'invoice_number_missing' ELSE 'invoice_number_beyond_last' END,
+                concat_ws('/', s.issuer, CASE WHEN l.number < s.last_number THEN l.number + 1 ELSE l.number END), s.last_number::text,
+                l.number::text
+            FROM invoice_issuers s CROSS JOIN LATERAL (
+                SELECT coalesce(max(i.number), 0) AS number FROM invoices i WHERE i.issuer = s.issuer
+            ) l
+            WHERE l.number <> s.last_number
+        )
+        \(ComparisonText.answer)
+        """
+    static let parameters = ComparisonText.parameters
+
+    let scope: ReconciliationScope
+    let limit: Int64
+}
+
+/// Grants that issued invoices of the window draw on, with all that was ever drawn on them.
+struct CompareCreditGrants: ComparisonStatement {
+    static let sql = """
+        WITH g AS (
+            SELECT DISTINCT a.grant_id FROM invoices i JOIN credit_applications a ON a.invoice_id = i.invoice_id
+            WHERE i.state IN ('finalised', 'paid') AND i.period_start < $3 AND i.period_end > $2 AND ($1::uuid IS NULL OR i.tenant_id = $1)
+        ), differences AS (
+            SELECT 'credit_grant_overdrawn' AS kind, g.grant_id::text AS id, coalesce(c.amount_micros, 0)::text AS expected, u.used::text AS found
+            FROM g LEFT JOIN credit_grants c ON c.grant_id = g.grant_id CROSS JOIN LATERAL (
+                SELECT sum(a.amount_micros) AS used FROM credit_applications a JOIN invoices i ON i.invoice_id = a.invoice_id
+                WHERE a.grant_id = g.grant_id AND i.state IN ('finalised', 'paid')
+            ) u
+            WHERE u.used > coalesce(c.amount_micros, 0)
+        )
+        \(ComparisonText.answer)
+        """
+    static let parameters = ComparisonText.parameters
+
+    let scope: ReconciliationScope
+    let limit: Int64
+}

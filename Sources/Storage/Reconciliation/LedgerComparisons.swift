@@ -79,3 +79,42 @@ struct CompareModels: ComparisonStatement {
     let scope: ReconciliationScope
     let limit: Int64
 }
+
+/// Corrections of the window, and what is kept of those that were posted in it.
+struct CompareAdjustments: ComparisonStatement {
+    static let sql = """
+        WITH differences AS (
+            SELECT CASE WHEN a.entry_id IS NULL THEN 'correction_without_adjustment' ELSE 'correction_differs_from_adjustment' END AS kind,
+                'led_' || l.entry_id AS id, coalesce(concat_ws(' ', a.tenant_id, a.request_id), '') AS expected,
+                concat_ws(' ', l.tenant_id, l.request_id) AS found
+            FROM (\(ComparisonText.entries)) l LEFT JOIN adjustments a ON a.entry_id = l.entry_id
+            WHERE l.kind = 'correction' AND (a.tenant_id, a.request_id) IS DISTINCT FROM (l.tenant_id, l.request_id)
+            UNION ALL
+            SELECT 'adjustment_without_correction', 'led_' || a.entry_id, 'correction', coalesce(l.kind, '')
+            FROM adjustments a LEFT JOIN ledger l ON l.entry_id = a.entry_id
+            WHERE a.entry_id >= uuid_lower_bound($2) AND a.entry_id < uuid_lower_bound($3) AND ($1::uuid IS NULL OR a.tenant_id = $1)
+                AND l.kind IS DISTINCT FROM 'correction'
+        )
+        \(ComparisonText.answer)
+        """
+    static let parameters = ComparisonText.parameters
+
+    let scope: ReconciliationScope
+    let limit: Int64
+}
+
+/// What the sealer has passed without a seal: it goes in the order of transactions and keys.
+struct CompareUnsealed: ComparisonStatement {
+    static let sql = """
+        WITH differences AS (
+            SELECT 'entry_not_sealed' AS kind, 'led_' || e.entry_id AS id, 'a seal' AS expected, '' AS found
+            FROM (\(ComparisonText.entries)) e JOIN seal_watermarks w ON w.chain = 'ledger'
+            WHERE (e.tx, e.entry_id) <= (w.tx, w.entry_id) AND NOT EXISTS (SELECT FROM sealed_entries s WHERE s.entry_id = e.entry_id)
+        )
+        \(ComparisonText.answer)
+        """
+    static let parameters = ComparisonText.parameters
+
+    let scope: ReconciliationScope
+    let limit: Int64
+}

@@ -41,8 +41,11 @@ public struct ReconciliationStore: BookComparing {
             return try await pool.transaction(.readOnlySnapshot) { connection in
                 var differences = BookDifferences()
                 for comparison in comparisons {
-                    let statement = Self.statement(of: comparison)
-                    try await Self.run(statement, scope, Int64(limit), on: connection, into: &differences)
+                    if comparison == .seals {
+                        try await SealComparison(scope, limit: limit, on: connection).run(into: &differences)
+                    } else if let statement = Self.statement(of: comparison) {
+                        try await Self.run(statement, scope, Int64(limit), on: connection, into: &differences)
+                    }
                 }
                 return differences
             }
@@ -60,14 +63,21 @@ public struct ReconciliationStore: BookComparing {
         differences.list += rows.prefix(max(0, Int(limit) - differences.list.count)).map(\.0)
     }
 
-    private static func statement(of comparison: BookComparison) -> any ComparisonStatement.Type {
+    /// `nil` where it takes more than one statement.
+    private static func statement(of comparison: BookComparison) -> (any ComparisonStatement.Type)? {
         switch comparison {
         case .requests: CompareRequests.self
+        case .adjustments: CompareAdjustments.self
+        case .seals: nil
+        case .unsealed: CompareUnsealed.self
         case .usage: CompareUsage.self
         case .models: CompareModels.self
         case .invoiceSums: CompareInvoiceSums.self
         case .invoiceUsage: CompareInvoiceUsage.self
         case .invoicePeriods: CompareInvoicePeriods.self
+        case .invoiceDigests: CompareInvoiceDigests.self
+        case .invoiceNumbers: CompareInvoiceNumbers.self
+        case .creditGrants: CompareCreditGrants.self
         case .exportManifests: CompareExportManifests.self
         case .exportParts: CompareExportParts.self
         case .exportHashes: CompareExportHashes.self

@@ -59,7 +59,7 @@ struct FinishStripeDelivery: PostgresStatement {
             binds.append("failed")
             binds.append(Int16(clamping: status))
             binds.append(reason)
-        case .failed(let status, let reason):
+        case .failed(let status, let reason, _):
             binds.append("again")
             binds.append(status.map { Int16(clamping: $0) })
             binds.append(reason)
@@ -72,11 +72,11 @@ struct FinishStripeDelivery: PostgresStatement {
 
 struct FindStripeCustomer: PostgresStatement {
     static let sql = """
-        SELECT t.tenant_id, c.customer_id, c.since FROM tenants t LEFT JOIN stripe_customers c ON c.tenant_id = t.tenant_id
+        SELECT t.tenant_id, CASE WHEN c.until IS NULL THEN c.customer_id END, c.since, c.until FROM tenants t LEFT JOIN stripe_customers c ON c.tenant_id = t.tenant_id
         WHERE t.tenant_id = $1
         """
     static let parameters: [PostgresType] = [.uuid]
-    static let columns: [PostgresType] = [.uuid, .text, .timestamptz]
+    static let columns: [PostgresType] = [.uuid, .text, .timestamptz, .timestamptz]
 
     let id: TenantID
 
@@ -85,7 +85,8 @@ struct FindStripeCustomer: PostgresStatement {
     static func row(from row: inout PostgresRow) throws(PostgresError) -> StripeCustomer {
         StripeCustomer(
             tenantID: TenantID(try row.uuid()), customerID: try row.optionalText(),
-            since: try row.optionalTimestamp().map { Timestamp($0) })
+            since: try row.optionalTimestamp().map { Timestamp($0) },
+            until: try row.optionalTimestamp().map { Timestamp($0) })
     }
 }
 

@@ -24,6 +24,7 @@ struct ExportsCommand: AsyncParsableCommand {
         let start: String?
         let end: String?
         let state: String
+        let next: String?
         let parts: Int64
         let rows: Int64
         let bytes: Int64
@@ -61,6 +62,11 @@ struct ExportsCommand: AsyncParsableCommand {
         @Option(help: "entries, hour, day or month.") var granularity: String?
         @Flag(help: "What was written since the last incremental export of the same tenant and format.")
         var incremental = false
+        @Option(
+            help: ArgumentHelp(
+                "With --incremental: begin at the next of an export before, which you keep yourself.",
+                valueName: "position"))
+        var after: String?
         @OptionGroup var admin: AdminOptions
 
         struct Body: Encodable {
@@ -70,12 +76,13 @@ struct ExportsCommand: AsyncParsableCommand {
             let end: String?
             let granularity: String?
             let incremental: Bool
+            let afterPosition: String?
         }
 
         func run() async throws {
             let body = Body(
                 format: format, tenant: tenant, start: start, end: end, granularity: granularity,
-                incremental: incremental)
+                incremental: incremental, afterPosition: after)
             try await admin.send(AdminRequest(.post, ["exports"], body: body)) {
                 ExportsCommand.text([try $0.decoded(Item.self)])
             }

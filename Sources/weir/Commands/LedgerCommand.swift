@@ -10,8 +10,9 @@ struct LedgerCommand: AsyncParsableCommand {
             Examples:
               weir ledger verify --tenant 0195a3bf-30c4-7a52-bb10-6d7e8f901a2b
               weir ledger rotate-key
+              weir ledger distrust-key 9f86d081884c7d65
             """,
-        subcommands: [Verify.self, RotateKey.self])
+        subcommands: [Verify.self, RotateKey.self, DistrustKey.self])
 
     struct Verify: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
@@ -79,6 +80,31 @@ struct LedgerCommand: AsyncParsableCommand {
             try await admin.send(call) { answer in
                 let key = try answer.decoded(Key.self)
                 return "\(SafeText.line(key.id)) \(SafeText.line(key.publicKey))"
+            }
+        }
+    }
+}
+
+extension LedgerCommand {
+    struct DistrustKey: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "distrust-key",
+            abstract: "Say that somebody else may have a key, also one that was retired long ago.",
+            discussion:
+                "What it signed proves nothing any more, and heads are signed anew. The key in use is replaced, as by rotate-key --compromised."
+        )
+        @Argument(help: "The key's id.") var key: String
+        @OptionGroup var admin: AdminOptions
+
+        private struct Key: Decodable {
+            let id: String
+            let state: String
+        }
+
+        func run() async throws {
+            try await admin.send(try AdminRequest(.post, ["signing-keys", key, "compromised"])) { answer in
+                let key = try answer.decoded(Key.self)
+                return "\(SafeText.line(key.id)) \(SafeText.line(key.state))"
             }
         }
     }

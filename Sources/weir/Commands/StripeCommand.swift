@@ -12,7 +12,7 @@ struct StripeCommand: AsyncParsableCommand {
         @Argument(help: "The tenant's id.") var tenant: String
         @Option(help: ArgumentHelp("The customer's id at Stripe.", valueName: "id")) var customer: String?
         @Option(help: "From when on usage is sent; by default the running hour.") var since: String?
-        @Flag(help: "Send no more.") var disconnect = false
+        @Flag(help: "Send no more of what is used after this quarter of an hour.") var disconnect = false
         @OptionGroup var admin: AdminOptions
 
         private struct Body: Encodable {
@@ -33,6 +33,7 @@ struct StripeCommand: AsyncParsableCommand {
             let tenantId: String
             let customerId: String?
             let since: String?
+            let until: String?
         }
 
         func validate() throws {
@@ -47,8 +48,8 @@ struct StripeCommand: AsyncParsableCommand {
                 : try AdminRequest(.put, path, body: Body(customerId: customer, since: since))
             try await admin.send(call) {
                 let answer = try $0.decoded(Answer.self)
-                var table = TextTable(["tenant", "customer", "since"])
-                table.add([answer.tenantId, answer.customerId, answer.since])
+                var table = TextTable(["tenant", "customer", "since", "until"])
+                table.add([answer.tenantId, answer.customerId, answer.since, answer.until])
                 return table.text
             }
         }

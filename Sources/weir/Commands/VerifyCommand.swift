@@ -26,7 +26,12 @@ struct VerifyCommand: ParsableCommand {
         @Option(help: ArgumentHelp("A head that you have kept: the export must go at least so far.", valueName: "file"))
         var head: String?
 
-        func run() throws { try options.verify(file, as: LedgerEntry.self, head: head) }
+        @Option(
+            help: ArgumentHelp(
+                "The export begins behind this entry: what is before it you hold already.", valueName: "seq"))
+        var after: Int64 = 0
+
+        func run() throws { try options.verify(file, as: LedgerEntry.self, after: after, head: head) }
     }
 
     struct Audit: ParsableCommand {
@@ -36,7 +41,7 @@ struct VerifyCommand: ParsableCommand {
         @Option(help: ArgumentHelp("A head that you have kept: the export must go at least so far.", valueName: "file"))
         var head: String?
 
-        func run() throws { try options.verify(file, as: AuditRow.self, head: head) }
+        func run() throws { try options.verify(file, as: AuditRow.self, after: 0, head: head) }
     }
 
     struct Proof: ParsableCommand {
@@ -138,17 +143,25 @@ struct VerifyOptions: ParsableArguments {
     @Flag(help: "Print the result as JSON.")
     var json = false
 
-    func verify<Entry: ExportedEntry>(_ path: String, as type: Entry.Type, head: String?) throws {
+    func verify<Entry: ExportedEntry>(
+        _ path: String, as type: Entry.Type, after: Int64, head: String?
+    ) throws {
         let keys = try KeySet.file(keys)
         let known = try head.map { try Self.head($0, keys) }
         var file = try LineFile(path: path)
-        var verifier = ExportVerifier<Entry>(keys: keys, expecting: known)
+        var verifier = ExportVerifier<Entry>(keys: keys, after: after, expecting: known)
         do throws(ExportFault) {
             while let line = try Self.line(of: &file) { try verifier.take(line) }
             let report = try verifier.finish()
+            let range =
+                report.entries > 0
+                ? "\(report.after + 1) to \(report.lastSequence)" : "none behind \(report.after)"
+            let caveat =
+                known == nil ? "; not held against a known head: later entries may be missing (--head)" : ""
             self.report(
-                "verified: \(report.entries) entries, \(report.heads) heads, to \(report.lastSequence) \(report.lastHash.hexadecimal)",
+                "verified: \(report.entries) entries (\(range)), \(report.heads) heads, to \(report.lastSequence) \(report.lastHash.hexadecimal)\(caveat)",
                 [
+                    "after": String(report.after), "held_against_head": known != nil ? "true" : "false",
                     "entries": String(report.entries), "heads": String(report.heads),
                     "last_seq": String(report.lastSequence), "last_hash": report.lastHash.hexadecimal,
                 ])

@@ -28,6 +28,8 @@ struct DatabasePools: Sendable {
     let exports: PostgresPool
     /// What jobs read to write exports in parts.
     let exportJobs: PostgresPool
+    /// Apart from the other jobs', which may all wait for the same table as the rows of an export: its claim has to be renewed meanwhile.
+    let exportClaims: PostgresPool
 
     /// - Throws: `PostgresError` for an unusable URL.
     init(settings: Settings, logger: Logger) throws {
@@ -66,13 +68,14 @@ struct DatabasePools: Sendable {
         ownExports = try pool("own_exports", settings.exports.streams, role: "reader", timeout: exportMilliseconds)
         exports = try pool("exports", settings.exports.streams, role: "reports", timeout: exportMilliseconds)
         exportJobs = try pool("export_jobs", 2, role: "reports", timeout: exportMilliseconds)
+        exportClaims = try pool("export_claims", 2, role: "jobs")
     }
 
     var all: [PostgresPool] {
         [
             directory, writer, claims, cache, queue, reader, customer, jobs, webhooks, sealer, admin, reports,
             ownExports,
-            exports, exportJobs,
+            exports, exportJobs, exportClaims,
         ]
     }
 

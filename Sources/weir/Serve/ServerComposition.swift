@@ -128,7 +128,8 @@ enum ServerComposition {
         configuration.leaseMilliseconds = Int64(settings.exports.leaseSeconds) * 1_000
         configuration.keepHours = settings.exports.keepHours
         return ExportWriter.jobs(
-            ExportQueueStore(pool: pools.jobs, reports: pools.exportJobs), configuration: configuration, logger: logger)
+            ExportQueueStore(pool: pools.exportClaims, reports: pools.exportJobs), configuration: configuration,
+            logger: logger)
     }
 
     private static func webhookJobs(

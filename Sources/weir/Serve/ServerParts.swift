@@ -91,7 +91,7 @@ struct ServerParts: Sendable {
         }
         ring = SigningKeyRing(
             directory: SigningKeyStore(
-                directory: pools.directory, jobs: pools.jobs, pepper: settings.keyPepper ?? []))
+                directory: pools.directory, jobs: pools.jobs, pepper: settings.keyPepper ?? []), time: time)
         proofs = GatewayServer.Proofs(records: ProofStore(pool: pools.reader), ring: ring)
         settler = try SettlementWriters(
             settings: settings, gatewayID: gatewayID, receipts: ring, time: time, logger: logger)

@@ -26,7 +26,8 @@ struct StripeClient: StripeTransport {
         request.method = .POST
         request.headers.add(name: "authorization", value: "Bearer \(key)")
         request.headers.add(name: "content-type", value: "application/x-www-form-urlencoded")
-        request.headers.add(name: "idempotency-key", value: event.identifier)
+        // No Idempotency-Key: Stripe answers a key that it knows with what it said the first time, also where that was a failure of its own, for
+        // a day. The event's identifier is what it takes once.
         request.headers.add(name: "user-agent", value: "weir/\(Weir.version)")
         request.body = .bytes(ByteBuffer(string: body(of: event)))
         do {
@@ -34,7 +35,7 @@ struct StripeClient: StripeTransport {
             let status = Int(response.status.code)
             if (200..<300).contains(status) { return .accepted(status: status) }
             let text = String(buffer: try await response.body.collect(upTo: Self.answerBytes))
-            return Self.reply(status, text)
+            return Self.reply(status, text, retryAfter: response.headers.first(name: "retry-after"))
         } catch {
             return .failed(status: nil, reason: "no answer: \(type(of: error))")
         }
@@ -49,7 +50,8 @@ struct StripeClient: StripeTransport {
     }
 
     /// Nothing of the answer's text is kept but a code of a few characters: a message could repeat what was sent.
-    static func reply(_ status: Int, _ text: String) -> StripeReply {
+    /// - Parameter retryAfter: in seconds; a date is not read.
+    static func reply(_ status: Int, _ text: String, retryAfter: String? = nil) -> StripeReply {
         struct Answer: Decodable {
             struct Failure: Decodable {
                 let code: String?
@@ -64,7 +66,12 @@ struct StripeClient: StripeTransport {
             || failure?.message?.lowercased().contains("already exists with identifier") == true
         switch status {
         case 400 where isDuplicate, 409 where isDuplicate: return .accepted(status: status)
-        case 409, 429, 500...: return .failed(status: status, reason: code.isEmpty ? "status \(status)" : code)
+        // What is wrong with the key, or takes too long, is wrong with every event, and a person mends it: no reason to give up one.
+        case 401, 403, 408, 409, 429, 500...:
+            let seconds = retryAfter.flatMap { Int64($0.trimmingCharacters(in: .whitespaces)) } ?? 0
+            return .failed(
+                status: status, reason: code.isEmpty ? "status \(status)" : code,
+                afterMilliseconds: (1...86_400).contains(seconds) ? seconds * 1_000 : nil)
         default: return .refused(status: status, reason: code.isEmpty ? "status \(status)" : code)
         }
     }

@@ -221,7 +221,7 @@ enum SettingsCatalog {
             "Hours that the parts of an export are kept; its manifest stays."),
         Setting(
             "WEIR_EXPORT_LEASE_SECONDS", .integer(1...3_600), default: "60",
-            "Seconds after which another process takes over an export of which no piece was written."),
+            "Seconds after which another process takes over an export whose process has died; renewed meanwhile."),
     ]
 
     private static let stripe: [Setting] = [
