@@ -225,11 +225,9 @@ public enum InvoiceTable {
     }
 
     private static func field(_ text: String) -> String {
-        // A cell that begins like this is a formula to a spreadsheet; a number below zero is meant.
-        let first = text.utf8.first
+        // A number below zero is meant.
         let isNumber = text.utf8.allSatisfy { (0x30...0x39).contains($0) || $0 == 0x2D || $0 == 0x2E }
-        let isFormula = !isNumber && first.map { [0x3D, 0x2B, 0x2D, 0x40, 0x09, 0x0D].contains($0) } ?? false
-        let safe = isFormula ? "'" + text : text
+        let safe = isNumber ? text : SheetText.guarded(text)
         guard safe.utf8.contains(where: { [0x22, 0x2C, 0x0A, 0x0D].contains($0) }) else { return safe }
         return "\"" + safe.replacing("\"", with: "\"\"") + "\""
     }
