@@ -8,6 +8,7 @@ struct TierOfferInput {
         "effective_at", "failed_request_price", "prices", "multipliers", "quotas", "rate_limits",
         "cache_hit_token_percent", "stream_leave", "result_ttl_seconds",
     ]
+    /// Of units and of micros: sums over the months of a balance stay far from 64 bits.
     private static let countLimit: Int64 = 1_000_000_000_000_000
 
     let now: Timestamp
@@ -18,9 +19,10 @@ struct TierOfferInput {
     func read(_ input: InputObject) -> TierOffer? {
         guard let currency = base?.currency ?? input.required("currency", .currency) else { return nil }
         var offer = base ?? TierOffer(currency: currency)
-        offer.baseFee = input.optional("base_fee_micros", .integer(0...Int64.max)).map(Micros.init) ?? offer.baseFee
+        offer.baseFee =
+            input.optional("base_fee_micros", .integer(0...Self.countLimit)).map(Micros.init) ?? offer.baseFee
         offer.minimumCommitment =
-            input.optional("minimum_commitment_micros", .integer(0...Int64.max)).map(Micros.init)
+            input.optional("minimum_commitment_micros", .integer(0...Self.countLimit)).map(Micros.init)
             ?? offer.minimumCommitment
         let count = InputRule<Int64>.integer(0...Self.countLimit)
         offer.includedRequests = input.optional("included_requests", count) ?? offer.includedRequests

@@ -6,21 +6,10 @@ struct InvoiceComposer: Sendable {
     /// How many invoiced periods are looked at for late usage. What comes later than that is for a credit note or an adjustment.
     private static let lateLimit = 24
 
-    /// Whether the minimum counts; it does on every invoice, and not in a balance of an open month.
-    var countsMinimum = true
-
-    /// The invoice of a period in the currency of its last stay; `nil` where there is nothing to invoice.
-    func compose(_ bill: any BillReading, _ period: Period) async throws -> InvoiceDraft? {
-        guard
-            let period = BillingPeriod(start: period.start, end: period.end, timeZone: bill.account.timeZone)
-        else { return nil }
-        return try await drafts(bill, period).first
-    }
-
     /// The invoices of a period, one for each currency, that of its last stay first.
     func drafts(_ bill: any BillReading, _ period: BillingPeriod) async throws -> [InvoiceDraft] {
         let reading = try await bill.reading(from: period.start, to: period.end)
-        let input = try Self.known(countsMinimum ? reading.input : reading.input.withoutMinimum)
+        let input = try Self.known(reading.input)
         let last = input.spans.last.flatMap { input.terms[$0.tierVersionID]?.currency }
         var charges: [(currency: String, charge: Charge)] = last.map { [($0, Charge())] } ?? []
         func add(_ currency: String, _ charge: Charge) {
@@ -215,7 +204,7 @@ struct InvoiceComposer: Sendable {
     private func credits(
         _ bill: any BillReading, _ period: BillingPeriod, _ input: RatingInput, subtotal: Micros, _ currency: String
     ) async throws -> [CreditApplication] {
-        guard subtotal > .zero, countsMinimum else { return [] }
+        guard subtotal > .zero else { return [] }
         let sources = try await bill.credits(currency)
         let burn = CreditBurn(period: period.period)
         let cuts = burn.cuts(sources)
@@ -260,10 +249,6 @@ extension RatingInput {
         return RatingInput(
             spans: spans.filter { isIn($0.tierVersionID) }, usage: usage.filter { isIn($0.tierVersionID) }, terms: terms
         )
-    }
-
-    fileprivate var withoutMinimum: RatingInput {
-        RatingInput(spans: spans, usage: usage, terms: terms.mapValues(\.withoutMinimum))
     }
 }
 
