@@ -42,8 +42,12 @@ public final class SigningKeyRing: ReceiptIssuer {
     }
 
     public func issue(_ settlements: [Settlement]) {
-        guard settlements.contains(where: { $0.receipt != nil }), let signer else { return }
-        ReceiptBatch.issue(settlements, signer: signer, at: time.now)
+        guard settlements.contains(where: { $0.receipt != nil }) else { return }
+        let (signer, keys) = state.withLock { ($0.signer, $0.keys) }
+        guard let signer else { return }
+        // A clock that is behind would make receipts from before their key: the key's beginning is in the database's time, and not later than now.
+        let beginning = keys.first { $0.id == signer.id }?.createdAt ?? time.now
+        ReceiptBatch.issue(settlements, signer: signer, at: max(time.now, beginning))
     }
 }
 

@@ -200,6 +200,8 @@ MORE = {
         f"DELETE FROM sealed_entries WHERE seq = (SELECT max(seq) FROM sealed_entries) {PLACE}", {"entry_not_sealed"}),
     "the hash of a head": ("head_differs_from_chain", f"UPDATE ledger_heads SET hash = sha256(hash) {HEAD}", set()),
     "the time of a head": ("head_differs_from_chain", f"UPDATE ledger_heads SET signed_at = signed_at - interval '1 second' {HEAD}", set()),
+    "a head that is gone": ("head_missing",
+        f"DELETE FROM ledger_heads WHERE seq = (SELECT max(seq) FROM sealed_entries) {PLACE}", set()),
     "the reason of a correction": ("correction_differs_from_adjustment",
         "UPDATE adjustments SET request_id = gen_random_uuid() RETURNING 'led_' || entry_id", set()),
     "no reason of a correction": ("correction_without_adjustment", "DELETE FROM adjustments RETURNING 'led_' || entry_id", set()),

@@ -295,6 +295,13 @@ def test_who_becomes_another_customer_leaves_the_old_ones_usage_with_it(stage):
     use(stage, tenant, start + timedelta(hours=1), 20, 1)
     stage.settled(tenant)
     assert "cus_other" in {event["payload[stripe_customer_id]"] for event in stage.events(tenant)}
+    # What is used in the running hour waits for its end; a beginning behind it would leave it to nobody.
+    now = datetime.now().astimezone()
+    use(stage, tenant, now, 1, 1)
+    later = {"customer_id": "cus_third", "since": instant(now + timedelta(hours=1))}
+    refused = stage.front.admin.expect("PUT", f"/admin/v1/tenants/{tenant.id}/stripe", later, (409,))
+    assert refused["code"] == "conflict"
+    stage.front.admin.expect("PUT", f"/admin/v1/tenants/{tenant.id}/stripe", {"customer_id": "cus_third"})
 
 
 def test_the_key_is_in_no_log(stage):

@@ -64,14 +64,17 @@ struct SealComparison {
         }
         // The seal behind the last one tells of two that do not agree which was changed.
         let next = try await rows(of: stretch.tenantID, after: reached, through: reached + 1)
+        var endsChain = next.isEmpty
         if let next = next.first {
             if audit.isOpen { note(audit.take(next), stretch.tenantID, &differences) }
         } else if try await connection.execute(
             HasHeadBehind(tenantID: stretch.tenantID, sequence: reached)
         ).first == true {
             note([.sealMissing(sequence: reached + 1)], stretch.tenantID, &differences)
+            endsChain = false
         }
-        try await checkHeads(of: stretch, &audit, isTip: next.isEmpty, into: &differences)
+        try await checkHeads(
+            of: stretch, &audit, isTip: next.isEmpty, endsChain: endsChain, into: &differences)
     }
 
     private func rows(
@@ -92,9 +95,10 @@ struct SealComparison {
     }
 
     private func checkHeads(
-        of stretch: SealedStretch, _ audit: inout ChainAudit<LedgerEntry>, isTip: Bool,
+        of stretch: SealedStretch, _ audit: inout ChainAudit<LedgerEntry>, isTip: Bool, endsChain: Bool,
         into differences: inout BookDifferences
     ) async throws {
+        var due = HeadPlaces(stretch, endsChain: endsChain)
         var (reached, key) = (stretch.first - 1, "g")  // behind every key of that place: they are hexadecimal digits
         while true {
             let page = try await connection.execute(
@@ -102,6 +106,7 @@ struct SealComparison {
                     tenantID: stretch.tenantID, after: reached, afterKey: key, end: stretch.last,
                     limit: Self.pageLimit))
             for (row, seal) in page {
+                for place in due.passed(by: row.sequence) { noteMissing(place, stretch.tenantID, &differences) }
                 if isTip, row.sequence == stretch.last {
                     note(audit.end(head: row.hash), stretch.tenantID, &differences)
                 }
@@ -110,7 +115,14 @@ struct SealComparison {
             guard let last = page.last?.head, page.count == Self.pageLimit else { break }
             (reached, key) = (last.sequence, last.keyID.description)
         }
+        for place in due.passed(by: nil) { noteMissing(place, stretch.tenantID, &differences) }
         note(audit.end(head: nil), stretch.tenantID, &differences)
+    }
+
+    private func noteMissing(_ place: Int64, _ tenantID: TenantID, _ differences: inout BookDifferences) {
+        differences.note(
+            BookDifference(kind: "head_missing", id: "\(tenantID)/\(place)", expected: "a head", found: ""),
+            limit: limit)
     }
 
     private func check(
@@ -155,5 +167,33 @@ struct SealComparison {
                 }
             differences.note(difference, limit: limit)
         }
+    }
+}
+
+/// The places of a stretch that have to have a head: every so many entries, and the chain's last one. Without them what is behind could be made up.
+private struct HeadPlaces {
+    private static let interval = ChainSealer<LedgerEntry>.headInterval
+
+    private var next: Int64
+    private let last: Int64
+    private let endsChain: Bool
+
+    init(_ stretch: SealedStretch, endsChain: Bool) {
+        next = (stretch.first + Self.interval - 1) / Self.interval * Self.interval
+        last = stretch.last
+        self.endsChain = endsChain
+        if next > last, endsChain { next = last }
+    }
+
+    /// - Parameter head: where a head was found, in order; `nil` behind the last one.
+    /// - Returns: the places before it that had to have one.
+    mutating func passed(by head: Int64?) -> [Int64] {
+        var missing: [Int64] = []
+        while next <= last, head.map({ next <= $0 }) ?? true {
+            if next != head { missing.append(next) }
+            let following = next / Self.interval * Self.interval + Self.interval
+            next = following > last && endsChain && next < last ? last : following
+        }
+        return missing
     }
 }

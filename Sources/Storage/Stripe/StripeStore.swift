@@ -44,8 +44,16 @@ extension AdministrationStore: StripeAdministration {
     ) async throws(AdministrationFailure) -> StripeCustomer {
         try await change(actor) { change in
             guard try await !change.connection.execute(LockTenant(id: id)).isEmpty else { throw Refusal.noSuchTenant }
-            _ = try await change.connection.execute(
-                ConnectStripeCustomer(id: id, customerID: customerID, since: since))
+            do {
+                _ = try await change.connection.execute(
+                    ConnectStripeCustomer(id: id, customerID: customerID, since: since))
+            } catch let error as PostgresError {
+                guard error.sqlState == "55006" else { throw error }
+                throw Refusal(
+                    .conflict,
+                    "Usage from before that time is not sent yet and would be lost. Leave since out, or try again when the running hour is sent.",
+                    cause: error.description)
+            }
             guard let customer = try await change.connection.execute(FindStripeCustomer(id: id)).first else {
                 throw Refusal.noSuchTenant
             }
