@@ -19,21 +19,22 @@ private struct Books {
 
     private var standing: [IssuedInvoice] { issued.filter { $0.voidedAt == nil } }
 
-    func isIssued(_ period: Period) -> Bool { standing.contains { $0.period.start == period.start } }
+    func isIssued(_ period: BillingPeriod) -> Bool { standing.contains { $0.period.start == period.start } }
 
-    /// Composes an invoice as the product does, and keeps it.
-    mutating func issue(_ period: Period) async throws {
-        let bill = Bill(books: self)
-        guard let draft = try await InvoiceComposer().compose(bill, period) else { return }
+    /// Composes the invoices of a period as the product does, and keeps them.
+    mutating func issue(_ period: BillingPeriod) async throws {
+        let drafts = try await InvoiceComposer().drafts(Bill(books: self), period)
         clock += 1_000
-        issued.append(
-            IssuedInvoice(
-                id: InvoiceID(high: 7, low: UInt64(issued.count + 1)), tenantID: TenantID(high: 1, low: 1),
-                number: "INV-\(issued.count + 1)", periodID: period.id, periodStart: period.start,
-                periodEnd: period.end,
-                timeZone: "UTC", currency: draft.currency, subtotal: draft.subtotal,
-                finalisedAt: Timestamp(microsecondsSince1970: clock), voidedAt: nil, lines: draft.lines,
-                charged: draft.usage.map { IssuedInvoice.Charged(periodStart: $0.periodStart, usage: $0.usage) }))
+        for draft in drafts {
+            issued.append(
+                IssuedInvoice(
+                    id: InvoiceID(high: 7, low: UInt64(issued.count + 1)), tenantID: TenantID(high: 1, low: 1),
+                    number: "INV-\(issued.count + 1)", periodID: period.month.id, periodStart: period.start,
+                    periodEnd: period.end, timeZone: period.timeZone, currency: draft.currency,
+                    subtotal: draft.subtotal, finalisedAt: Timestamp(microsecondsSince1970: clock), voidedAt: nil,
+                    lines: draft.lines,
+                    charged: draft.usage.map { IssuedInvoice.Charged(periodStart: $0.periodStart, usage: $0.usage) }))
+        }
     }
 
     mutating func void(_ index: Int) {
@@ -74,13 +75,14 @@ private struct Books {
         func billed(_ period: Period) async throws -> BilledPeriod { charged(in: period) }
 
         private func charged(in period: Period) -> BilledPeriod {
-            BilledPeriod(
-                start: period.start, end: period.end, timeZone: "UTC",
+            let own = books.standing.filter { $0.period.start == period.start }
+            return BilledPeriod(
+                start: period.start, end: period.end, timeZone: own.first?.timeZone ?? "UTC",
                 lines: books.standing.flatMap(\.lines).filter {
                     period.contains($0.start) && $0.kind != .carriedCredit
                 },
                 usage: books.standing.flatMap(\.charged).filter { $0.periodStart == period.start }.map(\.usage),
-                seen: nil)
+                seen: nil, settledCurrencies: Set(own.map(\.currency)))
         }
 
         func credits(_ currency: String) async throws -> [CreditSource] { [] }
@@ -111,18 +113,34 @@ extension InvoiceLine {
 
 @Suite("Replay of issued invoices")
 struct InvoiceReplayTests {
-    private static let months = [1_772_400_000, 1_775_100_000, 1_777_700_000].map { (seconds: Int64) in
-        PeriodCalendar.utc.period(
+    private static let seconds = [1_772_400_000, 1_775_100_000, 1_777_700_000] as [Int64]
+    private static let months = seconds.compactMap { month($0, "UTC") }
+
+    /// March in New York, the hours of April that are left after a move to Berlin, and May there.
+    private static var movedMonths: [BillingPeriod] {
+        guard let march = month(seconds[0], "America/New_York"), let april = month(seconds[1], "Europe/Berlin"),
+            let may = month(seconds[2], "Europe/Berlin"),
+            let rest = BillingPeriod(start: march.end, end: april.end, timeZone: april.timeZone)
+        else { return [] }
+        return [march, rest, may]
+    }
+
+    private static func month(_ seconds: Int64, _ zone: String) -> BillingPeriod? {
+        guard let calendar = PeriodCalendar(timeZone: zone) else { return nil }
+        let month = calendar.period(
             containing: Timestamp(microsecondsSince1970: seconds * 1_000_000), frequency: .month)
+        return BillingPeriod(start: month.start, end: month.end, timeZone: zone)
     }
 
     private static func version(_ number: UInt64) -> TierVersionID { TierVersionID(high: 2, low: number) }
 
-    private static func terms(_ number: UInt64, _ random: inout SeededRandom) -> TierTerms {
+    private static func terms(
+        _ number: UInt64, _ currency: String, _ random: inout SeededRandom
+    ) -> TierTerms {
         func price() -> UnitPrice { UnitPrice(picos: .random(in: 0...9_000_000_001, using: &random)) }
         let bands = [PriceBand(upTo: 40, unitPrice: price()), PriceBand(upTo: nil, unitPrice: price())]
         return TierTerms(
-            tierVersionID: version(number), tierCode: "t\(number)", version: 1, currency: "EUR",
+            tierVersionID: version(number), tierCode: "t\(number)", version: 1, currency: currency,
             baseFee: Micros(.random(in: 0...90_000, using: &random)),
             minimumCommitment: Micros(Bool.random(using: &random) ? 0 : 5_000_000),
             includedRequests: .random(in: 0...20, using: &random),
@@ -133,7 +151,7 @@ struct InvoiceReplayTests {
             ])
     }
 
-    private static func books(_ random: inout SeededRandom) -> Books {
+    private static func books(_ random: inout SeededRandom, currency: String = "EUR") -> Books {
         let middle = Timestamp(
             microsecondsSince1970: months[1].start.microsecondsSince1970 + 9 * 86_400_000_000 + 17)
         return Books(
@@ -142,7 +160,7 @@ struct InvoiceReplayTests {
                     tierVersionID: version(1), startsAt: Timestamp(microsecondsSince1970: 0), endsAt: middle,
                     trialEndsAt: nil),
                 TenantStay(tierVersionID: version(2), startsAt: middle, endsAt: nil, trialEndsAt: nil),
-            ], terms: [version(1): terms(1, &random), version(2): terms(2, &random)])
+            ], terms: [version(1): terms(1, "EUR", &random), version(2): terms(2, currency, &random)])
     }
 
     private static func usage(_ random: inout SeededRandom) -> UsageQuantity {
@@ -154,8 +172,10 @@ struct InvoiceReplayTests {
     }
 
     /// Months in any order, late usage, corrections, invoices that are void and made anew.
-    private static func history(_ random: inout SeededRandom) async throws -> Books {
-        var books = books(&random)
+    private static func history(
+        _ random: inout SeededRandom, _ months: [BillingPeriod] = months, currency: String = "EUR"
+    ) async throws -> Books {
+        var books = books(&random, currency: currency)
         for _ in 0..<14 {
             let month = months.randomElement(using: &random) ?? months[0]
             switch Int.random(in: 0..<4, using: &random) {
@@ -184,6 +204,27 @@ struct InvoiceReplayTests {
             carried += books.issued.flatMap(\.lines).count { $0.kind == .carriedCredit }
         }
         #expect(count > 300 && late > 100 && voided > 100 && carried > 10, "\(count) \(late) \(voided) \(carried)")
+    }
+
+    @Test("so is every invoice of a tenant with two currencies that moved to another time zone")
+    func currenciesAndZones() async throws {
+        var random = SeededRandom(seed: 47)
+        let months = Self.movedMonths
+        let rest = try #require(months.dropFirst().first)
+        #expect(rest.start > rest.month.start)
+        var (ofBoth, ofFeesAlone, ofRest) = (0, 0, 0)
+        for round in 0..<400 {
+            let books = try await Self.history(&random, months, currency: "USD")
+            let summary = try await books.replay()
+            #expect(summary.differing.isEmpty && summary.differingCount == 0, "round \(round)")
+            ofBoth += Set(books.issued.map(\.currency)).count == 2 ? 1 : 0
+            for invoice in books.issued {
+                let late = Set(invoice.lines.map(\.start).filter { $0 < invoice.period.start })
+                ofFeesAlone += late.subtracting(invoice.charged.map(\.periodStart)).count
+                ofRest += late.contains(rest.start) ? 1 : 0
+            }
+        }
+        #expect(ofBoth > 100 && ofFeesAlone > 5 && ofRest > 20, "\(ofBoth) \(ofFeesAlone) \(ofRest)")
     }
 
     @Test("a line, two lines or a subtotal that say something else are found, and nothing beside them")

@@ -366,3 +366,40 @@ def test_nothing_is_issued_before_its_time(gateways: list[Gateway]) -> None:
     use(installation, tenant, datetime.now(timezone.utc) - timedelta(seconds=1), 1)
     run(gateways[0])
     assert issued(installation, tenant) == []
+
+
+def test_the_replay_reproduces_invoices_of_moved_zones_and_of_two_currencies(gateways: list[Gateway]) -> None:
+    one, two = gateways
+    installation = one.installation
+    moved = make_priced_tenant(installation, FIRST)
+    for zone, month in (("America/New_York", FIRST), ("Europe/Berlin", SECOND)):
+        one.admin.expect("PATCH", f"/admin/v1/tenants/{moved.id}", {"time_zone": zone})
+        act(one, draft(two, moved, month), "finalize")
+    # Late usage of the month that the move made shorter, at both ends of it.
+    shorter = issued(installation, moved)[1]
+    for instant in (shorter["start"], shorter["end"] - timedelta(seconds=1)):
+        use(installation, moved, instant, 2)
+    # A tier in another currency becomes known when the month has its invoice: with usage, and with nothing but its fee.
+    used, unused = make_priced_tenant(installation, SECOND), make_priced_tenant(installation, SECOND)
+    middle = SECOND + 10 * DAY
+    for tenant in (used, unused):
+        with installation.database() as database:
+            database.execute("UPDATE subscriptions SET ends_at = %s WHERE tenant_id = %s", (middle, tenant.id))
+        use(installation, tenant, SECOND + DAY, 1)
+        act(two, draft(one, tenant, SECOND), "finalize")
+        change_currency(installation, tenant, middle)
+    use(installation, used, middle + DAY, 3)
+    run(two)
+    for tenant in (moved, used, unused):
+        found = issued(installation, tenant)
+        last = one.admin.expect("GET", f"/admin/v1/invoices/{found[-1]['id']}")
+        assert {line["kind"] for line in last["lines"]} == {"late_usage", "base_fee"}
+        replayed = two.admin.expect("GET", f"/admin/v1/tiers/replay?tenant={tenant.id}")
+        assert replayed["differences"] == [] and replayed["equal"] == replayed["invoices"] == len(found)
+    # So is whatever the tests before this one have issued.
+    with installation.database() as database:
+        standing = database.execute(
+            "SELECT count(*) FROM invoices WHERE kind = 'invoice' AND state IN ('finalised', 'paid')"
+        ).fetchone()[0]
+    replayed = one.admin.expect("GET", "/admin/v1/tiers/replay")
+    assert replayed["differences"] == [] and replayed["equal"] == replayed["invoices"] == standing

@@ -229,7 +229,7 @@ def test_the_replay_tells_both_amounts_of_a_subtotal_that_was_changed(own: Insta
 def test_what_was_void_and_made_anew_is_reproduced_too(own: Installation, issued: dict) -> None:
     customer, (first, second), _ = issued["late"]
     # The second knows what the first had asked for; the one in its place does without it.
-    act(own, first, "void")
+    act(own, first, "void", {"reason": "A mistake"})
     between = replay(own, customer)
     assert (between["invoices"], between["equal"]) == (1, 1)
     again = issue(own, customer, EARLIER)

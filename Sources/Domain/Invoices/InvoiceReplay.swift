@@ -69,6 +69,9 @@ public struct IssuedInvoice: Sendable {
         self.lines = lines
         self.charged = charged
     }
+
+    /// The month that fees, minimum and included amounts of the period are of; `nil` for an unknown zone.
+    fileprivate var month: Period? { BillingPeriod(start: period.start, end: period.end, timeZone: timeZone)?.month }
 }
 
 /// What an issued invoice says, and what rating says of the same usage.
@@ -94,7 +97,8 @@ public struct ReplayedInvoice: Sendable {
 ///
 /// What an invoice asks for a period is what the period's usage cost when it was issued, all that standing invoices had charged and its own
 /// together, less what those had asked for. Both are rated here; no line of an invoice is taken for true. Usage is what `invoice_usage` took
-/// from the ledger; stays and prices of the past do not change.
+/// from the ledger; stays and prices of the past do not change. Each currency has invoices of its own, and a period is what the invoice of
+/// that period says, also where a change of the time zone made it longer or shorter than a month.
 public struct InvoiceReplay: Sendable {
     private struct Key: Hashable {
         let version: TierVersionID?
@@ -129,11 +133,13 @@ public struct InvoiceReplay: Sendable {
         let standing = known.filter { other in
             other.invoice.voidedAt.map { $0 > invoice.finalisedAt } ?? true
         }
-        let periods = periods(of: invoice)
+        let billed = periods(of: invoice, standing)
+        let periods = billed.map(\.period)
         var replayed: [Timestamp: Sums] = [:]
         var isRated = true
-        for period in periods {
-            guard let sums = rated(period, invoice, standing) else {
+        let ofCurrency = standing.filter { $0.invoice.currency == invoice.currency }
+        for (period, month) in billed {
+            guard let month, let sums = rated(period, month, invoice, ofCurrency) else {
                 isRated = false
                 continue
             }
@@ -158,24 +164,33 @@ public struct InvoiceReplay: Sendable {
                 && Int128(invoice.subtotal.value) == max(0, sum) && carried == max(0, -sum))
     }
 
-    /// Its own period, and those of earlier usage that it charges, in the zone of the invoice of that period.
-    private func periods(of invoice: IssuedInvoice) -> [Period] {
-        let starts = Set(invoice.charged.map(\.periodStart)).subtracting([invoice.period.start])
-        let earlier = starts.sorted().compactMap { start -> Period? in
-            let own = known.last { $0.invoice.period.start == start }
-            return PeriodCalendar(timeZone: own?.invoice.timeZone ?? invoice.timeZone)?
-                .period(containing: start, frequency: .month)
+    /// Its own period, and the earlier ones that it charges for late usage or, in a currency that came late, for their fees. Each is as the
+    /// invoice that stood for it says; its month is `nil` where the zone is unknown.
+    private func periods(of invoice: IssuedInvoice, _ standing: [Known]) -> [(period: Period, month: Period?)] {
+        let late = invoice.lines.filter { $0.kind == .lateUsage && !invoice.period.contains($0.start) }.map(\.start)
+        let starts = Set(invoice.charged.map(\.periodStart) + late).subtracting([invoice.period.start])
+        let earlier = starts.sorted().compactMap { start -> (period: Period, month: Period?)? in
+            let own =
+                standing.last { $0.invoice.period.start == start } ?? known.last { $0.invoice.period.start == start }
+            if let invoice = own?.invoice { return (invoice.period, invoice.month) }
+            guard let calendar = PeriodCalendar(timeZone: invoice.timeZone) else { return nil }
+            let month = calendar.period(containing: start, frequency: .month)
+            return (month, month)
         }
-        return [invoice.period] + earlier
+        return [(invoice.period, invoice.month)] + earlier
     }
 
+    /// - Parameter standing: invoices in the currency of the invoice.
     /// - Returns: `nil` where the usage cannot be rated.
-    private func rated(_ period: Period, _ invoice: IssuedInvoice, _ standing: [Known]) -> Sums? {
-        let charged = (standing.map(\.invoice) + [invoice]).flatMap(\.charged)
-            .filter { $0.periodStart == period.start }
-        guard
-            let rated = try? Rating(period: period).rate(
-                spans: stays.flatMap { $0.spans(in: period) }, terms: terms, usage: charged.map(\.usage))
+    private func rated(_ period: Period, _ month: Period, _ invoice: IssuedInvoice, _ standing: [Known]) -> Sums? {
+        // A version without terms is left in, so that rating refuses it.
+        func isMeant(_ version: TierVersionID) -> Bool {
+            terms[version].map { $0.currency == invoice.currency } ?? true
+        }
+        let usage = (standing.map(\.invoice) + [invoice]).flatMap(\.charged)
+            .filter { $0.periodStart == period.start && isMeant($0.usage.tierVersionID) }.map(\.usage)
+        let spans = stays.filter { isMeant($0.tierVersionID) }.flatMap { $0.spans(in: period) }
+        guard let rated = try? Rating(period: period, month: month).rate(spans: spans, terms: terms, usage: usage)
         else { return nil }
         var sums: Sums = [:]
         for line in rated.lines {
