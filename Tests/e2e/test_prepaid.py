@@ -146,13 +146,15 @@ def test_one_that_cannot_be_rated_does_not_keep_the_others_from_their_look(gatew
     one.admin.expect(
         "POST", "/admin/v1/tiers",
         {"code": code, "name": code, "version": {
-            "currency": "USD", "base_fee_micros": 2**63 - 1, "quotas": [],
-            "prices": [{"meter": "request", "model": "*", "unit_price": "1"}]}}, (201,))  # fmt: skip
+            "currency": "USD", "quotas": [],
+            "prices": [{"meter": "input_token", "model": "*", "unit_price": "9000000"}]}}, (201,))  # fmt: skip
     bad = make_tenant(one.installation, code)
     with one.installation.database() as database:
         database.execute("UPDATE subscriptions SET starts_at = %s WHERE tenant_id = %s", (MONTH_END, bad.id))
     good = make_priced_tenant(one.installation, MONTH_END)
     assert bad.id < good.id, "looks are in the order of tenants"
+    # The most that one entry can have, at the highest price: micros of that need more than 64 bits.
+    use(one.installation, bad, datetime.now(timezone.utc), tokens=(10**12, 0))
     assert_served(predict(one.public_url, bad.key))
     pay_ahead(one, bad)
     pay_ahead(one, good)
