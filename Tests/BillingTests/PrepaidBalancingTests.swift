@@ -142,6 +142,19 @@ struct PrepaidBalancingTests {
         #expect(try await Self.balance(bill) == 500 - 10 - 100)
     }
 
+    @Test("an invoiced month is rated by the month of its middle, as its invoice was")
+    func lateMonth() async throws {
+        var bill = Self.bill(fee: 7_430, credits: [Self.credit(1, 1_000)])
+        bill.stretches = []
+        // Behind an invoice of UTC, March of New York has 748 hours, and 743 of them are its own.
+        bill.lateStretches = [
+            BalanceStretch(
+                start: Self.march, end: Self.april.advanced(byMilliseconds: 4 * 3_600_000),
+                timeZone: "America/New_York", billed: Micros(7_480))
+        ]
+        #expect(try await Self.balance(bill) == 1_000)
+    }
+
     @Test("amounts that do not fit are refused and do not end the process")
     func overflow() async throws {
         await #expect(throws: Refusal.self) { try await Self.balance(Self.bill(fee: .max, credits: [])) }

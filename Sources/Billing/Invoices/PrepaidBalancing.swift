@@ -122,10 +122,15 @@ struct PrepaidBalancing {
                 terms: whole.terms.merging(used.terms) { old, _ in old }))
     }
 
-    private func rate(_ month: Period, _ input: RatingInput, countsMinimum: Bool = false) throws(Refusal) -> Micros {
-        let terms = countsMinimum ? input.terms : input.terms.mapValues(\.withoutMinimum)
+    private func rate(_ month: Period, _ input: RatingInput) throws(Refusal) -> Micros {
+        try rate(Rating(period: month), input, input.terms.mapValues(\.withoutMinimum))
+    }
+
+    private func rate(
+        _ rating: Rating, _ input: RatingInput, _ terms: [TierVersionID: TierTerms]
+    ) throws(Refusal) -> Micros {
         do throws(RatingFailure) {
-            let total = try Rating(period: month).rate(spans: input.spans, terms: terms, usage: input.usage).subtotal
+            let total = try rating.rate(spans: input.spans, terms: terms, usage: input.usage).subtotal
             guard Self.amounts.contains(total.value) else { throw .amountTooLarge }
             return total
         } catch {
@@ -138,10 +143,13 @@ struct PrepaidBalancing {
     private func late(_ currency: String) async throws -> Int64 {
         var late: Int64 = 0
         for stretch in try await bill.late(currency, limit: NewAdjustment.periodLimit) {
-            guard let calendar = PeriodCalendar(timeZone: stretch.timeZone) else { continue }
-            let month = calendar.period(containing: stretch.start, frequency: .month)
+            // The month is the one that its invoice was rated by, whatever the zone is now.
+            guard let period = BillingPeriod(start: stretch.start, end: stretch.end, timeZone: stretch.timeZone) else {
+                continue
+            }
             let input = try await bill.reading(from: stretch.start, to: stretch.end).input.of(currency)
-            try late.add(try rate(month, input, countsMinimum: true).value)
+            let rating = Rating(period: period.period, month: period.month)
+            try late.add(try rate(rating, input, input.terms).value)
             try late.subtract(stretch.billed.value)
         }
         return late
