@@ -13,6 +13,8 @@ private struct FakeBalance: BalanceReading {
     var sources: [CreditSource] = []
     /// The base fee of the version that is in force for all time.
     var baseFee: Int64 = 0
+    /// What standing invoices charge, by the start of the line's span.
+    var charged: [(start: Timestamp, amount: Int64)] = []
     /// Whether something that is not to be asked for was asked for.
     var refusesLate = false
 
@@ -31,7 +33,14 @@ private struct FakeBalance: BalanceReading {
     func billed(before end: Timestamp, limit: Int) async throws -> [BilledPeriod] { [] }
 
     func billed(_ period: Period) async throws -> BilledPeriod {
-        BilledPeriod(start: period.start, end: period.end, timeZone: "UTC", lines: [], usage: [], seen: nil)
+        let lines = charged.filter { period.start <= $0.start && $0.start < period.end }.map {
+            InvoiceLine(
+                kind: .lateUsage, tierVersionID: Self.version, description: "", start: $0.start, end: period.end,
+                amount: Micros($0.amount))
+        }
+        return BilledPeriod(
+            start: period.start, end: period.end, timeZone: "UTC", lines: lines, usage: [], seen: nil,
+            currencies: [Self.version: "USD"])
     }
 
     func credits(_ currency: String) async throws -> [CreditSource] { sources }
@@ -120,11 +129,40 @@ struct PrepaidBalancingTests {
         await #expect(throws: Refusal.self) { try await Self.balance(bill) }
     }
 
+    @Test("what a later invoice charges of an open month is not owed again")
+    func charged() async throws {
+        var bill = Self.bill(fee: 100, credits: [Self.credit(1, 1_000)])
+        bill.charged = [(Self.february, 30), (Self.february.advanced(byMilliseconds: -1), 500), (Self.april, 500)]
+        #expect(try await Self.balance(bill) == 1_000 - 70 - 100)
+        bill.charged = [(Self.february, 130)]
+        #expect(try await Self.balance(bill) == 1_000 + 30 - 100)
+        // A credit that has ended pays what is still open, and no more of it.
+        bill.charged = [(Self.february, 30)]
+        bill.sources = [Self.credit(1, 60, to: Self.march), Self.credit(2, 500, from: Self.march)]
+        #expect(try await Self.balance(bill) == 500 - 10 - 100)
+    }
+
+    @Test("an invoiced month is rated by the month of its middle, as its invoice was")
+    func lateMonth() async throws {
+        var bill = Self.bill(fee: 7_430, credits: [Self.credit(1, 1_000)])
+        bill.stretches = []
+        // Behind an invoice of UTC, March of New York has 748 hours, and 743 of them are its own.
+        bill.lateStretches = [
+            BalanceStretch(
+                start: Self.march, end: Self.april.advanced(byMilliseconds: 4 * 3_600_000),
+                timeZone: "America/New_York", billed: Micros(7_480))
+        ]
+        #expect(try await Self.balance(bill) == 1_000)
+    }
+
     @Test("amounts that do not fit are refused and do not end the process")
     func overflow() async throws {
         await #expect(throws: Refusal.self) { try await Self.balance(Self.bill(fee: .max, credits: [])) }
         let credits = [Self.credit(1, .max, from: Self.march), Self.credit(2, .max, from: Self.march)]
         await #expect(throws: Refusal.self) { try await Self.balance(Self.bill(fee: 1, credits: credits)) }
+        var bill = Self.bill(fee: 1, credits: [Self.credit(1, 1_000)])
+        bill.charged = [(Self.february, .min)]
+        await #expect(throws: Refusal.self) { try await Self.balance(bill) }
     }
 
     @Test("who is on nothing has no balance")

@@ -131,12 +131,36 @@ def stand(installation: Installation, tenant: Tenant, start: datetime, count: in
                 {"id": str(uuid.uuid4()), "tenant": tenant.id, "start": start, "n": number})  # fmt: skip
 
 
+def test_a_month_that_no_run_invoices_is_not_corrected(gateways: list[Gateway]) -> None:
+    one, two = gateways
+    earlier = month_before(MONTH)
+    tenant = make_priced_tenant(one.installation, earlier)
+    before = use(one.installation, tenant, earlier + timedelta(days=3), 2)[0]
+    request = use(one.installation, tenant, MONTH + timedelta(days=3), 2)[0]
+    correct(one, before, {"output_tokens": -1})
+
+    def refused(request: str) -> str:
+        body = {"request_id": request, "reason": "Late", "requests": -1}
+        problem = assert_problem(two.admin.call("POST", "/admin/v1/adjustments", body), 422, "validation_failed")
+        assert "grant a credit" in problem["errors"][0]["fix"]
+        return problem["errors"][0]["message"]
+
+    first = act(one, draft(one, tenant, MONTH), "finalize")
+    assert "before the first invoice" in refused(before)
+    correct(one, request, {"output_tokens": -1})
+    act(one, first, "void", {"reason": "It was ours"})
+    correct(one, request, {"output_tokens": -1})
+    second = act(one, draft(one, tenant, MONTH), "finalize")
+    act(one, second, "void", {"reason": "It was ours", "reissue": False})
+    assert "is void and not issued anew" in refused(request)
+
+
 def test_what_no_invoice_would_have_is_refused(gateways: list[Gateway]) -> None:
     one, two = gateways
     tenant = make_priced_tenant(one.installation)
     request = use(one.installation, tenant, MONTH + timedelta(days=3), 2)[0]
     body = {"request_id": request, "reason": "Late", "requests": -1}
-    stand(one.installation, tenant, MONTH_END, 23)
+    stand(one.installation, tenant, MONTH, 24)
     correct(one, request, {"output_tokens": -1})
     stand(one.installation, tenant, MONTH_END + timedelta(days=31 * 23), 1)
     problem = assert_problem(two.admin.call("POST", "/admin/v1/adjustments", body), 422, "validation_failed")

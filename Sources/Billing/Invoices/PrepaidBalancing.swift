@@ -2,10 +2,10 @@ internal import Domain
 
 /// Works out what is left to a tenant that pays ahead.
 ///
-/// Its open stretches, those that no standing invoice charges, are rated by their months, and their cost is paid by the credits that were
-/// valid at the time, as the invoice will have it (``CreditBurn``). The balance is what is left then of the grants that are valid now, less
-/// what nothing paid, less what invoiced months have come to since. Base fees count in full from where they begin, the minimum on the
-/// invoice only.
+/// Its open stretches, those that the run is still to invoice, are rated by their months. Their cost, less what later invoices charge of it
+/// already, is paid by the credits that were valid at the time, as the invoice will have it (``CreditBurn``). The balance is what is left then
+/// of the grants that are valid now, less what nothing paid, less what invoiced months have come to since. Base fees count in full from where
+/// they begin, the minimum on the invoice only.
 struct PrepaidBalancing {
     /// The months that are looked at, the running one among them.
     private static let monthLimit: Int64 = 24
@@ -77,7 +77,9 @@ struct PrepaidBalancing {
     private func pay(_ part: Part, _ currency: String, _ sources: inout [CreditSource]) async throws -> Int64 {
         let whole = try await bill.reading(from: part.start, to: part.end).input.of(currency)
         let total = try rate(part.month, whole)
-        guard total > .zero, !sources.isEmpty else { return total.value }
+        var open = total.value
+        try open.subtract(try await billed(part, currency))
+        guard open > 0, !sources.isEmpty else { return open }
         let burn = CreditBurn(period: part.month)
         let cuts = burn.cuts(sources)
         var totals: [Micros] = []
@@ -86,14 +88,24 @@ struct PrepaidBalancing {
         }
         var paid: [CreditGrantID: Int64] = [:]
         var sum: Int64 = 0
-        for application in burn.burn(totals: totals + [total], cuts: cuts, sources: sources) {
+        for application in burn.burn(totals: totals + [Micros(open)], cuts: cuts, sources: sources) {
             paid[application.grantID] = application.amount.value
             try sum.add(application.amount.value)
         }
         sources = sources.map { $0.less(paid[$0.grantID] ?? 0) }
-        var unpaid = total.value
-        try unpaid.subtract(sum)
-        return unpaid
+        try open.subtract(sum)
+        return open
+    }
+
+    /// What standing invoices of later months charge of a part: its own was void by then, or there was none.
+    private func billed(_ part: Part, _ currency: String) async throws -> Int64 {
+        let billed = try await bill.billed(Period(start: part.start, end: part.end, id: part.month.id))
+        var sum: Int64 = 0
+        for line in billed.lines where line.tierVersionID.flatMap({ billed.currencies[$0] }) == currency {
+            try sum.add(line.amount.value)
+        }
+        guard Self.amounts.contains(sum) else { throw RatingFailure.amountTooLarge.refusal }
+        return sum
     }
 
     private func total(
@@ -110,10 +122,15 @@ struct PrepaidBalancing {
                 terms: whole.terms.merging(used.terms) { old, _ in old }))
     }
 
-    private func rate(_ month: Period, _ input: RatingInput, countsMinimum: Bool = false) throws(Refusal) -> Micros {
-        let terms = countsMinimum ? input.terms : input.terms.mapValues(\.withoutMinimum)
+    private func rate(_ month: Period, _ input: RatingInput) throws(Refusal) -> Micros {
+        try rate(Rating(period: month), input, input.terms.mapValues(\.withoutMinimum))
+    }
+
+    private func rate(
+        _ rating: Rating, _ input: RatingInput, _ terms: [TierVersionID: TierTerms]
+    ) throws(Refusal) -> Micros {
         do throws(RatingFailure) {
-            let total = try Rating(period: month).rate(spans: input.spans, terms: terms, usage: input.usage).subtotal
+            let total = try rating.rate(spans: input.spans, terms: terms, usage: input.usage).subtotal
             guard Self.amounts.contains(total.value) else { throw .amountTooLarge }
             return total
         } catch {
@@ -126,10 +143,13 @@ struct PrepaidBalancing {
     private func late(_ currency: String) async throws -> Int64 {
         var late: Int64 = 0
         for stretch in try await bill.late(currency, limit: NewAdjustment.periodLimit) {
-            guard let calendar = PeriodCalendar(timeZone: stretch.timeZone) else { continue }
-            let month = calendar.period(containing: stretch.start, frequency: .month)
+            // The month is the one that its invoice was rated by, whatever the zone is now.
+            guard let period = BillingPeriod(start: stretch.start, end: stretch.end, timeZone: stretch.timeZone) else {
+                continue
+            }
             let input = try await bill.reading(from: stretch.start, to: stretch.end).input.of(currency)
-            try late.add(try rate(month, input, countsMinimum: true).value)
+            let rating = Rating(period: period.period, month: period.month)
+            try late.add(try rate(rating, input, input.terms).value)
             try late.subtract(stretch.billed.value)
         }
         return late

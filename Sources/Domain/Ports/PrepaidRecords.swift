@@ -26,13 +26,13 @@ public struct PrepaidBalance: Hashable, Sendable {
     }
 }
 
-/// A stretch of time that is charged by no standing invoice of a currency, or whose invoice charges something else than was used in it.
+/// A stretch of time that no standing invoice of a currency is of, or whose invoice charges something else than was used in it.
 public struct BalanceStretch: Hashable, Sendable {
     public let start: Timestamp
     public let end: Timestamp
     /// Of the zone whose months it is rated in.
     public let timeZone: String
-    /// What standing invoices charge for it.
+    /// What standing invoices charge for it, where it is an invoiced one.
     public let billed: Micros
 
     public init(start: Timestamp, end: Timestamp, timeZone: String, billed: Micros = .zero) {
@@ -47,8 +47,8 @@ public struct BalanceStretch: Hashable, Sendable {
 public protocol BalanceReading: BillReading {
     /// Of the stay in force, or else of the last one.
     func currency() async throws -> String?
-    /// What no standing invoice of a currency charges between two instants, from the first stay or use on; the earliest first, each on
-    /// edges of usage.
+    /// What is neither charged nor left alone in a currency between two instants, from the first invoice that was issued on, or else from
+    /// the first stay or use; the earliest first, each on edges of usage. Standing invoices may charge late usage of it.
     func unbilled(_ currency: String, from start: Timestamp, to end: Timestamp) async throws -> [BalanceStretch]
     /// Those of the last `limit` invoiced periods in which something else was used than their standing invoices charge.
     func late(_ currency: String, limit: Int) async throws -> [BalanceStretch]

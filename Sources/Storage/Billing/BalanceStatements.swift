@@ -17,7 +17,9 @@ struct FindBalanceCurrency: PostgresStatement {
     static func row(from row: inout PostgresRow) throws(PostgresError) -> String { try row.text() }
 }
 
-/// What is left of a stretch of time when the periods of standing invoices are taken away, whatever zone they were cut in.
+/// What is left of a stretch of time when the periods of a currency that are taken are taken away, whatever zone they were cut in: those of
+/// standing invoices, and those of void ones that are left alone (``FindUnbilled``). No run bills what lies before the first invoice that was
+/// issued, so it is not owed.
 struct ReadUnbilledStretches: PostgresStatement {
     static let sql = """
         SELECT lower(r), upper(r), t.time_zone
@@ -25,11 +27,12 @@ struct ReadUnbilledStretches: PostgresStatement {
         CROSS JOIN LATERAL (
             SELECT greatest(usage_bucket(least(
                 (SELECT min(starts_at) FROM subscriptions WHERE tenant_id = $1),
-                (SELECT min(bucket_start) FROM usage WHERE tenant_id = $1))), $3) AS since) b
+                (SELECT min(bucket_start) FROM usage WHERE tenant_id = $1))), $3,
+                (SELECT min(period_start) FROM invoices WHERE tenant_id = $1 AND kind = 'invoice' AND state <> 'draft')) AS since) b
         CROSS JOIN LATERAL unnest(tstzmultirange(tstzrange(b.since, greatest($4, b.since))) - coalesce((
             SELECT range_agg(tstzrange(i.period_start, i.period_end)) FROM invoices i
-            WHERE i.tenant_id = $1 AND i.kind = 'invoice' AND i.state IN ('finalised', 'paid') AND i.currency = $2
-                AND i.period_end > $3), '{}'::tstzmultirange)) AS r
+            WHERE i.tenant_id = $1 AND i.kind = 'invoice' AND i.currency = $2 AND i.period_end > $3
+                AND (i.state IN ('finalised', 'paid') OR i.state = 'void' AND i.reissue IS NOT TRUE)), '{}'::tstzmultirange)) AS r
         WHERE t.tenant_id = $1 AND EXISTS (SELECT FROM subscriptions WHERE tenant_id = $1)
         ORDER BY 1
         """

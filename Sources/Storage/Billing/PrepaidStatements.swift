@@ -108,11 +108,15 @@ struct ReadRequestSum: PostgresStatement {
     }
 }
 
-/// Whether something still looks at the month of a request: its partition is there, and fewer than so many invoiced periods lie behind it.
+/// Whether something still looks at the month of a request: its partition is there, fewer than so many invoiced periods lie behind it, and
+/// the run is to invoice it or has (``FindUnbilled``).
 struct FindCorrectionBounds: PostgresStatement {
     struct Found: Sendable {
         let isArchived: Bool
         let isTooOld: Bool
+        /// The invoice of its month is void and not to be issued anew, and no other stands for it.
+        let isLeftAlone: Bool
+        let isBeforeInvoices: Bool
     }
 
     static let sql = """
@@ -123,10 +127,16 @@ struct FindCorrectionBounds: PostgresStatement {
                 AND NOT EXISTS (SELECT FROM ledger WHERE entry_id = $3),
             coalesce((SELECT count(DISTINCT i.period_start) >= $4 FROM invoices i
                 WHERE i.tenant_id = $1 AND i.kind = 'invoice' AND i.state IN ('finalised', 'paid')
-                    AND i.period_start > (SELECT occurred_at FROM ledger WHERE entry_id = $3)), false)
+                    AND i.period_start > l.occurred_at), false),
+            coalesce((SELECT bool_and(i.state = 'void') AND bool_or(i.reissue IS NOT TRUE) FROM invoices i
+                WHERE i.tenant_id = $1 AND i.kind = 'invoice' AND i.state <> 'draft'
+                    AND i.period_start <= l.occurred_at AND i.period_end > l.occurred_at), false),
+            coalesce(l.occurred_at < (SELECT min(i.period_start) FROM invoices i
+                WHERE i.tenant_id = $1 AND i.kind = 'invoice' AND i.state <> 'draft'), false)
+        FROM (SELECT (SELECT occurred_at FROM ledger WHERE entry_id = $3) AS occurred_at) l
         """
     static let parameters: [PostgresType] = [.uuid, .timestamptz, .uuid, .int8]
-    static let columns: [PostgresType] = [.bool, .bool]
+    static let columns: [PostgresType] = [.bool, .bool, .bool, .bool]
 
     /// `nil` where the request is not known.
     let tenantID: TenantID?
@@ -141,7 +151,9 @@ struct FindCorrectionBounds: PostgresStatement {
     }
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Found {
-        Found(isArchived: try row.bool(), isTooOld: try row.bool())
+        Found(
+            isArchived: try row.bool(), isTooOld: try row.bool(), isLeftAlone: try row.bool(),
+            isBeforeInvoices: try row.bool())
     }
 }
 

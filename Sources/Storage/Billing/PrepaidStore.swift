@@ -106,6 +106,10 @@ extension AdministrationTransaction {
         if bounds?.isTooOld ?? false {
             throw Refusal.pastCorrection("has \(NewAdjustment.periodLimit) invoiced months behind it or more")
         }
+        if bounds?.isLeftAlone ?? false {
+            throw Refusal.pastCorrection("is of a month whose invoice is void and not issued anew")
+        }
+        if bounds?.isBeforeInvoices ?? false { throw Refusal.pastCorrection("lies before the first invoice") }
         // Two corrections of one request must not each find enough.
         _ = try await holdBills(of: tenant)
         guard let found = try await connection.execute(ReadRequestSum(requestID: adjustment.requestID)).first else {
