@@ -28,7 +28,9 @@ extension FakeAdministration: InvoiceRecords {
         start == nil ? Timestamp(microsecondsSince1970: end.microsecondsSince1970 - 1) : nil
     }
 
-    func halfIssued(_ tenant: TenantID, by end: Timestamp) async throws(AdministrationFailure) -> [InvoiceID] { [] }
+    func halfIssued(_ tenant: TenantID, by end: Timestamp) async throws(AdministrationFailure) -> [HalfIssuedPeriod] {
+        []
+    }
 
     /// There is something to invoice in January alone.
     func redraft(

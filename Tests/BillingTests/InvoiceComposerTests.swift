@@ -200,11 +200,11 @@ struct InvoiceComposerTests {
         let billed = try #require(
             try await drafts(FakeBill(readings: [Self.february.end: Self.moved(2, 3, Self.february)]), Self.february)
                 .first)
-        func earlier(_ settled: Set<String>) -> BilledPeriod {
+        func earlier(_ settled: Set<String>, leftAlone: Set<String> = []) -> BilledPeriod {
             BilledPeriod(
                 start: Self.february.start, end: Self.february.end, timeZone: "UTC", lines: billed.lines,
                 usage: billed.usage.map(\.usage), seen: "before", currencies: [Self.euro: "EUR"],
-                settledCurrencies: settled)
+                settledCurrencies: settled, currenciesLeftAlone: leftAlone)
         }
         bill.earlier = [earlier(["EUR"])]
         let first = try await drafts(bill)
@@ -212,6 +212,10 @@ struct InvoiceComposerTests {
         // Ten of 28 days of the fee, and two requests.
         #expect(first.map(\.subtotal.value) == [10_000 + 1_107_143 + 20_000])
         #expect(first.first?.late.map(\.label) == ["2026-02"])
+        // What is void and left alone is charged by nobody but who asks for its month.
+        bill.earlier = [earlier(["EUR"], leftAlone: ["USD"])]
+        #expect(try await drafts(bill).flatMap(\.late).isEmpty)
+        bill.earlier = [earlier(["EUR"])]
         // More of what is invoiced in euro is in euro.
         bill.readings[Self.february.end] = Self.moved(2, 5, Self.february)
         let second = try await drafts(bill)

@@ -252,6 +252,87 @@ def test_a_month_of_two_currencies_is_two_invoices(gateways: list[Gateway]) -> N
     assert run(two)["finalised"] == 0
 
 
+def make_month_of_two_currencies(gateway: Gateway) -> tuple[Tenant, dict[str, Any]]:
+    """A tenant whose month before last is invoiced in both, and the invoice in dollars."""
+    installation = gateway.installation
+    tenant = make_priced_tenant(installation, SECOND)
+    use(installation, tenant, SECOND + DAY, 2)
+    change_currency(installation, tenant, SECOND + 10 * DAY)
+    use(installation, tenant, SECOND + 11 * DAY, 5)
+    draft(gateway, tenant, SECOND)
+    listed = gateway.admin.expect("GET", f"/admin/v1/invoices?tenant={tenant.id}")["data"]
+    assert sorted(row["currency"] for row in listed) == ["EUR", "USD"]
+    for row in listed:
+        act(gateway, row, "finalize")
+    return tenant, next(row for row in issued(installation, tenant) if row["currency"] == "USD")
+
+
+def missing(gateway: Gateway, tenant: Tenant) -> list[str]:
+    body = {"tenant": tenant.id, "start": f"{SECOND - DAY:%FT%TZ}"}
+    found = gateway.admin.expect("POST", "/admin/v1/reconcile", body)["differences"]
+    return [each["id"] for each in found if each["kind"] == "period_not_invoiced" and each["id"].endswith("/USD")]
+
+
+def test_a_currency_that_is_left_alone_is_not_charged_late(gateways: list[Gateway]) -> None:
+    one, two = gateways
+    tenant, dollars = make_month_of_two_currencies(one)
+    void(two, dollars["id"], reissue=False)
+    assert missing(one, tenant) == []
+    assert [row["detail"] for row in run(one)["refused"] if row["tenant_id"] == tenant.id] == []
+    found = [(row["start"], row["currency"], row["total"]) for row in issued(one.installation, tenant)]
+    assert [row[:2] for row in found] == [(SECOND, "EUR"), (LAST, "EUR")] and found[1][2] == BASE_FEE
+    # Who asks for the month gets it.
+    again = act(two, draft(one, tenant, SECOND), "finalize")
+    assert (again["currency"], again["total_micros"]) == ("USD", dollars["total"])
+
+
+def test_a_currency_that_is_void_is_issued_anew_beside_the_other(gateways: list[Gateway]) -> None:
+    one, two = gateways
+    tenant, dollars = make_month_of_two_currencies(one)
+    run(one)
+    before = issued(one.installation, tenant)
+    void(two, dollars["id"])
+    assert missing(one, tenant) == [f"{tenant.id}/{SECOND:%FT%T.%fZ}/USD"]
+    outcome = run(one)
+    assert (outcome["finalised"], outcome["refused"]) == (1, [])
+    after = issued(one.installation, tenant)
+    made = [row for row in after if row not in before]
+    assert [(row["start"], row["currency"], row["total"]) for row in made] == [(SECOND, "USD", dollars["total"])]
+    assert [row for row in before if row not in after] == [dollars]
+    assert unbilled(one.installation, tenant) == [] and missing(two, tenant) == []
+    assert run(two)["finalised"] == 0
+
+
+def test_a_draft_beside_an_invoice_that_came_to_nothing_holds_nothing_up(gateways: list[Gateway]) -> None:
+    one, two = gateways
+    installation = one.installation
+    tenant = make_priced_tenant(installation, SECOND - DAY)
+    used = use(installation, tenant, SECOND + DAY, 2)
+    change_currency(installation, tenant, SECOND)
+
+    def correct(requests: int) -> None:
+        with installation.database() as database:
+            database.execute(
+                """INSERT INTO ledger (entry_id, request_id, tenant_id, key_id, kind, model, tier_version_id, requests, input_tokens,
+                    cached_input_tokens, output_tokens, token_source, occurred_at)
+                SELECT %s, request_id, tenant_id, key_id, 'correction', model, tier_version_id, %s, %s, 0, %s, token_source, %s
+                FROM ledger WHERE entry_id = %s""",
+                (entry_id(SECOND + 2 * DAY), requests, requests * 100, requests * 10, SECOND + 2 * DAY,
+                 used[0].removeprefix("req_")))  # fmt: skip
+
+    euro = draft(one, tenant, SECOND)
+    assert act(one, euro, "finalize")["currency"] == "EUR"
+    listed = one.admin.expect("GET", f"/admin/v1/invoices?tenant={tenant.id}")["data"]
+    assert [(row["currency"], row["state"]) for row in listed if row["id"] != euro["id"]] == [("USD", "draft")]
+    # What the draft in dollars was for is taken back before it is issued.
+    correct(-2)
+    assert [row["detail"] for row in run(two)["refused"] if row["tenant_id"] == tenant.id] == []
+    assert [(row["start"], row["currency"]) for row in issued(installation, tenant)] == [(SECOND, "EUR"), (LAST, "EUR")]
+    listed = one.admin.expect("GET", f"/admin/v1/invoices?tenant={tenant.id}")["data"]
+    assert [row["state"] for row in listed if row["currency"] == "USD"] == []
+    assert_problem(two.admin.call("POST", "/admin/v1/invoices", {"tenant": tenant.id, "month": f"{SECOND:%Y-%m}"}), 409, "conflict")
+
+
 def test_late_usage_is_charged_in_its_own_currency(gateways: list[Gateway]) -> None:
     one, two = gateways
     installation = one.installation

@@ -75,8 +75,8 @@ struct InvoiceComposer: Sendable {
 
     // MARK: Late usage
 
-    /// What a period costs now, less what was invoiced for it, by currency; nothing where nothing was used in it since. A currency that has no
-    /// invoice of that period has its fees too.
+    /// What a period costs now, less what was invoiced for it, by currency; nothing where nothing was used in it since, or where its
+    /// invoice is void and left alone. A currency that has no invoice of that period has its fees too.
     private func late(
         _ bill: any BillReading, _ billed: BilledPeriod
     ) async throws -> [(currency: String, charge: Charge)] {
@@ -88,7 +88,7 @@ struct InvoiceComposer: Sendable {
         let parts = CurrencyParts(reading: reading, input: input, billed: billed)
         let names = LineNames(terms: input.terms)
         var charges: [(currency: String, charge: Charge)] = []
-        for currency in parts.currencies {
+        for currency in parts.currencies where !billed.currenciesLeftAlone.contains(currency) {
             let usage = parts.used(currency, period)
             // An empty set is a period that says nothing of its currencies.
             let isMissing = !billed.settledCurrencies.isEmpty && !billed.settledCurrencies.contains(currency)

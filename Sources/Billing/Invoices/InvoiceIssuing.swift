@@ -149,10 +149,8 @@ public struct InvoiceIssuing: Sendable {
         }
         let settled = now.advanced(byMilliseconds: -configuration.graceSeconds * 1_000)
         let current = calendar.period(containing: settled, frequency: .month)
-        for id in try await records.halfIssued(tenant, by: settled) {
-            guard try await issue([id], of: tenant, "a month that is invoiced in part", &outcome, by: actor) else {
-                return
-            }
+        for half in try await records.halfIssued(tenant, by: settled) {
+            guard try await complete(half, of: tenant, by: settled, &outcome, by: actor) else { return }
         }
         var from: Timestamp?
         for _ in 0..<Self.periodLimit {
@@ -172,6 +170,30 @@ public struct InvoiceIssuing: Sendable {
                 guard try await records.unbilled(tenant, from: first, before: current.start) == first else { continue }
                 return outcome.refuse(tenant, "\(period.label): \(refusal.detail)")
             }
+        }
+    }
+
+    /// Issues what a period waits for beside its standing invoices, as it is now: there may be nothing of it any more.
+    /// - Returns: `false` where it was refused, which the outcome says then.
+    private func complete(
+        _ half: HalfIssuedPeriod, of tenant: TenantID, by settled: Timestamp, _ outcome: inout Outcome,
+        by actor: AuditActor
+    ) async throws(AdministrationFailure) -> Bool {
+        guard let period = BillingPeriod(start: half.start, end: half.end, timeZone: half.timeZone) else {
+            outcome.refuse(tenant, "The time zone \(half.timeZone) is not known here.")
+            return false
+        }
+        do throws(AdministrationFailure) {
+            let ids = try await records.redraft(tenant, period, by: actor) { bill, period in
+                try await InvoiceComposer().drafts(bill, period).filter { half.currencies.contains($0.currency) }
+            }
+            return try await issue(ids, of: tenant, period.label, &outcome, by: actor)
+        } catch {
+            guard case .refused(let refusal) = error else { throw error }
+            // Another process was there first where it does not wait for the same any more.
+            guard try await records.halfIssued(tenant, by: settled).contains(half) else { return true }
+            outcome.refuse(tenant, "\(period.label): \(refusal.detail)")
+            return false
         }
     }
 

@@ -23,12 +23,15 @@ public struct BilledPeriod: Sendable {
     public let seen: String?
     /// Of every tier version that lines or usage name.
     public let currencies: [TierVersionID: String]
-    /// In which the period has an invoice of its own, or had one that is void and not to be issued anew.
+    /// In which the period has an invoice of its own.
     public let settledCurrencies: Set<String>
+    /// In which it had one that is void and not to be issued anew, and has no other: nothing of it is charged late either.
+    public let currenciesLeftAlone: Set<String>
 
     public init(
         start: Timestamp, end: Timestamp, timeZone: String, lines: [InvoiceLine], usage: [UsageQuantity], seen: String?,
-        currencies: [TierVersionID: String] = [:], settledCurrencies: Set<String> = []
+        currencies: [TierVersionID: String] = [:], settledCurrencies: Set<String> = [],
+        currenciesLeftAlone: Set<String> = []
     ) {
         self.start = start
         self.end = end
@@ -38,6 +41,23 @@ public struct BilledPeriod: Sendable {
         self.seen = seen
         self.currencies = currencies
         self.settledCurrencies = settledCurrencies
+        self.currenciesLeftAlone = currenciesLeftAlone
+    }
+}
+
+/// A period that has a standing invoice, and the currencies in which it waits for one.
+public struct HalfIssuedPeriod: Hashable, Sendable {
+    public let start: Timestamp
+    public let end: Timestamp
+    /// That the standing invoice was made with.
+    public let timeZone: String
+    public let currencies: Set<String>
+
+    public init(start: Timestamp, end: Timestamp, timeZone: String, currencies: Set<String>) {
+        self.start = start
+        self.end = end
+        self.timeZone = timeZone
+        self.currencies = currencies
     }
 }
 
@@ -121,11 +141,13 @@ public protocol InvoiceRecords: Sendable {
     /// no invoice was issued; what is void and left alone counts as issued. What was before the first invoice that was ever issued is not asked for.
     func unbilled(_ tenant: TenantID, from start: Timestamp?, before end: Timestamp)
         async throws(AdministrationFailure) -> Timestamp?
-    /// Drafts of periods that end by an instant and have been invoiced in another currency: what a run was about to issue when it ended.
-    func halfIssued(_ tenant: TenantID, by end: Timestamp) async throws(AdministrationFailure) -> [InvoiceID]
+    /// Periods that end by an instant and are invoiced in part: what a run was about to issue when it ended, and what is void and to be issued
+    /// anew. The oldest first.
+    func halfIssued(_ tenant: TenantID, by end: Timestamp) async throws(AdministrationFailure) -> [HalfIssuedPeriod]
     /// Writes the drafts of a tenant's period anew, one for each currency that has no standing invoice.
+    /// Drafts in currencies in which there is nothing to invoice any more are removed.
     /// - Returns: none where there is nothing to invoice.
-    /// - Throws: `not_found` for an unknown tenant; `conflict` where the period has standing invoices, or is not what other invoices have left.
+    /// - Throws: `not_found` for an unknown tenant; `conflict` where all that there is to invoice stands, or the period is not what other invoices have left.
     func redraft(_ tenant: TenantID, _ period: BillingPeriod, by actor: AuditActor, _ compose: InvoiceComposition)
         async throws(AdministrationFailure) -> [InvoiceID]
     /// Writes a draft anew from what is true now, and issues it under the issuer's next number.

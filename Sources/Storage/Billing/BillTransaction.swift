@@ -31,18 +31,21 @@ struct BillTransaction: BillReading {
             ReadBilledPeriods(tenantID: account.tenantID, before: end, limit: limit))
         var billed: [BilledPeriod] = []
         for period in periods {
+            let standing = Set(period.standing)
             billed.append(
-                try await self.billed(period.start, period.end, period.timeZone, Set(period.currencies)))
+                try await self.billed(
+                    period.start, period.end, period.timeZone, settled: standing,
+                    leftAlone: Set(period.void).subtracting(standing)))
         }
         return billed
     }
 
     func billed(_ period: Period) async throws -> BilledPeriod {
-        try await billed(period.start, period.end, account.timeZone, [])
+        try await billed(period.start, period.end, account.timeZone, settled: [], leftAlone: [])
     }
 
     private func billed(
-        _ start: Timestamp, _ end: Timestamp, _ timeZone: String, _ settled: Set<String>
+        _ start: Timestamp, _ end: Timestamp, _ timeZone: String, settled: Set<String>, leftAlone: Set<String>
     ) async throws -> BilledPeriod {
         let usage = try await connection.execute(ReadBilledUsage(tenantID: account.tenantID, start: start))
         let lines = try await connection.execute(
@@ -52,7 +55,8 @@ struct BillTransaction: BillReading {
         for entry in lines { if let version = entry.line.tierVersionID { currencies[version] = entry.currency } }
         return BilledPeriod(
             start: start, end: end, timeZone: timeZone, lines: lines.map(\.line), usage: usage.map(\.usage),
-            seen: usage.first?.seen, currencies: currencies, settledCurrencies: settled)
+            seen: usage.first?.seen, currencies: currencies, settledCurrencies: settled,
+            currenciesLeftAlone: leftAlone)
     }
 
     func credits(_ currency: String) async throws -> [CreditSource] {

@@ -1,18 +1,21 @@
 internal import Domain
 internal import PostgresDriver
 
-/// The periods before an instant that have a standing invoice of their own, with the currencies in which nothing more is to be issued.
+/// The periods before an instant that have a standing invoice of their own, with the currencies that have one and those that had one that is
+/// void and left alone.
 struct ReadBilledPeriods: PostgresStatement {
     struct Entry: Sendable {
         let start: Timestamp
         let end: Timestamp
         let timeZone: String
-        let currencies: [String]
+        let standing: [String]
+        let void: [String]
     }
 
     static let sql = """
         SELECT period_start, max(period_end) FILTER (WHERE state <> 'void'), max(time_zone) FILTER (WHERE state <> 'void'),
-            array_agg(DISTINCT currency)
+            array_agg(DISTINCT currency) FILTER (WHERE state <> 'void'),
+            coalesce(array_agg(DISTINCT currency) FILTER (WHERE state = 'void'), '{}')
         FROM invoices
         WHERE tenant_id = $1 AND kind = 'invoice' AND (state IN ('finalised', 'paid') OR state = 'void' AND reissue IS NOT TRUE)
             AND period_start < $2
@@ -20,7 +23,7 @@ struct ReadBilledPeriods: PostgresStatement {
         ORDER BY period_start DESC LIMIT $3
         """
     static let parameters: [PostgresType] = [.uuid, .timestamptz, .int8]
-    static let columns: [PostgresType] = [.timestamptz, .timestamptz, .text, .textArray]
+    static let columns: [PostgresType] = [.timestamptz, .timestamptz, .text, .textArray, .textArray]
 
     let tenantID: TenantID
     let before: Timestamp
@@ -35,7 +38,7 @@ struct ReadBilledPeriods: PostgresStatement {
     static func row(from row: inout PostgresRow) throws(PostgresError) -> Entry {
         Entry(
             start: Timestamp(try row.timestamp()), end: Timestamp(try row.timestamp()), timeZone: try row.text(),
-            currencies: try row.array())
+            standing: try row.array(), void: try row.array())
     }
 }
 

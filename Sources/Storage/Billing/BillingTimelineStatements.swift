@@ -63,19 +63,23 @@ struct FindUnbilled: PostgresStatement {
     }
 }
 
-/// Drafts beside an invoice of the same period in another currency.
+/// Periods with a standing invoice and, in another currency, a draft or one that is void and to be issued anew.
 struct ReadHalfIssued: PostgresStatement {
     static let sql = """
-        SELECT d.invoice_id FROM invoices d
-        WHERE d.tenant_id = $1 AND d.kind = 'invoice' AND d.state = 'draft' AND d.period_end <= $2
-            AND EXISTS (SELECT FROM invoices i WHERE i.tenant_id = $1 AND i.kind = 'invoice' AND i.state IN ('finalised', 'paid')
-                AND i.period_start = d.period_start AND i.period_end = d.period_end AND i.currency <> d.currency)
-            AND NOT EXISTS (SELECT FROM invoices i WHERE i.tenant_id = $1 AND i.kind = 'invoice' AND i.period_start = d.period_start
-                AND i.currency = d.currency AND (i.state IN ('finalised', 'paid') OR i.state = 'void' AND i.reissue IS NOT TRUE))
-        ORDER BY d.period_start, d.invoice_id
+        WITH issued AS MATERIALIZED (
+            SELECT currency, period_start, period_end, time_zone, state IN ('finalised', 'paid') AS stands,
+                state = 'draft' OR state = 'void' AND reissue IS TRUE AS waits
+            FROM invoices WHERE tenant_id = $1 AND kind = 'invoice' AND period_end <= $2
+        )
+        SELECT w.period_start, w.period_end, max(s.time_zone), array_agg(DISTINCT w.currency)
+        FROM issued w JOIN issued s ON s.stands AND s.period_start = w.period_start AND s.period_end = w.period_end
+        WHERE w.waits AND NOT EXISTS (
+            SELECT FROM issued i WHERE NOT i.waits AND i.period_start = w.period_start AND i.currency = w.currency)
+        GROUP BY w.period_start, w.period_end
+        ORDER BY w.period_start
         """
     static let parameters: [PostgresType] = [.uuid, .timestamptz]
-    static let columns: [PostgresType] = [.uuid]
+    static let columns: [PostgresType] = [.timestamptz, .timestamptz, .text, .textArray]
 
     let tenantID: TenantID
     let end: Timestamp
@@ -85,5 +89,9 @@ struct ReadHalfIssued: PostgresStatement {
         binds.append(end.postgres)
     }
 
-    static func row(from row: inout PostgresRow) throws(PostgresError) -> InvoiceID { InvoiceID(try row.uuid()) }
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> HalfIssuedPeriod {
+        HalfIssuedPeriod(
+            start: Timestamp(try row.timestamp()), end: Timestamp(try row.timestamp()), timeZone: try row.text(),
+            currencies: Set(try row.array()))
+    }
 }

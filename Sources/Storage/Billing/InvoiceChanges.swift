@@ -12,14 +12,13 @@ extension AdministrationTransaction {
         let there = try await connection.execute(ReadDraftsOfPeriod(tenantID: tenant, period: period))
         let composed = try await compose(bill, period)
         let drafts = composed.filter { draft in !standing.contains { $0.currency == draft.currency } }
-        if drafts.isEmpty, let first = standing.first {
+        let stale = there.filter { entry in !drafts.contains { $0.currency == entry.currency } }
+        if drafts.isEmpty, stale.isEmpty, !composed.isEmpty, let first = standing.first {
             throw Refusal(
                 .conflict,
                 "Invoice \(first.invoiceID.publicText) stands for this period. Void it first to draft another.")
         }
-        for entry in there where !drafts.contains(where: { $0.currency == entry.currency }) {
-            try await removeDraft(entry.id, tenant)
-        }
+        for entry in stale { try await removeDraft(entry.id, tenant) }
         var ids: [InvoiceID] = []
         for draft in drafts {
             let old = there.first { $0.currency == draft.currency }?.id

@@ -21,7 +21,9 @@ extension AdministrationStore: InvoiceRecords {
 
     public func halfIssued(
         _ tenant: TenantID, by end: Timestamp
-    ) async throws(AdministrationFailure) -> [InvoiceID] { try await read(ReadHalfIssued(tenantID: tenant, end: end)) }
+    ) async throws(AdministrationFailure) -> [HalfIssuedPeriod] {
+        try await read(ReadHalfIssued(tenantID: tenant, end: end))
+    }
 
     public func redraft(
         _ tenant: TenantID, _ period: BillingPeriod, by actor: AuditActor, _ compose: InvoiceComposition

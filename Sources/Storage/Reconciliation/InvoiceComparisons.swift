@@ -86,8 +86,9 @@ struct CompareInvoiceUsage: ComparisonStatement {
 }
 
 /// Stretches of months that ended a week ago or earlier, in the tenant's zone now, that no invoice has taken though the tenant was on a tier or used
-/// something. Only of tenants that have been invoiced, from their first invoice on: who never invoices with Weir is in order. What is void and left
-/// alone is so on purpose.
+/// something; and currencies of a month that stands in another, whose invoice is void and to be issued anew and who have a stay or usage. Only of
+/// tenants that have been invoiced, from their first invoice on: who never invoices with Weir is in order. What is void and left alone is so on
+/// purpose.
 struct CompareInvoicePeriods: ComparisonStatement {
     static let sql = """
         WITH issued AS (
@@ -115,6 +116,22 @@ struct CompareInvoicePeriods: ComparisonStatement {
             SELECT 'period_not_invoiced' AS kind, concat_ws('/', tenant_id, rfc3339(instant)) AS id,
                 concat('an invoice of what was used from ', rfc3339(instant), ' to ', rfc3339(upper(hole))) AS expected, 'none' AS found
             FROM missed WHERE instant IS NOT NULL
+            UNION ALL
+            SELECT DISTINCT 'period_not_invoiced', concat_ws('/', v.tenant_id, rfc3339(v.period_start), v.currency),
+                concat('an invoice in ', v.currency, ' of what was used from ', rfc3339(v.period_start), ' to ', rfc3339(v.period_end)), 'none'
+            FROM invoices v
+            WHERE v.kind = 'invoice' AND v.state = 'void' AND v.reissue AND v.period_end <= now() - interval '7 days'
+                AND v.period_start < $3 AND v.period_end > $2 AND ($1::uuid IS NULL OR v.tenant_id = $1)
+                AND EXISTS (SELECT FROM invoices i WHERE i.tenant_id = v.tenant_id AND i.kind = 'invoice' AND i.state IN ('finalised', 'paid')
+                    AND i.period_start = v.period_start AND i.period_end = v.period_end)
+                AND NOT EXISTS (SELECT FROM invoices i WHERE i.tenant_id = v.tenant_id AND i.kind = 'invoice' AND i.currency = v.currency
+                    AND i.period_start = v.period_start AND (i.state IN ('finalised', 'paid') OR i.state = 'void' AND i.reissue IS NOT TRUE))
+                AND (EXISTS (SELECT FROM usage u JOIN tier_versions t ON t.tier_version_id = u.tier_version_id AND t.currency = v.currency
+                        WHERE u.tenant_id = v.tenant_id AND u.bucket_start >= v.period_start AND u.bucket_start < v.period_end)
+                    OR EXISTS (SELECT FROM subscriptions s JOIN tier_versions t
+                        ON t.tier_version_id = s.tier_version_id AND t.currency = v.currency
+                        WHERE s.tenant_id = v.tenant_id AND s.starts_at < v.period_end
+                            AND coalesce(s.ends_at, 'infinity') > v.period_start))
         )
         \(ComparisonText.answer)
         """
