@@ -29,7 +29,7 @@ struct ListModels: PostgresStatement {
     }
 }
 
-/// What a statement says of a model `m`: its own columns, those of its delivery, those of its cache.
+/// What a statement says of a model `m`: its own columns, those of its delivery, those of its cache. A constant: no value goes into a text.
 enum ModelColumns {
     static let names = """
         m.model_name, m.version, m.feature_count, m.fixed_tokens_per_request, m.maximum_output_tokens, m.token_counting, m.bytes_per_token,

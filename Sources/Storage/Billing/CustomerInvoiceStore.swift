@@ -65,7 +65,7 @@ public struct CustomerInvoiceStore: CustomerInvoices {
 /// since the one that had charged them was void. Where a tier includes amounts or has bands, several lines share their requests.
 ///
 /// What was used in a period is found by its key, as exports do: within an hour of it, and by the index of strays where the key is older than the
-/// use, as that of a job that waited.
+/// use, as that of a job that waited. What is put into the text are the constants below; values are parameters.
 struct ReadBilledRequests: PostgresStatement {
     private static let range = """
         entry_id >= uuid_lower_bound(n.used_from - interval '1 hour') AND entry_id < uuid_lower_bound(n.used_to + interval '1 hour')

@@ -9,6 +9,7 @@ private let invoiceColumns: [PostgresType] = [
     .timestamptz, .text, .bool,
 ]
 
+/// A constant of two statements, so that both are read alike; no value goes into a text.
 private let invoiceColumnText = """
     i.invoice_id, i.kind, i.state, i.number, i.issuer, i.issuer_name, i.issuer_address, i.issuer_tax_id, i.number_prefix,
         i.corrects_invoice_id, i.tenant_id, i.customer_name, i.period_id, i.period_start, i.period_end, i.time_zone, i.currency,
