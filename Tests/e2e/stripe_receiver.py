@@ -30,7 +30,12 @@ class Receiver(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         global turn
-        form = {name: values[0] for name, values in parse_qs(self.rfile.read(int(self.headers["content-length"])).decode()).items()}
+        length = int(self.headers["content-length"])
+        body = self.rfile.read(length)
+        if len(body) < length:  # The sender was killed in the middle of it: nothing was asked.
+            self.close_connection = True
+            return
+        form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
         identifier = form.get("identifier", "")
         with lock:
             turn += 1
