@@ -16,6 +16,7 @@ from openai import OpenAI
 
 from deadline import wait_until
 from installation import Gateway, Installation
+from journal import whole_lines
 from ports import free_port
 from process import ManagedProcess, clean_environment
 from servers import Servers
@@ -46,7 +47,7 @@ class ChatWorker:
             return True
 
     def calls(self) -> list[str]:
-        return self.journal.read_text().splitlines()
+        return whole_lines(self.journal)
 
 
 @dataclass

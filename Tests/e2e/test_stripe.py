@@ -14,6 +14,7 @@ import pytest
 from api import assert_problem
 from deadline import wait_until
 from installation import Gateway, Installation, answers_ok
+from journal import set_word, whole_lines
 from ledger_stage import fill, instant, past_hour
 from ports import free_port
 from process import ManagedProcess, clean_environment
@@ -33,12 +34,10 @@ class Stage:
     journal: Path
 
     def mode(self, word: str) -> None:
-        Path(f"{self.journal}.mode").write_text(word)
+        set_word(Path(f"{self.journal}.mode"), word)
 
     def events(self, tenant: Tenant) -> list[dict[str, str]]:
-        # What is behind the last newline is still being written.
-        lines = self.journal.read_text().split("\n")[:-1] if self.journal.exists() else []
-        return [event for event in map(json.loads, lines) if event["identifier"].startswith(tenant.id)]
+        return [event for event in map(json.loads, whole_lines(self.journal)) if event["identifier"].startswith(tenant.id)]
 
     def accepted(self, tenant: Tenant) -> Counter[tuple[str, str]]:
         """By hour and meter, each identifier once."""

@@ -28,7 +28,11 @@ class Receiver(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
+        length = int(self.headers["content-length"])
+        body = self.rfile.read(length)
+        if len(body) < length:  # The sender was killed in the middle of it: nothing was sent.
+            self.close_connection = True
+            return
         event = self.headers.get("webhook-id", "")
         with lock:
             seen[(self.path, event)] += 1

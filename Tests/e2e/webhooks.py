@@ -10,6 +10,7 @@ from typing import Any
 
 from api import bearer
 from installation import Installation
+from journal import set_word, whole_lines
 from ports import free_port
 from process import ManagedProcess, clean_environment
 from wire import Answer, send_once
@@ -53,11 +54,11 @@ class ReceiverProcess:
 
     def switch(self, status: int) -> None:
         """What `/switch` answers from now on."""
-        Path(f"{self.journal}.status").write_text(str(status))
+        set_word(Path(f"{self.journal}.status"), str(status))
 
     def received(self, path: str) -> list[Received]:
         found = []
-        for line in self.journal.read_text().splitlines():
+        for line in whole_lines(self.journal):
             entry = json.loads(line)
             if entry["path"] == path:
                 found.append(
