@@ -6,6 +6,7 @@ import pytest
 
 from installation import Gateway, Installation
 from tenancy import Tenant, make_tenant
+from wire import Wire
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +32,10 @@ def tenant(installation: Installation) -> Tenant:
 def key(installation: Installation) -> str:
     """The demo tenant's key."""
     return installation.customer_key
+
+
+@pytest.fixture
+def wire(installation: Installation) -> Iterator[Wire]:
+    """A connection that no other test uses."""
+    with Wire(installation.public_url) as connection:
+        yield connection
