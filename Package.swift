@@ -111,7 +111,7 @@ let package = Package(
             dependencies: [
                 "Domain", "LedgerProof", "PostgresDriver", "RedisDriver", "PasswordHashing", "Storage",
                 "InferenceClient",
-                "Billing", "Gateway", "Admin", "Jobs", "ReferenceWorker",
+                "Billing", "HTTPListener", "Gateway", "Admin", "Jobs", "ReferenceWorker",
                 argumentParser, asyncHTTPClient, crypto, coreMetrics, hummingbird, logging, metrics, nioCore, nioPosix,
                 serviceLifecycle,
             ],

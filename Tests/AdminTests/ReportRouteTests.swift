@@ -69,13 +69,14 @@ struct ReportRouteTests {
 
     private func row(
         _ tenant: TenantID?, day: Int = 0, version: TierVersionID = FakePrices.euro, requests: Int64 = 2,
-        model: String = "iris", tag: String? = nil
+        model: String = "iris", tag: String? = nil, key: UInt64? = nil, user: UInt64? = nil
     ) -> ReportRow {
         ReportRow(
             tenantID: tenant,
             usage: UsageRow(
-                day: day, model: model, tierVersionID: version, keyID: nil, tag: tag, requests: requests,
-                inputTokens: 10, cachedInputTokens: 0, outputTokens: 5))
+                day: day, model: model, tierVersionID: version, keyID: key.map { KeyID(high: 7, low: $0) },
+                userID: user.map { UserID(high: 8, low: $0) }, tag: tag, requests: requests, inputTokens: 10,
+                cachedInputTokens: 0, outputTokens: 5))
     }
 
     @Test("usage is grouped as asked, time first, and days are cut where the zone's clocks change")
@@ -97,6 +98,32 @@ struct ReportRouteTests {
         let query = try #require(admin.reports.queries.first)
         #expect(query.groupsByTenant && !query.groupsByTag)
         #expect(query.stretches.map(\.end.description) == ["2026-03-29T22:00:00Z", "2026-03-30T22:00:00Z"])
+    }
+
+    @Test("usage is told apart by user and key, nobody's keys first, and each row is rated alone")
+    func usersAndKeys() async throws {
+        admin.reports.set {
+            $0.usage = [row(one, key: 2, user: 1), row(two, requests: 3, key: 3), row(one, key: 1, user: 1)]
+        }
+        let answer = try await admin.send("GET", "/admin/v1/reports/usage?group_by=key,user", key: "read")
+        let data = answer.json["data"]
+        let (user, keys) = (UserID(high: 8, low: 1), (1...3).map { KeyID(high: 7, low: $0).description })
+        #expect(data[0]["user_id"] == .null && data[0]["key_id"].text == keys[2])
+        #expect((1...2).map { data[$0]["user_id"].text } == [user.description, user.description])
+        #expect((1...2).map { data[$0]["key_id"].text } == [keys[0], keys[1]])
+        #expect((0..<3).map { data[$0]["cost_micros"] } == [.number("4"), .number("3"), .number("3")])
+        let query = try #require(admin.reports.queries.first)
+        #expect(query.groupsByKey && query.groupsByUser && !query.groupsByTenant && !query.groupsByTag)
+        let users = try await admin.send("GET", "/admin/v1/reports/usage?group_by=user&format=csv")
+        #expect(
+            users.text == """
+                user_id,currency,requests,input_tokens,cached_input_tokens,output_tokens,cost_micros\r
+                ,EUR,3,10,0,5,4\r
+                \(user),EUR,4,20,0,10,6\r
+
+                """)
+        let last = try #require(admin.reports.queries.last)
+        #expect(last.groupsByUser && !last.groupsByKey)
     }
 
     @Test("customers come in the order of what is compared, with their names")
@@ -197,7 +224,8 @@ struct ReportRouteTests {
             ("latency?start=2025-03-01T00:00:00Z&end=2025-08-01T00:00:00Z", "start"),
             ("usage?time_zone=Mars/Olympus", "time_zone"), ("usage?start=2026-03-02T00:01:00Z", "start"),
             ("usage?group_by=day,hour", "group_by"), ("usage?group_by=day,day", "group_by"),
-            ("usage?group_by=key", "group_by"), ("usage?format=xml", "format"), ("usage?limit=0", "limit"),
+            ("usage?group_by=tag,key", "group_by"), ("usage?group_by=user,tag", "group_by"),
+            ("usage?group_by=week", "group_by"), ("usage?format=xml", "format"), ("usage?limit=0", "limit"),
             ("top-customers?order_by=name", "order_by"), ("errors?group_by=model", "group_by"),
         ])
     func refused(target: String, location: String) async throws {
@@ -212,19 +240,6 @@ struct ReportRouteTests {
             "GET", "/admin/v1/reports/usage?group_by=hour&time_zone=Europe/Berlin&\(day)")
         #expect(answer.status == 200)
         #expect(try #require(admin.reports.queries.first).stretches.count == 23)
-    }
-
-    @Test(
-        "a text that a spreadsheet would run is a text",
-        arguments: [
-            ("=cmd()", "'=cmd()"), ("+1", "'+1"), ("-1", "'-1"), ("@x", "'@x"), ("  =x", "'  =x"), ("\t=x", "'\t=x"),
-            ("a,b", "\"a,b\""), ("say \"x\"", "\"say \"\"x\"\"\""), ("two\nlines", "\"two\nlines\""),
-            ("=a,\"b\"", "\"'=a,\"\"b\"\"\""), ("\r\n=x", "\"'\r\n=x\""), ("＝x", "'＝x"), ("plain", "plain"), ("", ""),
-        ])
-    func csv(text: String, field: String) {
-        var document = CSVDocument(columns: ["a", "b"])
-        document.add([.text(text), .number(-5)])
-        #expect(document.text == "a,b\r\n\(field),-5\r\n")
     }
 }
 

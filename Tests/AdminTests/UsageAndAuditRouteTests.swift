@@ -99,6 +99,28 @@ struct UsageAndAuditRouteTests {
         }
     }
 
+    @Test("usage is told apart by user, in days too, and what is nobody's is a line without one")
+    func users() async throws {
+        let user = UserID(high: 8, low: 1)
+        func used(by user: UserID?) -> TenantUsageRow {
+            TenantUsageRow(
+                tenantID: FakeAdministration.tenantID,
+                usage: UsageRow(
+                    day: 0, model: "iris", tierVersionID: FakePrices.euro, keyID: nil, userID: user, requests: 1,
+                    inputTokens: 10, cachedInputTokens: 0, outputTokens: 5))
+        }
+        admin.administration.set { $0.usage = [used(by: user), used(by: nil), used(by: user)] }
+        for path in [ofTenant, "/admin/v1/usage"] {
+            let answer = try await admin.send("GET", "\(path)?group_by=day,user")
+            #expect(answer.json["data"].count == 2, "\(path)")
+            #expect(answer.json["data"][0].keys.contains("user_id") == false)
+            #expect(answer.json["data"][1]["user_id"].text == user.description)
+            #expect(answer.json["data"][1]["requests"] == .number("2"))
+            let query = try #require(admin.administration.last.usageQuery)
+            #expect(query.groupsByUser && !query.groupsByKey)
+        }
+    }
+
     @Test("one tenant cannot be grouped by tenant")
     func groupOfOneTenant() async throws {
         #expect(try await admin.send("GET", ofTenant + "?group_by=tenant").status == 422)

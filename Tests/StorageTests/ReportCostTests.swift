@@ -44,7 +44,7 @@ struct ReportCostTests {
             let range = "date_trunc('hour', now()) - interval '26 hours'"
             let stretches = "ARRAY[\(range)], ARRAY[now() + interval '1 hour']"
             let cases: [(statement: any PostgresStatement.Type, arguments: String, role: String)] = [
-                (ReadReportUsage.self, "\(stretches), true, 1000", "weir_reports"),
+                (ReadReportUsage.self, "\(stretches), true, true, true, 1000", "weir_reports"),
                 (ReadReportTagUsage.self, "\(stretches), true, 1000", "weir_reports"),
                 (ReadLatencies.self, "\(range), now() + interval '1 hour'", "weir_reports"),
                 (ReadOutcomes.self, "\(range), now() + interval '1 hour'", "weir_reports"),
@@ -131,6 +131,46 @@ struct ReportCostTests {
                 try await harness.rollUpAll()
                 let late = try await all()
                 #expect(early == late)
+            }
+        }
+    }
+
+    @Test("usage by key and by user is the ledger's, each user's keys together, rolled up or not")
+    func users() async throws {
+        try await StorageHarness.with { harness in
+            try await harness.run(Self.fill(Self.few))
+            let now = MachineTime().now
+            let stretch = UsageQuery.Stretch(
+                start: now.usageBucketStart.advanced(byMilliseconds: -2 * 86_400_000),
+                end: now.usageBucketStart.advanced(byMilliseconds: 86_400_000))
+            // A second key of the same user, beside one of nobody's.
+            try await harness.run("UPDATE api_keys SET user_id = '\(Seed.userA)' WHERE key_id = '\(Seed.keyA2)'")
+            _ = try await harness.settle((0..<5).map { _ in Seed.settlement(key: Seed.keyA2) })
+            try await harness.withPool("weir_reports") { pool in
+                let store = ReportStore(pool: pool)
+                for isRolledUp in [false, true] {
+                    if isRolledUp { try await harness.rollUpAll() }
+                    for (byKey, byUser) in [(true, false), (false, true), (true, true), (false, false)] {
+                        let rows = try await store.usage(
+                            ReportQuery(
+                                stretches: [stretch], groupsByTenant: false, groupsByKey: byKey, groupsByUser: byUser))
+                        let found = rows.map { row in
+                            "\(row.usage.model) \(row.usage.keyID?.description ?? "-") \(row.usage.userID?.description ?? "-") "
+                                + "\(row.usage.requests) \(row.usage.inputTokens) \(row.usage.outputTokens)"
+                        }
+                        let ledger = try await harness.ask(
+                            """
+                            SELECT concat_ws(' ', l.model, CASE WHEN \(byKey) THEN l.key_id::text ELSE '-' END,
+                                CASE WHEN \(byUser) THEN coalesce(k.user_id::text, '-') ELSE '-' END, sum(l.requests), sum(l.input_tokens),
+                                sum(l.output_tokens))
+                            FROM ledger l JOIN api_keys k ON k.key_id = l.key_id
+                            GROUP BY l.model, CASE WHEN \(byKey) THEN l.key_id::text ELSE '-' END,
+                                CASE WHEN \(byUser) THEN coalesce(k.user_id::text, '-') ELSE '-' END
+                            """)
+                        #expect(
+                            found.sorted() == ledger.sorted() && !found.isEmpty, "by key \(byKey), by user \(byUser)")
+                    }
+                }
             }
         }
     }

@@ -114,6 +114,40 @@ def test_reports_are_tables(office: Office, report: str) -> None:
         assert str(Decimal(cost(COUNT)) / 1_000_000) in "\n".join(rows)
 
 
+def test_usage_by_user_and_key_is_a_table_and_a_file(office: Office) -> None:
+    shown = office.text("reports", "usage", "--group-by", "key,user,tenant", *RANGE).splitlines()
+    assert shown[1].split()[:2] == ["TENANT_ID", "KEY_ID"] and office.tenant.key_id in shown[2]
+    of_one = ["usage", "report", "--tenant", office.tenant.id, "--group-by", "user,key", *RANGE]
+    assert office.tenant.key_id in office.text(*of_one)
+    done = subprocess.run(
+        [binary(), "reports", "usage", "--group-by", "key,user", *RANGE, "--csv"], capture_output=True, timeout=90,
+        env=office.environment, stdin=subprocess.DEVNULL, check=True,
+    )  # fmt: skip
+    head, *rows = done.stdout.decode().split("\r\n")
+    assert head == "user_id,key_id,currency,requests,input_tokens,cached_input_tokens,output_tokens,cost_micros"
+    assert rows[-1] == "" and len(rows) == 2
+    row = dict(zip(head.split(","), rows[0].split(","), strict=True))
+    assert (row["user_id"], row["key_id"], row["requests"]) == ("", office.tenant.key_id, str(COUNT))
+    assert int(row["cost_micros"]) == cost(COUNT)
+    assert office.text(*of_one, "--csv").splitlines() == done.stdout.decode().splitlines()
+    of_all = office.text("usage", "report", "--group-by", "day,tenant", *RANGE, "--csv").splitlines()
+    assert of_all[0] == "day,tenant_id,currency,requests,input_tokens,cached_input_tokens,output_tokens,cost_micros"
+    assert f"{MONTH + timedelta(days=3):%Y-%m-%d},{office.tenant.id},USD,{COUNT}," in "\n".join(of_all)
+
+
+def test_a_file_says_that_it_goes_on_and_is_not_json_as_well(office: Office) -> None:
+    make_tenant(office.installation)
+    first = office.run("reports", "forecast", "--csv", "--limit", "1")
+    assert first.returncode == 0 and len(first.stdout.splitlines()) == 2
+    page = first.stderr.strip().removeprefix("There is more: --page ")
+    second = office.run("reports", "forecast", "--csv", "--limit", "1", "--page", page)
+    assert second.stdout.splitlines()[0] == first.stdout.splitlines()[0] and second.stdout != first.stdout
+    refused = office.run("reports", "usage", "--group-by", "tag,key", *RANGE)
+    assert refused.returncode == 1 and "tag together with key or user" in refused.stderr
+    for report in (["reports", "usage"], ["usage", "report"]):
+        assert office.run(*report, "--csv", "--json").returncode == 64
+
+
 def test_the_forecast_names_each_tenant(office: Office) -> None:
     assert office.tenant.id in office.text("reports", "forecast")
 

@@ -1,23 +1,6 @@
 internal import Domain
 internal import HTTPListener
-internal import HTTPTypes
 internal import Hummingbird
-internal import NIOCore
-
-/// One value of a report; the same in JSON and in CSV.
-enum ReportCell: Hashable, Sendable, Encodable {
-    case text(String?)
-    case number(Int64?)
-
-    func encode(to encoder: any Encoder) throws {
-        var container = encoder.singleValueContainer()
-        switch self {
-        case .text(let text?): try container.encode(text)
-        case .number(let number?): try container.encode(number)
-        case .text(nil), .number(nil): try container.encodeNil()
-        }
-    }
-}
 
 /// A report as it is answered: named columns, and rows of as many cells.
 struct ReportTable: Sendable {
@@ -35,7 +18,7 @@ struct ReportTable: Sendable {
 struct ReportPage: Sendable {
     private let offset: Int
     private let limit: Int
-    private let isCSV: Bool
+    private let format: ReportFormat
     private let subject: String
 
     /// - Parameter subject: the report and all that its rows follow from. A page of another subject is refused.
@@ -48,12 +31,7 @@ struct ReportPage: Sendable {
                 "page", "the next_page of an answer to the same question",
                 fix: "Take it from there, and leave everything else as it was."
             ) { PageToken.offset($0, of: subject) } ?? 0
-        let format = try call.query.value("format", "json or csv", fix: "Leave it out for json.") { text in
-            ["json", "csv"].contains(text) ? text : nil
-        }
-        isCSV =
-            format.map { $0 == "csv" }
-            ?? call.request.headers[values: .accept].contains { $0.lowercased().hasPrefix("text/csv") }
+        format = try ReportFormat(call.query, call.request)
     }
 
     /// The place behind the last row of the page.
@@ -63,16 +41,11 @@ struct ReportPage: Sendable {
 
     func answer(_ table: ReportTable) throws -> Response {
         let rows = table.rows.dropFirst(offset).prefix(limit)
-        let hasMore = table.rows.count > offset + limit
-        if isCSV {
+        let nextPage = table.rows.count > offset + limit ? PageToken.text(offset + limit, of: subject) : nil
+        if format == .csv {
             var document = CSVDocument(columns: table.columns)
             for row in rows { document.add(row) }
-            var headers: HTTPFields = [.contentType: "text/csv; charset=utf-8; header=present"]
-            headers[.contentDisposition] = "attachment; filename=\"\(table.report).csv\""
-            if hasMore, let name = HTTPField.Name("x-weir-next-page") {
-                headers[name] = PageToken.text(offset + limit, of: subject)
-            }
-            return Response(status: .ok, headers: headers, body: .init(byteBuffer: ByteBuffer(string: document.text)))
+            return document.answer(name: table.report, nextPage: nextPage)
         }
         return try .json(
             ReportAnswer(
@@ -81,7 +54,7 @@ struct ReportPage: Sendable {
                 data: rows.map { row in
                     Dictionary(zip(table.columns, row), uniquingKeysWith: { first, _ in first })
                 },
-                nextPage: hasMore ? PageToken.text(offset + limit, of: subject) : nil, hasMore: hasMore))
+                nextPage: nextPage, hasMore: nextPage != nil))
     }
 }
 

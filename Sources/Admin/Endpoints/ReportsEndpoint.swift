@@ -13,21 +13,20 @@ struct ReportsEndpoint: Sendable {
     private static let dayLimit: Int64 = 397
     /// A class of each quarter of an hour is read for it, not one number.
     private static let latencyDayLimit: Int64 = 93
-    private static let stretchLimit = 9_600
     private static let groupLimit = 200_000
 
     // MARK: usage
 
     func usage(_ call: AdminCall) async throws -> Response {
         let range = try ReportRange(call, at: time.now, dayLimit: Self.dayLimit)
-        let groups = try Self.groups(call.query)
+        let groups = try UsageGroups(call.query, among: Set(UsageGroups.Word.allCases))
         let page = try ReportPage(call, of: "usage \(range) \(groups.text)")
-        let stretches = try groups.stretches(range, limit: Self.stretchLimit)
-        let rows = try await rows(
-            stretches.map(\.stretch), byTenant: groups.byTenant, byTag: groups.dimensions.contains(.tag))
+        let stretches = try groups.stretches(of: range.stretch, range.calendar)
+        let byTenant = groups.words.contains(.tenant)
+        let rows = try await rows(stretches.map(\.stretch), by: groups.words)
         let sheets = try await sheets(of: rows)
         var lines: [(tenant: TenantID?, currency: String, line: UsageReporter.Line)] = []
-        for (part, rows) in Self.parted(rows, sheets, byTenant: groups.byTenant) {
+        for (part, rows) in Self.parted(rows, sheets, byTenant: byTenant) {
             let report = try Self.report(rows, sheets, by: groups.dimensions)
             lines += report.lines.map { (part.tenantID, part.currency, $0) }
         }
@@ -36,21 +35,16 @@ struct ReportsEndpoint: Sendable {
             let (first, second) = (left.element.line.day ?? 0, right.element.line.day ?? 0)
             return first == second ? left.offset < right.offset : first < second
         }.map(\.element)
-        let columns = groups.columns
         return try page.answer(
             ReportTable(
                 report: "usage", start: range.start, end: range.end, timeZone: range.timeZone,
-                columns: columns + ["currency"] + Self.sums,
+                columns: UsageTable.columns(groups),
                 rows: lines.map { tenant, currency, line in
-                    columns.map { column -> ReportCell in
-                        switch column {
-                        case "tenant_id": .text(tenant?.description)
-                        case "tier": .text(line.tier)
-                        case "tag": .text(line.tag)
-                        case "model": .text(line.model)
-                        default: .text(line.day.map { stretches[$0].name })
-                        }
-                    } + [.text(currency)] + Self.cells(line)
+                    var row = UsageTable.Row(currency: currency, sums: Self.quantities(line))
+                    (row.tenantID, row.time) = (tenant, line.day.map { stretches[$0].name })
+                    (row.tag, row.tier, row.model) = (line.tag, line.tier, line.model)
+                    (row.userID, row.keyID) = (line.userID, line.keyID)
+                    return UsageTable.cells(row, groups)
                 }))
     }
 
@@ -63,7 +57,7 @@ struct ReportsEndpoint: Sendable {
                 ["cost", "requests", "tokens"].contains(text) ? text : nil
             } ?? "cost"
         let page = try ReportPage(call, of: "top-customers \(range) \(order)")
-        let rows = try await rows([range.stretch], byTenant: true)
+        let rows = try await rows([range.stretch], by: [.tenant])
         let sheets = try await sheets(of: rows)
         var lines: [(part: Part, line: UsageReporter.Line)] = []
         for (part, rows) in Self.parted(rows, sheets, byTenant: true) {
@@ -87,7 +81,7 @@ struct ReportsEndpoint: Sendable {
         return try page.answer(
             ReportTable(
                 report: "top-customers", start: range.start, end: range.end, timeZone: range.timeZone,
-                columns: ["tenant_id", "name", "currency"] + Self.sums,
+                columns: ["tenant_id", "name", "currency"] + UsageTable.sums,
                 rows: lines.map { part, line in
                     [
                         .text(part.tenantID?.description), .text(part.tenantID.flatMap { names[$0] }),
@@ -99,7 +93,7 @@ struct ReportsEndpoint: Sendable {
     func revenueByTier(_ call: AdminCall) async throws -> Response {
         let range = try ReportRange(call, at: time.now, dayLimit: Self.dayLimit)
         let page = try ReportPage(call, of: "revenue-by-tier \(range)")
-        let rows = try await rows([range.stretch], byTenant: true)
+        let rows = try await rows([range.stretch], by: [.tenant])
         let sheets = try await sheets(of: rows)
         var tenants: [String: Set<TenantID>] = [:]
         for row in rows {
@@ -131,7 +125,8 @@ struct ReportsEndpoint: Sendable {
         return try page.answer(
             ReportTable(
                 report: "revenue-by-tier", start: range.start, end: range.end, timeZone: range.timeZone,
-                columns: ["tier", "currency", "tenants"] + Self.sums + ["invoices", "invoiced_micros"], rows: cells))
+                columns: ["tier", "currency", "tenants"] + UsageTable.sums + ["invoices", "invoiced_micros"],
+                rows: cells))
     }
 
     // MARK: what became of requests
@@ -180,21 +175,18 @@ struct ReportsEndpoint: Sendable {
 
     // MARK: Parts
 
-    private static let sums = ["requests", "input_tokens", "cached_input_tokens", "output_tokens", "cost_micros"]
-
-    private static func cells(_ line: UsageReporter.Line) -> [ReportCell] {
-        [
-            .number(line.requests), .number(line.inputTokens), .number(line.cachedInputTokens),
-            .number(line.outputTokens), .number(line.cost.value),
-        ]
+    /// As ``UsageTable/sums``.
+    private static func quantities(_ line: UsageReporter.Line) -> [Int64] {
+        [line.requests, line.inputTokens, line.cachedInputTokens, line.outputTokens, line.cost.value]
     }
 
-    private func rows(
-        _ stretches: [UsageQuery.Stretch], byTenant: Bool, byTag: Bool = false
-    ) async throws -> [ReportRow] {
+    private static func cells(_ line: UsageReporter.Line) -> [ReportCell] { quantities(line).map { .number($0) } }
+
+    private func rows(_ stretches: [UsageQuery.Stretch], by words: Set<UsageGroups.Word>) async throws -> [ReportRow] {
         let rows = try await records.usage(
             ReportQuery(
-                stretches: stretches, groupsByTenant: byTenant, groupsByTag: byTag, groupLimit: Self.groupLimit))
+                stretches: stretches, groupsByTenant: words.contains(.tenant), groupsByKey: words.contains(.key),
+                groupsByUser: words.contains(.user), groupsByTag: words.contains(.tag), groupLimit: Self.groupLimit))
         guard rows.count <= Self.groupLimit else {
             throw Refusal.invalid(
                 "start", "makes more than \(Self.groupLimit) groups",

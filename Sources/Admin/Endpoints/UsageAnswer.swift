@@ -7,6 +7,7 @@ struct UsageLine: Encodable {
     let tenantID: String?
     let day: String?
     let model: String?
+    let userID: String?
     let keyID: String?
     let currency: String?
     let requests: Int64
@@ -18,6 +19,7 @@ struct UsageLine: Encodable {
     enum CodingKeys: String, CodingKey {
         case day, model, currency, requests
         case tenantID = "tenant_id"
+        case userID = "user_id"
         case keyID = "key_id"
         case inputTokens = "input_tokens"
         case cachedInputTokens = "cached_input_tokens"
@@ -29,6 +31,7 @@ struct UsageLine: Encodable {
         self.tenantID = tenantID?.description
         day = line.day.flatMap { days.indices.contains($0) ? days[$0] : nil }
         model = line.model
+        userID = line.userID?.description
         keyID = line.keyID?.description
         self.currency = currency
         requests = line.requests
@@ -39,7 +42,7 @@ struct UsageLine: Encodable {
     }
 
     private init(currency: String?, _ sums: [Int64]) {
-        (tenantID, day, model, keyID) = (nil, nil, nil, nil)
+        (tenantID, day, model, userID, keyID) = (nil, nil, nil, nil, nil)
         self.currency = currency
         (requests, inputTokens, cachedInputTokens, outputTokens, costMicros) = (
             sums[0], sums[1], sums[2], sums[3], sums[4]

@@ -13,32 +13,22 @@ struct UsageEndpoint: Sendable {
     /// Days of all time zones together.
     private static let dayLimit = 20_000
 
-    private enum Group: String, CaseIterable {
-        case tenant
-        case day
-        case model
-        case key
-    }
-
     // MARK: One tenant
 
     func ofTenant(_ call: AdminCall) async throws -> Response {
         let tenant = try await administration.tenant(try call.tenantID())
-        let groups = try Self.groups(call.query, among: [.day, .model, .key])
+        let groups = try Self.groups(call.query, among: [.model, .user, .key])
         let limit = try call.query.integer("limit", in: 1...1_000, default: 1_000)
         let calendar = PeriodCalendar(timeZone: tenant.timeZone) ?? .utc
-        let (start, end) = try range(call.query, calendar)
+        let range = try range(call.query, calendar)
         let days =
-            groups.contains(.day)
-            ? try Self.days(from: start, to: end, zones: [tenant.timeZone])
-            : [Day(name: "", stretch: .init(timeZone: nil, start: start, end: end))]
-        let rows = try await administration.usage(
-            TotalUsageQuery(tenantID: tenant.id, stretches: days.map(\.stretch), groupsByKey: groups.contains(.key)))
+            groups.unit == nil ? [Day.whole(range)] : try Self.days(of: range, zones: [tenant.timeZone])
+        let rows = try await rows(of: tenant.id, days, groups)
         let sheets = try await sheets(of: rows)
         let report: UsageReporter.Report
         do throws(UsageReporter.Failure) {
             report = try UsageReporter().report(
-                rows.map(\.usage), sheets: sheets, by: Self.dimensions(groups))
+                rows.map(\.usage), sheets: sheets, by: groups.dimensions)
         } catch {
             throw error.refusal
         }
@@ -50,7 +40,7 @@ struct UsageEndpoint: Sendable {
         let names = days.map(\.name)
         return try .json(
             TenantUsageAnswer(
-                start: start.description, end: end.description, timeZone: tenant.timeZone,
+                start: range.start.description, end: range.end.description, timeZone: tenant.timeZone,
                 currency: currency,
                 data: report.lines.prefix(limit).map { UsageLine($0, days: names) },
                 total: UsageLine(report.total, days: []),
@@ -60,15 +50,12 @@ struct UsageEndpoint: Sendable {
     // MARK: All tenants
 
     func all(_ call: AdminCall) async throws -> Response {
-        let groups = try Self.groups(call.query, among: Group.allCases)
+        let groups = try Self.groups(call.query, among: [.tenant, .model, .user, .key])
         let limit = try call.query.integer("limit", in: 1...1_000, default: 1_000)
-        let (start, end) = try range(call.query, .utc)
-        var days = [Day(name: "", stretch: .init(timeZone: nil, start: start, end: end))]
-        if groups.contains(.day) {
-            days = try Self.days(from: start, to: end, zones: try await administration.timeZones())
-        }
-        let rows = try await administration.usage(
-            TotalUsageQuery(tenantID: nil, stretches: days.map(\.stretch), groupsByKey: groups.contains(.key)))
+        let range = try range(call.query, .utc)
+        var days = [Day.whole(range)]
+        if groups.unit != nil { days = try Self.days(of: range, zones: try await administration.timeZones()) }
+        let rows = try await rows(of: nil, days, groups)
         let sheets = try await sheets(of: rows)
         // A day of the same name begins at another instant in another zone and is still the same line.
         let names = Set(days.map(\.name)).sorted()
@@ -79,7 +66,7 @@ struct UsageEndpoint: Sendable {
             let part = Part(
                 // Never shown: the reporter refuses usage without a sheet.
                 currency: sheets[row.usage.tierVersionID]?.currency ?? "",
-                tenantID: groups.contains(.tenant) ? row.tenantID : nil)
+                tenantID: groups.words.contains(.tenant) ? row.tenantID : nil)
             parts[part, default: []].append(row.usage.moved(toDay: day))
         }
         var lines: [UsageLine] = []
@@ -88,7 +75,7 @@ struct UsageEndpoint: Sendable {
             let report: UsageReporter.Report
             do throws(UsageReporter.Failure) {
                 report = try UsageReporter().report(
-                    parts[part] ?? [], sheets: sheets, by: Self.dimensions(groups))
+                    parts[part] ?? [], sheets: sheets, by: groups.dimensions)
             } catch {
                 throw error.refusal
             }
@@ -102,7 +89,8 @@ struct UsageEndpoint: Sendable {
         }
         return try .json(
             AllUsageAnswer(
-                start: start.description, end: end.description, data: Array(lines.prefix(limit)), totals: totals,
+                start: range.start.description, end: range.end.description, data: Array(lines.prefix(limit)),
+                totals: totals,
                 hasMore: lines.count > limit))
     }
 
@@ -123,44 +111,42 @@ struct UsageEndpoint: Sendable {
     private struct Day {
         let name: String
         let stretch: TotalUsageQuery.Stretch
-    }
 
-    private static func dimensions(_ groups: Set<Group>) -> Set<UsageReporter.Dimension> {
-        Set(groups.compactMap { UsageReporter.Dimension(rawValue: $0.rawValue) })
-    }
-
-    private func range(_ query: QueryParameters, _ calendar: PeriodCalendar) throws(Refusal) -> (Timestamp, Timestamp) {
-        let month = calendar.period(containing: time.now, frequency: .month)
-        let start = try query.usageEdge("start") ?? month.start
-        let end = try query.usageEdge("end") ?? month.end
-        guard start < end else {
-            throw .invalid("end", "must be later than start", fix: "The range is half-open: start <= t < end.")
+        /// The range as one, whatever the zone.
+        static func whole(_ range: UsageQuery.Stretch) -> Day {
+            Day(name: "", stretch: .init(timeZone: nil, start: range.start, end: range.end))
         }
-        return (start, end)
     }
 
-    private static func groups(_ query: QueryParameters, among known: [Group]) throws(Refusal) -> Set<Group> {
-        let names = known.map(\.rawValue)
-        return try query.value(
-            "group_by", "a list of \(names.joined(separator: ", ")), each at most once",
-            fix: "Send group_by=\(names.joined(separator: ","))."
-        ) { text in
-            var groups: Set<Group> = []
-            for part in text.split(separator: ",", omittingEmptySubsequences: false) {
-                guard let group = Group(rawValue: String(part)), known.contains(group), groups.insert(group).inserted
-                else { return nil }
-            }
-            return groups
-        } ?? []
+    private func rows(
+        of tenant: TenantID?, _ days: [Day], _ groups: UsageGroups
+    ) async throws(AdministrationFailure) -> [TenantUsageRow] {
+        try await administration.usage(
+            TotalUsageQuery(
+                tenantID: tenant, stretches: days.map(\.stretch), groupsByKey: groups.words.contains(.key),
+                groupsByUser: groups.words.contains(.user)))
+    }
+
+    /// `group_by`, of which days are the only stretch of time.
+    private static func groups(_ query: QueryParameters, among words: Set<UsageGroups.Word>) throws(Refusal)
+        -> UsageGroups
+    {
+        try UsageGroups(query, among: words, units: [.day])
+    }
+
+    private func range(
+        _ query: QueryParameters, _ calendar: PeriodCalendar
+    ) throws(Refusal) -> UsageQuery.Stretch {
+        try query.usageRange(in: calendar.period(containing: time.now, frequency: .month))
     }
 
     /// The local days of the range in each zone, cut at the range's ends.
-    private static func days(from start: Timestamp, to end: Timestamp, zones: [String]) throws(Refusal) -> [Day] {
+    private static func days(of range: UsageQuery.Stretch, zones: [String]) throws(Refusal) -> [Day] {
         var days: [Day] = []
         for zone in zones {
             let calendar = PeriodCalendar(timeZone: zone) ?? .utc
-            var cursor = start
-            while cursor < end {
+            var cursor = range.start
+            while cursor < range.end {
                 guard days.count < dayLimit else {
                     throw .invalid(
                         "start", "spans more than \(dayLimit) days over all time zones",
@@ -170,7 +156,7 @@ struct UsageEndpoint: Sendable {
                 days.append(
                     Day(
                         name: String(day.id.prefix(10)),
-                        stretch: .init(timeZone: zone, start: cursor, end: min(day.end, end))))
+                        stretch: .init(timeZone: zone, start: cursor, end: min(day.end, range.end))))
                 cursor = day.end
             }
         }
@@ -187,7 +173,7 @@ struct UsageEndpoint: Sendable {
 extension UsageRow {
     fileprivate func moved(toDay day: Int) -> UsageRow {
         UsageRow(
-            day: day, model: model, tierVersionID: tierVersionID, keyID: keyID, requests: requests,
+            day: day, model: model, tierVersionID: tierVersionID, keyID: keyID, userID: userID, requests: requests,
             inputTokens: inputTokens,
             cachedInputTokens: cachedInputTokens, outputTokens: outputTokens)
     }

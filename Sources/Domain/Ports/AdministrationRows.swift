@@ -264,11 +264,14 @@ public struct TotalUsageQuery: Sendable {
     /// Half-open. Usage outside them is not counted, and within one zone they must not overlap.
     public let stretches: [Stretch]
     public let groupsByKey: Bool
+    /// By whose key it was.
+    public let groupsByUser: Bool
 
-    public init(tenantID: TenantID?, stretches: [Stretch], groupsByKey: Bool) {
+    public init(tenantID: TenantID?, stretches: [Stretch], groupsByKey: Bool, groupsByUser: Bool = false) {
         self.tenantID = tenantID
         self.stretches = stretches
         self.groupsByKey = groupsByKey
+        self.groupsByUser = groupsByUser
     }
 }
 

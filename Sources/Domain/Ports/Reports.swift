@@ -3,16 +3,22 @@ public struct ReportQuery: Sendable {
     /// Half-open stretches, in order; usage outside them is not counted.
     public let stretches: [UsageQuery.Stretch]
     public let groupsByTenant: Bool
-    /// The usage that has tags, once for each of them.
+    public let groupsByKey: Bool
+    /// By whose key it was.
+    public let groupsByUser: Bool
+    /// The usage that has tags, once for each of them; not together with keys and users, by which that of tags is not kept.
     public let groupsByTag: Bool
     /// More groups than this are refused rather than read.
     public let groupLimit: Int
 
     public init(
-        stretches: [UsageQuery.Stretch], groupsByTenant: Bool, groupsByTag: Bool = false, groupLimit: Int = 200_000
+        stretches: [UsageQuery.Stretch], groupsByTenant: Bool, groupsByKey: Bool = false, groupsByUser: Bool = false,
+        groupsByTag: Bool = false, groupLimit: Int = 200_000
     ) {
         self.stretches = stretches
         self.groupsByTenant = groupsByTenant
+        self.groupsByKey = groupsByKey
+        self.groupsByUser = groupsByUser
         self.groupsByTag = groupsByTag
         self.groupLimit = groupLimit
     }

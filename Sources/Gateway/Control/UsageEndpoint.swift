@@ -9,42 +9,55 @@ struct UsageEndpoint: Sendable {
     let prices: PriceBook
     let time: any TimeSource
 
-    /// Thirteen months of hours, and no more rows than anybody reads.
-    static let stretchLimit = 9_600
+    /// No more rows than anybody reads.
     private static let lineLimit = 20_000
     /// What is read to make these lines: a line can have a row for each price version.
     static let rowLimit = 60_000
 
     func get(_ request: Request, _ context: ControlContext) async throws -> Response {
         let caller = try context.caller
-        let query = try QueryParameters(request, allowed: ["start", "end", "group_by"])
+        let query = try QueryParameters(request, allowed: ["start", "end", "group_by", "format"])
         let calendar = PeriodCalendar(timeZone: caller.timeZone) ?? .utc
-        let month = calendar.period(containing: time.now, frequency: .month)
-        let start = try query.usageEdge("start") ?? month.start
-        let end = try query.usageEdge("end") ?? max(month.end, start)
-        guard start < end else {
-            throw Refusal.invalid("end", "must be later than start", fix: "The range is half-open: start <= t < end.")
-        }
-        let groups = try UsageGroups(query.text("group_by"))
-        let stretches = try groups.stretches(from: start, to: end, calendar)
+        let range = try query.usageRange(in: calendar.period(containing: time.now, frequency: .month))
+        let groups = try UsageGroups(query, among: [.model, .key, .user, .tier, .tag])
+        let format = try ReportFormat(query, request)
+        let stretches = try groups.stretches(of: range, calendar)
         let rows = try await records.usage(
             UsageQuery(
                 tenantID: caller.tenantID, days: stretches.map(\.stretch),
-                groupsByKey: groups.dimensions.contains(.key), groupsByUser: groups.dimensions.contains(.user),
-                groupsByTag: groups.dimensions.contains(.tag), rowLimit: Self.rowLimit))
+                groupsByKey: groups.words.contains(.key), groupsByUser: groups.words.contains(.user),
+                groupsByTag: groups.words.contains(.tag), rowLimit: Self.rowLimit))
         guard rows.count <= Self.rowLimit else { throw Self.tooManyLines }
         let report = try await Self.rate(rows, by: groups.dimensions, prices)
         guard report.lines.count <= Self.lineLimit else { throw Self.tooManyLines }
-        var currency = report.currency
-        if currency.isEmpty { currency = try await prices.sheet(caller.tierVersionID)?.currency ?? "" }
+        var currency: String? = report.currency
+        if report.currency.isEmpty { currency = try await prices.sheet(caller.tierVersionID)?.currency }
         let names = stretches.map(\.name)
+        if format == .csv { return Self.document(report.lines, groups, names, currency).answer(name: "usage") }
         return try .json(
             UsageAnswer(
-                start: start.description, end: end.description, timeZone: caller.timeZone, currency: currency,
+                start: range.start.description, end: range.end.description, timeZone: caller.timeZone,
+                currency: currency,
                 data: report.lines.map { UsageAnswer.Line($0, unit: groups.unit, names: names) },
                 // A request with two tags is in two lines: their sum is nothing that was used.
-                total: groups.dimensions.contains(.tag)
+                total: groups.words.contains(.tag)
                     ? nil : UsageAnswer.Line(report.total, unit: nil, names: [])))
+    }
+
+    private static func document(
+        _ lines: [UsageReporter.Line], _ groups: UsageGroups, _ names: [String], _ currency: String?
+    ) -> CSVDocument {
+        var document = CSVDocument(columns: UsageTable.columns(groups))
+        for line in lines {
+            var row = UsageTable.Row(
+                currency: currency,
+                sums: [line.requests, line.inputTokens, line.cachedInputTokens, line.outputTokens, line.cost.value])
+            row.time = line.day.flatMap { names.indices.contains($0) ? names[$0] : nil }
+            (row.tag, row.tier, row.model) = (line.tag, line.tier, line.model)
+            (row.userID, row.keyID) = (line.userID, line.keyID)
+            document.add(UsageTable.cells(row, groups))
+        }
+        return document
     }
 
     private static let tooManyLines = Refusal.invalid(
@@ -63,78 +76,11 @@ struct UsageEndpoint: Sendable {
     }
 }
 
-/// What `group_by` asks for.
-struct UsageGroups {
-    /// A stretch of time that has lines of its own.
-    enum Unit: String {
-        case hour, day, month
-
-        var frequency: Frequency {
-            switch self {
-            case .hour: .hour
-            case .day: .day
-            case .month: .month
-            }
-        }
-    }
-
-    let unit: Unit?
-    let dimensions: Set<UsageReporter.Dimension>
-
-    /// - Throws: `validation_failed`.
-    init(_ text: String?) throws(Refusal) {
-        var unit: Unit?
-        var dimensions: Set<UsageReporter.Dimension> = []
-        for part in text?.split(separator: ",", omittingEmptySubsequences: false) ?? [] {
-            if unit == nil, let asked = Unit(rawValue: String(part)) {
-                unit = asked
-            } else if let dimension = UsageReporter.Dimension(rawValue: String(part)), dimension != .day,
-                dimensions.insert(dimension).inserted
-            {
-                continue
-            } else {
-                throw .invalid(
-                    "group_by",
-                    "must be a list of model, key, user, tier and tag, each once, and one of hour, day and month",
-                    fix: "Send group_by=day,model.")
-            }
-        }
-        guard !dimensions.contains(.tag) || dimensions.isDisjoint(with: [.key, .user]) else {
-            throw .invalid(
-                "group_by", "cannot name tag together with key or user",
-                fix: "Ask for one of them: the usage of tags is not kept by key.")
-        }
-        if unit != nil { dimensions.insert(.day) }
-        self.unit = unit
-        self.dimensions = dimensions
-    }
-
-    /// The stretches of the range, cut at its ends: local days and months, hours of UTC; or the whole range as one.
-    /// - Throws: `validation_failed` where there are too many.
-    func stretches(
-        from start: Timestamp, to end: Timestamp, _ calendar: PeriodCalendar
-    ) throws(Refusal) -> [(name: String, stretch: UsageQuery.Stretch)] {
-        guard let unit else { return [("", UsageQuery.Stretch(start: start, end: end))] }
-        let limit = unit == .hour ? UsageEndpoint.stretchLimit : 400
-        var stretches: [(name: String, stretch: UsageQuery.Stretch)] = []
-        var cursor = start
-        while cursor < end {
-            guard stretches.count < limit else {
-                throw .invalid(
-                    "start", "spans more than \(limit) of what it is grouped by",
-                    fix: "Ask for a shorter range, or do not group by \(unit.rawValue).")
-            }
-            let period = calendar.period(containing: cursor, frequency: unit.frequency)
-            let name =
-                switch unit {
-                case .hour: period.start.description
-                case .day: String(period.id.prefix(10))
-                case .month: String(period.id.prefix(7))
-                }
-            stretches.append((name, UsageQuery.Stretch(start: cursor, end: min(period.end, end))))
-            cursor = period.end
-        }
-        return stretches
+extension UsageGroups {
+    /// What the reporter tells apart.
+    fileprivate var dimensions: Set<UsageReporter.Dimension> {
+        let dimensions = words.compactMap { UsageReporter.Dimension(rawValue: $0.rawValue) }
+        return Set(unit == nil ? dimensions : dimensions + [.day])
     }
 }
 
@@ -143,7 +89,8 @@ private struct UsageAnswer: Encodable {
     let start: String
     let end: String
     let timeZone: String
-    let currency: String
+    /// `nil` where nothing was used and no tier names one.
+    @Present var currency: String?
     let data: [Line]
     let total: Line?
     let hasMore = false

@@ -67,4 +67,15 @@ public struct QueryParameters: Sendable {
         }
         return edge
     }
+
+    /// The range of a report, `start` to `end`, half-open and on quarters of an hour. What is left out is that of `month`; a
+    /// range that begins behind it has to name its end.
+    public func usageRange(in month: Period) throws(Refusal) -> UsageQuery.Stretch {
+        let start = try usageEdge("start") ?? month.start
+        let end = try usageEdge("end") ?? month.end
+        guard start < end else {
+            throw .invalid("end", "must be later than start", fix: "The range is half-open: start <= t < end.")
+        }
+        return UsageQuery.Stretch(start: start, end: end)
+    }
 }

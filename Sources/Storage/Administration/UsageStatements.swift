@@ -25,14 +25,16 @@ struct ReadTotalUsage: PostgresStatement {
                 AND l.occurred_at >= d.stretch_start AND l.occurred_at < d.stretch_end
             WHERE ($1::uuid IS NULL OR l.tenant_id = $1) AND l.tx >= (SELECT position FROM rollup_watermark)
         )
-        SELECT tenant_id, number - 1, model, tier_version_id, CASE WHEN $5 THEN key_id END, sum(requests)::bigint,
-            sum(input_tokens)::bigint, sum(cached_input_tokens)::bigint, sum(output_tokens)::bigint
-        FROM parts
-        GROUP BY 1, 2, 3, 4, 5
-        ORDER BY 1, 2, 3, 4, 5
+        SELECT p.tenant_id, p.number - 1, p.model, p.tier_version_id, CASE WHEN $5 THEN p.key_id END, k.user_id,
+            sum(p.requests)::bigint, sum(p.input_tokens)::bigint, sum(p.cached_input_tokens)::bigint, sum(p.output_tokens)::bigint
+        FROM parts p LEFT JOIN api_keys k ON $6 AND k.key_id = p.key_id
+        GROUP BY 1, 2, 3, 4, 5, 6
+        ORDER BY 1, 2, 3, 4, 5, 6
         """
-    static let parameters: [PostgresType] = [.uuid, .textArray, .timestamptzArray, .timestamptzArray, .bool]
-    static let columns: [PostgresType] = [.uuid, .int8, .text, .uuid, .uuid, .int8, .int8, .int8, .int8]
+    static let parameters: [PostgresType] = [.uuid, .textArray, .timestamptzArray, .timestamptzArray, .bool, .bool]
+    static let columns: [PostgresType] = [
+        .uuid, .int8, .text, .uuid, .uuid, .uuid, .int8, .int8, .int8, .int8,
+    ]
 
     let query: TotalUsageQuery
 
@@ -44,6 +46,7 @@ struct ReadTotalUsage: PostgresStatement {
         binds.append(query.stretches.map(\.start.postgres))
         binds.append(query.stretches.map(\.end.postgres))
         binds.append(query.groupsByKey)
+        binds.append(query.groupsByUser)
     }
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> TenantUsageRow {
@@ -51,8 +54,8 @@ struct ReadTotalUsage: PostgresStatement {
             tenantID: TenantID(try row.uuid()),
             usage: UsageRow(
                 day: Int(try row.int64()), model: try row.text(), tierVersionID: TierVersionID(try row.uuid()),
-                keyID: try row.optionalUUID().map { KeyID($0) }, requests: try row.int64(),
-                inputTokens: try row.int64(),
+                keyID: try row.optionalUUID().map { KeyID($0) }, userID: try row.optionalUUID().map { UserID($0) },
+                requests: try row.int64(), inputTokens: try row.int64(),
                 cachedInputTokens: try row.int64(), outputTokens: try row.int64()))
     }
 }

@@ -5,30 +5,42 @@ internal import PostgresDriver
 struct ReadReportUsage: PostgresStatement {
     static let sql = """
         WITH parts AS (
-            SELECT u.bucket_start AS instant, u.tenant_id, u.model, u.tier_version_id, u.requests_count AS requests, u.input_tokens,
-                u.cached_input_tokens, u.output_tokens
+            SELECT u.bucket_start AS instant, u.tenant_id, u.model, u.tier_version_id, u.key_id, u.requests_count AS requests,
+                u.input_tokens, u.cached_input_tokens, u.output_tokens
             FROM usage u WHERE u.bucket_start >= ($1)[1] AND u.bucket_start < ($2)[cardinality($2)]
             UNION ALL
-            SELECT l.occurred_at, l.tenant_id, l.model, l.tier_version_id, l.requests, l.input_tokens, l.cached_input_tokens, l.output_tokens
+            SELECT l.occurred_at, l.tenant_id, l.model, l.tier_version_id, l.key_id, l.requests, l.input_tokens, l.cached_input_tokens,
+                l.output_tokens
             FROM ledger l
             WHERE l.tx >= (SELECT position FROM rollup_watermark) AND l.tx < (SELECT pg_snapshot_xmax(pg_current_snapshot()))
                 AND l.occurred_at >= ($1)[1] AND l.occurred_at < ($2)[cardinality($2)]
         ), numbered AS (
             SELECT p.*, width_bucket(p.instant, $1) AS number FROM parts p
         )
-        SELECT CASE WHEN $3 THEN tenant_id END, (number - 1)::bigint, model, tier_version_id, sum(requests)::bigint,
-            sum(input_tokens)::bigint, sum(cached_input_tokens)::bigint, sum(output_tokens)::bigint
-        FROM numbered WHERE instant < ($2)[number]
-        GROUP BY 1, 2, 3, 4
-        ORDER BY 1, 2, 3, 4
-        LIMIT $4 + 1
+        SELECT CASE WHEN $3 THEN n.tenant_id END, (n.number - 1)::bigint, n.model, n.tier_version_id, CASE WHEN $4 THEN n.key_id END,
+            k.user_id, sum(n.requests)::bigint, sum(n.input_tokens)::bigint, sum(n.cached_input_tokens)::bigint,
+            sum(n.output_tokens)::bigint
+        FROM numbered n LEFT JOIN api_keys k ON $5 AND k.key_id = n.key_id
+        WHERE n.instant < ($2)[n.number]
+        GROUP BY 1, 2, 3, 4, 5, 6
+        ORDER BY 1, 2, 3, 4, 5, 6
+        LIMIT $6 + 1
         """
-    static let parameters: [PostgresType] = [.timestamptzArray, .timestamptzArray, .bool, .int8]
-    static let columns: [PostgresType] = [.uuid, .int8, .text, .uuid, .int8, .int8, .int8, .int8]
+    static let parameters: [PostgresType] = [.timestamptzArray, .timestamptzArray, .bool, .bool, .bool, .int8]
+    static let columns: [PostgresType] = [
+        .uuid, .int8, .text, .uuid, .uuid, .uuid, .int8, .int8, .int8, .int8,
+    ]
 
     let query: ReportQuery
 
-    func bind(to binds: inout PostgresBinds) { bindReportQuery(query, to: &binds) }
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(query.stretches.map(\.start.postgres))
+        binds.append(query.stretches.map(\.end.postgres))
+        binds.append(query.groupsByTenant)
+        binds.append(query.groupsByKey)
+        binds.append(query.groupsByUser)
+        binds.append(Int64(query.groupLimit))
+    }
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> ReportRow {
         let tenantID = try row.optionalUUID().map { TenantID($0) }
@@ -36,8 +48,9 @@ struct ReadReportUsage: PostgresStatement {
             tenantID: tenantID,
             usage: UsageRow(
                 day: Int(try row.int64()), model: try row.text(), tierVersionID: TierVersionID(try row.uuid()),
-                keyID: nil, requests: try row.int64(), inputTokens: try row.int64(),
-                cachedInputTokens: try row.int64(), outputTokens: try row.int64()))
+                keyID: try row.optionalUUID().map { KeyID($0) }, userID: try row.optionalUUID().map { UserID($0) },
+                requests: try row.int64(), inputTokens: try row.int64(), cachedInputTokens: try row.int64(),
+                outputTokens: try row.int64()))
     }
 }
 
@@ -77,7 +90,12 @@ struct ReadReportTagUsage: PostgresStatement {
 
     let query: ReportQuery
 
-    func bind(to binds: inout PostgresBinds) { bindReportQuery(query, to: &binds) }
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(query.stretches.map(\.start.postgres))
+        binds.append(query.stretches.map(\.end.postgres))
+        binds.append(query.groupsByTenant)
+        binds.append(Int64(query.groupLimit))
+    }
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> ReportRow {
         let tenantID = try row.optionalUUID().map { TenantID($0) }
@@ -90,13 +108,6 @@ struct ReadReportTagUsage: PostgresStatement {
                 requests: try row.int64(), inputTokens: try row.int64(), cachedInputTokens: try row.int64(),
                 outputTokens: try row.int64()))
     }
-}
-
-private func bindReportQuery(_ query: ReportQuery, to binds: inout PostgresBinds) {
-    binds.append(query.stretches.map(\.start.postgres))
-    binds.append(query.stretches.map(\.end.postgres))
-    binds.append(query.groupsByTenant)
-    binds.append(Int64(query.groupLimit))
 }
 
 /// Times of answered requests by class: whole days of UTC as days, the edges by quarters of an hour; the tail's are put into classes as the roll-up would.

@@ -33,7 +33,9 @@ struct AdminClient: Sendable {
         do {
             let response = try await CommandHTTP.client.execute(request(for: call), timeout: .seconds(seconds))
             let body = try await response.body.collect(upTo: Self.answerLimit)
-            return AdminAnswer(status: Int(response.status.code), body: Data(body.readableBytesView))
+            var answer = AdminAnswer(status: Int(response.status.code), body: Data(body.readableBytesView))
+            answer.nextPage = response.headers.first(name: "x-weir-next-page")
+            return answer
         } catch {
             if let error = error as? HTTPClientError, error == .deadlineExceeded || error == .readTimeout {
                 throw CommandFailure(

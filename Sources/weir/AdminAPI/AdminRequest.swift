@@ -77,6 +77,8 @@ struct AdminProblem: Decodable, Sendable {
 struct AdminAnswer: Sendable {
     let status: Int
     let body: Data
+    /// Of a file that goes on: what to send as `page`.
+    var nextPage: String?
 
     /// - Throws: ``CommandFailure`` with the problem's one line, unless the status is 2xx.
     func checked() throws(CommandFailure) -> AdminAnswer {

@@ -308,6 +308,8 @@ struct AdminUsageRow: Decodable, Sendable {
     let tenantId: String?
     let day: String?
     let model: String?
+    /// `nil` also from a server of before.
+    let userId: String?
     let keyId: String?
     let currency: String?
     let requests: Int64

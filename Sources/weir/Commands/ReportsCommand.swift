@@ -11,6 +11,7 @@ struct ReportsCommand: AsyncParsableCommand {
             Examples:
               weir reports top-customers --order-by requests
               weir reports usage --group-by day,tier --time-zone Europe/Berlin
+              weir reports usage --group-by month,user,key --limit 1000 --csv > march.csv
               weir reports latency --start 2026-03-14T00:00:00Z --end 2026-03-15T00:00:00Z
               weir reports forecast --tenant 0195a3bf-30c4-7a52-bb10-6d7e8f901a2b
             """,
@@ -31,21 +32,31 @@ struct ReportsCommand: AsyncParsableCommand {
     struct PageFlags: ParsableArguments {
         @Option(help: "The most rows, 1 to 1000.") var limit: Int?
         @Option(help: ArgumentHelp("The next page of the same report.", valueName: "page")) var page: String?
+        @Flag(help: "Print CSV: a line of names, then the rows; amounts in millionths of the currency's unit.")
+        var csv = false
 
         func validate() throws {
             if let limit, !(1...1_000).contains(limit) { throw ValidationError("--limit is from 1 to 1000") }
         }
 
-        var query: [(String, String?)] { [("limit", limit.map(String.init)), ("page", page)] }
+        var query: [(String, String?)] {
+            [("limit", limit.map(String.init)), ("page", page), ("format", csv ? "csv" : nil)]
+        }
     }
 
-    /// Asks for a report and prints its columns in this order; those that it has not are left out.
+    /// Asks for a report and prints its columns in this order, those that it has not left out; or, as CSV, what came.
     static func print(
-        _ report: String, _ query: [(String, String?)], columns: [String], admin: AdminOptions
+        _ report: String, _ query: [(String, String?)], columns: [String], csv: Bool, admin: AdminOptions
     ) async throws {
-        try await admin.send(
-            AdminRequest(.get, ["reports", report], query: query), withinSeconds: AdminOptions.wholeInstallationSeconds
-        ) { answer in
+        guard !(csv && admin.json) else { throw ValidationError("--csv and --json exclude each other") }
+        let request = try AdminRequest(.get, ["reports", report], query: query)
+        if csv {
+            let answer = try await admin.client().send(request, withinSeconds: AdminOptions.wholeInstallationSeconds)
+            Terminal.pour(answer.body)
+            if let next = answer.nextPage { Terminal.complain("There is more: --page \(SafeText.line(next))") }
+            return
+        }
+        try await admin.send(request, withinSeconds: AdminOptions.wholeInstallationSeconds) { answer in
             let report = try answer.decoded(AdminReport.self)
             if let next = report.nextPage { Terminal.complain("There is more: --page \(SafeText.line(next))") }
             return Self.text(report, columns: columns)
@@ -75,7 +86,7 @@ struct ReportsCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "What was used, by what is asked.")
         @Option(
             help: ArgumentHelp(
-                "Any of tenant, model, tier, tag, and one of hour, day, month, separated by commas.",
+                "Any of tenant, model, user, key, tier, tag, and one of hour, day, month, separated by commas; tag not with user or key.",
                 valueName: "groups"))
         var groupBy: String?
         @OptionGroup var range: RangeOptions
@@ -84,8 +95,9 @@ struct ReportsCommand: AsyncParsableCommand {
         func run() async throws {
             try await ReportsCommand.print(
                 "usage", range.query + [("group_by", groupBy)],
-                columns: ["hour", "day", "month", "tenant_id", "tag", "tier", "model", "currency"]
-                    + ReportsCommand.sums, admin: admin)
+                columns: [
+                    "hour", "day", "month", "tenant_id", "tag", "tier", "model", "user_id", "key_id", "currency",
+                ] + ReportsCommand.sums, csv: range.page.csv, admin: admin)
         }
     }
 
@@ -99,7 +111,7 @@ struct ReportsCommand: AsyncParsableCommand {
         func run() async throws {
             try await ReportsCommand.print(
                 "top-customers", range.query + [("order_by", orderBy)],
-                columns: ["tenant_id", "name", "currency"] + ReportsCommand.sums, admin: admin)
+                columns: ["tenant_id", "name", "currency"] + ReportsCommand.sums, csv: range.page.csv, admin: admin)
         }
     }
 
@@ -114,7 +126,7 @@ struct ReportsCommand: AsyncParsableCommand {
             try await ReportsCommand.print(
                 "revenue-by-tier", range.query,
                 columns: ["tier", "currency", "tenants"] + ReportsCommand.sums + ["invoices", "invoiced_micros"],
-                admin: admin)
+                csv: range.page.csv, admin: admin)
         }
     }
 
@@ -127,7 +139,7 @@ struct ReportsCommand: AsyncParsableCommand {
             try await ReportsCommand.print(
                 "errors", range.query,
                 columns: ["model", "error_code", "http_status", "errors", "requests", "error_share_basis_points"],
-                admin: admin)
+                csv: range.page.csv, admin: admin)
         }
     }
 
@@ -139,7 +151,8 @@ struct ReportsCommand: AsyncParsableCommand {
 
         func run() async throws {
             try await ReportsCommand.print(
-                "latency", range.query, columns: ["model", "requests", "p50_us", "p95_us", "p99_us"], admin: admin)
+                "latency", range.query, columns: ["model", "requests", "p50_us", "p95_us", "p99_us"],
+                csv: range.page.csv, admin: admin)
         }
     }
 
@@ -157,7 +170,7 @@ struct ReportsCommand: AsyncParsableCommand {
                     "tenant_id", "name", "currency", "requests_so_far", "requests_at_end", "tokens_so_far",
                     "tokens_at_end", "cost_at_end_micros", "request_error_basis_points",
                     "token_error_basis_points", "cost_error_basis_points",
-                ], admin: admin)
+                ], csv: page.csv, admin: admin)
         }
     }
 }

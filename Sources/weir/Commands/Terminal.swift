@@ -1,13 +1,21 @@
+import Foundation
 import Glibc
 
 /// Writes to the person at the terminal: results to standard output, everything else to standard error.
 enum Terminal {
-    static func say(_ line: String) { write(line, to: STDOUT_FILENO) }
-    static func complain(_ line: String) { write(line, to: STDERR_FILENO) }
+    static func say(_ line: String) { write(Array((line + "\n").utf8), to: STDOUT_FILENO) }
+    static func complain(_ line: String) { write(Array((line + "\n").utf8), to: STDERR_FILENO) }
+
+    /// A document: to the last byte as it came where a file or a program takes it, and made harmless line by line for a screen.
+    static func pour(_ document: Data) {
+        guard isatty(STDOUT_FILENO) == 1 else { return write(Array(document), to: STDOUT_FILENO) }
+        for line in String(decoding: document, as: UTF8.self).split(whereSeparator: \.isNewline) {
+            say(SafeText.line(String(line)))
+        }
+    }
 
     /// Unbuffered, so that a line is there before the process waits or is killed.
-    private static func write(_ line: String, to descriptor: Int32) {
-        let bytes = Array((line + "\n").utf8)
+    private static func write(_ bytes: [UInt8], to descriptor: Int32) {
         var offset = 0
         while offset < bytes.count {
             let count = bytes[offset...].withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }

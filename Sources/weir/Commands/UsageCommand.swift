@@ -1,4 +1,6 @@
 import ArgumentParser
+import Foundation
+import HTTPListener
 
 struct UsageCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -37,18 +39,21 @@ struct UsageCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Report completed requests, of one tenant or of all.",
             discussion:
-                "Times are RFC 3339 with an offset, on quarters of an hour; the start counts, the end does not. Without them it is the current month."
+                "Times are RFC 3339 with an offset, on quarters of an hour; the start counts, the end does not. Without them it is the current month. By hour, month, tier or tag: weir reports usage."
         )
         @Option(help: ArgumentHelp("Only this tenant.", valueName: "id")) var tenant: String?
         @Option(help: "The first instant.") var start: String?
         @Option(help: "The first instant that no longer counts.") var end: String?
-        @Option(help: ArgumentHelp("Any of tenant, day, model, key, separated by commas.", valueName: "groups"))
+        @Option(help: ArgumentHelp("Any of tenant, day, model, user, key, separated by commas.", valueName: "groups"))
         var groupBy: String?
         @Option(help: "The most rows, 1 to 1000.") var limit: Int?
+        @Flag(help: "Print CSV: a line of names, then the rows; amounts in millionths of the currency's unit.")
+        var csv = false
         @OptionGroup var admin: AdminOptions
 
         func validate() throws {
-            let known = tenant == nil ? ["tenant", "day", "model", "key"] : ["day", "model", "key"]
+            if csv, admin.json { throw ValidationError("--csv and --json exclude each other") }
+            let known = (tenant == nil ? ["tenant"] : []) + ["day", "model", "user", "key"]
             for group in (groupBy ?? "").split(separator: ",") where !known.contains(String(group)) {
                 throw ValidationError(
                     "--group-by takes \(known.joined(separator: ", "))\(tenant == nil ? "" : " for one tenant"), not \(group)"
@@ -65,14 +70,34 @@ struct UsageCommand: AsyncParsableCommand {
             try await admin.send(AdminRequest(.get, path, query: query)) { answer in
                 let report = try answer.decoded(AdminUsageReport.self)
                 if report.hasMore { Terminal.complain("There are more rows: narrow the time or raise --limit") }
-                return Self.text(report)
+                guard csv else { return Self.text(report) }
+                Terminal.pour(Data(Self.document(report, groups: groupBy ?? "").text.utf8))
+                return ""
             }
+        }
+
+        /// The rows without their sums, in the columns of the reports.
+        static func document(_ report: AdminUsageReport, groups: String) -> CSVDocument {
+            let words = groups.split(separator: ",")
+            let all: [(word: String, column: String, value: (AdminUsageRow) -> String?)] = [
+                ("day", "day", \.day), ("tenant", "tenant_id", \.tenantId), ("model", "model", \.model),
+                ("user", "user_id", \.userId), ("key", "key_id", \.keyId),
+            ]
+            let columns = all.filter { column in words.contains { $0 == column.word } }
+            var document = CSVDocument(columns: columns.map(\.column) + ["currency"] + UsageTable.sums)
+            for row in report.data {
+                let sums = [row.requests, row.inputTokens, row.cachedInputTokens, row.outputTokens, row.costMicros]
+                document.add(
+                    columns.map { .text($0.value(row)) } + [.text(row.currency ?? report.currency)]
+                        + sums.map { .number($0) })
+            }
+            return document
         }
 
         /// The rows, a line of sums for each currency, and the time that they cover.
         static func text(_ report: AdminUsageReport) -> String {
             let groups: [(String, (AdminUsageRow) -> String?)] = [
-                ("tenant", \.tenantId), ("day", \.day), ("model", \.model), ("key", \.keyId),
+                ("tenant", \.tenantId), ("day", \.day), ("model", \.model), ("user", \.userId), ("key", \.keyId),
             ].filter { _, value in report.data.contains { value($0) != nil } }
             var table = TextTable(groups.map(\.0) + ["requests", "input", "cached", "output", "cost", "currency"])
             func add(_ row: AdminUsageRow, names: [String?]) {

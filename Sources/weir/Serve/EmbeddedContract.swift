@@ -596,6 +596,11 @@ paths:
 
         By `tag` only requests with tags are told (see `x-weir-tags`), once for each of their tags; there is no total then.
         The first hundred tags of a month (UTC) have rows of their own, and what comes after them is in the row `other`.
+
+        With `format=csv` or `Accept: text/csv` the same rows are a file: a line of names, then a line for each row. Its columns are those
+        of the groups that were asked for, of `hour`, `day`, `month`, `tag`, `tier`, `model`, `user_id` and `key_id` in this order, and
+        then always `currency`, `requests`, `input_tokens`, `cached_input_tokens`, `output_tokens` and `cost_micros`. It has no line for
+        the sum, and all rows are in it.
       parameters:
         - name: start
           in: query
@@ -621,13 +626,20 @@ paths:
             uniqueItems: true
             items: { type: string, enum: [hour, day, month, model, key, user, tier, tag] }
           example: [day, model]
+        - name: format
+          in: query
+          description: >-
+            `csv` gives a file with a line of names, as `Accept: text/csv` does; a text that a spreadsheet would take for a formula has
+            an apostrophe in front.
+          schema: { type: string, enum: [json, csv], default: json }
       responses:
         '200':
-          description: The rows, in the order of their groups, and their sum.
+          description: The rows, in the order of their groups, and their sum; or the rows as CSV.
           headers:
             x-request-id: { $ref: '#/components/headers/RequestId' }
             Server-Timing: { $ref: '#/components/headers/ServerTiming' }
             Cache-Control: { $ref: '#/components/headers/NoStore' }
+            Content-Disposition: { $ref: '#/components/headers/UsageFile' }
           content:
             application/json:
               schema: { $ref: '#/components/schemas/UsageReport' }
@@ -652,6 +664,9 @@ paths:
                   output_tokens: 150
                   cost_micros: 1650
                 has_more: false
+            text/csv:
+              schema: { type: string }
+              example: "day,model,currency,requests,input_tokens,cached_input_tokens,output_tokens,cost_micros\r\n2026-03-14,iris,USD,150,600,0,150,1650\r\n"
         '400': { $ref: '#/components/responses/BadRequest' }
         '401': { $ref: '#/components/responses/Unauthorized' }
         '403': { $ref: '#/components/responses/Forbidden' }
@@ -3823,6 +3838,9 @@ components:
       description: Ranges of bytes are served.
       required: true
       schema: { type: string, const: bytes }
+    UsageFile:
+      description: Of a CSV answer, what the file is called.
+      schema: { type: string, const: 'attachment; filename="usage.csv"' }
     Attachment:
       description: Always an attachment.
       required: true
