@@ -35,7 +35,7 @@ public struct ReceiptFields: Hashable, Sendable {
         model = settlement.model
         modelVersion = settlement.modelVersion
         tierVersionID = settlement.tierVersionID
-        requests = 1
+        requests = settlement.chargedRequests
         inputTokens = settlement.usage.inputTokens
         cachedInputTokens = settlement.usage.cachedInputTokens
         outputTokens = settlement.usage.outputTokens

@@ -18,7 +18,7 @@ struct TierVersionRouteTests {
         let answer = try await draft(
             """
             , "base_fee_micros": 5, "minimum_commitment_micros": 6, "included_requests": 7, "included_tokens": 8, "trial_days": 9,
-            "effective_at": "2027-01-01T00:00:00Z", "failed_request_price": "0",
+            "effective_at": "2027-01-01T00:00:00Z", "failed_request": "charged", "cache_hit_request": "free",
             "multipliers": [{"meter": "output_token", "model": "opus", "multiplier": "2.5"}]
             """,
             prices: """
@@ -34,6 +34,8 @@ struct TierVersionRouteTests {
         #expect(offer.includedRequests == 7 && offer.includedTokens == 8 && offer.trialDays == 9)
         #expect(offer.effectiveAt == Timestamp(rfc3339: "2027-01-01T00:00:00Z"))
         #expect(offer.multipliers.map(\.multiplier.millionths) == [2_500_000])
+        #expect(offer.requestTerms == RequestTerms(cacheHit: .free, failure: .charged))
+        #expect(answer.json["failed_request"].text == "charged" && answer.json["cache_hit_request"].text == "free")
         #expect(
             offer.rules.map(\.price) == [
                 .flat(UnitPrice(picos: 150_000)), .package(size: 1_000, price: UnitPrice(picos: 5_000_000_000_000)),
@@ -77,7 +79,8 @@ struct TierVersionRouteTests {
         "what a version cannot say is refused",
         arguments: [
             (#", "effective_at": "2020-01-01T00:00:00Z""#, "", "/effective_at"),
-            (#", "failed_request_price": "0.01""#, "", "/failed_request_price"),
+            (#", "failed_request": "0""#, "", "/failed_request"),
+            (#", "cache_hit_request": true"#, "", "/cache_hit_request"),
             (#", "base_fee_micros": -1"#, "", "/base_fee_micros"),
             (#", "trial_days": 400"#, "", "/trial_days"),
             (#", "multipliers": [{"meter": "request", "model": "a", "multiplier": "2"}]"#, "", "/multipliers/0/meter"),

@@ -91,6 +91,9 @@ import Testing
         let second = try #require(take(&book, 60))
         book.void(second)
         #expect(left(book) == [4, 90])
+        let third = try #require(take(&book, 60))
+        book.settle(third, usedRequests: 0, usedTokens: 5)
+        #expect(left(book) == [4, 85])
         #expect(book.inFlight == 0)
     }
 

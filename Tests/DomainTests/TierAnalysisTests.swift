@@ -96,8 +96,9 @@ struct TierAnalysisTests {
             -> TierRow
         {
             let offer = TierOffer(
-                currency: "EUR", cacheHitTokenPercent: percent, streamLeave: number == 4 ? .drain : nil, quotas: quotas,
-                rateLimits: limits)
+                currency: "EUR", cacheHitTokenPercent: percent, streamLeave: number == 4 ? .drain : nil,
+                requestTerms: number == 3 ? RequestTerms(cacheHit: .free, failure: .charged) : .standard,
+                quotas: quotas, rateLimits: limits)
             return TierRow(
                 code: "t\(number)", name: "",
                 version: TierRow.Version(
@@ -115,7 +116,10 @@ struct TierAnalysisTests {
             tiers, on: tiers[0], tokens: 7, quarters: [UsageQuarter(start: Self.month.start, requests: 30, tokens: 7)])
         #expect(analysis.options.map(\.isFeasible) == [true, true, true, true])
         #expect(analysis.options.map(\.areLimitsProven) == [true, true, false, false])
-        #expect(analysis.options.map(\.unseen) == [[], [.cacheHitTokenPercent], [], [.streamLeave]])
+        #expect(
+            analysis.options.map(\.unseen) == [
+                [], [.cacheHitTokenPercent], [.cacheHitRequest, .failedRequest], [.streamLeave],
+            ])
     }
 
     @Test("of a minute it is only known what some minute of a quarter of an hour must have had")

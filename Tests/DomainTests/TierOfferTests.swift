@@ -27,6 +27,11 @@ struct TierOfferTests {
                 "price of output_token for big"
             ])
         #expect(old.jumps(from: old, factor: 1).isEmpty)
+        var terms = old
+        terms.requestTerms = RequestTerms(cacheHit: .free, failure: .charged)
+        for (one, other) in [(old, terms), (terms, old)] {
+            #expect(one.jumps(from: other, factor: 1_000).map(\.what) == ["cache_hit_request", "failed_request"])
+        }
     }
 
     @Test(

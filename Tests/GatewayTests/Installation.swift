@@ -85,7 +85,8 @@ struct Installation: Sendable {
         records: FakeCustomerRecords = FakeCustomerRecords(),
         waitingLimit: Int = 10_000, rates sharedRates: (any RateLimiter)? = nil,
         sharedCache: (any SharedPredictionCache)? = nil, cacheStore: FakeCacheStore = FakeCacheStore(),
-        cacheHitTokenPercent: Int64 = 100, cacheConfiguration: PredictionCache.Configuration = .init()
+        cacheHitTokenPercent: Int64 = 100, requestTerms: RequestTerms = .standard,
+        cacheConfiguration: PredictionCache.Configuration = .init()
     ) async {
         self.time = time
         self.cacheStore = cacheStore
@@ -101,7 +102,7 @@ struct Installation: Sendable {
             logger: Self.logger)
         let sheet = PriceSheet(
             tierVersionID: Self.tier, tierCode: "pro", version: 1, currency: "EUR",
-            cacheHitTokenPercent: cacheHitTokenPercent,
+            cacheHitTokenPercent: cacheHitTokenPercent, requestTerms: requestTerms,
             prices: [
                 .init(meter: .request, model: "*", unitPrice: UnitPrice(picos: 1_000_000_000)),
                 .init(meter: .inputToken, model: "*", unitPrice: UnitPrice(picos: 10_000_000)),

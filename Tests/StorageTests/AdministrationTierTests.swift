@@ -21,7 +21,8 @@ struct AdministrationTierTests {
     /// Everything that a version can say, in the order in which the database gives it back.
     private static let rich = TierOffer(
         currency: "EUR", baseFee: Micros(50_000_000), minimumCommitment: Micros(60_000_000), includedRequests: 7,
-        includedTokens: 8, trialDays: 14, cacheHitTokenPercent: 50, streamLeave: .drain, resultTTLSeconds: 60,
+        includedTokens: 8, trialDays: 14, cacheHitTokenPercent: 50, streamLeave: .drain,
+        requestTerms: RequestTerms(cacheHit: .free, failure: .charged), resultTTLSeconds: 60,
         rules: [
             PriceRule(
                 meter: .inputToken, model: "iris",
@@ -232,6 +233,7 @@ struct AdministrationTierTests {
             #expect(sheet?.price(of: .outputToken, model: "big") == UnitPrice(picos: 10))
             #expect(sheet?.price(of: .request, model: "any") == UnitPrice(picos: 100_000_000))
             #expect(sheet?.cacheHitTokenPercent == 50 && sheet?.streamLeave == .drain)
+            #expect(sheet?.requestTerms == RequestTerms(cacheHit: .free, failure: .charged))
         }
     }
 }

@@ -82,7 +82,7 @@ enum Seed {
         promptDigest: [UInt8]? = nil,
         result: String? = nil, answer: ClaimedAnswer? = nil, resultID: ResultID? = nil, mediaType: String? = nil,
         generation: Int32 = 0, job: JobCompletion? = nil, tags: RequestTags? = nil,
-        receipt: (any ReceiptOrder)? = nil
+        receipt: (any ReceiptOrder)? = nil, requests: Int64? = nil
     ) -> Settlement {
         let isBilled = outcome == .completed
         // A request of long ago has taken as long, or the database does not believe when it came.
@@ -99,6 +99,7 @@ enum Seed {
             tierVersionID: tier, leaseID: lease, prompt: prompt.map { Array($0.utf8) }, promptDigest: promptDigest,
             result: result.map { Array($0.utf8) }, answer: answer,
             resultDigest: resultID == nil ? nil : [UInt8](repeating: 7, count: 32), resultID: resultID,
-            resultMediaType: mediaType, retentionGeneration: generation, job: job, tags: tags, receipt: receipt)
+            resultMediaType: mediaType, retentionGeneration: generation, job: job, tags: tags, receipt: receipt,
+            chargedRequests: requests)
     }
 }

@@ -18,6 +18,33 @@ struct SettleBatchTests {
         }
     }
 
+    @Test("what is charged of a request that is not what its outcome says stands in its entry and its row")
+    func unusualRequests() async throws {
+        try await StorageHarness.with { harness in
+            let lease = Seed.request([(Seed.requestQuotaA, 10, 10)])
+            _ = try await harness.withLeases { try await $0.acquire(lease) }
+            let batch = [
+                Seed.settlement(lease: lease.leaseID),
+                Seed.settlement(input: 0, cached: 0, lease: lease.leaseID, requests: 0),
+                Seed.settlement(outcome: .failed, lease: lease.leaseID, requests: 1), Seed.settlement(outcome: .failed),
+            ]
+            try await #expect(harness.settle(batch).isEmpty)
+            // Sent again, it is there once.
+            try await #expect(harness.settle(batch).isEmpty)
+            let rows = try await harness.ask(
+                """
+                SELECT r.status, r.charged_requests, l.requests, l.input_tokens FROM requests r LEFT JOIN ledger l ON l.entry_id = r.request_id
+                ORDER BY r.status, r.charged_requests NULLS FIRST
+                """)
+            #expect(rows == ["completed|null|1|7", "completed|0|0|0", "failed|null|null|null", "failed|1|1|0"])
+            // A charged failure is fenced as an answer is; a free one needs no lease.
+            try await harness.run("UPDATE quota_leases SET state = 'closed', closed_at = now()")
+            let late = Seed.settlement(outcome: .failed, lease: lease.leaseID, requests: 1)
+            try await #expect(harness.settle([late]) == [late.requestID])
+            try await #expect(harness.ask("SELECT sum(requests) FROM ledger") == ["2"])
+        }
+    }
+
     @Test("an answered request is recorded with everything that is known of it")
     func everyColumn() async throws {
         try await StorageHarness.with { harness in

@@ -50,6 +50,7 @@ struct CommandLineTests {
             ["serve", "--set", "WEIR_KEY_PEPPER=x"], ["routes", "set", "iris"], ["routes", "set", "iris", "nowhere"],
             ["routes", "set", "iris", "127.0.0.1:1*0"], ["routes", "set", "iris", "127.0.0.1:1", "--protocol", "smtp"],
             ["tiers", "create", "t", "--price", "smile=1"], ["tiers", "create", "t", "--price", "request=1e-5"],
+            ["tiers", "create", "t", "--failed-request", "dear"], ["tiers", "create", "t", "--cache-hit-request", "0"],
             ["tiers", "create", "t", "--quota", "requests=5"], ["models", "create", "Iris"],
             ["usage", "report", "--group-by", "mood"],
             ["usage", "report", "--tenant", "x", "--group-by", "tenant"], ["tenants", "list", "--limit", "0"],
@@ -96,10 +97,11 @@ struct CommandLineTests {
                 "tiers", "create", "standard", "--price", "request=0.00001", "--price",
                 "input_token:iris=0.000000150000", "--quota",
                 "requests/minute=600", "--quota", "tokens/month=1000000:soft", "--quota",
-                "tokens/year=5:hard:subscription",
+                "tokens/year=5:hard:subscription", "--failed-request", "charged", "--cache-hit-request", "free",
             ]) as? TiersCommand.Create)
         let body = try command.body()
         #expect(body.name == "standard" && body.version.currency == "USD")
+        #expect(body.version.failedRequest == "charged" && body.version.cacheHitRequest == "free")
         #expect(
             body.version.prices == [
                 AdminPrice(meter: "request", model: "*", unitPrice: "0.00001"),

@@ -86,6 +86,8 @@ PACKAGE = {"meter": "request", "model": "*", "price_model": "package", "unit_pri
          "multiplier of input_token for opus"),
         ({"cache_hit_token_percent": 0}, {"cache_hit_token_percent": 100}, "cache_hit_token_percent"),
         ({"stream_leave": "cancel"}, {"stream_leave": "drain"}, "stream_leave"),
+        ({}, {"cache_hit_request": "free"}, "cache_hit_request"),
+        ({"failed_request": "charged"}, {}, "failed_request"),
         ({"minimum_commitment_micros": 0}, {"minimum_commitment_micros": 1}, "minimum_commitment_micros"),
     ],
 )  # fmt: skip
@@ -154,10 +156,10 @@ def test_terms_that_past_tokens_do_not_show_are_named(own: Installation) -> None
     code = make(own, version(cache_hit_token_percent=10))
     tenant = since_before(own, make_tenant(own, code))
     use(own, tenant, MONTH + timedelta(days=2), 1)
-    path = draft(own, code, version(cache_hit_token_percent=100, stream_leave="drain"))
+    path = draft(own, code, version(cache_hit_token_percent=100, stream_leave="drain", failed_request="charged", cache_hit_request="free"))
     replay = own.admin.expect("POST", f"{path}/replay", {}, (200,))
     assert (replay["bills"], replay["approximate"]) == (1, 1)
-    assert replay["not_seen"] == ["cache_hit_token_percent", "stream_leave"]
+    assert replay["not_seen"] == ["cache_hit_request", "cache_hit_token_percent", "failed_request", "stream_leave"]
     same = own.admin.expect("POST", f"/admin/v1/tiers/{code}/versions/1/replay", {}, (200,))
     assert (same["approximate"], same["not_seen"]) == (0, [])
     other = make(own, version(cache_hit_token_percent=100), tenant_id=tenant.id)

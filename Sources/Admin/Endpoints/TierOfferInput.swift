@@ -5,7 +5,7 @@ struct TierOfferInput {
     static let fields: Set<String> = [
         "currency", "base_fee_micros", "minimum_commitment_micros", "included_requests", "included_tokens",
         "trial_days",
-        "effective_at", "failed_request_price", "prices", "multipliers", "quotas", "rate_limits",
+        "effective_at", "cache_hit_request", "failed_request", "prices", "multipliers", "quotas", "rate_limits",
         "cache_hit_token_percent", "stream_leave", "result_ttl_seconds",
     ]
     /// Of units and of micros: sums over the months of a balance stay far from 64 bits.
@@ -34,11 +34,11 @@ struct TierOfferInput {
                 "effective_at", "lies in the past, and what was sold does not change",
                 fix: "Send a later time, or null for the moment of publication.")
         }
-        if let price = input.optional("failed_request_price", .unitPrice), price != .free {
-            input.note("failed_request_price", "must be 0: a request that fails is free", fix: #"Send "0" or nothing."#)
-        }
         offer.cacheHitTokenPercent =
             input.optional("cache_hit_token_percent", .integer(0...100)) ?? offer.cacheHitTokenPercent
+        let charge = InputRule<RequestCharge>.oneOf(RequestCharge.allCases)
+        offer.requestTerms.cacheHit = input.optional("cache_hit_request", charge) ?? offer.requestTerms.cacheHit
+        offer.requestTerms.failure = input.optional("failed_request", charge) ?? offer.requestTerms.failure
         if input.has("stream_leave") {
             offer.streamLeave = input.nullable("stream_leave", .oneOf(StreamLeave.allCases))
         }

@@ -11,7 +11,7 @@ extension TierOffer {
     ///
     /// Of a meter and model that is what a unit costs, times its multiplier: the first unit, and those on both sides of each band's end in
     /// either version. Besides, the size of packages, the multiplier, whether the whole quantity decides the price, the fee, the minimum,
-    /// the included amounts, and what is charged of hits of the cache and of streams whose caller leaves.
+    /// the included amounts, and what is charged of hits of the cache, of streams whose caller leaves and of requests that fail.
     public func jumps(from old: TierOffer, factor: Int64) -> [PriceJump] {
         var jumps: [PriceJump] = []
         let amounts: [(String, Int64, Int64)] = [
@@ -28,6 +28,13 @@ extension TierOffer {
             let text = { (leave: StreamLeave?) in leave?.rawValue ?? "what the model says" }
             jumps.append(
                 PriceJump(what: "stream_leave", before: text(old.streamLeave), after: text(streamLeave)))
+        }
+        let requests = [
+            ("cache_hit_request", old.requestTerms.cacheHit, requestTerms.cacheHit),
+            ("failed_request", old.requestTerms.failure, requestTerms.failure),
+        ]
+        for (name, before, after) in requests where before != after {
+            jumps.append(PriceJump(what: name, before: before.rawValue, after: after.rawValue))
         }
         let nobody = TierVersionID(high: 0, low: 0)
         let (oldTerms, newTerms) = (old.terms(nobody, code: "", version: 1), terms(nobody, code: "", version: 1))

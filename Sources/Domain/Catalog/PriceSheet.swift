@@ -34,6 +34,7 @@ public final class PriceSheet: Sendable {
     public let cacheHitTokenPercent: Int64
     /// What is charged where the caller of a stream leaves; `nil` leaves it to the model.
     public let streamLeave: StreamLeave?
+    public let requestTerms: RequestTerms
     /// By model, without `*`.
     private let rates: [String: Rates]
     private let anyModelRates: Rates
@@ -67,9 +68,11 @@ public final class PriceSheet: Sendable {
 
     public init(
         tierVersionID: TierVersionID, tierCode: String, version: Int32, currency: String,
-        cacheHitTokenPercent: Int64 = 100, streamLeave: StreamLeave? = nil, prices: [Price]
+        cacheHitTokenPercent: Int64 = 100, streamLeave: StreamLeave? = nil, requestTerms: RequestTerms = .standard,
+        prices: [Price]
     ) {
         self.streamLeave = streamLeave
+        self.requestTerms = requestTerms
         self.cacheHitTokenPercent = cacheHitTokenPercent
         self.tierVersionID = tierVersionID
         versionText = tierVersionID.priceVersionText
@@ -84,11 +87,14 @@ public final class PriceSheet: Sendable {
 
     /// The sheet that follows from a version's terms: a request's own cost is what it would cost as the only one of its period, each unit at
     /// its leading price times its multiplier. What a period costs is rated from the terms themselves.
-    public convenience init(terms: TierTerms, cacheHitTokenPercent: Int64 = 100, streamLeave: StreamLeave? = nil) {
+    public convenience init(
+        terms: TierTerms, cacheHitTokenPercent: Int64 = 100, streamLeave: StreamLeave? = nil,
+        requestTerms: RequestTerms = .standard
+    ) {
         self.init(
             tierVersionID: terms.tierVersionID, tierCode: terms.tierCode, version: terms.version,
             currency: terms.currency, cacheHitTokenPercent: cacheHitTokenPercent, streamLeave: streamLeave,
-            prices: terms.alonePrices)
+            requestTerms: requestTerms, prices: terms.alonePrices)
     }
 
     public func price(of meter: Meter, model: String) -> UnitPrice {

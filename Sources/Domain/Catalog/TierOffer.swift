@@ -17,6 +17,7 @@ public struct TierOffer: Hashable, Sendable {
     public var cacheHitTokenPercent: Int64
     /// What is charged where the caller of a stream leaves; `nil` leaves it to the model.
     public var streamLeave: StreamLeave?
+    public var requestTerms: RequestTerms
     /// How long results are kept of tenants that do not say otherwise.
     public var resultTTLSeconds: Int64
     /// At most one for each meter and model.
@@ -31,7 +32,8 @@ public struct TierOffer: Hashable, Sendable {
     public init(
         currency: String, baseFee: Micros = .zero, minimumCommitment: Micros = .zero, includedRequests: Int64 = 0,
         includedTokens: Int64 = 0, trialDays: Int32 = 0, effectiveAt: Timestamp? = nil,
-        cacheHitTokenPercent: Int64 = 100, streamLeave: StreamLeave? = nil, resultTTLSeconds: Int64 = 86_400,
+        cacheHitTokenPercent: Int64 = 100, streamLeave: StreamLeave? = nil, requestTerms: RequestTerms = .standard,
+        resultTTLSeconds: Int64 = 86_400,
         rules: [PriceRule] = [], multipliers: [TierTerms.ModelMultiplier] = [], quotas: [QuotaRule] = [],
         rateLimits: [RateLimitRule] = []
     ) {
@@ -44,6 +46,7 @@ public struct TierOffer: Hashable, Sendable {
         self.effectiveAt = effectiveAt
         self.cacheHitTokenPercent = cacheHitTokenPercent
         self.streamLeave = streamLeave
+        self.requestTerms = requestTerms
         self.resultTTLSeconds = resultTTLSeconds
         self.rules = rules
         self.multipliers = multipliers
@@ -57,7 +60,7 @@ public struct TierOffer: Hashable, Sendable {
             tierVersionID: id, tierCode: code, version: version, currency: currency, baseFee: baseFee,
             minimumCommitment: minimumCommitment, includedRequests: includedRequests, includedTokens: includedTokens,
             rules: rules, multipliers: multipliers, cacheHitTokenPercent: cacheHitTokenPercent,
-            streamLeave: streamLeave)
+            streamLeave: streamLeave, requestTerms: requestTerms)
     }
 
     /// What a month includes of what a quota counts.

@@ -17,7 +17,7 @@ public struct Refusal: Error, Sendable {
 
     public let code: FailureCode
     /// For the caller; never a stack trace, SQL or another tenant's data.
-    public let detail: String
+    public private(set) var detail: String
     public var errors: [FieldError] = []
     public var retryAfterSeconds: Int?
     /// The numbers that decided, when a quota did.
@@ -33,6 +33,10 @@ public struct Refusal: Error, Sendable {
     public var isSuperseded = false
     /// Whether some worker got the request before none could be reached, so that it may have run, or may be what hurt the worker.
     public var mayHaveRun = false
+    /// Whether a worker has looked at the input and refused it: the caller's own fault, and the one failure that a tier can charge.
+    public var isRefusedInput = false
+    /// What was charged although there is no answer; nearly always nothing.
+    public private(set) var charge: FailureCharge?
     /// The methods that exist, for a 405.
     public var allowedMethods: [String] = []
     /// How long the whole is of which a part was asked for, in bytes, for a 416.
@@ -50,10 +54,38 @@ public struct Refusal: Error, Sendable {
         self.cause = cause
     }
 
+    /// The same refusal of a request that is charged.
+    public func charged(_ charge: FailureCharge) -> Refusal {
+        var refusal = self
+        refusal.charge = charge
+        if refusal.detail.hasSuffix(Self.freeText) { refusal.detail.removeLast(Self.freeText.count) }
+        refusal.detail += " One request was charged: the tier charges those that the model refuses."
+        return refusal
+    }
+
+    private static let freeText = " Nothing was charged."
+
     /// A single invalid field.
     public static func invalid(_ location: String, _ message: String, fix: String) -> Refusal {
         Refusal(
             .validationFailed, "\(location): \(message)",
             errors: [FieldError(location: location, message: message, fix: fix)])
+    }
+}
+
+/// What a request costs that failed: one request and no tokens.
+public struct FailureCharge: Hashable, Sendable {
+    public let model: String
+    public let tierVersionID: TierVersionID
+    /// `nil` where it is more than 64 bits hold.
+    public let cost: Micros?
+    /// ISO 4217.
+    public let currency: String
+
+    public init(model: String, tierVersionID: TierVersionID, cost: Micros?, currency: String) {
+        self.model = model
+        self.tierVersionID = tierVersionID
+        self.cost = cost
+        self.currency = currency
     }
 }

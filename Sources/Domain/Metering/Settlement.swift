@@ -24,6 +24,8 @@ public final class Settlement: Sendable {
     /// What was held at admission.
     public let estimatedTokens: Int64
     public let usage: Usage
+    /// 1 where the request itself is charged, else 0: of a hit of the cache where the tier says so, and of nearly all that failed.
+    public let chargedRequests: Int64
     public let tierVersionID: TierVersionID
     /// The lease that the usage is spent on; `nil` for a request that costs nothing. A settlement on a lease that is no longer open is
     /// refused.
@@ -66,7 +68,7 @@ public final class Settlement: Sendable {
         resultDigest: [UInt8]? = nil, resultID: ResultID? = nil, resultMediaType: String? = nil,
         retentionGeneration: Int32 = 0,
         operation: String = Settlement.usualOperation, stream: StreamRecord? = nil, job: JobCompletion? = nil,
-        tags: RequestTags? = nil, receipt: (any ReceiptOrder)? = nil
+        tags: RequestTags? = nil, receipt: (any ReceiptOrder)? = nil, chargedRequests: Int64? = nil
     ) {
         self.requestID = requestID
         self.tenantID = tenantID
@@ -98,6 +100,7 @@ public final class Settlement: Sendable {
         self.stream = stream
         self.tags = tags
         self.receipt = receipt
+        self.chargedRequests = chargedRequests ?? (outcome == .completed ? 1 : 0)
     }
 
     /// Of nearly all requests of an installation that serves models of tables; written as nothing.
@@ -109,8 +112,11 @@ public final class Settlement: Sendable {
             + (job?.answer.count ?? 0)
     }
 
-    /// Billed entries go to the ledger; a failed request leaves only its request row.
-    public var isBilled: Bool { outcome == .completed }
+    /// Billed entries go to the ledger, also those of nothing; a failed request that is free leaves only its request row.
+    public var isBilled: Bool { outcome == .completed || chargedRequests > 0 }
+
+    /// Where it is not what its outcome says: 0 of one that was completed, 1 of one that failed.
+    public var unusualRequests: Int64? { (chargedRequests > 0) == (outcome == .completed) ? nil : chargedRequests }
 }
 
 /// What became of a settlement.

@@ -139,6 +139,8 @@ public struct RequestRow: Sendable {
     public let isCached: Bool
     /// What the ledger says; `nil` for a request that was not billed.
     public let billed: Usage?
+    /// What the ledger says of the request itself, 1 or 0.
+    public let billedRequests: Int64
     /// JSON text, where the tenant's retention keeps it.
     public let result: String?
     public let userID: UserID?
@@ -152,8 +154,9 @@ public struct RequestRow: Sendable {
         errorCode: String?,
         createdAt: Timestamp, completedAt: Timestamp?, processingMicroseconds: Int64?, tierVersionID: TierVersionID?,
         isCached: Bool, billed: Usage?, result: String?, userID: UserID? = nil, operation: String = "predict",
-        estimatedTokens: Int64? = nil
+        estimatedTokens: Int64? = nil, billedRequests: Int64 = 1
     ) {
+        self.billedRequests = billedRequests
         self.id = id
         self.keyID = keyID
         self.model = model

@@ -165,8 +165,9 @@ public struct LeaseBook: Sendable {
     }
 
     /// The request is settled: what it did not use of its hold returns to the lease.
-    public mutating func settle(_ hold: Hold, usedTokens: Int64) {
-        release(hold, requests: 0, tokens: hold.tokens - usedTokens)
+    /// - Parameter usedRequests: 1 or 0.
+    public mutating func settle(_ hold: Hold, usedRequests: Int64 = 1, usedTokens: Int64) {
+        release(hold, requests: 1 - usedRequests, tokens: hold.tokens - usedTokens)
     }
 
     /// The request came to nothing: the whole hold returns to the lease.

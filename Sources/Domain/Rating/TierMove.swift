@@ -20,12 +20,14 @@ extension RatingInput {
             terms: all)
     }
 
-    /// What a move to other terms leaves out: terms that decided, when a request settled, which tokens the ledger has.
+    /// What a move to other terms leaves out: terms that decided, when a request settled, what the ledger has of it.
     public func unseen(by terms: TierTerms, from isMeant: (TierTerms) -> Bool) -> Set<UnseenTerm> {
         var unseen: Set<UnseenTerm> = []
         for old in self.terms.values where isMeant(old) {
             if old.cacheHitTokenPercent != terms.cacheHitTokenPercent { unseen.insert(.cacheHitTokenPercent) }
             if old.streamLeave != terms.streamLeave { unseen.insert(.streamLeave) }
+            if old.requestTerms.cacheHit != terms.requestTerms.cacheHit { unseen.insert(.cacheHitRequest) }
+            if old.requestTerms.failure != terms.requestTerms.failure { unseen.insert(.failedRequest) }
         }
         return unseen
     }
@@ -38,8 +40,10 @@ extension RatingInput {
     }
 }
 
-/// A term that usage of the past does not show at work where it was another: summed tokens are those that the term in force then charged.
+/// A term that usage of the past does not show at work where it was another: what is summed is what the term in force then charged.
 public enum UnseenTerm: String, Hashable, Sendable, CaseIterable {
     case cacheHitTokenPercent = "cache_hit_token_percent"
     case streamLeave = "stream_leave"
+    case cacheHitRequest = "cache_hit_request"
+    case failedRequest = "failed_request"
 }

@@ -31,6 +31,7 @@ public final class TierTerms: Sendable {
     public let cacheHitTokenPercent: Int64
     /// What is charged where the caller of a stream leaves. Taken when a request settles, too.
     public let streamLeave: StreamLeave?
+    public let requestTerms: RequestTerms
     private let ruleOf: [Place: PriceModel]
     private let multiplierOf: [Place: Multiplier]
 
@@ -43,7 +44,7 @@ public final class TierTerms: Sendable {
         tierVersionID: TierVersionID, tierCode: String, version: Int32, currency: String, baseFee: Micros = .zero,
         minimumCommitment: Micros = .zero, includedRequests: Int64 = 0, includedTokens: Int64 = 0,
         rules: [PriceRule] = [], multipliers: [ModelMultiplier] = [], cacheHitTokenPercent: Int64 = 100,
-        streamLeave: StreamLeave? = nil
+        streamLeave: StreamLeave? = nil, requestTerms: RequestTerms = .standard
     ) {
         self.tierVersionID = tierVersionID
         self.tierCode = tierCode
@@ -57,6 +58,7 @@ public final class TierTerms: Sendable {
         self.multipliers = multipliers
         self.cacheHitTokenPercent = cacheHitTokenPercent
         self.streamLeave = streamLeave
+        self.requestTerms = requestTerms
         ruleOf = Dictionary(
             rules.map { (Place(meter: $0.meter, model: $0.model), $0.price) }, uniquingKeysWith: { first, _ in first })
         multiplierOf = Dictionary(

@@ -47,7 +47,10 @@ extension PredictionCache {
                 question.account.count { $0.collapsed += 1 }
                 return .hit(entry, .collapsed(ttlSeconds: entry.ttlSeconds(at: question.at)))
             case .served, .alone: return .alone
-            case .failed(let refusal): throw refusal
+            case .failed(var refusal):
+                // No worker has looked at this one.
+                refusal.isRefusedInput = false
+                throw refusal
             case .overdue: throw .waitedTooLong(configuration.waitMilliseconds)
             case .lead:
                 // Its own time is over, not that of those who came later.

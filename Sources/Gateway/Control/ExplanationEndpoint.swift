@@ -109,10 +109,11 @@ private struct ExplanationAnswer: Encodable {
     struct Failure: Encodable {
         let code: String
         let message: String
-        let charged = false
+        var charged = false
     }
 
     struct Charge: Encodable {
+        let reason: Reason
         let priceVersion: String?
         let currency: String?
         let tokenSource: String
@@ -122,7 +123,7 @@ private struct ExplanationAnswer: Encodable {
         let costMicros: Int64?
 
         enum CodingKeys: String, CodingKey {
-            case currency, lines
+            case reason, currency, lines
             case priceVersion = "price_version"
             case tokenSource = "token_source"
             case exactAmount = "exact_amount"
@@ -131,12 +132,25 @@ private struct ExplanationAnswer: Encodable {
 
         func encode(to encoder: any Encoder) throws {
             var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(reason, forKey: .reason)
             try container.encode(priceVersion, forKey: .priceVersion)
             try container.encode(currency, forKey: .currency)
             try container.encode(tokenSource, forKey: .tokenSource)
             try container.encode(lines, forKey: .lines)
             try container.encode(exactAmount, forKey: .exactAmount)
             try container.encode(costMicros, forKey: .costMicros)
+        }
+    }
+
+    /// What a charge is for.
+    enum Reason: String, Encodable {
+        case answer
+        case cacheHit = "cache_hit"
+        /// A worker refused the input, and the tier charges that.
+        case failedRequest = "failed_request"
+
+        init(_ row: RequestRow) {
+            self = row.errorCode != nil ? .failedRequest : row.isCached ? .cacheHit : .answer
         }
     }
 
@@ -168,14 +182,17 @@ private struct ExplanationAnswer: Encodable {
                 policies: explanation.policies.map { Policy($0) })
         }
         failure = row.errorCode.map {
-            Failure(code: $0, message: FailureCode(rawValue: $0)?.title ?? "The request failed")
+            Failure(
+                code: $0, message: FailureCode(rawValue: $0)?.title ?? "The request failed", charged: row.billed != nil)
         }
         charge = row.billed.map { usage in
-            let amount = sheet?.amount(requests: 1, usage: usage, model: row.model)
+            let amount = sheet?.amount(requests: row.billedRequests, usage: usage, model: row.model)
             return Charge(
+                reason: Reason(row),
                 priceVersion: row.tierVersionID?.priceVersionText, currency: sheet?.currency,
                 tokenSource: usage.source.rawValue,
-                lines: sheet?.lines(requests: 1, usage: usage, model: row.model).map { Line($0) } ?? [],
+                lines: sheet?.lines(requests: row.billedRequests, usage: usage, model: row.model).map { Line($0) }
+                    ?? [],
                 exactAmount: amount?.decimal, costMicros: amount?.rounded?.value)
         }
         refusal = nil

@@ -92,7 +92,7 @@ private struct RequestAnswer: Encodable {
     }
 
     private enum UsageKey: String, CodingKey {
-        case source
+        case source, requests
         case inputTokens = "input_tokens"
         case cachedInputTokens = "cached_input_tokens"
         case outputTokens = "output_tokens"
@@ -129,8 +129,10 @@ private struct RequestAnswer: Encodable {
             return try container.encode(row.completedAt == nil ? nil : 0, forKey: .costMicros)
         }
         try container.encode(
-            sheet?.amount(requests: 1, usage: billed, model: row.model).rounded?.value, forKey: .costMicros)
+            sheet?.amount(requests: row.billedRequests, usage: billed, model: row.model).rounded?.value,
+            forKey: .costMicros)
         var usage = container.nestedContainer(keyedBy: UsageKey.self, forKey: .usage)
+        try usage.encode(row.billedRequests, forKey: .requests)
         try usage.encode(billed.inputTokens, forKey: .inputTokens)
         try usage.encode(billed.cachedInputTokens, forKey: .cachedInputTokens)
         try usage.encode(billed.outputTokens, forKey: .outputTokens)

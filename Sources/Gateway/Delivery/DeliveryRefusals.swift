@@ -1,6 +1,7 @@
 internal import Domain
 
-/// What a caller is told where no replica answered. Nothing of it is charged, and nothing names a worker.
+/// What a caller is told where no replica answered. Nothing names a worker, and nothing is charged but what a tier charges for an input that
+/// a worker refused.
 enum DeliveryRefusals {
     /// No replica had a place.
     static func busy(_ obstacle: ModelDelivery.Obstacle, model: String) -> Refusal {
@@ -43,7 +44,16 @@ enum DeliveryRefusals {
     }
 
     /// The worker's own words are left out: they may hold anything.
+    ///
+    /// Only what speaks of the input is the caller's own fault. That a worker does not have the model, or does not know this gateway, is the
+    /// installation's.
     private static func callersFault(_ failed: Dispatch.FailedAttempt, model: String) -> Refusal {
+        var refusal = refusal(ofStatus: failed, model: model)
+        refusal.isRefusedInput = [400, 413, 422].contains(failed.status)
+        return refusal
+    }
+
+    private static func refusal(ofStatus failed: Dispatch.FailedAttempt, model: String) -> Refusal {
         switch failed.status {
         case 400, 422:
             Refusal(

@@ -55,11 +55,12 @@ public final class ClaimKeeper: Sendable {
         _ = open.withLock { $0.removeValue(forKey: claim.requestID) }
     }
 
-    /// The request came to nothing and was not charged: the next attempt runs. Where the outcome is unknown the claim stays, because the
-    /// charge may still come; then it runs out, and whoever is second at its row loses.
+    /// The request came to nothing and was not charged: the next attempt runs. One that was charged has its refusal kept as its answer.
+    /// Where the outcome is unknown the claim stays, because the charge may still come; then it runs out, and whoever is second at its row
+    /// loses.
     func giveUp(_ claim: IdempotencyClaim, after refusal: Refusal) async {
         end(claim)
-        guard !refusal.isOutcomeUnknown else { return }
+        guard !refusal.isOutcomeUnknown, refusal.charge == nil else { return }
         do throws(StoreUnavailable) {
             try await store.release(claim)
         } catch {

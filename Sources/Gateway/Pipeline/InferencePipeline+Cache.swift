@@ -8,6 +8,8 @@ extension InferencePipeline {
         let reading: WorkerReading
         /// What is charged.
         let usage: Usage
+        /// 1, or 0 where the request itself is free.
+        var requests: Int64 = 1
         let version: String
         /// The usage of the worker's own answer, where the cache gave it.
         var servedUsage: Usage?
@@ -105,7 +107,8 @@ extension InferencePipeline {
         }
         let (usage, _) = entry.usage.chargedForHit(percent: sheet.cacheHitTokenPercent).clamped(toTokens: work.bound)
         return Served(
-            reading: entry.reading, usage: usage, version: entry.version, servedUsage: entry.usage, status: status)
+            reading: entry.reading, usage: usage, requests: sheet.requestTerms.cacheHit == .free ? 0 : 1,
+            version: entry.version, servedUsage: entry.usage, status: status)
     }
 }
 

@@ -1,4 +1,5 @@
 internal import Domain
+internal import HTTPListener
 internal import NIOCore
 
 /// What the pipeline does for a request with an `Idempotency-Key`, and for no other.
@@ -14,6 +15,14 @@ extension InferencePipeline {
             body: request.tape, binary: request.binary,
             of: principal.tenantID,
             for: call.requestID)
+    }
+
+    /// What is kept of a refusal that is charged, byte for byte as it is sent.
+    static func answer(_ refusal: Refusal, to work: HeldRequest, of claim: IdempotencyClaim) -> ClaimedAnswer {
+        let dialect = work.call.target.surface.dialect
+        let body = ProblemAnswer.body(refusal, in: dialect, requestID: work.call.requestID, instance: .request)
+        let fields = "content-type: \(dialect.contentType)\r\n" + ProblemAnswer.fieldLines(of: refusal)
+        return ClaimedAnswer(claim: claim, fields: Array(fields.utf8), body: Array(body.readableBytesView))
     }
 
     /// What is kept of an answer, byte for byte as it is sent.

@@ -14,17 +14,29 @@ extension InferencePipeline {
     func settle(
         _ work: HeldRequest, _ served: Served, answer: ClaimedAnswer?, job: JobCompletion? = nil, on loop: LoopContext
     ) async throws(Refusal) -> [LimitReading] {
-        let usage = served.usage
+        try await settle(work, served, failure: nil, answer: answer, job: job, on: loop)
+    }
+
+    /// - Parameters:
+    ///   - served: `nil` of a request that failed and is charged.
+    ///   - failure: what it failed with.
+    private func settle(
+        _ work: HeldRequest, _ served: Served?, failure: FailureCode?, answer: ClaimedAnswer?, job: JobCompletion?,
+        on loop: LoopContext
+    ) async throws(Refusal) -> [LimitReading] {
+        let usage = served?.usage ?? .none
+        let requests = served?.requests ?? 1
         var hold = work.hold
         var attempt = 0
         while true {
             attempt += 1
             let record = settlement(
-                of: work, hold: hold, usage: usage, version: served.version, served: served, failure: nil,
+                of: work, hold: hold, usage: usage, requests: requests,
+                version: served?.version ?? work.route.profile.version, served: served, failure: failure,
                 answer: answer, job: job)
             switch await submit(record, on: loop) {
             case .committed:
-                let limits = settleHold(work, hold, usage)
+                let limits = settleHold(work, hold, usage, requests: requests)
                 pass(.answered)
                 return limits
             case .leaseLost:
@@ -66,7 +78,45 @@ extension InferencePipeline {
         }
     }
 
-    /// A failed call leaves a request row and no ledger entry. That the row could not be written must not hide the failure itself.
+    /// What becomes of a request that no worker has answered: what it held is free again and it costs nothing, unless its tier charges for
+    /// an input that a worker refused. Then it is settled as an answer is, before the refusal leaves.
+    ///
+    /// - Returns: what the caller is told.
+    func settleFailure(_ refusal: Refusal, of work: HeldRequest, on loop: LoopContext) async -> Refusal {
+        guard let charged = await charged(refusal, work) else {
+            if let hold = work.hold { quota.void(hold, of: work.principal.tenantID) }
+            // Nothing was asked of a worker, and the caller wanted it so.
+            if refusal.code != .notCached {
+                await recordFailure(refusal, of: work, on: loop)
+                note(failureOf: work)
+            }
+            return refusal
+        }
+        note(failureOf: work)
+        do throws(Refusal) {
+            _ = try await settle(
+                work, nil, failure: charged.code, answer: work.claim.map { Self.answer(charged, to: work, of: $0) },
+                job: nil, on: loop)
+            return charged
+        } catch {
+            return error
+        }
+    }
+
+    /// The refusal as it is told of a request that is charged; `nil` where it is free. What cannot be known is free: a job that fails is
+    /// written by its queue, which charges nothing, and that the prices could not be read is no fault of the caller's.
+    private func charged(_ refusal: Refusal, _ work: HeldRequest) async -> Refusal? {
+        guard refusal.isRefusedInput, work.call.attempt == nil, let sheet = await sheet(of: work),
+            sheet.requestTerms.failure == .charged
+        else { return nil }
+        return refusal.charged(
+            FailureCharge(
+                model: work.request.model, tierVersionID: sheet.tierVersionID,
+                cost: sheet.amount(requests: 1, usage: .none, model: work.route.model).rounded,
+                currency: sheet.currency))
+    }
+
+    /// A failed call that is free leaves a request row and no ledger entry. That the row could not be written must not hide the failure itself.
     ///
     /// A job has its row, and who runs it decides what becomes of it.
     func recordFailure(_ refusal: Refusal, of work: HeldRequest, on loop: LoopContext) async {
@@ -77,7 +127,8 @@ extension InferencePipeline {
             let failure: FailureCode? = refusal.code
         #endif
         let record = settlement(
-            of: work, hold: nil, usage: .none, version: work.route.profile.version, served: nil, failure: failure)
+            of: work, hold: nil, usage: .none, requests: nil, version: work.route.profile.version, served: nil,
+            failure: failure)
         let result = await submit(record, on: loop)
         if result != .committed {
             logger.warning(
@@ -99,8 +150,8 @@ extension InferencePipeline {
     }
 
     private func settlement(
-        of work: HeldRequest, hold: Hold?, usage: Usage, version: String, served: Served?, failure: FailureCode?,
-        answer: ClaimedAnswer? = nil, job: JobCompletion? = nil
+        of work: HeldRequest, hold: Hold?, usage: Usage, requests: Int64?, version: String, served: Served?,
+        failure: FailureCode?, answer: ClaimedAnswer? = nil, job: JobCompletion? = nil
     ) -> Settlement {
         let completedAt = time.now
         let policy = keys.strictest(work.principal, presenting: work.call.credentials)
@@ -117,7 +168,11 @@ extension InferencePipeline {
         return Settlement(
             requestID: work.call.requestID, tenantID: work.principal.tenantID, userID: work.principal.userID,
             keyID: work.principal.keyID, model: work.route.model, modelVersion: version,
-            outcome: failure == nil ? .completed : .failed, httpStatus: Int16(failure?.httpStatus ?? 200),
+            outcome: failure == nil ? .completed : .failed,
+            // Under an idempotency key it is sent again as it was.
+            httpStatus: Int16(
+                failure.map { requests == nil ? $0.httpStatus : work.call.target.surface.dialect.status(of: $0) } ?? 200
+            ),
             errorCode: failure?.rawValue, createdAt: work.call.receivedAt,
             completedAt: max(completedAt, work.call.receivedAt),
             processingMicroseconds: Int64((time.monotonicNanoseconds &- work.call.receivedNanoseconds) / 1_000),
@@ -127,7 +182,8 @@ extension InferencePipeline {
             servedUsage: served?.servedUsage, resultDigest: kept.resultDigest, resultID: kept.resultID,
             resultMediaType: kept.resultMediaType, retentionGeneration: policy.retentionGeneration,
             operation: work.request.surface.operation, stream: served?.stream, job: job,
-            tags: work.tags, receipt: failure == nil ? work.receipt : nil)
+            tags: work.tags, receipt: failure == nil ? work.receipt : nil,
+            chargedRequests: requests)
     }
 }
 

@@ -17,7 +17,7 @@ extension InferencePipeline {
     /// Of what is kept for a caller that sends its request again.
     private static let keptByteLimit = 8_388_608
 
-    /// - Throws: what is told to a caller that was sent nothing yet; nothing is charged then.
+    /// - Throws: what is told to a caller that was sent nothing yet; nothing is charged then, but what ``settleFailure(_:of:on:)`` charges.
     func stream(
         _ work: HeldRequest, timings: StageTimings, to caller: NIOLoopBound<ReadyRequest>, on loop: LoopContext
     ) async throws(Refusal) {
@@ -35,10 +35,7 @@ extension InferencePipeline {
             relay = try Self.relay(of: open, work)
         } catch {
             outlet.withdraw()
-            if let hold = work.hold { quota.void(hold, of: work.principal.tenantID) }
-            await recordFailure(error, of: work, on: loop)
-            note(failureOf: work)
-            throw error
+            throw await settleFailure(error, of: work, on: loop)
         }
         var run = StreamRun(relay: relay, leave: leave, kept: work.claim == nil ? nil : ByteBuffer())
         var outcome = await relayPieces(of: open, to: outlet, &run, work, timings, on: loop)

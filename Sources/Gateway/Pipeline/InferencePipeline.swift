@@ -295,13 +295,7 @@ final class InferencePipeline: Sendable {
         do throws(Refusal) {
             served = try await serve(work, on: loop)
         } catch {
-            if let hold = work.hold { quota.void(hold, of: work.principal.tenantID) }
-            // Nothing was asked of a worker, and the caller wanted it so.
-            if error.code != .notCached {
-                await recordFailure(error, of: work, on: loop)
-                note(failureOf: work)
-            }
-            throw error
+            throw await settleFailure(error, of: work, on: loop)
         }
         let answered = time.monotonicNanoseconds
         timings.upstream = answered &- work.heldAtNanoseconds
@@ -350,7 +344,7 @@ final class InferencePipeline: Sendable {
             requestID: work.call.requestID, surface: work.request.surface, model: work.request.model,
             version: served.version,
             prediction: written.body, probabilities: served.reading.probabilities, usage: served.usage,
-            cost: sheet?.amount(requests: 1, usage: served.usage, model: work.route.model).rounded,
+            cost: sheet?.amount(requests: served.requests, usage: served.usage, model: work.route.model).rounded,
             currency: sheet?.currency ?? "",
             priceVersion: sheet?.versionText ?? "", limits: limits,
             degradations: degradations(work), timings: timings, cache: served.status,
@@ -386,12 +380,13 @@ final class InferencePipeline: Sendable {
     }
 
     /// What the request used of its hold is booked; the numbers of the headers are those after it.
-    func settleHold(_ work: HeldRequest, _ hold: Hold?, _ usage: Usage) -> [LimitReading] {
+    func settleHold(_ work: HeldRequest, _ hold: Hold?, _ usage: Usage, requests: Int64) -> [LimitReading] {
         #if WEIR_UNMETERED_BASELINE
             return unmetered.readings
         #else
             guard let hold else { return work.take == nil ? [] : rates.readings(for: work.principal) }
-            let readings = quota.settleAndRead(hold, usedTokens: usage.totalTokens, for: work.principal)
+            let readings = quota.settleAndRead(
+                hold, usedRequests: requests, usedTokens: usage.totalTokens, for: work.principal)
             return work.take == nil ? readings : rates.readings(for: work.principal) + readings
         #endif
     }

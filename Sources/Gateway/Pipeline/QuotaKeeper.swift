@@ -78,10 +78,12 @@ public final class QuotaKeeper: Sendable {
     }
 
     /// Settles, and reads the numbers of the headers in the same turn at the lock.
-    func settleAndRead(_ hold: Hold, usedTokens: Int64, for principal: Principal) -> [LimitReading] {
+    func settleAndRead(
+        _ hold: Hold, usedRequests: Int64 = 1, usedTokens: Int64, for principal: Principal
+    ) -> [LimitReading] {
         let monotonic = time.monotonicNanoseconds
         return tenantQuota(principal.tenantID).state.withLock { state in
-            state[hold.account].book.settle(hold, usedTokens: usedTokens)
+            state[hold.account].book.settle(hold, usedRequests: usedRequests, usedTokens: usedTokens)
             return state.readings(of: principal.terms, monotonicNanoseconds: monotonic)
         }
     }

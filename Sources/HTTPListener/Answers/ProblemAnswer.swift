@@ -43,12 +43,15 @@ public enum ProblemAnswer {
             "HTTP/1.1 \(status) \(reasonPhrase(status))\r\ncontent-type: \(dialect.contentType)\r\n",
             bodyByteCount: body.readableBytes, requestID: requestID, keepsAlive: keepsAlive, date: date)
         if let clientID { buffer.writeClientRequestID(clientID) }
-        buffer.writeStaticString("x-weir-error: ")
-        buffer.writeString(refusal.code.rawValue)
-        for (name, value) in refusal.fields { buffer.writeString("\r\n\(name): \(value)") }
+        buffer.writeString(fieldLines(of: refusal))
         buffer.writeStaticString("\r\n\r\n")
         buffer.writeImmutableBuffer(body)
         return buffer
+    }
+
+    /// The fields of the refusal itself, with CRLF between them.
+    public static func fieldLines(of refusal: Refusal) -> String {
+        refusal.fields.reduce(into: "x-weir-error: \(refusal.code.rawValue)") { $0 += "\r\n\($1.0): \($1.1)" }
     }
 
     /// The body of a refusal, as JSON.
@@ -119,6 +122,7 @@ public enum ProblemAnswer {
         body.writeStaticString("\"")
         if let quota = refusal.quota { writeQuota(quota, to: &body) }
         if let rate = refusal.rate { writeRate(rate, to: &body) }
+        if let charge = refusal.charge { writeCharge(charge, to: &body) }
         body.writeStaticString(",\"errors\":[")
         for (index, error) in refusal.errors.enumerated() {
             body.writeStaticString(index == 0 ? "{\"location\":" : ",{\"location\":")
@@ -131,6 +135,13 @@ public enum ProblemAnswer {
         }
         body.writeStaticString("]}")
         return body
+    }
+
+    private static func writeCharge(_ charge: FailureCharge, to body: inout ByteBuffer) {
+        body.writeString(
+            ",\"charge\":{\"reason\":\"failed_request\",\"requests\":1,\"price_version\":\"\(charge.tierVersionID.priceVersionText)\""
+                + ",\"cost_micros\":\(charge.cost.map { String($0.value) } ?? "null"),\"currency\":\"\(charge.currency)\"}"
+        )
     }
 
     private static func writeQuota(_ refusal: QuotaRefusal, to body: inout ByteBuffer) {

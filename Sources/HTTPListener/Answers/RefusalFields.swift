@@ -18,6 +18,7 @@ extension Refusal {
                 fields.append(("retry-after-ms", String(milliseconds)))
             }
         }
+        if let charge { fields += charge.fields }
         if let rate { fields += rate.fields }
         if let quota {
             let name = quota.quota.unit.rawValue
@@ -65,6 +66,19 @@ extension RateRefusal {
             }
         fields.append(("RateLimit-Policy", "\"\(policy)\";q=\(limit.amount)\(isTimed ? ";w=60" : "")\(name)"))
         fields.append(("RateLimit", "\"\(policy)\";r=\(remaining)\(isTimed ? ";t=\(resetSeconds)" : "")"))
+        return fields
+    }
+}
+
+extension FailureCharge {
+    /// As an answer's, and why there is a charge.
+    fileprivate var fields: [(String, String)] {
+        var fields = [
+            ("x-weir-model", model), ("x-weir-charged", "failed_request"), ("x-weir-usage", "in=0, cached=0, out=0"),
+        ]
+        guard let cost else { return fields }
+        fields.append(("x-weir-price-version", tierVersionID.priceVersionText))
+        fields.append(("x-weir-cost-micros", "\(cost.value); currency=\(currency)"))
         return fields
     }
 }

@@ -100,9 +100,9 @@ public struct TierVersionAnswer: Encodable {
     let includedTokens: Int64
     let trialDays: Int32
     @Present var effectiveAt: String?
-    /// A request that fails is free; there is no other way yet.
-    let failedRequestPrice = "0"
     let cacheHitTokenPercent: Int64
+    let cacheHitRequest: String
+    let failedRequest: String
     let streamLeave: String?
     let resultTTLSeconds: Int64
     let prices: [Price]
@@ -120,7 +120,8 @@ public struct TierVersionAnswer: Encodable {
         case includedTokens = "included_tokens"
         case trialDays = "trial_days"
         case effectiveAt = "effective_at"
-        case failedRequestPrice = "failed_request_price"
+        case cacheHitRequest = "cache_hit_request"
+        case failedRequest = "failed_request"
         case cacheHitTokenPercent = "cache_hit_token_percent"
         case streamLeave = "stream_leave"
         case resultTTLSeconds = "result_ttl_seconds"
@@ -143,6 +144,8 @@ public struct TierVersionAnswer: Encodable {
         trialDays = offer.trialDays
         effectiveAt = offer.effectiveAt?.description
         cacheHitTokenPercent = offer.cacheHitTokenPercent
+        cacheHitRequest = offer.requestTerms.cacheHit.rawValue
+        failedRequest = offer.requestTerms.failure.rawValue
         streamLeave = offer.streamLeave?.rawValue
         resultTTLSeconds = offer.resultTTLSeconds
         prices = offer.rules.map(Price.init)

@@ -11,7 +11,7 @@ let tierOfferColumns: [PostgresType] =
         .textArray, .textArray, .int8Array, .textArray,
         .textArray, .textArray, .textArray,
         .textArray, .textArray, .int8Array, .textArray, .textArray, .textArray,
-    ] + rateLimitColumns
+    ] + rateLimitColumns + [.text, .text]
 
 /// Reads ``tierOfferColumns``.
 func tierRow(_ row: inout PostgresRow) throws(PostgresError) -> TierRow {
@@ -40,11 +40,19 @@ func tierRow(_ row: inout PostgresRow) throws(PostgresError) -> TierRow {
     offer.multipliers = try multipliers(&row)
     offer.quotas = try quotas(&row)
     offer.rateLimits = try rateLimitRules(&row)
+    offer.requestTerms = try requestTerms(&row)
     return TierRow(
         code: code, name: name, tenantID: tenantID,
         version: TierRow.Version(
             id: id, number: number, state: state, offer: offer, createdAt: createdAt, publishedAt: publishedAt),
         createdAt: tierCreatedAt)
+}
+
+/// A word that this build cannot read must not turn into another price.
+func requestTerms(_ row: inout PostgresRow) throws(PostgresError) -> RequestTerms {
+    let (hit, failure) = (RequestCharge(rawValue: try row.text()), RequestCharge(rawValue: try row.text()))
+    guard let hit, let failure else { throw row.failure(0, "has a term that this build does not know") }
+    return RequestTerms(cacheHit: hit, failure: failure)
 }
 
 private struct Place: Hashable {

@@ -4,11 +4,12 @@ internal import PostgresDriver
 struct InsertTierVersion: PostgresStatement {
     static let sql = """
         INSERT INTO tier_versions (tier_version_id, tier_code, version, currency, base_fee_micros, minimum_commitment_micros,
-            included_requests, included_tokens, trial_days, effective_at, cache_hit_token_percent, stream_leave, result_ttl_seconds)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+            included_requests, included_tokens, trial_days, effective_at, cache_hit_token_percent, stream_leave, result_ttl_seconds,
+            cache_hit_request, failed_request)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
         """
     static let parameters: [PostgresType] = [
-        .uuid, .text, .int4, .text, .int8, .int8, .int8, .int8, .int4, .timestamptz, .int2, .text, .int4,
+        .uuid, .text, .int4, .text, .int8, .int8, .int8, .int8, .int4, .timestamptz, .int2, .text, .int4, .text, .text,
     ]
 
     let id: TierVersionID
@@ -27,11 +28,12 @@ struct InsertTierVersion: PostgresStatement {
 struct UpdateTierDraft: PostgresStatement {
     static let sql = """
         UPDATE tier_versions SET base_fee_micros = $2, minimum_commitment_micros = $3, included_requests = $4, included_tokens = $5,
-            trial_days = $6, effective_at = $7, cache_hit_token_percent = $8, stream_leave = $9, result_ttl_seconds = $10
+            trial_days = $6, effective_at = $7, cache_hit_token_percent = $8, stream_leave = $9, result_ttl_seconds = $10,
+            cache_hit_request = $11, failed_request = $12
         WHERE tier_version_id = $1
         """
     static let parameters: [PostgresType] = [
-        .uuid, .int8, .int8, .int8, .int8, .int4, .timestamptz, .int2, .text, .int4,
+        .uuid, .int8, .int8, .int8, .int8, .int4, .timestamptz, .int2, .text, .int4, .text, .text,
     ]
 
     let id: TierVersionID
@@ -55,6 +57,8 @@ extension PostgresBinds {
         append(Int16(clamping: offer.cacheHitTokenPercent))
         append(offer.streamLeave?.rawValue)
         append(Int32(clamping: offer.resultTTLSeconds))
+        append(offer.requestTerms.cacheHit.rawValue)
+        append(offer.requestTerms.failure.rawValue)
     }
 }
 

@@ -206,7 +206,7 @@ struct DescribeTierVersion: PostgresStatement {
             'minimum_commitment_micros', v.minimum_commitment_micros, 'included_requests', v.included_requests,
             'included_tokens', v.included_tokens, 'trial_days', v.trial_days, 'effective_at', v.effective_at,
             'cache_hit_token_percent', v.cache_hit_token_percent, 'stream_leave', v.stream_leave,
-            'result_ttl_seconds', v.result_ttl_seconds,
+            'result_ttl_seconds', v.result_ttl_seconds, 'cache_hit_request', v.cache_hit_request, 'failed_request', v.failed_request,
             'prices', (SELECT coalesce(jsonb_agg(jsonb_build_object('meter', p.meter, 'model', p.model,
                 'price_model', p.price_model, 'unit_price', p.unit_price::text, 'package_size', p.package_size,
                 'bands', (SELECT jsonb_agg(jsonb_build_object('up_to', b.up_to, 'unit_price', b.unit_price::text) ORDER BY b.band)

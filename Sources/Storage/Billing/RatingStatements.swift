@@ -143,16 +143,17 @@ struct ReadTermsHeads: PostgresStatement {
         let includedTokens: Int64
         let cacheHitTokenPercent: Int64
         let streamLeave: StreamLeave?
+        let requestTerms: RequestTerms
     }
 
     static let sql = """
         SELECT tier_version_id, tier_code, version, currency, base_fee_micros, minimum_commitment_micros, included_requests, included_tokens,
-            cache_hit_token_percent, stream_leave
+            cache_hit_token_percent, stream_leave, cache_hit_request, failed_request
         FROM tier_versions WHERE tier_version_id = ANY ($1)
         """
     static let parameters: [PostgresType] = [.uuidArray]
     static let columns: [PostgresType] = [
-        .uuid, .text, .int4, .text, .int8, .int8, .int8, .int8, .int2, .text,
+        .uuid, .text, .int4, .text, .int8, .int8, .int8, .int8, .int2, .text, .text, .text,
     ]
 
     let versions: [TierVersionID]
@@ -165,7 +166,8 @@ struct ReadTermsHeads: PostgresStatement {
             currency: try row.text(), baseFee: Micros(try row.int64()), minimumCommitment: Micros(try row.int64()),
             includedRequests: try row.int64(), includedTokens: try row.int64(),
             cacheHitTokenPercent: Int64(try row.int16()),
-            streamLeave: try row.optionalText().flatMap { StreamLeave(rawValue: $0) })
+            streamLeave: try row.optionalText().flatMap { StreamLeave(rawValue: $0) },
+            requestTerms: try requestTerms(&row))
     }
 }
 

@@ -89,7 +89,8 @@ enum TermsAssembly {
                 includedRequests: head.includedRequests, includedTokens: head.includedTokens,
                 rules: (prices[head.tierVersionID] ?? []).map(\.rule),
                 multipliers: (multipliers[head.tierVersionID] ?? []).map(\.multiplier),
-                cacheHitTokenPercent: head.cacheHitTokenPercent, streamLeave: head.streamLeave)
+                cacheHitTokenPercent: head.cacheHitTokenPercent, streamLeave: head.streamLeave,
+                requestTerms: head.requestTerms)
         }
         return terms
     }

@@ -13,7 +13,7 @@ public struct PriceStore: PriceSource {
             return try await pool.execute(ReadPrices(id: id)).first.map { row in
                 PriceSheet(
                     terms: row.terms, cacheHitTokenPercent: row.version.offer.cacheHitTokenPercent,
-                    streamLeave: row.version.offer.streamLeave)
+                    streamLeave: row.version.offer.streamLeave, requestTerms: row.version.offer.requestTerms)
             }
         } catch {
             throw StoreUnavailable(error)

@@ -4,7 +4,7 @@ internal import PostgresDriver
 /// The columns of a request as the statements below read them.
 let requestColumns: [PostgresType] = [
     .uuid, .uuid, .text, .text, .text, .int2, .text, .timestamptz, .timestamptz, .int8, .uuid, .bool, .int8, .int8,
-    .int8, .text, .text, .uuid, .text, .int8,
+    .int8, .text, .text, .uuid, .text, .int8, .int8,
 ]
 
 func requestRow(_ row: inout PostgresRow) throws(PostgresError) -> RequestRow {
@@ -28,6 +28,7 @@ func requestRow(_ row: inout PostgresRow) throws(PostgresError) -> RequestRow {
     let userID = try row.optionalUUID().map { UserID($0) }
     let operation = try row.optionalText() ?? ""
     let estimated = try row.optionalInt64()
+    let requests = try row.optionalInt64()
     var billed: Usage?
     if let input, let cached, let output, let source {
         billed = Usage(inputTokens: input, cachedInputTokens: cached, outputTokens: output, source: source)
@@ -37,7 +38,8 @@ func requestRow(_ row: inout PostgresRow) throws(PostgresError) -> RequestRow {
         errorCode: errorCode,
         createdAt: createdAt, completedAt: completedAt, processingMicroseconds: processing, tierVersionID: tier,
         isCached: isCached,
-        billed: billed, result: result, userID: userID, operation: operation, estimatedTokens: estimated)
+        billed: billed, result: result, userID: userID, operation: operation, estimatedTokens: estimated,
+        billedRequests: requests ?? 0)
 }
 
 /// A page of requests, in either direction, of all of them or only of those that were not completed, which have an index of their own.
@@ -72,7 +74,7 @@ enum RequestPageText {
             )
             SELECT r.request_id, r.key_id, r.model, r.model_version, r.status, r.http_status, r.error_code, r.created_at, r.completed_at,
                 r.processing_us, r.tier_version_id, r.cached, l.input_tokens, l.cached_input_tokens, l.output_tokens, l.token_source,
-                NULL::text, r.user_id, r.operation, r.estimated_tokens, stop.id
+                NULL::text, r.user_id, r.operation, r.estimated_tokens, l.requests, stop.id
             FROM stop LEFT JOIN hits r ON true LEFT JOIN ledger l ON l.entry_id = r.request_id
             ORDER BY r.request_id \(order)
             """
@@ -129,7 +131,7 @@ enum RequestPageText {
     static func row(_ row: inout PostgresRow) throws(PostgresError) -> RequestPageRow {
         // The first column is empty in the row that only says how far the page came.
         guard !row.isNull(0) else {
-            return RequestPageRow(request: nil, stop: try row.optionalUUID(20).map { RequestID($0) })
+            return RequestPageRow(request: nil, stop: try row.optionalUUID(21).map { RequestID($0) })
         }
         let request = try requestRow(&row)
         return RequestPageRow(request: request, stop: try row.optionalUUID().map { RequestID($0) })
@@ -211,7 +213,7 @@ struct ReadRequest: PostgresStatement {
     static let sql = """
         SELECT r.request_id, r.key_id, r.model, r.model_version, r.status, r.http_status, r.error_code, r.created_at, r.completed_at,
             r.processing_us, r.tier_version_id, r.cached, l.input_tokens, l.cached_input_tokens, l.output_tokens, l.token_source,
-            k.content, r.user_id, r.operation, r.estimated_tokens
+            k.content, r.user_id, r.operation, r.estimated_tokens, l.requests
         FROM requests r
         LEFT JOIN ledger l ON l.entry_id = r.request_id
         LEFT JOIN results k ON k.result_id = r.result_id AND k.tenant_id = r.tenant_id

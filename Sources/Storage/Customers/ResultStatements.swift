@@ -6,7 +6,7 @@ struct ReadRequestDetail: PostgresStatement {
     static let sql = """
         SELECT r.request_id, r.key_id, r.model, r.model_version, r.status, r.http_status, r.error_code, r.created_at, r.completed_at,
             r.processing_us, r.tier_version_id, r.cached, l.input_tokens, l.cached_input_tokens, l.output_tokens, l.token_source,
-            NULL::text, r.user_id, r.operation, r.estimated_tokens, CASE WHEN $3 THEN r.prompt END,
+            NULL::text, r.user_id, r.operation, r.estimated_tokens, l.requests, CASE WHEN $3 THEN r.prompt END,
             coalesce(r.prompt_sha256, CASE WHEN $3 THEN sha256(convert_to(r.prompt, 'UTF8')) END),
             coalesce(k.sha256, b.sha256, r.result_sha256, sha256(convert_to(k.content, 'UTF8'))), r.result_id IS NOT NULL,
             coalesce(octet_length(k.content), octet_length(b.content))::bigint, b.mime_type, r.completed_at + result_ttl(r.tenant_id),

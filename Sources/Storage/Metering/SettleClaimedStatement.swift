@@ -19,7 +19,7 @@ struct SettleClaimedBatch: PostgresStatement {
     /// How long an answer can be had again is part of the API: 48 hours.
     static let sql = """
         WITH batch AS MATERIALIZED (
-            SELECT * FROM unnest(\(SettleText.parameters), $36, $37, $38)
+            SELECT * FROM unnest(\(SettleText.parameters), $37, $38, $39)
                 AS b (\(SettleText.columns),
                     idempotency_key, answer_fields, answer_body)
         ), \(SettleText.fence), claimants AS MATERIALIZED (

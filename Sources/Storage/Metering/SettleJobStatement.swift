@@ -16,7 +16,7 @@ struct SettleJobBatch: PostgresStatement {
 
     static let sql = """
         WITH batch AS MATERIALIZED (
-            SELECT * FROM unnest(\(SettleText.parameters), $36, $37, $38, $39, $40)
+            SELECT * FROM unnest(\(SettleText.parameters), $37, $38, $39, $40, $41)
                 AS b (\(SettleText.columns),
                     idempotency_key, answer_fields, answer_body, job_attempt, job_answer)
         ), \(SettleText.fence), claimants AS MATERIALIZED (
@@ -54,7 +54,7 @@ struct SettleJobBatch: PostgresStatement {
                 tier_version_id = a.tier_version_id, cached = a.token_source = 'cache', prompt = a.prompt, prompt_sha256 = a.prompt_sha256,
                 result_id = CASE WHEN a.result IS NOT NULL OR a.binary_result IS NOT NULL
                     THEN coalesce(a.content_id, a.request_id) END,
-                result_sha256 = a.result_sha256, tx = pg_current_xact_id()
+                result_sha256 = a.result_sha256, charged_requests = a.charged_requests, tx = pg_current_xact_id()
             FROM accepted a
             WHERE a.job_attempt IS NOT NULL AND r.request_id = a.request_id AND r.is_job
         )

@@ -31,13 +31,13 @@ struct HoldGatewayLockAlone: PostgresStatement {
 enum SettleText {
     static let parameters =
         "$2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, "
-        + "$30, $31, $32, $33, $34, $35"
+        + "$30, $31, $32, $33, $34, $35, $36"
     static let columns = """
         request_id, tenant_id, user_id, key_id, model, model_version, is_completed, http_status, error_code, created_at,
                     completed_at, processing_us, estimated_tokens, input_tokens, cached_input_tokens, output_tokens, token_source,
                     tier_version_id, lease_id, prompt, prompt_sha256, result, served_input_tokens, served_output_tokens, operation, stream_end,
                     delivered_tokens, generated_tokens,
-                    content_id, result_sha256, result_generation, binary_result, result_type, tags
+                    content_id, result_sha256, result_generation, binary_result, result_type, tags, charged_requests
         """
 
     /// From `batch`: the rows whose lease is lost, as `refused`.
@@ -47,13 +47,15 @@ enum SettleText {
             WHERE lease_id = ANY ($20) AND state = 'open' AND expires_at > clock_timestamp()
         ), suspects AS MATERIALIZED (
             SELECT request_id FROM batch
-            WHERE is_completed AND lease_id IS NOT NULL AND lease_id NOT IN (SELECT lease_id FROM open_leases)
+            WHERE (is_completed OR charged_requests > 0) AND lease_id IS NOT NULL AND lease_id NOT IN (SELECT lease_id FROM open_leases)
         ), refused AS MATERIALIZED (
             SELECT request_id FROM suspects s WHERE NOT EXISTS (SELECT FROM ledger e WHERE e.entry_id = s.request_id)
         )
         """
 
     /// From `accepted`: results, request rows and ledger entries.
+    ///
+    /// What was charged of a request that is not what its outcome says stands in its row too, so that the books can be compared (`requests`).
     ///
     /// An entry belongs to the period in which its request came, and the database's clock decides which that is. A gateway's word for the
     /// instant is taken where it agrees with how long the request took; one that a wrong clock made is replaced by the instant of writing.
@@ -85,13 +87,14 @@ enum SettleText {
             INSERT INTO requests (request_id, tenant_id, user_id, key_id, gateway_id, model, model_version, status, http_status,
                 error_code, created_at, completed_at, processing_us, estimated_tokens, input_tokens, output_tokens, tier_version_id,
                 prompt, prompt_sha256, result_id, cached, operation, stream_end, delivered_tokens, generated_tokens,
-                result_sha256)
+                result_sha256, charged_requests)
             SELECT request_id, tenant_id, user_id, key_id, $1, model, model_version,
                 CASE WHEN is_completed THEN 'completed' ELSE 'failed' END, http_status, error_code, created_at, completed_at,
                 processing_us, estimated_tokens, input_tokens, output_tokens, tier_version_id, prompt, prompt_sha256,
                 CASE WHEN result IS NOT NULL OR binary_result IS NOT NULL THEN coalesce(content_id, request_id) END,
                 is_completed AND token_source = 'cache',
-                coalesce(operation, 'predict'), stream_end, delivered_tokens, generated_tokens, result_sha256
+                coalesce(operation, 'predict'), stream_end, delivered_tokens, generated_tokens, result_sha256,
+                charged_requests
             FROM accepted
             ON CONFLICT (request_id) DO NOTHING
         ), posted AS (
@@ -99,14 +102,14 @@ enum SettleText {
                 requests, input_tokens, cached_input_tokens, output_tokens, token_source, occurred_at, served_input_tokens,
                 served_output_tokens, tags)
             SELECT request_id, tenant_id, user_id, key_id, request_id, 'usage', model, model_version, tier_version_id, lease_id,
-                1, input_tokens, cached_input_tokens, output_tokens, token_source,
+                coalesce(charged_requests, 1), input_tokens, cached_input_tokens, output_tokens, token_source,
                 CASE WHEN created_at BETWEEN
                         statement_timestamp() - processing_us * interval '1 microsecond' - interval '2 minutes'
                         AND statement_timestamp() + interval '2 seconds'
                     THEN created_at ELSE statement_timestamp() END,
                 coalesce(served_input_tokens, 0), coalesce(served_output_tokens, 0),
                 string_to_array(tags, ',')
-            FROM accepted WHERE is_completed
+            FROM accepted WHERE is_completed OR charged_requests > 0
             ON CONFLICT (entry_id) DO NOTHING
         )
         """
@@ -133,7 +136,7 @@ struct SettleBatch: PostgresStatement {
         .uuidArray,
         .uuidArray, .textArray, .byteaArray, .textArray, .int8Array, .int8Array,
         .textArray, .textArray, .int8Array, .int8Array,
-        .uuidArray, .byteaArray, .int4Array, .byteaArray, .textArray, .textArray,
+        .uuidArray, .byteaArray, .int4Array, .byteaArray, .textArray, .textArray, .int2Array,
     ]
     static let columns: [PostgresType] = [.uuid]
 
@@ -163,7 +166,7 @@ func bindSettleBatch(_ batch: ArraySlice<Settlement>, gatewayID: GatewayID, to b
     column(.uuid, &binds) { $0.append($1.keyID.postgres) }
     column(.text, &binds) { $0.append($1.model) }
     column(.text, &binds) { $0.append($1.modelVersion) }
-    column(.bool, &binds) { $0.append($1.isBilled) }
+    column(.bool, &binds) { $0.append($1.outcome == .completed) }
     column(.int2, &binds) { $0.append($1.httpStatus) }
     column(.text, &binds) { $0.append($1.errorCode) }
     column(.timestamptz, &binds) { $0.append($1.createdAt.postgres) }
@@ -212,6 +215,16 @@ func bindSettleBatch(_ batch: ArraySlice<Settlement>, gatewayID: GatewayID, to b
     let tagged = batch.contains { $0.tags != nil } ? batch : []
     binds.appendArray(of: .text, count: tagged.count) { array in
         for settlement in tagged { array.append(settlement.tags?.text) }
+    }
+    let unusual = batch.contains { $0.unusualRequests != nil } ? batch : []
+    binds.appendArray(of: .int2, count: unusual.count) { array in
+        for settlement in unusual {
+            if let requests = settlement.unusualRequests {
+                array.append(Int16(clamping: requests))
+            } else {
+                array.appendNull()
+            }
+        }
     }
 }
 

@@ -1,26 +1,27 @@
 internal import Domain
 internal import PostgresDriver
 
-/// Requests and entries whose keys were made in the window: a usage entry's key is its request's.
+/// Requests and entries whose keys were made in the window: a usage entry's key is its request's. What was completed has one,
+/// and of what failed that which was charged.
 struct CompareRequests: ComparisonStatement {
     static let sql = """
         WITH r AS (
-            SELECT request_id, tenant_id, key_id, model, status, input_tokens, output_tokens, tier_version_id FROM requests
+            SELECT request_id, tenant_id, key_id, model, status, input_tokens, output_tokens, tier_version_id,
+                CASE WHEN status = 'completed' THEN coalesce(charged_requests, 1) ELSE charged_requests END AS charged FROM requests
             WHERE request_id >= uuid_lower_bound($2) AND request_id < uuid_lower_bound($3) AND \(ComparisonText.ofTenant)
         ), l AS (
-            SELECT entry_id, tenant_id, key_id, model, input_tokens, output_tokens, tier_version_id FROM ledger
+            SELECT entry_id, tenant_id, key_id, model, input_tokens, output_tokens, tier_version_id, requests FROM ledger
             WHERE entry_id >= uuid_lower_bound($2) AND entry_id < uuid_lower_bound($3) AND kind = 'usage' AND \(ComparisonText.ofTenant)
         ), differences AS (
             SELECT CASE WHEN l.entry_id IS NULL THEN 'request_without_entry'
-                    WHEN r.request_id IS NULL OR r.status <> 'completed' THEN 'entry_without_request' ELSE 'entry_differs_from_request' END AS kind,
+                    WHEN r.charged IS NULL THEN 'entry_without_request' ELSE 'entry_differs_from_request' END AS kind,
                 CASE WHEN l.entry_id IS NULL THEN 'req_' || r.request_id ELSE 'led_' || l.entry_id END AS id,
-                coalesce(concat_ws(' ', r.status, r.tenant_id, r.key_id, r.model, r.input_tokens, r.output_tokens, r.tier_version_id), '') AS expected,
-                coalesce(concat_ws(' ', l.tenant_id, l.key_id, l.model, l.input_tokens, l.output_tokens, l.tier_version_id), '') AS found
+                coalesce(concat_ws(' ', r.status, r.tenant_id, r.key_id, r.model, r.input_tokens, r.output_tokens, r.tier_version_id, r.charged), '') AS expected,
+                coalesce(concat_ws(' ', l.tenant_id, l.key_id, l.model, l.input_tokens, l.output_tokens, l.tier_version_id, l.requests), '') AS found
             FROM r FULL JOIN l ON l.entry_id = r.request_id
-            WHERE l.entry_id IS NULL AND r.status = 'completed'
-                OR l.entry_id IS NOT NULL AND (r.status IS DISTINCT FROM 'completed'
-                    OR (r.tenant_id, r.key_id, r.model, r.input_tokens, r.output_tokens, r.tier_version_id)
-                        IS DISTINCT FROM (l.tenant_id, l.key_id, l.model, l.input_tokens, l.output_tokens, l.tier_version_id))
+            WHERE l.entry_id IS NULL AND r.charged IS NOT NULL
+                OR l.entry_id IS NOT NULL AND (r.tenant_id, r.key_id, r.model, r.input_tokens, r.output_tokens, r.tier_version_id, r.charged)
+                    IS DISTINCT FROM (l.tenant_id, l.key_id, l.model, l.input_tokens, l.output_tokens, l.tier_version_id, l.requests)
         )
         \(ComparisonText.answer)
         """

@@ -126,7 +126,7 @@ struct ReadLatencies: PostgresStatement {
             UNION ALL
             SELECT o.model, latency_class(o.busy_us), 1
             FROM ledger l JOIN request_outcomes o ON o.request_id = l.request_id
-            WHERE l.kind = 'usage' AND l.tx >= (SELECT position FROM rollup_watermark) AND l.tx < (SELECT pg_snapshot_xmax(pg_current_snapshot())) AND o.created_at >= $1 AND o.created_at < $2
+            WHERE l.kind = 'usage' AND o.status <> 'failed' AND l.tx >= (SELECT position FROM rollup_watermark) AND l.tx < (SELECT pg_snapshot_xmax(pg_current_snapshot())) AND o.created_at >= $1 AND o.created_at < $2
         ) parts
         GROUP BY 1, 2 ORDER BY 1, 2
         """

@@ -56,6 +56,13 @@ struct TiersCommand: AsyncParsableCommand {
         @Option(help: "ISO 4217.") var currency = "USD"
         @Option(help: "What an answer from the cache is charged of its tokens, in percent; 100 where it is left out.")
         var cacheHitTokenPercent: Int64?
+        @Option(help: "Whether a hit of the cache counts as a request: charged or free; charged where it is left out.")
+        var cacheHitRequest: String?
+        @Option(
+            help:
+                "What a request costs whose input the model refuses: charged, which is one request, or free; free where it is left out."
+        )
+        var failedRequest: String?
         @Option(help: "How long results are kept, in seconds; a day where it is left out.")
         var resultTTLSeconds: Int64?
         @Option(
@@ -82,6 +89,8 @@ struct TiersCommand: AsyncParsableCommand {
             struct Version: Encodable {
                 let currency: String
                 let cacheHitTokenPercent: Int64?
+                let cacheHitRequest: String?
+                let failedRequest: String?
                 let resultTtlSeconds: Int64?
                 let streamLeave: String?
                 let prices: [AdminPrice]
@@ -98,6 +107,11 @@ struct TiersCommand: AsyncParsableCommand {
             guard (0...100).contains(cacheHitTokenPercent ?? 100) else {
                 throw ValidationError("--cache-hit-token-percent is from 0 to 100")
             }
+            for (name, word) in [("cache-hit-request", cacheHitRequest), ("failed-request", failedRequest)] {
+                guard word.map({ RequestCharge(rawValue: $0) != nil }) ?? true else {
+                    throw ValidationError("--\(name) is charged or free")
+                }
+            }
             guard streamLeave.map({ StreamLeave(rawValue: $0) != nil }) ?? true else {
                 throw ValidationError("--stream-leave is cancel or drain")
             }
@@ -110,6 +124,7 @@ struct TiersCommand: AsyncParsableCommand {
                 code: code, name: name ?? code,
                 version: Body.Version(
                     currency: currency, cacheHitTokenPercent: cacheHitTokenPercent,
+                    cacheHitRequest: cacheHitRequest, failedRequest: failedRequest,
                     resultTtlSeconds: resultTTLSeconds,
                     streamLeave: streamLeave,
                     prices: try prices.map(TierWords.price),

@@ -3944,6 +3944,11 @@ components:
         `true` when this is the answer of an earlier request with the same `Idempotency-Key`: its status, its body byte
         for byte, its `x-request-id` and its `x-weir-…` headers. Left out otherwise.
       schema: { type: string, const: 'true' }
+    Charged:
+      description: >-
+        Why an answer that is no prediction was charged: `failed_request`, the model's worker refused the input and the tier charges one
+        request for that. Left out of every other refusal: they are free.
+      schema: { type: string, const: failed_request }
     NoStore:
       description: Always `no-store`.
       schema: { type: string, const: no-store }
@@ -3995,6 +4000,12 @@ components:
       description: 'The request cannot be read, or does not fit the model or the schema; the field is named in the error.'
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
+        x-weir-charged: { $ref: '#/components/headers/Charged' }
+        x-weir-model: { $ref: '#/components/headers/Model' }
+        x-weir-usage: { $ref: '#/components/headers/Usage' }
+        x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
+        x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+        Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
       content:
         application/json:
           schema: { $ref: '#/components/schemas/OpenAIError' }
@@ -4044,6 +4055,12 @@ components:
       description: The body is too large.
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
+        x-weir-charged: { $ref: '#/components/headers/Charged' }
+        x-weir-model: { $ref: '#/components/headers/Model' }
+        x-weir-usage: { $ref: '#/components/headers/Usage' }
+        x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
+        x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+        Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
       content:
         application/json:
           schema: { $ref: '#/components/schemas/OpenAIError' }
@@ -4140,6 +4157,12 @@ components:
       description: 'The request cannot be read, or does not fit the model or the schema.'
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
+        x-weir-charged: { $ref: '#/components/headers/Charged' }
+        x-weir-model: { $ref: '#/components/headers/Model' }
+        x-weir-usage: { $ref: '#/components/headers/Usage' }
+        x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
+        x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+        Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
       content:
         application/json:
           schema: { $ref: '#/components/schemas/OpenInferenceError' }
@@ -4189,6 +4212,12 @@ components:
       description: The body is too large.
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
+        x-weir-charged: { $ref: '#/components/headers/Charged' }
+        x-weir-model: { $ref: '#/components/headers/Model' }
+        x-weir-usage: { $ref: '#/components/headers/Usage' }
+        x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
+        x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+        Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
       content:
         application/json:
           schema: { $ref: '#/components/schemas/OpenInferenceError' }
@@ -4387,10 +4416,17 @@ components:
             errors: []
     PredictUnprocessable:
       description: >-
-        `validation_failed`: the request was read, but a value is wrong. `errors` names each one.
+        `validation_failed`: the request was read, but a value is wrong. `errors` names each one. Where the model's worker refused
+        the input and the tier charges that, `charge` says what it cost.
         `idempotency_mismatch`: the key was used with another route or body.
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
+        x-weir-charged: { $ref: '#/components/headers/Charged' }
+        x-weir-model: { $ref: '#/components/headers/Model' }
+        x-weir-usage: { $ref: '#/components/headers/Usage' }
+        x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
+        x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+        Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
         x-should-retry: { $ref: '#/components/headers/ShouldRetry' }
       content:
         application/problem+json:
@@ -4418,6 +4454,12 @@ components:
       description: '`request_too_large`: the body is over the limit. It was not read, and the connection is closed.'
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
+        x-weir-charged: { $ref: '#/components/headers/Charged' }
+        x-weir-model: { $ref: '#/components/headers/Model' }
+        x-weir-usage: { $ref: '#/components/headers/Usage' }
+        x-weir-price-version: { $ref: '#/components/headers/PriceVersion' }
+        x-weir-cost-micros: { $ref: '#/components/headers/CostMicros' }
+        Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
       content:
         application/problem+json:
           schema: { $ref: '#/components/schemas/Problem' }
@@ -5351,6 +5393,11 @@ components:
           minimum: 0
           description: The part of `input_tokens` that the worker had in its own cache.
         output_tokens: { $ref: '#/components/schemas/Count' }
+        requests:
+          type: integer
+          minimum: 0
+          maximum: 1
+          description: Of a request of the history; 0 for a hit of the cache where the tier says that hits are free.
         source:
           type: string
           description: Who counted.
@@ -5386,8 +5433,8 @@ components:
     OfferedTierVersion:
       type: object
       required: [id, object, tier, number, state, currency, base_fee_micros, minimum_commitment_micros, included_requests,
-        included_tokens, trial_days, failed_request_price, cache_hit_token_percent, result_ttl_seconds, prices, multipliers,
-        quotas, rate_limits]
+        included_tokens, trial_days, cache_hit_token_percent, cache_hit_request, failed_request, result_ttl_seconds, prices,
+        multipliers, quotas, rate_limits]
       properties:
         id: { type: string, description: The price version. }
         object: { type: string, const: tier_version }
@@ -5401,8 +5448,16 @@ components:
         included_tokens: { type: integer, format: int64, description: Tokens of a month before prices begin. }
         trial_days: { type: integer }
         effective_at: { type: [string, 'null'], format: date-time }
-        failed_request_price: { type: string, const: '0', description: A request that fails is free. }
         cache_hit_token_percent: { type: integer, minimum: 0, maximum: 100 }
+        cache_hit_request:
+          type: string
+          enum: [charged, free]
+          description: Whether an answer from the cache counts as a request.
+        failed_request:
+          type: string
+          enum: [charged, free]
+          description: >-
+            Whether a request whose input the model's worker refuses costs one request. Whatever else fails is free in every tier.
         result_ttl_seconds: { type: integer }
         stream_leave: { type: string, enum: [cancel, drain] }
         prices:
@@ -5482,9 +5537,9 @@ components:
     UnseenTerms:
       type: array
       description: >-
-        Terms that were others when the usage was charged. The tokens are those that were charged then, so this is not what
-        would have been charged of hits of the cache, or of streams whose caller left.
-      items: { type: string, enum: [cache_hit_token_percent, stream_leave] }
+        Terms that were others when the usage was charged. Requests and tokens are those that were charged then, so this is not what
+        would have been charged of hits of the cache, of streams whose caller left, or of requests that failed.
+      items: { type: string, enum: [cache_hit_token_percent, stream_leave, cache_hit_request, failed_request] }
     TierAnalysis:
       type: object
       required: [object, tenant_id, time_zone, currency, periods, actual_total_micros, current, recommended, saving_micros,
@@ -5823,21 +5878,28 @@ components:
                   items: { $ref: '#/components/schemas/AdmittingPolicy' }
             - type: 'null'
         failure:
-          description: Why it failed or was blocked; null for one that succeeded. What failed is not charged.
+          description: >-
+            Why it failed or was blocked; null for one that succeeded. It is charged only where the model's worker refused the input
+            and the tier says so.
           oneOf:
             - type: object
               required: [code, message, charged]
               properties:
                 code: { type: string }
                 message: { type: string }
-                charged: { type: boolean, const: false }
+                charged: { type: boolean }
             - type: 'null'
         charge:
           description: How the charge comes about; null for a request that was not charged.
           oneOf:
             - type: object
-              required: [price_version, currency, token_source, lines, exact_amount, cost_micros]
+              required: [reason, price_version, currency, token_source, lines, exact_amount, cost_micros]
               properties:
+                reason:
+                  type: string
+                  enum: [answer, cache_hit, failed_request]
+                  description: >-
+                    What it is for. `failed_request`: the model's worker refused the input.
                 price_version: { $ref: '#/components/schemas/PriceVersion' }
                 currency:
                   oneOf: [{ $ref: '#/components/schemas/Currency' }, { type: 'null' }]
@@ -5986,7 +6048,7 @@ components:
         cost_micros:
           type: [integer, 'null']
           format: int64
-          description: When rated alone. Zero for a failed request.
+          description: When rated alone. Zero for a failed request that was not charged.
         currency:
           oneOf: [{ $ref: '#/components/schemas/Currency' }, { type: 'null' }]
         cached: { type: boolean }
@@ -6337,6 +6399,16 @@ components:
       description: RFC 9457. `code` is stable; texts are for people and may change.
       required: [type, title, status, detail, code, request_id, errors]
       properties:
+        charge:
+          type: object
+          description: What was charged although there is no prediction; left out where nothing was.
+          required: [reason, requests, price_version, cost_micros, currency]
+          properties:
+            reason: { type: string, const: failed_request }
+            requests: { type: integer, const: 1 }
+            price_version: { $ref: '#/components/schemas/PriceVersion' }
+            cost_micros: { type: [integer, 'null'], format: int64, description: When rated alone. }
+            currency: { $ref: '#/components/schemas/Currency' }
         type: { type: string, format: uri-reference }
         title: { type: string }
         status: { type: integer, minimum: 400, maximum: 599 }
