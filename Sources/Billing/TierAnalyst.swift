@@ -47,11 +47,16 @@ public struct TierAnalyst: Sendable {
             candidates.append(version)
         }
         var quarters: [UsageQuarter] = []
+        var minutes: [UsageMinute] = []
         if let first = months.first, let last = months.last {
             quarters = try await series.quarters(of: account.tenantID, from: first.start, to: last.end)
+            if candidates.contains(where: TierAnalysis.needsMinutes) {
+                minutes = try await series.minutes(of: account.tenantID, from: first.start, to: last.end)
+            }
         }
         return try TierAnalysis(
-            periods: periods, candidates: candidates, quarters: quarters, calendar: calendar, currentID: current)
+            periods: periods, candidates: candidates, quarters: quarters, minutes: minutes, calendar: calendar,
+            currentID: current)
     }
 }
 

@@ -34,6 +34,8 @@ public struct TierReplayer: Sendable {
         public let after: RatedPeriod
         /// What the bill after cannot show.
         public let unseen: Set<UnseenTerm>
+        /// Hits whose tokens the bill after charges anew.
+        public let reratedHits: Int64
     }
 
     /// Tenants that are read at once.
@@ -62,7 +64,8 @@ public struct TierReplayer: Sendable {
                         summary.add(
                             ReplayedBill(
                                 tenantID: account.tenantID, name: account.name, periodID: period.id,
-                                before: bill.before.subtotal, after: bill.after.subtotal, unseen: bill.unseen))
+                                before: bill.before.subtotal, after: bill.after.subtotal, unseen: bill.unseen,
+                                reratedHits: bill.reratedHits))
                     } catch is RatingFailure {
                         summary.skip(account.tenantID)
                     }
@@ -104,6 +107,6 @@ public struct TierReplayer: Sendable {
         guard before.currency == terms.currency else { throw RatingFailure.mixedCurrencies }
         return Bill(
             period: period, before: before, after: try input.moved(to: terms, from: isMeant).rated(in: period),
-            unseen: input.unseen(by: terms, from: isMeant))
+            unseen: input.unseen(by: terms, from: isMeant), reratedHits: input.reratedHits(by: terms, from: isMeant))
     }
 }

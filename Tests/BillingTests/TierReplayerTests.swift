@@ -110,7 +110,9 @@ struct TierReplayerTests {
         #expect(refused.skippedCount == 1 && refused.billCount == 0)
     }
 
-    @Test("bills of another currency are counted and not added, and terms that sums do not show are named")
+    @Test(
+        "bills of another currency are counted and not added, and terms that sums do not show are named where there were any"
+    )
     func currencies() async throws {
         let records = Self.records(3, on: Self.terms(1, code: "dollar", price: 1_000_000_000, currency: "USD"))
         let replayer = TierReplayer(records: records, time: Self.time)
@@ -124,7 +126,52 @@ struct TierReplayerTests {
             tierVersionID: TierVersionID(high: 0, low: 3), tierCode: "dollar", version: 3, currency: "USD",
             cacheHitTokenPercent: 10)
         let dollar = try await replayer.replay(hits, all, shock: Self.shock)
-        #expect(dollar.billCount == 3 && dollar.approximateCount == 3 && dollar.unseen == [.cacheHitTokenPercent])
+        // Nothing of their usage was a hit.
+        #expect(
+            dollar.billCount == 3 && dollar.approximateCount == 0 && dollar.unseen.isEmpty && dollar.reratedHits == 0)
+    }
+
+    @Test(
+        "hits are charged by the other version's percentage, and how many were is told; left streams are told where they cannot be"
+    )
+    func otherTerms() async throws {
+        func terms(_ number: UInt64, percent: Int64, leave: StreamLeave) -> TierTerms {
+            TierTerms(
+                tierVersionID: TierVersionID(high: 0, low: number), tierCode: "pro", version: Int32(number),
+                currency: "EUR",
+                rules: [PriceRule(meter: .outputToken, model: "*", price: .flat(UnitPrice(picos: 1_000_000)))],
+                cacheHitTokenPercent: percent, streamLeave: leave)
+        }
+        let old = terms(1, percent: 50, leave: .drain)
+        var state = FakeRating.State(accounts: [BillingAccount(tenantID: Self.tenant(1), name: "One", timeZone: "UTC")])
+        let used = UsageQuantity(
+            tierVersionID: old.tierVersionID, model: "iris", requests: 4, inputTokens: 0, outputTokens: 1_000,
+            termed: TermedUsage(
+                hits: 2, servedOutputTokens: 401, hitOutputTokens: 200, leftStreams: 2, drainedStreams: 1,
+                drainedOutputTokens: 90, drainedDeliveredTokens: 30))
+        state.inputs[Self.tenant(1)] = [
+            Self.march.id: RatingInput(spans: [], usage: [used], terms: [old.tierVersionID: old])
+        ]
+        let replayer = TierReplayer(records: FakeRating(state), time: Self.time)
+        func replay(_ terms: TierTerms) async throws -> ReplaySummary {
+            try await replayer.replay(terms, Self.order, shock: Self.shock)
+        }
+        let same = try await replay(old)
+        #expect(same.before == 1_000 && same.after == 1_000 && same.reratedHits == 0)
+        let dear = try await replay(terms(2, percent: 100, leave: .cancel))
+        #expect(dear.after == 1_000 - 200 + 401 - 90 + 30 && dear.reratedHits == 2 && dear.approximateCount == 0)
+        let bill = try #require(
+            try await replayer.bills(Self.tenant(1), terms(2, percent: 0, leave: .drain), Self.order)?.first)
+        #expect(bill.after.subtotal == Micros(800) && bill.reratedHits == 2 && bill.unseen.isEmpty)
+        let cancelled = TierTerms(
+            tierVersionID: old.tierVersionID, tierCode: "pro", version: 1, currency: "EUR", cacheHitTokenPercent: 50,
+            streamLeave: .cancel)
+        state.inputs[Self.tenant(1)] = [
+            Self.march.id: RatingInput(spans: [], usage: [used], terms: [old.tierVersionID: cancelled])
+        ]
+        let unknown = try await TierReplayer(records: FakeRating(state), time: Self.time).replay(
+            terms(2, percent: 50, leave: .drain), Self.order, shock: Self.shock)
+        #expect(unknown.approximateCount == 1 && unknown.unseen == [.streamLeave])
     }
 
     @Test("months are those of the order, and one tenant's bills come line by line")

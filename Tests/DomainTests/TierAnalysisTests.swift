@@ -90,7 +90,7 @@ struct TierAnalysisTests {
         #expect(nobody.currency == nil && nobody.options.isEmpty && nobody.current == nil)
     }
 
-    @Test("limits of which nothing is known are not proven, and terms that sums do not show are named")
+    @Test("limits of which nothing is known are not proven, and terms that nothing was charged by are not named")
     func unknowns() throws {
         func tier(_ number: UInt64, percent: Int64 = 100, quotas: [QuotaRule] = [], limits: [RateLimitRule] = [])
             -> TierRow
@@ -116,20 +116,63 @@ struct TierAnalysisTests {
             tiers, on: tiers[0], tokens: 7, quarters: [UsageQuarter(start: Self.month.start, requests: 30, tokens: 7)])
         #expect(analysis.options.map(\.isFeasible) == [true, true, true, true])
         #expect(analysis.options.map(\.areLimitsProven) == [true, true, false, false])
-        #expect(
-            analysis.options.map(\.unseen) == [
-                [], [.cacheHitTokenPercent], [.cacheHitRequest, .failedRequest], [.streamLeave],
-            ])
+        #expect(analysis.options.map(\.unseen) == [[], [], [.failedRequest], []])
     }
 
-    @Test("of a minute it is only known what some minute of a quarter of an hour must have had")
+    private static func minute(_ number: Int64, requests: Int64, tokens: Int64 = 0) -> UsageMinute {
+        UsageMinute(
+            start: Timestamp(microsecondsSince1970: month.start.microsecondsSince1970 + number * 60_000_000),
+            requests: requests, tokens: tokens, arrivals: requests, heldTokens: tokens, mostTokens: tokens,
+            admitted: requests, leastTokens: tokens, busyMicroseconds: 0, lastEnd: nil)
+    }
+
+    @Test("a quota of a minute is held against minutes, as far as they are known")
     func minutes() {
-        let quarter = UsageQuarter(start: Self.month.start, requests: 31, tokens: 0)
-        let peaks = QuotaPeaks([quarter], Self.calendar)
-        func overruns(_ amount: Int64) -> Int {
-            peaks.overruns(of: [QuotaRule(unit: .requests, frequency: .minute, amount: amount, mode: .hard)]).count
+        let quarter = UsageQuarter(start: Self.month.start, requests: 31, tokens: 4)
+        func peaks(_ minutes: [UsageMinute]) -> QuotaPeaks {
+            QuotaPeaks([quarter], UsageMinutes(minutes, of: [quarter]), Self.calendar)
         }
-        #expect(overruns(2) == 1 && overruns(3) == 0)
+        func quota(_ amount: Int64, _ unit: QuotaUnit = .requests) -> [QuotaRule] {
+            [QuotaRule(unit: unit, frequency: .minute, amount: amount, mode: .hard)]
+        }
+        let all = peaks([Self.minute(0, requests: 20), Self.minute(14, requests: 11, tokens: 4)])
+        #expect(all.overruns(of: quota(20)).isEmpty && all.overruns(of: quota(3, .tokens)).map(\.used) == [4])
+        #expect(all.overruns(of: quota(19)).map(\.used) == [20] && all.prove(quota(19)))
+        let some = peaks([Self.minute(0, requests: 20)])
+        #expect(some.overruns(of: quota(20)).isEmpty && !some.prove(quota(20)) && some.prove(quota(31)))
+        #expect(some.overruns(of: quota(19)).map(\.used) == [20])
+    }
+
+    @Test("a tier whose rate limit would have refused is not feasible, and the limit is named")
+    func rates() throws {
+        func tier(_ number: UInt64, fee: Int64, _ limits: [RateLimitRule]) -> TierRow {
+            TierRow(
+                code: "t\(number)", name: "",
+                version: TierRow.Version(
+                    id: TierVersionID(high: 0, low: number), number: 1, state: .published,
+                    offer: TierOffer(currency: "EUR", baseFee: Micros(fee), rateLimits: limits),
+                    createdAt: Self.month.start),
+                createdAt: Self.month.start)
+        }
+        let tiers = [
+            tier(1, fee: 1, [RateLimitRule(scope: .tenant, unit: .requests, amount: 10)]),
+            tier(2, fee: 2, [RateLimitRule(scope: .tenant, unit: .requests, amount: 25)]),
+            tier(3, fee: 3, [RateLimitRule(scope: .tenant, unit: .requests, amount: 30)]),
+        ]
+        let minutes = [Self.minute(3, requests: 30)]
+        let analysis = try TierAnalysis(
+            periods: [Self.period(tiers[2], tokens: 0)], candidates: tiers,
+            quarters: [UsageQuarter(start: Self.month.start, requests: 30, tokens: 0)], minutes: minutes,
+            calendar: Self.calendar, currentID: tiers[2].version.id)
+        #expect(analysis.options.map(\.isFeasible) == [false, true, true])
+        #expect(analysis.options.map(\.areLimitsProven) == [true, false, true])
+        #expect(analysis.recommended?.tier.code == "t2" && analysis.saving == Micros(1))
+        #expect(
+            analysis.options[0].rateOverruns == [
+                RateOverrun(
+                    scope: .tenant, unit: .requests, amount: 10, burst: 10, minute: minutes[0].start, used: 30)
+            ])
+        #expect(tiers.allSatisfy(TierAnalysis.needsMinutes) && !TierAnalysis.needsMinutes(tier(4, fee: 0, [])))
     }
 
     @Test(

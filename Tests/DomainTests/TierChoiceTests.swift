@@ -50,6 +50,12 @@ struct TierChoiceTests {
                     unit: Bool.random(using: &random) ? .tokens : .requests, frequency: frequency,
                     amount: .random(in: 0...90, using: &random), mode: Bool.random(using: &random) ? .hard : .soft))
         }
+        if Int.random(in: 0..<3, using: &random) == 0 {
+            let burst = Bool.random(using: &random) ? nil : Int64.random(in: 1...20, using: &random)
+            offer.rateLimits.append(
+                RateLimitRule(
+                    scope: .tenant, unit: .requests, amount: .random(in: 0...25, using: &random), burst: burst))
+        }
         return TierRow(
             code: "t\(number % 3)", name: "",
             version: TierRow.Version(
@@ -156,6 +162,66 @@ struct TierChoiceTests {
         }
     }
 
+    /// Requests of the minute of each day in which all of them came.
+    private static func bursts(_ uses: [Use]) -> [[Use]] {
+        Array(Dictionary(grouping: uses) { [Int64($0.month), $0.day] }.values)
+    }
+
+    private static func requests(_ uses: [Use]) -> Int { uses.reduce(0) { $0 + $1.requests } }
+
+    /// Whether a limiter that sees each request let them through, each as early as it would, before the minute is over.
+    private static func letsThrough(_ uses: [Use], _ offer: TierOffer) -> Bool {
+        offer.rateLimits.allSatisfy { rule in
+            bursts(uses).allSatisfy { uses in
+                guard let amount = rule.amount, requests(uses) > 0 else { return true }
+                let limit = RateLimit(amount: amount, burst: rule.burst)
+                guard amount > 0 else { return false }
+                var (bucket, now) = (GCRA(), Int64(7_000_000_000))
+                let end = now + 60_000_000
+                for _ in 0..<requests(uses) {
+                    while now < end {
+                        let wait = bucket.take(
+                            limit.microseconds(for: 1), at: now, tolerance: limit.microseconds(for: limit.burst))
+                        if wait == 0 { break }
+                        now += wait
+                    }
+                    if now >= end { return false }
+                }
+                return true
+            }
+        }
+    }
+
+    /// Whether it lets them through all at once, too.
+    private static func letsThroughAtOnce(_ uses: [Use], _ offer: TierOffer) -> Bool {
+        offer.rateLimits.allSatisfy { rule in
+            bursts(uses).allSatisfy { uses in
+                guard let amount = rule.amount, requests(uses) > 0 else { return true }
+                let limit = RateLimit(amount: amount, burst: rule.burst)
+                guard amount > 0 else { return false }
+                var bucket = GCRA()
+                return (0..<requests(uses)).allSatisfy { _ in
+                    bucket.take(limit.microseconds(for: 1), at: 1, tolerance: limit.microseconds(for: limit.burst)) == 0
+                }
+            }
+        }
+    }
+
+    private static func instant(_ use: Use) -> Timestamp {
+        Timestamp(
+            microsecondsSince1970: months[use.month].start.microsecondsSince1970 + use.day * 86_400_000_000
+                + 900_000_000)
+    }
+
+    private static func minutes(_ uses: [Use]) -> [UsageMinute] {
+        bursts(uses).map { uses in
+            let (requests, tokens) = (Int64(requests(uses)), uses.reduce(Int64(0)) { $0 + Int64($1.tokens) })
+            return UsageMinute(
+                start: instant(uses[0]), requests: requests, tokens: tokens, arrivals: requests, heldTokens: tokens,
+                mostTokens: tokens, admitted: requests, leastTokens: tokens, busyMicroseconds: 0, lastEnd: nil)
+        }
+    }
+
     // MARK: Tests
 
     private static func period(_ month: Int, _ uses: [Use], on tier: TierRow) -> AnalysedPeriod {
@@ -177,21 +243,18 @@ struct TierChoiceTests {
     @Test("what is recommended is what trying all tiers finds, each rated unit by unit over several months and models")
     func cheapest() throws {
         var random = SeededRandom(seed: 2_133)
-        var (moved, infeasible, none) = (0, 0, 0)
+        var (moved, infeasible, limited, none) = (0, 0, 0, 0)
         for round in 0..<600 {
             let tiers = (1...UInt64.random(in: 1...6, using: &random)).map { Self.tier($0, &random) }
             let current = tiers[Int.random(in: 0..<tiers.count, using: &random)]
             let uses = Self.uses(&random)
             let quarters = uses.map { use in
-                UsageQuarter(
-                    start: Timestamp(
-                        microsecondsSince1970: Self.months[use.month].start.microsecondsSince1970
-                            + use.day * 86_400_000_000 + 900_000_000), requests: Int64(use.requests),
-                    tokens: Int64(use.tokens))
+                UsageQuarter(start: Self.instant(use), requests: Int64(use.requests), tokens: Int64(use.tokens))
             }.sorted { $0.start < $1.start }
             let analysis = try TierAnalysis(
                 periods: (0..<3).map { Self.period($0, uses, on: current) }, candidates: tiers.shuffled(using: &random),
-                quarters: quarters, calendar: Self.calendar, currentID: current.version.id)
+                quarters: quarters, minutes: Self.minutes(uses), calendar: Self.calendar,
+                currentID: current.version.id)
             var best: (cost: Int64, tier: TierRow)?
             for tier in tiers where tier.version.offer.currency == current.version.offer.currency {
                 let costs = (0..<3).map { month in
@@ -199,7 +262,13 @@ struct TierChoiceTests {
                 }
                 let option = analysis.options.first { $0.tier.version.id == tier.version.id }
                 #expect(option?.costs.map(\.value) == costs, "round \(round), tier \(tier.version.number)")
-                let isFeasible = Self.isFeasible(uses, tier.version.offer)
+                let isLetThrough = Self.letsThrough(uses, tier.version.offer)
+                let isFeasible = Self.isFeasible(uses, tier.version.offer) && isLetThrough
+                #expect(option?.rateOverruns.isEmpty == isLetThrough, "round \(round), tier \(tier.version.number)")
+                #expect(
+                    option?.areLimitsProven
+                        == (!isLetThrough || Self.letsThroughAtOnce(uses, tier.version.offer)), "round \(round)")
+                limited += isLetThrough ? 0 : 1
                 #expect(option?.isFeasible == isFeasible, "round \(round), tier \(tier.version.number)")
                 infeasible += isFeasible ? 0 : 1
                 guard isFeasible else { continue }
@@ -220,6 +289,7 @@ struct TierChoiceTests {
             none += best == nil ? 1 : 0
             moved += best.map { $0.tier.version.id == current.version.id ? 0 : 1 } ?? 0
         }
-        #expect(moved > 100 && infeasible > 100 && none > 5, "\(moved) \(infeasible) \(none)")
+        #expect(
+            moved > 100 && infeasible > 100 && limited > 50 && none > 5, "\(moved) \(infeasible) \(limited) \(none)")
     }
 }

@@ -60,6 +60,7 @@ struct StatementCatalogTests {
                     FindPartEnd<JobEntriesOfTenant>.self, FindPartEnd<NewEntriesOfAll>.self,
                     FindFocusRows<FocusOfAll>.self, FindFocusRows<FocusOfTenant>.self,
                     CompareRequests.self, CompareUsage.self, CompareModels.self, CompareInvoiceSums.self,
+                    CompareTermUsage.self, CompareMinutes.self,
                     CompareInvoiceUsage.self, CompareInvoicePeriods.self, CompareAdjustments.self, CompareUnsealed.self,
                     CompareInvoiceDigests.self,
                     CompareInvoiceNumbers.self, CompareCreditGrants.self, FindSealedStretches.self, FindStraySeals.self,

@@ -9,6 +9,7 @@ public final class FakeRating: RatingRecords, TierCatalog, UsageSeries, IssuedIn
         public var inputs: [TenantID: [String: RatingInput]] = [:]
         public var tiers: [TierRow] = []
         public var quarters: [UsageQuarter] = []
+        public var minutes: [UsageMinute] = []
         public var current: [TenantID: TierVersionID] = [:]
         /// In the order in which they were issued.
         public var invoices: [IssuedInvoice] = []
@@ -92,5 +93,11 @@ public final class FakeRating: RatingRecords, TierCatalog, UsageSeries, IssuedIn
         of tenant: TenantID, from start: Timestamp, to end: Timestamp
     ) async throws(StoreUnavailable) -> [UsageQuarter] {
         state.withLock { $0.quarters.filter { start <= $0.start && $0.start < end } }
+    }
+
+    public func minutes(
+        of tenant: TenantID, from start: Timestamp, to end: Timestamp
+    ) async throws(StoreUnavailable) -> [UsageMinute] {
+        state.withLock { $0.minutes.filter { start <= $0.start && $0.start < end } }
     }
 }

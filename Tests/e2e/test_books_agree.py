@@ -45,6 +45,22 @@ def sealed(database) -> None:
     )
 
 
+# A hit of the cache before all else.
+HIT = """
+    WITH made AS MATERIALIZED (
+        SELECT (left(uuid_lower_bound(%(at)s)::text, 14) || '7' || substr(gen_random_uuid()::text, 16))::uuid AS id, key_id, tier_version_id
+        FROM ledger WHERE tenant_id = %(tenant)s LIMIT 1
+    ), recorded AS (
+        INSERT INTO requests (request_id, tenant_id, key_id, model, status, http_status, created_at, completed_at, processing_us, estimated_tokens,
+            input_tokens, output_tokens, tier_version_id, cached)
+        SELECT id, %(tenant)s, key_id, 'iris', 'completed', 200, %(at)s, %(at)s, 1000, 50, 4, 2, tier_version_id, true FROM made
+    )
+    INSERT INTO ledger (entry_id, tenant_id, key_id, request_id, kind, model, tier_version_id, requests, input_tokens, cached_input_tokens,
+        output_tokens, token_source, occurred_at, served_input_tokens, served_output_tokens)
+    SELECT id, %(tenant)s, key_id, id, 'usage', 'iris', tier_version_id, 1, 4, 1, 2, 'cache', %(at)s, 8, 4 FROM made
+"""
+
+
 @pytest.fixture(scope="module")
 def books() -> Iterator[tuple[Installation, Tenant]]:
     """Usage of hours that are over and a correction of it, an invoice over it, an export of it, and deliveries of it."""
@@ -54,6 +70,7 @@ def books() -> Iterator[tuple[Installation, Tenant]]:
             fill(database, tenant.id, 200, start)
             request = database.execute("SELECT 'req_' || max(entry_id::text) FROM ledger").fetchone()[0]
             running.admin.expect("POST", "/admin/v1/adjustments", {"request_id": request, "output_tokens": -1, "reason": "x"}, (201,))
+            database.execute(HIT, {"tenant": tenant.id, "at": start - timedelta(hours=1)})
             rolled_up(database)
             sealed(database)
             database.execute(
@@ -145,9 +162,11 @@ CASES = {
     "stripe_differs_from_ledger": (
         "UPDATE stripe_deliveries SET value = value + 1 WHERE meter = 'output_token' RETURNING identifier"),
 }
-USAGE = {"usage_differs_from_ledger", "model_usage_differs_from_ledger", "export_part_differs_from_ledger", "stripe_differs_from_ledger"}
+ROLLED_UP = {"term_usage_differs_from_ledger", "minute_usage_differs_from_ledger"}
+USAGE = ROLLED_UP | {"usage_differs_from_ledger", "model_usage_differs_from_ledger", "export_part_differs_from_ledger", "stripe_differs_from_ledger"}
 # What else is different where a row is: the books hang together.
 ALONG = {
+    "entry_without_request": ROLLED_UP,
     "request_without_entry": USAGE | {"export_differs_from_ledger", "sealed_entry_missing"},
     "entry_differs_from_request": USAGE | {"entry_differs_from_seal"},
     "invoice_total_differs_from_lines": {"invoice_differs_from_digest"},
@@ -164,9 +183,9 @@ def test_a_row_that_was_touched_is_named(books, kind):
 ENTRY = "WHERE entry_id = (SELECT entry_id FROM sealed_entries WHERE seq = 57) RETURNING 'led_' || entry_id"
 # Every column of the ledger that nothing else is compared with.
 COLUMNS = {
-    "cached_input_tokens": ("cached_input_tokens + 1", USAGE), "occurred_at": ("occurred_at + interval '1 millisecond'", set()),
-    "model_version": ("'77'", set()), "user_id": ("gen_random_uuid()", set()), "token_source": ("'cache'", set()),
-    "served_input_tokens": ("9", set()), "served_output_tokens": ("9", set()), "lease_id": ("gen_random_uuid()", set()),
+    "cached_input_tokens": ("cached_input_tokens + 1", USAGE), "occurred_at": ("occurred_at + interval '1 millisecond'", ROLLED_UP),
+    "model_version": ("'77'", set()), "user_id": ("gen_random_uuid()", set()), "token_source": ("'cache'", ROLLED_UP),
+    "served_input_tokens": ("9", ROLLED_UP), "served_output_tokens": ("9", ROLLED_UP), "lease_id": ("gen_random_uuid()", set()),
     "posted_at": ("posted_at - interval '1 microsecond'", set()), "tags": ("ARRAY['mine']", set()),
 }
 
@@ -175,6 +194,23 @@ COLUMNS = {
 def test_a_column_of_an_entry_that_was_touched_is_named(books, column):
     value, along = COLUMNS[column]
     check(books[0], "entry_differs_from_seal", f"UPDATE ledger SET {column} = {value} {ENTRY}", along)
+
+
+OF_TERMS = ["hits", "served_input_tokens", "served_output_tokens", "hit_input_tokens", "hit_cached_input_tokens", "hit_output_tokens",
+            "left_streams", "drained_streams", "drained_output_tokens", "drained_delivered_tokens"]  # fmt: skip
+OF_MINUTES = ["requests", "tokens", "arrivals", "held_tokens", "most_tokens", "admitted", "least_tokens", "busy_us"]
+
+
+@pytest.mark.parametrize("column", OF_TERMS)
+def test_a_column_of_the_roll_up_of_terms_that_was_touched_is_named(books, column):
+    check(books[0], "term_usage_differs_from_ledger", f"UPDATE term_usage SET {column} = {column} + 1 "
+          "RETURNING concat_ws('/', tenant_id, rfc3339(bucket_start), model, key_id, tier_version_id)", set())  # fmt: skip
+
+
+@pytest.mark.parametrize("change", [*(f"{column} = {column} + 1" for column in OF_MINUTES), "last_end = last_end - interval '1 microsecond'"])
+def test_a_column_of_a_minute_that_was_touched_is_named(books, change):
+    check(books[0], "minute_usage_differs_from_ledger", f"UPDATE usage_minutes SET {change} "
+          "WHERE minute = (SELECT max(minute) FROM usage_minutes) RETURNING concat_ws('/', tenant_id, rfc3339(minute))", set())  # fmt: skip
 
 
 PLACE = "RETURNING tenant_id || '/' || seq"
@@ -259,7 +295,7 @@ def check(running: Installation, kind: str, change: str, along: set[str]) -> Non
 
 
 TABLES = [
-    "requests", "ledger", "sealed_entries", "ledger_heads", "adjustments", "usage", "model_usage_metrics", "invoice_issuers", "invoices",
+    "requests", "ledger", "sealed_entries", "ledger_heads", "adjustments", "usage", "term_usage", "usage_minutes", "model_usage_metrics", "invoice_issuers", "invoices",
     "invoice_lines", "invoice_usage", "invoice_digests", "credit_grants", "credit_applications", "exports", "export_parts", "export_pieces",
     "stripe_deliveries",
 ]

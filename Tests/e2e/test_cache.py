@@ -167,6 +167,13 @@ def test_what_a_hit_costs_is_the_tiers(stage: Stage) -> None:
     assert rows[1] == (
         half["input_tokens"], half["output_tokens"], full["input_tokens"], full["output_tokens"], 1, "cache",
     )
+    with stage.database() as database:
+        wait_until(
+            lambda: database.execute(
+                """SELECT hits, served_input_tokens, served_output_tokens, hit_input_tokens, hit_output_tokens FROM term_usage
+                WHERE tenant_id = %s""", (tenant.id,)).fetchone()
+            == (1, full["input_tokens"], full["output_tokens"], half["input_tokens"], half["output_tokens"]),
+            "the hit is rolled up as one", 30)
 
     def reported() -> dict[str, Any]:
         return get(stage.gateways[1].public_url, "/api/v1/usage", tenant.key).json()["total"]

@@ -42,6 +42,13 @@ def entries(stage: OpenAIStage, tenant: Tenant) -> int:
         "SELECT count(*) FROM ledger WHERE tenant_id = %s", [tenant.id]).fetchone()[0]
 
 
+def left(stage: OpenAIStage, tenant: Tenant) -> tuple[int, ...]:
+    """What replays will know of the streams that were left."""
+    return stage.database.execute(
+        """SELECT coalesce(sum(left_streams), 0), coalesce(sum(drained_streams), 0), coalesce(sum(drained_output_tokens), 0),
+            coalesce(sum(drained_delivered_tokens), 0) FROM term_usage WHERE tenant_id = %s""", [tenant.id]).fetchone()
+
+
 def test_the_caller_leaves_at_every_piece_and_pays_for_what_it_has(stage, model, tenant):
     def leave(count: int) -> tuple[int, dict]:
         gate = unique("gate")
@@ -59,6 +66,7 @@ def test_the_caller_leaves_at_every_piece_and_pays_for_what_it_has(stage, model,
             assert (row["output"], row["end"], row["entries"]) == (count, "client_left", 1), (count, row)
             assert row["delivered"] == row["generated"] == count
     assert entries(stage, tenant) == CHUNKS - 1
+    wait_until(lambda: left(stage, tenant) == (CHUNKS - 1, 0, 0, 0), "the streams are rolled up as left and not drained", 30)
 
 
 def test_the_caller_leaves_at_every_piece_and_the_worker_goes_on(stage, drained, tenant):
@@ -73,12 +81,17 @@ def test_the_caller_leaves_at_every_piece_and_the_worker_goes_on(stage, drained,
         return count, stage.settled(stream.request_id)
 
     with ThreadPoolExecutor(4) as pool:
-        for count, row in pool.map(leave, range(1, CHUNKS)):
+        rows = list(pool.map(leave, range(1, CHUNKS)))
+        for count, row in rows:
             # The last piece may have been written before the caller was seen to have left.
             assert row["end"] in ("client_left", "finished") and (row["output"], row["entries"]) == (CHUNKS, 1), (count, row)
             # A piece may have been on its way when the caller left.
             assert count <= row["delivered"] <= CHUNKS and row["generated"] == CHUNKS
     assert entries(stage, tenant) == CHUNKS - 1
+    gone = [row["delivered"] for _, row in rows if row["end"] == "client_left"]
+    short = [delivered for delivered in gone if delivered < CHUNKS]
+    expected = (len(gone), len(short), len(short) * CHUNKS, sum(short))
+    wait_until(lambda: left(stage, tenant) == expected, "the streams are rolled up as drained", 30)
 
 
 @pytest.mark.parametrize("extra", [0, 7])

@@ -62,6 +62,7 @@ struct TierReplayAnswer: Encodable {
     let skipped: Int
     let approximate: Int
     let notSeen: [String]
+    let reratedHits: Int64
     let beforeMicros: Int64
     let afterMicros: Int64
     let changeMicros: Int64
@@ -77,6 +78,7 @@ struct TierReplayAnswer: Encodable {
         case object, tier, version, currency, scope, periods, until, bills, skipped, approximate, winners, losers, shock
         case fingerprint, confirms, digest
         case notSeen = "not_seen"
+        case reratedHits = "rerated_hits"
         case beforeMicros = "before_micros"
         case afterMicros = "after_micros"
         case changeMicros = "change_micros"
@@ -99,6 +101,7 @@ struct TierReplayAnswer: Encodable {
         skipped = summary.skippedCount
         approximate = summary.approximateCount
         notSeen = summary.unseen.map(\.rawValue).sorted()
+        reratedHits = Int64(clamping: summary.reratedHits)
         confirms = order.isWhole
         beforeMicros = before
         afterMicros = after
@@ -167,10 +170,12 @@ struct TenantReplayAnswer: Encodable {
         let before: Side
         let after: Side
         let notSeen: [String]
+        let reratedHits: Int64
 
         enum CodingKeys: String, CodingKey {
             case period, before, after
             case notSeen = "not_seen"
+            case reratedHits = "rerated_hits"
         }
     }
 
@@ -192,7 +197,7 @@ struct TenantReplayAnswer: Encodable {
         self.bills = bills.map {
             Bill(
                 period: $0.period.id, before: Side($0.before), after: Side($0.after),
-                notSeen: $0.unseen.map(\.rawValue).sorted())
+                notSeen: $0.unseen.map(\.rawValue).sorted(), reratedHits: $0.reratedHits)
         }
     }
 }

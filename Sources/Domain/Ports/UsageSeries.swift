@@ -4,4 +4,10 @@ public protocol UsageSeries: Sendable {
     func quarters(
         of tenant: TenantID, from start: Timestamp, to end: Timestamp
     ) async throws(StoreUnavailable) -> [UsageQuarter]
+
+    /// A tenant's minutes in which something came, in the order of time, `start <= t < end`; what the roll-up has of them, so a few seconds behind the
+    /// last commit, and none that are older than thirteen months.
+    func minutes(
+        of tenant: TenantID, from start: Timestamp, to end: Timestamp
+    ) async throws(StoreUnavailable) -> [UsageMinute]
 }

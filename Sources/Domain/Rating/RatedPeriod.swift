@@ -9,10 +9,12 @@ public struct UsageQuantity: Hashable, Sendable {
     public let inputTokens: Int64
     public let cachedInputTokens: Int64
     public let outputTokens: Int64
+    /// What of it other terms would have charged otherwise; nothing where nobody asks for that.
+    public let termed: TermedUsage
 
     public init(
         tierVersionID: TierVersionID, isTrial: Bool = false, model: String, requests: Int64, inputTokens: Int64,
-        cachedInputTokens: Int64 = 0, outputTokens: Int64
+        cachedInputTokens: Int64 = 0, outputTokens: Int64, termed: TermedUsage = .none
     ) {
         self.tierVersionID = tierVersionID
         self.isTrial = isTrial
@@ -21,6 +23,7 @@ public struct UsageQuantity: Hashable, Sendable {
         self.inputTokens = inputTokens
         self.cachedInputTokens = cachedInputTokens
         self.outputTokens = outputTokens
+        self.termed = termed
     }
 
     /// In units of a meter. Input tokens from the worker's cache have a meter of their own and are not counted twice.

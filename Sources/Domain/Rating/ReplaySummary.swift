@@ -8,10 +8,12 @@ public struct ReplayedBill: Hashable, Sendable {
     public let after: Micros
     /// Terms that were others then and that the bill cannot show at work.
     public let unseen: Set<UnseenTerm>
+    /// Hits whose tokens were charged anew.
+    public let reratedHits: Int64
 
     public init(
         tenantID: TenantID, name: String, periodID: String, before: Micros, after: Micros,
-        unseen: Set<UnseenTerm> = []
+        unseen: Set<UnseenTerm> = [], reratedHits: Int64 = 0
     ) {
         self.tenantID = tenantID
         self.name = name
@@ -19,6 +21,7 @@ public struct ReplayedBill: Hashable, Sendable {
         self.before = before
         self.after = after
         self.unseen = unseen
+        self.reratedHits = reratedHits
     }
 
     /// What is asked more; negative where it is less.
@@ -50,9 +53,10 @@ public struct ReplaySummary: Sendable {
     public private(set) var billCount = 0
     /// Bills that could not be rated with the version, such as those in another currency.
     public private(set) var skippedCount = 0
-    /// Bills among them all whose tokens were charged under terms that a sum cannot show otherwise, and those terms.
+    /// Bills among them all that would have been charged otherwise by what is not known of them, and the terms that do.
     public private(set) var approximateCount = 0
     public private(set) var unseen: Set<UnseenTerm> = []
+    public private(set) var reratedHits: Int128 = 0
     public private(set) var before: Int128 = 0
     public private(set) var after: Int128 = 0
     public private(set) var winnerCount = 0
@@ -72,6 +76,7 @@ public struct ReplaySummary: Sendable {
         billCount += 1
         if !bill.unseen.isEmpty { approximateCount += 1 }
         unseen.formUnion(bill.unseen)
+        reratedHits += Int128(bill.reratedHits)
         before += Int128(bill.before.value)
         after += Int128(bill.after.value)
         for word in [

@@ -41,12 +41,16 @@ public struct TierAnalysis: Sendable {
         public let total: Micros
         /// Empty where nothing that was used would have been refused.
         public let overruns: [OverrunQuota]
-        /// Whether all of its limits are known to have held. Of rate limits nothing is known, and of minutes only what quarters of an hour had.
+        /// Empty where no rate limit would have refused something for certain.
+        public let rateOverruns: [RateOverrun]
+        /// Whether all of its limits are known to have held, or one is known not to have. Of a rate limit that is not always known.
         public let areLimitsProven: Bool
-        /// Terms that were others then, so that the tokens of the past are not those that it would have charged.
+        /// Terms that were others then, where what they would have charged is not known.
         public let unseen: Set<UnseenTerm>
+        /// Hits of the cache whose tokens were charged anew, by its own percentage.
+        public let reratedHits: Int64
 
-        public var isFeasible: Bool { overruns.isEmpty }
+        public var isFeasible: Bool { overruns.isEmpty && rateOverruns.isEmpty }
     }
 
     public let periods: [Period]
@@ -81,12 +85,13 @@ public struct TierAnalysis: Sendable {
     ///   - periods: in the order of time.
     ///   - candidates: what the tenant could be on, the version that it is on among them.
     ///   - quarters: of all periods.
+    ///   - minutes: of all periods, as far as they are known. Empty where no candidate needs them (``needsMinutes(_:)``).
     ///   - calendar: the tenant's.
     ///   - currentID: what the tenant is on now, which can be another than in the last period. Its currency counts where no period has one.
     /// - Throws: ``RatingFailure`` where what really was cannot be rated. A candidate that cannot be is left out.
     public init(
-        periods: [AnalysedPeriod], candidates: [TierRow], quarters: [UsageQuarter], calendar: PeriodCalendar,
-        currentID: TierVersionID?
+        periods: [AnalysedPeriod], candidates: [TierRow], quarters: [UsageQuarter], minutes: [UsageMinute] = [],
+        calendar: PeriodCalendar, currentID: TierVersionID?
     ) throws(RatingFailure) {
         self.periods = periods.map(\.period)
         var actual: Int128 = 0
@@ -103,10 +108,11 @@ public struct TierAnalysis: Sendable {
             currencies.first ?? candidates.first { $0.version.id == currentID }?.version.offer.currency
         self.currentID = currentID
         highestTokens = periods.map(\.input.tokens).max() ?? 0
-        let peaks = QuotaPeaks(quarters, calendar)
+        let minutes = UsageMinutes(minutes, of: quarters)
+        let peaks = QuotaPeaks(quarters, minutes, calendar)
         var options: [Option] = []
         for tier in candidates where currency != nil && tier.version.offer.currency == currency {
-            if let option = Self.option(tier, periods, peaks) { options.append(option) }
+            if let option = Self.option(tier, periods, peaks, minutes) { options.append(option) }
         }
         options.sort { ($0.tier.code, $0.tier.version.number) < ($1.tier.code, $1.tier.version.number) }
         self.options = options
@@ -129,13 +135,23 @@ public struct TierAnalysis: Sendable {
         }
     }
 
-    private static func option(_ tier: TierRow, _ periods: [AnalysedPeriod], _ peaks: QuotaPeaks) -> Option? {
+    /// Whether minutes say more of a tier than quarters of an hour.
+    public static func needsMinutes(_ tier: TierRow) -> Bool {
+        let offer = tier.version.offer
+        return !offer.rateLimits.isEmpty || offer.quotas.contains { $0.mode == .hard && $0.frequency == .minute }
+    }
+
+    private static func option(
+        _ tier: TierRow, _ periods: [AnalysedPeriod], _ peaks: QuotaPeaks, _ minutes: UsageMinutes
+    ) -> Option? {
         let terms = tier.terms
         var costs: [Micros] = []
         var total: Int128 = 0
         var unseen: Set<UnseenTerm> = []
+        var reratedHits: Int128 = 0
         for one in periods {
             unseen.formUnion(one.input.unseen(by: terms, from: { _ in true }))
+            reratedHits += Int128(one.input.reratedHits(by: terms, from: { _ in true }))
             guard let rated = try? one.input.moved(to: terms, from: { _ in true }).rated(in: one.period) else {
                 return nil
             }
@@ -143,64 +159,12 @@ public struct TierAnalysis: Sendable {
             total += Int128(rated.subtotal.value)
         }
         guard let sum = Int64(exactly: total) else { return nil }
+        let offer = tier.version.offer
+        let judgements = offer.rateLimits.map(minutes.judge)
         return Option(
-            tier: tier, costs: costs, total: Micros(sum), overruns: peaks.overruns(of: tier.version.offer.quotas),
-            areLimitsProven: tier.version.offer.rateLimits.isEmpty && peaks.prove(tier.version.offer.quotas),
-            unseen: unseen)
-    }
-}
-
-/// The most that was used in one period of each frequency.
-///
-/// Exact for hours, days, weeks and months of the calendar that lie in what was read; of a quarter, a year and an unlimited time it is what
-/// was used of them in what was read, so a quota may be overrun that looks as if it held. Of a minute it is the fifteenth part of a quarter
-/// of an hour, rounded up: more than that was used in some minute for certain.
-struct QuotaPeaks {
-    private struct Peak {
-        var requests: Int128 = 0
-        var tokens: Int128 = 0
-    }
-
-    private var peaks: [Frequency: Peak] = [:]
-    /// Of a quarter of an hour.
-    private var quarter = Peak()
-
-    init(_ quarters: [UsageQuarter], _ calendar: PeriodCalendar) {
-        quarter = Peak(
-            requests: quarters.map { Int128($0.requests) }.max() ?? 0,
-            tokens: quarters.map { Int128($0.tokens) }.max() ?? 0)
-        for frequency in Frequency.allCases {
-            var sums: [Timestamp: Peak] = [:]
-            var period: Period?
-            for quarter in quarters {
-                if frequency != .minute, period?.contains(quarter.start) != true {
-                    period = calendar.period(containing: quarter.start, frequency: frequency)
-                }
-                let key = frequency == .minute ? quarter.start : period?.start ?? quarter.start
-                sums[key, default: Peak()].requests += Int128(quarter.requests)
-                sums[key, default: Peak()].tokens += Int128(quarter.tokens)
-            }
-            let parts: Int128 = frequency == .minute ? 15 : 1
-            peaks[frequency] = Peak(
-                requests: ((sums.values.map(\.requests).max() ?? 0) + parts - 1) / parts,
-                tokens: ((sums.values.map(\.tokens).max() ?? 0) + parts - 1) / parts)
-        }
-    }
-
-    /// Whether no hard quota of a minute can have been overrun: a minute has no more than its quarter of an hour.
-    func prove(_ quotas: [QuotaRule]) -> Bool {
-        quotas.allSatisfy { quota in
-            quota.mode != .hard || quota.frequency != .minute
-                || (quota.unit == .requests ? quarter.requests : quarter.tokens) <= Int128(quota.amount)
-        }
-    }
-
-    func overruns(of quotas: [QuotaRule]) -> [OverrunQuota] {
-        quotas.filter { $0.mode == .hard }.compactMap { quota in
-            let peak = peaks[quota.frequency] ?? Peak()
-            let used = quota.unit == .requests ? peak.requests : peak.tokens
-            guard used > Int128(quota.amount) else { return nil }
-            return OverrunQuota(unit: quota.unit, frequency: quota.frequency, amount: quota.amount, used: used)
-        }
+            tier: tier, costs: costs, total: Micros(sum), overruns: peaks.overruns(of: offer.quotas),
+            rateOverruns: judgements.compactMap { if case .refused(let overrun) = $0 { overrun } else { nil } },
+            areLimitsProven: !judgements.contains(.unknown) && peaks.prove(offer.quotas), unseen: unseen,
+            reratedHits: Int64(clamping: reratedHits))
     }
 }

@@ -41,6 +41,10 @@ public enum BookComparison: String, Sendable, CaseIterable {
     case unsealed
     /// The roll-up by tenants has the sums of the ledger.
     case usage
+    /// The roll-up of hits and left streams has the sums of the ledger and of the request rows.
+    case termUsage = "term_usage"
+    /// The roll-up by minutes has them too.
+    case minutes
     /// The roll-up by models has the sums of the ledger. Of all tenants only.
     case models
     /// An invoice's subtotal and credits are the sums of its parts.

@@ -25,6 +25,15 @@ public struct TierAnalysisAnswer: Encodable {
         let used: Int64
     }
 
+    struct RateOverrun: Encodable {
+        let scope: String
+        let unit: String
+        let amount: Int64
+        @Present var burst: Int64?
+        let minute: String
+        let used: Int64
+    }
+
     struct Option: Encodable {
         let tier: String
         let version: Int32
@@ -33,7 +42,9 @@ public struct TierAnalysisAnswer: Encodable {
         let isFeasible: Bool
         let areLimitsProven: Bool
         let notSeen: [String]
+        let reratedHits: Int64
         let refusedBy: [Overrun]
+        let rateOverruns: [RateOverrun]
 
         enum CodingKeys: String, CodingKey {
             case tier, version
@@ -42,7 +53,9 @@ public struct TierAnalysisAnswer: Encodable {
             case isFeasible = "feasible"
             case areLimitsProven = "limits_proven"
             case notSeen = "not_seen"
+            case reratedHits = "rerated_hits"
             case refusedBy = "refused_by"
+            case rateOverruns = "rate_overruns"
         }
     }
 
@@ -89,10 +102,16 @@ public struct TierAnalysisAnswer: Encodable {
                 tier: option.tier.code, version: option.tier.version.number, costsMicros: option.costs.map(\.value),
                 totalMicros: option.total.value, isFeasible: option.isFeasible,
                 areLimitsProven: option.areLimitsProven, notSeen: option.unseen.map(\.rawValue).sorted(),
+                reratedHits: option.reratedHits,
                 refusedBy: option.overruns.map {
                     Overrun(
                         unit: $0.unit.rawValue, frequency: $0.frequency.rawValue, amount: $0.amount,
                         used: Int64(clamping: $0.used))
+                },
+                rateOverruns: option.rateOverruns.map {
+                    RateOverrun(
+                        scope: $0.scope.rawValue, unit: $0.unit.rawValue, amount: $0.amount, burst: $0.burst,
+                        minute: $0.minute.description, used: $0.used)
                 })
         }
     }

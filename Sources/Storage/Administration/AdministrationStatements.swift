@@ -21,7 +21,7 @@ public enum AdministrationStatements {
             InsertTierPriceBands.self, InsertTierMultipliers.self, DeleteTierPrices.self, DeleteTierMultipliers.self,
             DeleteTierQuotas.self, DeleteTierRateLimits.self, DeleteTierVersion.self, FindTierReplay.self,
             InsertTierReplay.self, ListTierReplays.self,
-            FindTierVersionOfTenant.self, ReadUsageQuarters.self,
+            FindTierVersionOfTenant.self, ReadUsageQuarters.self, ReadUsageMinutes.self,
             ListModels.self, InsertModel.self, SetDelivery.self, LockModel.self, DescribeModel.self,
             ListRoutes.self, FindRoute.self, DeleteReplicas.self, InsertReplicas.self, DescribeRoute.self,
             InsertTierRateLimits.self, DeleteSubscriptionRateLimits.self, InsertSubscriptionRateLimits.self,

@@ -56,6 +56,8 @@ struct ListBillingAccounts: PostgresStatement {
 /// Usage is of a trial where it is of a version that the tenant was on for trial in the same quarter of an hour: a trial ends on such an
 /// edge, and where it ends early its last quarter is free to the end. The roll-up and the ledger must not answer that in two ways, so the
 /// ledger's entries are asked by their quarter too.
+///
+/// The requests of the tail are looked up one by one: a plan that was made for an empty table would read a full one from its beginning to its end.
 struct ReadRatingParts: PostgresStatement {
     struct Part: Sendable {
         let tierVersionID: TierVersionID
@@ -69,38 +71,68 @@ struct ReadRatingParts: PostgresStatement {
         WITH stays AS MATERIALIZED (
             SELECT tier_version_id, starts_at, coalesce(ends_at, 'infinity') AS ends_at, coalesce(trial_ends_at, '-infinity') AS trial_ends_at
             FROM subscriptions WHERE tenant_id = $1 AND starts_at < $3 AND coalesce(ends_at, 'infinity') > $2
-        ), parts AS (
-            SELECT u.bucket_start, u.tier_version_id, u.model, u.requests_count AS requests, u.input_tokens, u.cached_input_tokens,
-                u.output_tokens
-            FROM usage u WHERE u.tenant_id = $1 AND u.bucket_start >= $2 AND u.bucket_start < $3
-            UNION ALL
-            SELECT usage_bucket(l.occurred_at), l.tier_version_id, l.model, l.requests, l.input_tokens, l.cached_input_tokens,
-                l.output_tokens
+        ), tail AS MATERIALIZED (
+            SELECT l.entry_id, usage_bucket(l.occurred_at) AS bucket_start, l.tier_version_id, l.model, l.requests, l.input_tokens,
+                l.cached_input_tokens, l.output_tokens, l.kind = 'usage' AS is_usage, l.token_source = 'cache' AS is_hit, l.served_input_tokens,
+                l.served_output_tokens
             FROM ledger l
             WHERE l.tenant_id = $1 AND l.occurred_at >= $2 AND l.occurred_at < $3 AND l.tx >= (SELECT position FROM rollup_watermark)
+        ), parts AS (
+            SELECT u.bucket_start, u.tier_version_id, u.model, u.requests_count AS requests, u.input_tokens, u.cached_input_tokens,
+                u.output_tokens, 0::bigint AS hits, 0::bigint AS served_input_tokens, 0::bigint AS served_output_tokens,
+                0::bigint AS hit_input_tokens, 0::bigint AS hit_cached_input_tokens, 0::bigint AS hit_output_tokens, 0::bigint AS left_streams,
+                0::bigint AS drained_streams, 0::bigint AS drained_output_tokens, 0::bigint AS drained_delivered_tokens
+            FROM usage u WHERE u.tenant_id = $1 AND u.bucket_start >= $2 AND u.bucket_start < $3
+            UNION ALL
+            SELECT t.bucket_start, t.tier_version_id, t.model, 0, 0, 0, 0, t.hits, t.served_input_tokens, t.served_output_tokens,
+                t.hit_input_tokens, t.hit_cached_input_tokens, t.hit_output_tokens, t.left_streams, t.drained_streams, t.drained_output_tokens,
+                t.drained_delivered_tokens
+            FROM term_usage t WHERE t.tenant_id = $1 AND t.bucket_start >= $2 AND t.bucket_start < $3
+            UNION ALL
+            SELECT bucket_start, tier_version_id, model, requests, input_tokens, cached_input_tokens, output_tokens, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+            FROM tail
+            UNION ALL
+            SELECT bucket_start, tier_version_id, model, 0, 0, 0, 0, 1, served_input_tokens, served_output_tokens, input_tokens,
+                cached_input_tokens, output_tokens, 0, 0, 0, 0
+            FROM tail WHERE is_usage AND is_hit
+            UNION ALL
+            SELECT tail.bucket_start, tail.tier_version_id, tail.model, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, r.is_drained::integer,
+                CASE WHEN r.is_drained THEN tail.output_tokens ELSE 0 END, CASE WHEN r.is_drained THEN r.delivered_tokens ELSE 0 END
+            FROM tail CROSS JOIN LATERAL (
+                SELECT is_drained_stream(stream_end, delivered_tokens, generated_tokens, estimated_tokens, tail.input_tokens,
+                    tail.output_tokens) AS is_drained, delivered_tokens
+                FROM requests WHERE request_id = tail.entry_id AND stream_end = 'client_left' LIMIT 1
+            ) r
+            WHERE tail.is_usage
         ), used AS (
-            SELECT p.tier_version_id, EXISTS (
+            SELECT EXISTS (
                     SELECT FROM stays s WHERE s.tier_version_id = p.tier_version_id AND p.bucket_start >= usage_bucket(s.starts_at)
                         AND p.bucket_start < s.ends_at AND p.bucket_start < s.trial_ends_at) AS is_trial,
-                p.model, p.requests, p.input_tokens, p.cached_input_tokens, p.output_tokens
+                p.*
             FROM parts p
         )
-        SELECT tier_version_id, false, NULL::text, greatest(starts_at, trial_ends_at, $2), least(ends_at, $3), 0::bigint, 0::bigint,
-            0::bigint, 0::bigint, pg_current_snapshot()::text
+        SELECT tier_version_id, false, NULL::text, greatest(starts_at, trial_ends_at, $2), least(ends_at, $3), pg_current_snapshot()::text, 0::bigint,
+            0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint,
+            0::bigint
         FROM stays WHERE greatest(starts_at, trial_ends_at, $2) < least(ends_at, $3)
         UNION ALL
-        SELECT tier_version_id, true, NULL, greatest(starts_at, $2), least(ends_at, trial_ends_at, $3), 0, 0, 0, 0,
-            pg_current_snapshot()::text
+        SELECT tier_version_id, true, NULL, greatest(starts_at, $2), least(ends_at, trial_ends_at, $3),
+            pg_current_snapshot()::text, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
         FROM stays WHERE greatest(starts_at, $2) < least(ends_at, trial_ends_at, $3)
         UNION ALL
-        SELECT tier_version_id, is_trial, model, NULL, NULL, sum(requests)::bigint, sum(input_tokens)::bigint,
-            sum(cached_input_tokens)::bigint, sum(output_tokens)::bigint, pg_current_snapshot()::text
+        SELECT tier_version_id, is_trial, model, NULL, NULL, pg_current_snapshot()::text, sum(requests)::bigint,
+            sum(input_tokens)::bigint, sum(cached_input_tokens)::bigint, sum(output_tokens)::bigint, sum(hits)::bigint,
+            sum(served_input_tokens)::bigint, sum(served_output_tokens)::bigint, sum(hit_input_tokens)::bigint,
+            sum(hit_cached_input_tokens)::bigint, sum(hit_output_tokens)::bigint, sum(left_streams)::bigint, sum(drained_streams)::bigint,
+            sum(drained_output_tokens)::bigint, sum(drained_delivered_tokens)::bigint
         FROM used GROUP BY 1, 2, 3
         ORDER BY 4 NULLS LAST, 1, 3, 2
         """
     static let parameters: [PostgresType] = [.uuid, .timestamptz, .timestamptz]
     static let columns: [PostgresType] = [
-        .uuid, .bool, .text, .timestamptz, .timestamptz, .int8, .int8, .int8, .int8, .text,
+        .uuid, .bool, .text, .timestamptz, .timestamptz, .text, .int8, .int8, .int8, .int8, .int8, .int8, .int8, .int8,
+        .int8,
+        .int8, .int8, .int8, .int8, .int8,
     ]
 
     let tenantID: TenantID
@@ -119,15 +151,21 @@ struct ReadRatingParts: PostgresStatement {
         let model = try row.optionalText()
         let start = try row.optionalTimestamp()
         let end = try row.optionalTimestamp()
+        let seen = try row.text()
         if let start, let end {
             let span = SubscriptionSpan(
                 tierVersionID: version, start: Timestamp(start), end: Timestamp(end), isTrial: isTrial)
-            return Part(tierVersionID: version, span: span, usage: nil, seen: try row.text(9))
+            return Part(tierVersionID: version, span: span, usage: nil, seen: seen)
         }
         let usage = UsageQuantity(
             tierVersionID: version, isTrial: isTrial, model: model ?? "", requests: try row.int64(),
-            inputTokens: try row.int64(), cachedInputTokens: try row.int64(), outputTokens: try row.int64())
-        return Part(tierVersionID: version, span: nil, usage: usage, seen: try row.text())
+            inputTokens: try row.int64(), cachedInputTokens: try row.int64(), outputTokens: try row.int64(),
+            termed: TermedUsage(
+                hits: try row.int64(), servedInputTokens: try row.int64(), servedOutputTokens: try row.int64(),
+                hitInputTokens: try row.int64(), hitCachedInputTokens: try row.int64(),
+                hitOutputTokens: try row.int64(), leftStreams: try row.int64(), drainedStreams: try row.int64(),
+                drainedOutputTokens: try row.int64(), drainedDeliveredTokens: try row.int64()))
+        return Part(tierVersionID: version, span: nil, usage: usage, seen: seen)
     }
 }
 

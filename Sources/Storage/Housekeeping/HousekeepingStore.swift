@@ -204,7 +204,7 @@ public enum StatementCatalog {
         ReadExportPiece.self, FindPartEnd<JobEntriesOfAll>.self, FindPartEnd<JobEntriesOfTenant>.self,
         FindPartEnd<NewEntriesOfAll>.self, FindPartEnd<NewEntriesOfTenant>.self, FindSums<JobSumsOfAll>.self,
         FindSums<JobSumsOfTenant>.self, FindFocusRows<FocusOfAll>.self, FindFocusRows<FocusOfTenant>.self,
-        CompareRequests.self, CompareUsage.self, CompareModels.self,
+        CompareRequests.self, CompareUsage.self, CompareModels.self, CompareTermUsage.self, CompareMinutes.self,
         CompareInvoiceSums.self, CompareInvoiceUsage.self, CompareInvoicePeriods.self, CompareExportManifests.self,
         CompareExportParts.self,
         CompareExportHashes.self, CompareStripe.self, CompareAdjustments.self, CompareUnsealed.self,

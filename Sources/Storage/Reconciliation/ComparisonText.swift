@@ -17,6 +17,12 @@ enum ComparisonText {
     /// Those of them whose keys were made elsewhere.
     static let strays =
         "SELECT * FROM ledger WHERE \(ExportText.stray) AND NOT (\(range)) AND \(occurred) AND \(ofTenant)"
+    /// Requests that were charged or failed; what came or was charged in the window is among them. A job that waited came when its key was made.
+    static let settled = """
+        SELECT * FROM settled_requests WHERE \(range) AND \(ofTenant)
+        UNION ALL
+        SELECT * FROM settled_requests WHERE is_billed AND \(ExportText.stray) AND NOT (\(range)) AND \(occurred) AND \(ofTenant)
+        """
     /// From `differences`: kind, id, expected, found, and how many there are.
     static let parameters: [PostgresType] = [.uuid, .timestamptz, .timestamptz, .int8]
     static let answer = "SELECT kind, id, expected, found, count(*) OVER () FROM differences ORDER BY kind, id LIMIT $4"

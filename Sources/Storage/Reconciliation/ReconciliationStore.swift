@@ -71,6 +71,8 @@ public struct ReconciliationStore: BookComparing {
         case .seals: nil
         case .unsealed: CompareUnsealed.self
         case .usage: CompareUsage.self
+        case .termUsage: CompareTermUsage.self
+        case .minutes: CompareMinutes.self
         case .models: CompareModels.self
         case .invoiceSums: CompareInvoiceSums.self
         case .invoiceUsage: CompareInvoiceUsage.self

@@ -19,6 +19,48 @@ public struct UsageSeriesStore: UsageSeries {
             throw StoreUnavailable(error)
         }
     }
+
+    public func minutes(
+        of tenant: TenantID, from start: Timestamp, to end: Timestamp
+    ) async throws(StoreUnavailable) -> [UsageMinute] {
+        do throws(PostgresError) {
+            return try await pool.pipeline(
+                ActAsTenant(tenantID: tenant), ReadUsageMinutes(tenantID: tenant, start: start, end: end)
+            ).1
+        } catch {
+            throw StoreUnavailable(error)
+        }
+    }
+}
+
+/// The roll-up alone: what it has not yet got makes the minutes fewer than the usage, which whoever reads both can see.
+struct ReadUsageMinutes: PostgresStatement {
+    static let sql = """
+        SELECT minute, requests, tokens, arrivals, held_tokens, most_tokens, admitted, least_tokens, busy_us, last_end
+        FROM usage_minutes WHERE tenant_id = $1 AND minute >= $2 AND minute < $3 ORDER BY minute
+        """
+    static let parameters: [PostgresType] = [.uuid, .timestamptz, .timestamptz]
+    static let columns: [PostgresType] = [
+        .timestamptz, .int8, .int8, .int8, .int8, .int8, .int8, .int8, .int8, .timestamptz,
+    ]
+
+    let tenantID: TenantID
+    let start: Timestamp
+    let end: Timestamp
+
+    func bind(to binds: inout PostgresBinds) {
+        binds.append(tenantID.postgres)
+        binds.append(start.postgres)
+        binds.append(end.postgres)
+    }
+
+    static func row(from row: inout PostgresRow) throws(PostgresError) -> UsageMinute {
+        UsageMinute(
+            start: Timestamp(try row.timestamp()), requests: try row.int64(), tokens: try row.int64(),
+            arrivals: try row.int64(), heldTokens: try row.int64(), mostTokens: try row.int64(),
+            admitted: try row.int64(), leastTokens: try row.int64(), busyMicroseconds: try row.int64(),
+            lastEnd: try row.optionalTimestamp().map { Timestamp($0) })
+    }
 }
 
 /// Roll-up and the ledger's tail in one snapshot.

@@ -21,6 +21,7 @@ struct AdminTierReplay: Decodable, Sendable {
     let skipped: Int
     let approximate: Int
     let notSeen: [String]
+    let reratedHits: Int64
     let beforeMicros: Int64
     let afterMicros: Int64
     let changeMicros: Int64
@@ -80,6 +81,39 @@ struct AdminTierAnalysis: Decodable, Sendable {
     let highestMonthlyTokens: Int64
     let simpleRule: String
     let actualTotalMicros: Int64
+    let options: [Option]
+
+    struct Option: Decodable, Sendable {
+        struct Quota: Decodable, Sendable {
+            let unit: String
+            let frequency: String
+        }
+
+        struct Rate: Decodable, Sendable {
+            let scope: String
+            let unit: String
+        }
+
+        let tier: String
+        let version: Int
+        let limitsProven: Bool
+        let refusedBy: [Quota]
+        let rateOverruns: [Rate]
+
+        /// As `basic 1 (tokens of a day, requests a minute)`.
+        var refusal: String? {
+            let limits =
+                refusedBy.map { "\($0.unit) of a \($0.frequency)" }
+                + rateOverruns.map { $0.unit == "concurrency" ? "at once" : "\($0.unit) a minute" }
+            return limits.isEmpty ? nil : "\(tier) \(version) (\(limits.joined(separator: ", ")))"
+        }
+    }
+
+    /// Whether the recommended tier's limits are known to have held.
+    var limits: String {
+        let option = options.first { $0.tier == recommended?.tier && $0.version == recommended?.version }
+        return option.map { $0.limitsProven ? "kept" : "not proven" } ?? ""
+    }
 }
 
 extension TiersCommand {
@@ -182,12 +216,16 @@ extension TiersCommand {
             let approximate =
                 replay.approximate == 0
                 ? ""
-                : "\n\(replay.approximate) had another \(replay.notSeen.joined(separator: " and ")): their tokens are what was charged then"
+                : "\n\(replay.approximate) had another \(replay.notSeen.joined(separator: " and ")), and what it would have charged is not known"
+            let rerated =
+                replay.reratedHits == 0
+                ? ""
+                : "\n\(replay.reratedHits) hits of the cache were charged anew, each to within one token of each meter"
             return """
                 \(replay.bills) bills, \(replay.skipped) that cannot be rated with it; micro-units of \(replay.currency)
                 before \(replay.beforeMicros), after \(replay.afterMicros), change \(replay.changeMicros)
                 \(replay.losers.count) rise, \(replay.winners.count) fall, \(replay.billShock.count) are a shock
-                digest \(replay.digest ?? "none")\(replay.confirms ? "" : ", which confirms nothing: it is not of all bills up to now")\(approximate)
+                digest \(replay.digest ?? "none")\(replay.confirms ? "" : ", which confirms nothing: it is not of all bills up to now")\(approximate)\(rerated)
                 \(table.text)
                 """
         }
@@ -236,12 +274,14 @@ extension TiersCommand {
                 page.mention(list)
                 var table = TextTable([
                     "tenant", "current", "recommended", "saving", "currency", "highest tokens", "simple rule",
+                    "limits", "refused",
                 ])
                 for one in list.data {
                     table.add([
                         one.tenantId, one.current?.text ?? "", one.recommended?.text ?? "",
                         one.savingMicros.map(String.init) ?? "", one.currency ?? "",
-                        String(one.highestMonthlyTokens), one.simpleRule,
+                        String(one.highestMonthlyTokens), one.simpleRule, one.limits,
+                        one.options.compactMap(\.refusal).joined(separator: ", "),
                     ])
                 }
                 return table.text

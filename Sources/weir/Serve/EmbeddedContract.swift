@@ -4417,7 +4417,7 @@ components:
     PredictUnprocessable:
       description: >-
         `validation_failed`: the request was read, but a value is wrong. `errors` names each one. Where the model's worker refused
-        the input and the tier charges that, `charge` says what it cost.
+        the input and the tier charges that, the member charge says what it cost.
         `idempotency_mismatch`: the key was used with another route or body.
       headers:
         x-request-id: { $ref: '#/components/headers/RequestId' }
@@ -4430,7 +4430,7 @@ components:
         x-should-retry: { $ref: '#/components/headers/ShouldRetry' }
       content:
         application/problem+json:
-          schema: { $ref: '#/components/schemas/Problem' }
+          schema: { $ref: '#/components/schemas/PredictProblem' }
           example:
             type: about:blank
             title: The request does not fit the model or the schema
@@ -4462,7 +4462,7 @@ components:
         Idempotent-Replayed: { $ref: '#/components/headers/IdempotentReplayed' }
       content:
         application/problem+json:
-          schema: { $ref: '#/components/schemas/Problem' }
+          schema: { $ref: '#/components/schemas/PredictProblem' }
     URITooLong:
       description: '`uri_too_long`: the request target is over 8 KiB.'
       headers:
@@ -5537,9 +5537,11 @@ components:
     UnseenTerms:
       type: array
       description: >-
-        Terms that were others when the usage was charged. Requests and tokens are those that were charged then, so this is not what
-        would have been charged of hits of the cache, of streams whose caller left, or of requests that failed.
-      items: { type: string, enum: [cache_hit_token_percent, stream_leave, cache_hit_request, failed_request] }
+        Terms that were others when the usage was charged, where what would have been charged is not known. `stream_leave` stands
+        where streams were cancelled that would have been drained, or where it is left to the model. `cache_hit_token_percent`
+        stands where hits were free, so that it is not known how much of their input was in the worker's own cache, and that has another price. `failed_request`
+        stands where inputs that a worker refuses were charged otherwise: which there were is not in the ledger.
+      items: { type: string, enum: [cache_hit_token_percent, stream_leave, failed_request] }
     TierAnalysis:
       type: object
       required: [object, tenant_id, time_zone, currency, periods, actual_total_micros, current, recommended, saving_micros,
@@ -5574,7 +5576,8 @@ components:
           type: array
           items:
             type: object
-            required: [tier, version, costs_micros, total_micros, feasible, limits_proven, not_seen, refused_by]
+            required: [tier, version, costs_micros, total_micros, feasible, limits_proven, not_seen, rerated_hits, refused_by,
+              rate_overruns]
             properties:
               tier: { type: string }
               version: { type: integer }
@@ -5583,13 +5586,23 @@ components:
                 description: In the order of the periods.
                 items: { type: integer, format: int64 }
               total_micros: { type: integer, format: int64 }
-              feasible: { type: boolean, description: Whether its hard quotas would have let all of the usage through. }
+              feasible:
+                type: boolean
+                description: >-
+                  Whether no hard quota would have refused any of the usage, and no rate limit for certain.
               limits_proven:
                 type: boolean
                 description: >-
-                  Whether that is known of all of its limits. Not with rate limits, nor with a hard quota of a minute that is
-                  smaller than what a quarter of an hour had.
+                  Whether that is known of all of its limits. Of a rate limit it is not where it depends on when in their minutes
+                  the requests came; of keys' limits, only where all keys together kept them; and neither of them, nor a hard quota of
+                  a minute, of more than thirteen months ago.
               not_seen: { $ref: '#/components/schemas/UnseenTerms' }
+              rerated_hits:
+                type: integer
+                format: int64
+                description: >-
+                  Hits of the cache whose tokens were charged anew, by this tier's percentage. Of each meter that is at most a token for
+                  each of them more than it would have been, and exact where the percentage is 0 or 100.
               refused_by:
                 type: array
                 items:
@@ -5600,6 +5613,22 @@ components:
                     frequency: { type: string }
                     amount: { type: integer, format: int64 }
                     used: { type: integer, format: int64 }
+              rate_overruns:
+                type: array
+                description: Rate limits that would have refused something, whenever in their minutes the requests came.
+                items:
+                  type: object
+                  required: [scope, unit, amount, burst, minute, used]
+                  properties:
+                    scope: { type: string, enum: [tenant, key] }
+                    unit: { type: string, enum: [requests, tokens, concurrency] }
+                    amount: { type: integer, format: int64, description: 'A minute, or at once of concurrency.' }
+                    burst: { type: [integer, 'null'], format: int64 }
+                    minute: { type: string, format: date-time, description: The first minute in which it would have. }
+                    used:
+                      type: integer
+                      format: int64
+                      description: In that minute, at least. Of concurrency what was under way on average, rounded up.
         unrateable:
           type: [string, 'null']
           enum: [mixed_currencies, amount_too_large, unknown_tier_version, null]
@@ -6399,16 +6428,6 @@ components:
       description: RFC 9457. `code` is stable; texts are for people and may change.
       required: [type, title, status, detail, code, request_id, errors]
       properties:
-        charge:
-          type: object
-          description: What was charged although there is no prediction; left out where nothing was.
-          required: [reason, requests, price_version, cost_micros, currency]
-          properties:
-            reason: { type: string, const: failed_request }
-            requests: { type: integer, const: 1 }
-            price_version: { $ref: '#/components/schemas/PriceVersion' }
-            cost_micros: { type: [integer, 'null'], format: int64, description: When rated alone. }
-            currency: { $ref: '#/components/schemas/Currency' }
         type: { type: string, format: uri-reference }
         title: { type: string }
         status: { type: integer, minimum: 400, maximum: 599 }
@@ -6427,6 +6446,21 @@ components:
                 description: A JSON Pointer into the body, as in `/name`, or a parameter's name, as in `limit`.
               message: { type: string, description: What is wrong. }
               fix: { type: string, description: What to do about it. }
+    PredictProblem:
+      allOf:
+        - { $ref: '#/components/schemas/Problem' }
+        - type: object
+          properties:
+            charge:
+              type: object
+              description: What was charged although there is no prediction; left out where nothing was.
+              required: [reason, requests, price_version, cost_micros, currency]
+              properties:
+                reason: { type: string, const: failed_request }
+                requests: { type: integer, const: 1 }
+                price_version: { $ref: '#/components/schemas/PriceVersion' }
+                cost_micros: { type: [integer, 'null'], format: int64, description: When rated alone. }
+                currency: { $ref: '#/components/schemas/Currency' }
     LimitProblem:
       oneOf:
         - { $ref: '#/components/schemas/QuotaProblem' }
