@@ -228,6 +228,9 @@ struct RateJudgementTests {
         #expect(Self.judge(many, .requests, 500, scope: .key) == .kept)
         #expect(Self.judge(many, .requests, 500, isWhole: false) == .unknown)
         #expect(Self.judge(many, .requests, nil) == .kept)
+        // Counted anew when the rows of its requests were gone, and with them those of requests that failed.
+        let bare = many + [Self.minute(9, 1, tokens: UsageMinute.unknownTokens)]
+        #expect(Self.judge(bare, .requests, 500) == .unknown && Self.judge(bare, .concurrency, 500) == .unknown)
         guard case .refused = Self.judge(many, .requests, 60, isWhole: false) else {
             Issue.record("what is known is enough")
             return

@@ -143,6 +143,43 @@ struct TierAnalysisTests {
         #expect(some.overruns(of: quota(19)).map(\.used) == [20])
     }
 
+    @Test("where a tier counts hits otherwise, a quota is judged only as far as the direction allows")
+    func shifted() throws {
+        func tier(_ number: UInt64, hits: RequestCharge, _ amount: Int64) -> TierRow {
+            TierRow(
+                code: "t\(number)", name: "",
+                version: TierRow.Version(
+                    id: TierVersionID(high: 0, low: number), number: 1, state: .published,
+                    offer: TierOffer(
+                        currency: "EUR", requestTerms: RequestTerms(cacheHit: hits),
+                        quotas: [QuotaRule(unit: .requests, frequency: .month, amount: amount, mode: .hard)]),
+                    createdAt: Self.month.start),
+                createdAt: Self.month.start)
+        }
+        /// Of a tenant with ten answers and ninety hits: feasible, proven, and for how many the quotas refused.
+        func judged(on hits: RequestCharge, _ candidates: [TierRow]) throws -> [[Bool]] {
+            let own = tier(9, hits: hits, 1_000)
+            let used: Int64 = hits == .charged ? 100 : 10
+            let usage = UsageQuantity(
+                tierVersionID: own.version.id, model: "m", requests: used, inputTokens: 0, outputTokens: 0,
+                termed: TermedUsage(hits: 90))
+            let span = SubscriptionSpan(
+                tierVersionID: own.version.id, start: Self.month.start, end: Self.month.end)
+            let input = RatingInput(spans: [span], usage: [usage], terms: [own.version.id: own.terms])
+            let analysis = try TierAnalysis(
+                periods: [AnalysedPeriod(period: Self.month, input: input)], candidates: candidates + [own],
+                quarters: [UsageQuarter(start: Self.month.start, requests: used, tokens: 0)], minutes: [],
+                calendar: Self.calendar, currentID: own.version.id)
+            return analysis.options.map { [$0.isFeasible, $0.areLimitsProven] }
+        }
+        let quotas = [tier(1, hits: .charged, 5), tier(2, hits: .charged, 50), tier(3, hits: .charged, 500)]
+        #expect(try judged(on: .charged, quotas) == [[false, true], [false, true], [true, true], [true, true]])
+        #expect(try judged(on: .free, quotas) == [[false, true], [true, false], [true, false], [true, true]])
+        let free = [tier(1, hits: .free, 5), tier(2, hits: .free, 50), tier(3, hits: .free, 500)]
+        #expect(try judged(on: .charged, free) == [[true, false], [true, false], [true, true], [true, true]])
+        #expect(try judged(on: .free, free) == [[false, true], [true, true], [true, true], [true, true]])
+    }
+
     @Test("a tier whose rate limit would have refused is not feasible, and the limit is named")
     func rates() throws {
         func tier(_ number: UInt64, fee: Int64, _ limits: [RateLimitRule]) -> TierRow {

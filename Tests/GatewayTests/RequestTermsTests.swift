@@ -52,6 +52,14 @@ import Testing
         #expect(refusal.fields.contains { $0 == ("x-weir-charged", "failed_request") })
     }
 
+    @Test("400 of a server of the Open Inference Protocol can speak of the model, and is free")
+    func inferenceServer() {
+        let replica = Installation.replica(1, .oip)
+        #expect(Dispatch.failed(422, of: replica).isRefusedInput && Dispatch.failed(413, of: replica).isRefusedInput)
+        #expect(!Dispatch.failed(400, of: replica).isRefusedInput)
+        #expect(Dispatch.failed(400, of: Installation.replica(1, .openai)).isRefusedInput)
+    }
+
     @Test("it is free by default, and whatever is not the caller's fault is free in every tier")
     func free() async throws {
         for (terms, status) in [(RequestTerms.standard, 422)]

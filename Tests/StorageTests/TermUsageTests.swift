@@ -65,6 +65,9 @@ struct TermUsageTests {
         + request(120, output: 20, stream: ("client_left", 5, 20))
         + request(121, output: 30, stream: ("client_left", 6, 90))
         + request(122, output: 8, stream: ("client_left", 8, 9)) + request(123, output: 9, stream: ("finished", 9, 9))
+        // Left too, but what they cost is fixed, or one for each input, whoever leaves.
+        + request(124, input: 25, output: 0, source: "fixed", stream: ("client_left", 5, 20))
+        + request(125, input: 0, output: 20, source: "counted", stream: ("client_left", 5, 20))
         + request(180, held: "77", tookSeconds: 1, status: "failed")
         + request(300, input: 3, output: 4, submitted: 245) + request(360, hasRow: false)
 
@@ -100,7 +103,7 @@ struct TermUsageTests {
                 minutes == [
                     "10:00 2 30 2 80 30 2 30 2500000 10:02:09.500",
                     "10:01 2 7 2 80 39 2 0 4000000 10:01:04.000",
-                    "10:02 4 107 4 160 139 4 19 8000000 10:02:05.000",
+                    "10:02 6 152 6 240 219 6 64 12000000 10:02:07.000",
                     "10:03 0 0 1 77 0 0 0 0 10:03:01.000",
                     // A job is there when it was submitted, and once more when it was charged.
                     "10:04 0 0 1 40 40 0 0 0 10:04:05.000",
@@ -136,7 +139,7 @@ struct TermUsageTests {
                 try await #expect(rating.input(Seed.tenantA, period).usage == before)
                 let minutes = try await series.minutes(of: Seed.tenantA, from: period.start, to: period.end)
                 let quarters = try await series.quarters(of: Seed.tenantA, from: period.start, to: period.end)
-                #expect(minutes.count == 7 && minutes.reduce(0) { $0 + $1.arrivals } == 11)
+                #expect(minutes.count == 7 && minutes.reduce(0) { $0 + $1.arrivals } == 13)
                 #expect(minutes.reduce(0) { $0 + $1.tokens } == quarters.reduce(0) { $0 + $1.tokens })
                 #expect(minutes.reduce(0) { $0 + $1.requests } == quarters.reduce(0) { $0 + $1.requests })
                 try await #expect(series.minutes(of: Seed.tenantB, from: period.start, to: period.end).isEmpty)

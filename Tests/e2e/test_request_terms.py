@@ -386,3 +386,19 @@ def test_a_charged_failure_that_was_touched_is_named(stage: Stage, kind: str) ->
             database.commit()
     assert (kind, prefix + row[0]) in differences
     assert found(stage.installation, "--tenant", tenant.id) == []
+
+
+def test_the_report_of_errors_counts_each_request_once_whatever_was_charged(stage: Stage) -> None:
+    def outcomes(model: str) -> tuple[int, int]:
+        rows = stage.installation.admin.expect("GET", "/admin/v1/reports/errors?limit=1000")["data"]
+        return next(((row["errors"], row["requests"]) for row in rows if row["model"] == model and row["error_code"] is None), (0, 0))
+
+    tenant = stage.tenant(failed_request="charged", cache_hit_request="free")
+    before = {model: outcomes(model) for model in (stage.model, stage.cached)}
+    stage.worker.be("422")
+    refused = [ask(url, tenant, stage.model) for url in stage.urls]
+    assert [answer.header("x-weir-charged") for answer in refused] == ["failed_request"] * 2
+    answered = [ask(stage.urls[0], tenant, stage.cached) for _ in range(3)]
+    assert [answer.status for answer in answered] == [200] * 3 and sum(each[1] for each in entries(stage, tenant)) < 5
+    assert outcomes(stage.model) == (before[stage.model][0] + 2, before[stage.model][1] + 2)
+    assert outcomes(stage.cached) == (before[stage.cached][0], before[stage.cached][1] + 3)

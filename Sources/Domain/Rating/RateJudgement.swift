@@ -29,7 +29,7 @@ extension UsageMinutes {
         let limit = RateLimit(amount: amount, burst: rule.burst)
         let refusal = rule.scope == .tenant ? refusal(of: rule, limit) : nil
         if let refusal { return .refused(refusal) }
-        return isWhole && isKept(rule.unit, limit) ? .kept : .unknown
+        return isWhole && !isWithoutRows && isKept(rule.unit, limit) ? .kept : .unknown
     }
 
     // MARK: At least

@@ -149,22 +149,31 @@ public struct TierAnalysis: Sendable {
         var total: Int128 = 0
         var unseen: Set<UnseenTerm> = []
         var reratedHits: Int128 = 0
+        var shift = UsageShift()
         for one in periods {
-            unseen.formUnion(one.input.unseen(by: terms, from: { _ in true }))
+            let (moved, blind) = (
+                one.input.moved(to: terms, from: { _ in true }), one.input.unseen(by: terms, from: { _ in true })
+            )
+            unseen.formUnion(blind)
+            shift.add(one.input, movedTo: moved, unseen: blind)
             reratedHits += Int128(one.input.reratedHits(by: terms, from: { _ in true }))
-            guard let rated = try? one.input.moved(to: terms, from: { _ in true }).rated(in: one.period) else {
-                return nil
-            }
+            guard let rated = try? moved.rated(in: one.period) else { return nil }
             costs.append(rated.subtotal)
             total += Int128(rated.subtotal.value)
         }
         guard let sum = Int64(exactly: total) else { return nil }
         let offer = tier.version.offer
         let judgements = offer.rateLimits.map(minutes.judge)
+        let overruns = peaks.overruns(of: offer.quotas)
+        let isConfirmed = offer.quotas.allSatisfy { quota in
+            let isOverrun = overruns.contains { $0.unit == quota.unit && $0.frequency == quota.frequency }
+            return quota.mode != .hard || shift.confirms(quota.unit, isOverrun: isOverrun)
+        }
         return Option(
-            tier: tier, costs: costs, total: Micros(sum), overruns: peaks.overruns(of: offer.quotas),
+            tier: tier, costs: costs, total: Micros(sum),
+            overruns: overruns.filter { shift.confirms($0.unit, isOverrun: true) },
             rateOverruns: judgements.compactMap { if case .refused(let overrun) = $0 { overrun } else { nil } },
-            areLimitsProven: !judgements.contains(.unknown) && peaks.prove(offer.quotas), unseen: unseen,
+            areLimitsProven: !judgements.contains(.unknown) && peaks.prove(offer.quotas) && isConfirmed, unseen: unseen,
             reratedHits: Int64(clamping: reratedHits))
     }
 }

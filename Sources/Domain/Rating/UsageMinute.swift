@@ -39,6 +39,8 @@ public struct UsageMinute: Hashable, Sendable {
     }
 
     public static let microseconds: Int64 = 60_000_000
+    /// What a request is taken to have held that has no row of its own any more: more than any can.
+    static let unknownTokens: Int64 = 1_000_000_000_000
 
     /// Minutes since 1970.
     var number: Int64 { floorDivision(start.microsecondsSince1970, Self.microseconds) }
@@ -75,6 +77,9 @@ public struct UsageMinutes: Sendable {
         }
         isWhole = missing.values.allSatisfy { $0 == Missing() }
     }
+
+    /// Whether some were counted anew when request rows were gone, those of failed ones among them: what came is not known then.
+    var isWithoutRows: Bool { minutes.contains { $0.heldTokens >= UsageMinute.unknownTokens } }
 
     /// The most of a unit that one of them had.
     func peak(of unit: QuotaUnit) -> Int128 {

@@ -49,7 +49,7 @@ enum DeliveryRefusals {
     /// installation's.
     private static func callersFault(_ failed: Dispatch.FailedAttempt, model: String) -> Refusal {
         var refusal = refusal(ofStatus: failed, model: model)
-        refusal.isRefusedInput = [400, 413, 422].contains(failed.status)
+        refusal.isRefusedInput = failed.isRefusedInput
         return refusal
     }
 

@@ -96,11 +96,7 @@ extension Dispatch {
     }
 
     private static func fault(status: Int, contentType: String?, of replica: Replica) -> FailedAttempt? {
-        guard (200..<300).contains(status) else {
-            return FailedAttempt(
-                failure: AttemptFailure(status: status), status: status, cause: "status \(status) of \(replica.address)"
-            )
-        }
+        guard (200..<300).contains(status) else { return failed(status, of: replica) }
         guard let contentType, contentType.lowercased().hasPrefix("text/event-stream") else {
             return FailedAttempt(failure: .nonsense, cause: "\(replica.address): no stream of events")
         }

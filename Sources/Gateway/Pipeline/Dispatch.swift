@@ -80,6 +80,8 @@ struct Dispatch: Sendable {
         let failure: AttemptFailure
         /// Where the worker answered.
         var status: Int?
+        /// Whether that says that the worker has looked at the input and will not have it.
+        var isRefusedInput = false
         /// For the log.
         let cause: String
 
@@ -187,12 +189,7 @@ struct Dispatch: Sendable {
     private func read(
         _ answer: WorkerAnswer, from replica: Replica, to request: InferenceRequest
     ) -> AttemptResult<WorkerReading> {
-        guard (200..<300).contains(answer.status) else {
-            return .failed(
-                FailedAttempt(
-                    failure: AttemptFailure(status: answer.status), status: answer.status,
-                    cause: "status \(answer.status) of \(replica.address)"))
-        }
+        guard (200..<300).contains(answer.status) else { return .failed(Self.failed(answer.status, of: replica)) }
         guard
             let reading = BinaryAnswer.isOne(answer, to: request)
                 ? BinaryAnswer.read(answer) : WorkerDialect.read(answer.body, from: replica.workerProtocol, to: request)
@@ -203,6 +200,14 @@ struct Dispatch: Sendable {
                     cause: "\(replica.address): body is no answer of the protocol \(replica.workerProtocol.rawValue)"))
         }
         return .answered(reading)
+    }
+
+    /// Servers of the Open Inference Protocol say 400 of a model that they do not have as well, which is not the caller's fault.
+    static func failed(_ status: Int, of replica: Replica) -> FailedAttempt {
+        FailedAttempt(
+            failure: AttemptFailure(status: status), status: status,
+            isRefusedInput: [413, 422].contains(status) || status == 400 && replica.workerProtocol != .oip,
+            cause: "status \(status) of \(replica.address)")
     }
 
     static func failed(_ failure: BackendFailure) -> FailedAttempt {

@@ -74,7 +74,7 @@ struct ReadRatingParts: PostgresStatement {
         ), tail AS MATERIALIZED (
             SELECT l.entry_id, usage_bucket(l.occurred_at) AS bucket_start, l.tier_version_id, l.model, l.requests, l.input_tokens,
                 l.cached_input_tokens, l.output_tokens, l.kind = 'usage' AS is_usage, l.token_source = 'cache' AS is_hit, l.served_input_tokens,
-                l.served_output_tokens
+                l.served_output_tokens, l.token_source
             FROM ledger l
             WHERE l.tenant_id = $1 AND l.occurred_at >= $2 AND l.occurred_at < $3 AND l.tx >= (SELECT position FROM rollup_watermark)
         ), parts AS (
@@ -101,7 +101,7 @@ struct ReadRatingParts: PostgresStatement {
             FROM tail CROSS JOIN LATERAL (
                 SELECT is_drained_stream(stream_end, delivered_tokens, generated_tokens, estimated_tokens, tail.input_tokens,
                     tail.output_tokens) AS is_drained, delivered_tokens
-                FROM requests WHERE request_id = tail.entry_id AND stream_end = 'client_left' LIMIT 1
+                FROM requests WHERE request_id = tail.entry_id AND is_left_stream(stream_end, tail.token_source, tail.input_tokens) LIMIT 1
             ) r
             WHERE tail.is_usage
         ), used AS (

@@ -112,9 +112,9 @@ struct ReadReportTagUsage: PostgresStatement {
 
 /// Times of answered requests by class: whole days of UTC as days, the edges by quarters of an hour; the tail's are put into classes as the roll-up would.
 struct ReadLatencies: PostgresStatement {
-    static let sql = """
-        SELECT model_name, latency_class::bigint, sum(requests_count)::bigint FROM (
-            SELECT model_name, latency_class, requests_count FROM model_latency_days
+    /// Answered requests, whatever was charged for them.
+    fileprivate static let answered = """
+        SELECT model_name, latency_class, requests_count FROM model_latency_days
             WHERE day >= usage_day($1 + interval '24 hours' - interval '1 microsecond') AND day < usage_day($2)
             UNION ALL
             SELECT model_name, latency_class, requests_count FROM model_latencies
@@ -126,7 +126,12 @@ struct ReadLatencies: PostgresStatement {
             UNION ALL
             SELECT o.model, latency_class(o.busy_us), 1
             FROM ledger l JOIN request_outcomes o ON o.request_id = l.request_id
-            WHERE l.kind = 'usage' AND o.status <> 'failed' AND l.tx >= (SELECT position FROM rollup_watermark) AND l.tx < (SELECT pg_snapshot_xmax(pg_current_snapshot())) AND o.created_at >= $1 AND o.created_at < $2
+            WHERE l.kind = 'usage' AND o.status <> 'failed' AND l.tx >= (SELECT position FROM rollup_watermark)
+                AND l.tx < (SELECT pg_snapshot_xmax(pg_current_snapshot())) AND o.created_at >= $1 AND o.created_at < $2
+        """
+    static let sql = """
+        SELECT model_name, latency_class::bigint, sum(requests_count)::bigint FROM (
+            \(answered)
         ) parts
         GROUP BY 1, 2 ORDER BY 1, 2
         """
@@ -146,15 +151,16 @@ struct ReadLatencies: PostgresStatement {
     }
 }
 
-/// What came of requests: those that were answered in one row of a model, those that failed by code.
+/// What came of requests: those that were answered in one row of a model, those that failed by code. What was charged for either is no matter:
+/// a failure can be, and a hit of the cache need not be.
 struct ReadOutcomes: PostgresStatement {
     static let sql = """
         SELECT model, error_code, http_status, sum(requests)::bigint FROM (
-            SELECT model_name AS model, NULL AS error_code, NULL::smallint AS http_status, sum(request_count)::bigint AS requests
-            FROM model_usage_metrics WHERE time_window >= $1 AND time_window < $2 GROUP BY 1
-            UNION ALL
-            SELECT model, NULL, NULL, sum(requests)::bigint FROM ledger
-            WHERE tx >= (SELECT position FROM rollup_watermark) AND tx < (SELECT pg_snapshot_xmax(pg_current_snapshot())) AND occurred_at >= $1 AND occurred_at < $2 GROUP BY 1
+            SELECT model_name AS model, NULL AS error_code, NULL::smallint AS http_status, sum(requests_count)::bigint AS requests
+            FROM (
+            \(ReadLatencies.answered)
+            ) answered
+            GROUP BY 1
             UNION ALL
             SELECT model_name, error_code, http_status, sum(requests_count)::bigint FROM model_errors
             WHERE time_window >= $1 AND time_window < $2 GROUP BY 1, 2, 3

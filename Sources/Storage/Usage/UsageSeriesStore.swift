@@ -24,9 +24,10 @@ public struct UsageSeriesStore: UsageSeries {
         of tenant: TenantID, from start: Timestamp, to end: Timestamp
     ) async throws(StoreUnavailable) -> [UsageMinute] {
         do throws(PostgresError) {
-            return try await pool.pipeline(
+            let minutes = try await pool.pipeline(
                 ActAsTenant(tenantID: tenant), ReadUsageMinutes(tenantID: tenant, start: start, end: end)
             ).1
+            return minutes.count > ReadUsageMinutes.limit ? [] : minutes
         } catch {
             throw StoreUnavailable(error)
         }
@@ -37,9 +38,11 @@ public struct UsageSeriesStore: UsageSeries {
 struct ReadUsageMinutes: PostgresStatement {
     static let sql = """
         SELECT minute, requests, tokens, arrivals, held_tokens, most_tokens, admitted, least_tokens, busy_us, last_end
-        FROM usage_minutes WHERE tenant_id = $1 AND minute >= $2 AND minute < $3 ORDER BY minute
+        FROM usage_minutes WHERE tenant_id = $1 AND minute >= $2 AND minute < $3 ORDER BY minute LIMIT $4 + 1
         """
-    static let parameters: [PostgresType] = [.uuid, .timestamptz, .timestamptz]
+    /// Three months and more without a pause; more than that is not held in memory for one question.
+    static let limit = 140_000
+    static let parameters: [PostgresType] = [.uuid, .timestamptz, .timestamptz, .int8]
     static let columns: [PostgresType] = [
         .timestamptz, .int8, .int8, .int8, .int8, .int8, .int8, .int8, .int8, .timestamptz,
     ]
@@ -52,6 +55,7 @@ struct ReadUsageMinutes: PostgresStatement {
         binds.append(tenantID.postgres)
         binds.append(start.postgres)
         binds.append(end.postgres)
+        binds.append(Int64(Self.limit))
     }
 
     static func row(from row: inout PostgresRow) throws(PostgresError) -> UsageMinute {
