@@ -134,6 +134,11 @@ def test_a_tenant_sees_its_own_rows_alone(installation, filled):
     assert_problem(get(installation.public_url, f"{PATH}?{window()}&tenant={filled.id}", other.key), 422, "validation_failed")
 
 
+def test_who_has_seen_the_end_of_a_file_gets_the_next_at_once(installation, filled):
+    for _ in range(100):
+        assert download(installation.public_url, f"{PATH}?{window()}", filled.key).status == 200
+
+
 def test_the_operator_gets_all_tenants_or_one(installation, filled):
     path = "/admin/v1/usage/export"
     every = rows_of(download(installation.admin_url, f"{path}?{window()}", installation.admin_key).body)

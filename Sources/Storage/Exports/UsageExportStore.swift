@@ -49,10 +49,12 @@ struct FindExportSubject: PostgresStatement {
 private struct CopyStream: UsageExportStream {
     let pool: PostgresPool
     let statement: any PostgresCopyStatement
-    /// Held for as long as anybody holds the stream.
+    /// Held until all was read, or for as long as anybody holds the stream.
     let place: ExportPlaces.Place
 
     func read(_ body: @Sendable ([UInt8]) async throws -> Void) async throws -> Int64 {
+        // Before the answer's end is sent, so that who has seen it can ask for the next at once.
+        defer { place.leave() }
         do {
             return try await pool.withConnection { connection in
                 let copy = try await connection.copyOut(statement)
@@ -67,17 +69,22 @@ private struct CopyStream: UsageExportStream {
 
 /// Counts what runs.
 final class ExportPlaces: Sendable {
-    /// One of the places; free again when it goes.
+    /// One of the places; free again when it is left, or when it goes.
     final class Place: Sendable {
         private let places: ExportPlaces
         private let tenantID: TenantID?
+        private let isLeft = Atomic(false)
 
         fileprivate init(_ places: ExportPlaces, _ tenantID: TenantID?) {
             self.places = places
             self.tenantID = tenantID
         }
 
-        deinit { places.leave(tenantID) }
+        deinit { leave() }
+
+        func leave() {
+            if !isLeft.exchange(true, ordering: .relaxed) { places.leave(tenantID) }
+        }
     }
 
     private struct Taken {

@@ -18,21 +18,33 @@ struct WorkerRegistration: Sendable {
     let entries: [Entry]
     let logger: Logger
 
+    /// What is known at the end of a model's place in the table.
+    private enum Standing {
+        case away
+        case registered(id: String)
+        /// It was stopped while it registered: whether it has a place, and which, was not told.
+        case unknown(Entry)
+    }
+
     /// Runs until `stop` returns, and says then that the worker leaves.
     func run(until stop: @Sendable () async -> Void) async {
-        let ids = await withTaskGroup(of: String?.self) { group in
+        let standings = await withTaskGroup(of: Standing.self) { group in
             for entry in entries { group.addTask { await keep(entry) } }
             await stop()
             group.cancelAll()
-            var ids: [String] = []
-            for await id in group { if let id { ids.append(id) } }
-            return ids
+            return await group.reduce(into: []) { $0.append($1) }
         }
-        for id in ids { await leave(id) }
+        for standing in standings {
+            switch standing {
+            case .away: break
+            case .registered(let id): await leave(id)
+            // Who registers again takes the same place, under an id that is told this time.
+            case .unknown(let entry): if let worker = try? await register(entry) { await leave(worker.id) }
+            }
+        }
     }
 
-    /// - Returns: the id that the model had at the end; `nil` where it was not registered.
-    private func keep(_ entry: Entry) async -> String? {
+    private func keep(_ entry: Entry) async -> Standing {
         var id: String?
         var backoff = RetryBackoff()
         while !Task.isCancelled {
@@ -52,6 +64,7 @@ struct WorkerRegistration: Sendable {
                 }
                 backoff.succeeded()
             } catch {
+                if id == nil, Task.isCancelled { return .unknown(entry) }
                 var random = SystemRandomNumberGenerator()
                 pauseMilliseconds = backoff.failed(using: &random)
                 logger.warning(
@@ -60,7 +73,7 @@ struct WorkerRegistration: Sendable {
             }
             try? await Task.sleep(nanoseconds: UInt64(pauseMilliseconds) * 1_000_000)
         }
-        return id
+        return id.map { .registered(id: $0) } ?? .away
     }
 
     private func register(_ entry: Entry) async throws -> AdminWorker {
