@@ -229,7 +229,17 @@ def test_totals_add_up(tmp_path):
     two = report(tmp_path, "two.xml", PASSED, FAILED)
     status, output = run(SCRIPTS / "count-tests", f"one:0:{one}", f"two:1:{two}")
     assert status == 1
-    assert output.splitlines() == ["one: 2 passed, 0 failed", "two: 1 passed, 1 failed", "3 passed, 1 failed"]
+    assert output.splitlines()[-3:] == ["one: 2 passed, 0 failed", "two: 1 passed, 1 failed", "3 passed, 1 failed"]
+
+
+def test_what_failed_is_said_once_more_at_the_end(tmp_path):
+    case = '<testcase classname="Suite" name="adds()"><failure message="Expectation failed: 1 == 2">long\ntext</failure></testcase>'
+    one = report(tmp_path, "one.xml", PASSED, case, *[FAILED] * 40)
+    _, output = run(SCRIPTS / "count-tests", f"one:1:{one}")
+    lines = output.splitlines()
+    assert lines[0] == "FAILED one: Suite adds(): Expectation failed: 1 == 2 long text"
+    assert lines[-3:] == ["and 11 more", "one: 1 passed, 41 failed", "1 passed, 41 failed"]
+    assert len(lines) == 33
 
 
 def test_all_passed_is_success(tmp_path):
