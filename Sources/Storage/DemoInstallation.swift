@@ -53,8 +53,9 @@ public enum DemoInstallation {
             try Key(adminKey, .admin, digest, tenantID: nil, scopes: [.admin], name: "demo administrator"),
         ]
         let pool = try PostgresPool(
+            // Waiting for another start is a statement too: its limit has to be above that of ``LockDemo``.
             configuration: PostgresConfiguration(
-                url: databaseURL, role: "weir_admin", statementTimeoutMilliseconds: 10_000,
+                url: databaseURL, role: "weir_admin", statementTimeoutMilliseconds: 25_000,
                 lockTimeoutMilliseconds: 5_000),
             options: PostgresPool.Options(name: "demo", maximumConnections: 1, queueTimeoutMilliseconds: 10_000),
             logger: logger)

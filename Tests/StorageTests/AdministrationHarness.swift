@@ -18,8 +18,7 @@ struct AdministrationHarness: Sendable {
     static let actor = AuditActor.key(publicID("ADMINadmin01"))
 
     static func with<T: Sendable>(_ body: (AdministrationHarness) async throws -> T) async throws -> T {
-        let template = try await MigratedTemplate.shared.name()
-        return try await PostgresServer.withDatabase(template: template) { url in
+        try await MigratedDatabase.withDatabase { url in
             let harness = try AdministrationHarness(url: url)
             let result: Result<T, any Error>
             do {
@@ -42,9 +41,11 @@ struct AdministrationHarness: Sendable {
 
     static func pool(_ url: String, role: String?) throws -> PostgresPool {
         try PostgresPool(
-            configuration: PostgresConfiguration(url: url, role: role),
+            // Nothing runs out of time unless a test wants it to.
+            configuration: PostgresConfiguration(
+                url: url, role: role, connectTimeoutMilliseconds: 60_000, answerTimeoutMilliseconds: 120_000),
             options: PostgresPool.Options(
-                name: role ?? "owner", maximumConnections: 4, queueTimeoutMilliseconds: 30_000), logger: logger)
+                name: role ?? "owner", maximumConnections: 4, queueTimeoutMilliseconds: 120_000), logger: logger)
     }
 
     /// Runs a body with a pool of a role, which is closed afterwards.
@@ -103,28 +104,6 @@ final class HeldTime: TimeSource {
     }
 
     var monotonicNanoseconds: UInt64 { UInt64(milliseconds.next()) * 1_000_000 }
-}
-
-/// A database with the whole schema, copied for each test.
-private actor MigratedTemplate {
-    static let shared = MigratedTemplate()
-    private var making: Task<String, any Error>?
-
-    func name() async throws -> String {
-        let task =
-            making
-            ?? Task {
-                let name = "administration_template_\(getpid())"
-                let url = try await PostgresServer.makeDatabase(named: name)
-                let migrator = PostgresMigrator(
-                    configuration: try PostgresConfiguration(url: url), migrations: StorageMigrations.all,
-                    logger: AdministrationHarness.logger)
-                _ = try await migrator.migrate()
-                return name
-            }
-        making = task
-        return try await task.value
-    }
 }
 
 /// A statement of a test whose rows are one text each.

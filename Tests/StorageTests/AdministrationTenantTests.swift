@@ -214,7 +214,7 @@ struct AdministrationTenantTests {
     }
 }
 
-/// The refusal that a body ends with; `nil` for any other end.
+/// The refusal that a body ends with; `nil` where it ends well. Any other error is a failure of the test.
 func refusal(_ body: () async throws -> Void) async -> Refusal? {
     do {
         try await body()
@@ -222,6 +222,7 @@ func refusal(_ body: () async throws -> Void) async -> Refusal? {
     } catch AdministrationFailure.refused(let refusal) {
         return refusal
     } catch {
+        Issue.record(error)
         return nil
     }
 }

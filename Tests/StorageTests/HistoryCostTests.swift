@@ -8,6 +8,9 @@ import Testing
 /// What a page of the history costs does not follow from how many requests there are.
 @Suite("the cost of a page of the history")
 struct HistoryCostTests {
+    /// All of it is in one month: of two partitions, each is read once more.
+    private static let noon = "date_trunc('month', now(), 'UTC') + interval '12 hours'"
+
     private static let fill = """
         INSERT INTO requests (request_id, tenant_id, key_id, model, model_version, status, http_status, error_code, created_at,
             completed_at, processing_us, operation)
@@ -16,13 +19,13 @@ struct HistoryCostTests {
             '\(Seed.tenantA)', '\(Seed.keyA)', CASE WHEN n % 50000 = 7 THEN 'rare' ELSE 'common' END, '1',
             CASE WHEN n % 40000 = 11 THEN 'failed' ELSE 'completed' END, 200, CASE WHEN n % 40000 = 11 THEN 'upstream_timeout' END, t, t, 1,
             'predict'
-        FROM (SELECT n, now() - interval '1 hour' + n * interval '10 milliseconds' AS t FROM generate_series(1, 200000) n) s;
+        FROM (SELECT n, \(noon) - interval '1 hour' + n * interval '10 milliseconds' AS t FROM generate_series(1, 200000) n) s;
         -- Three that are older than all of the other tenant's, and as many as a page may read that are newer.
         INSERT INTO requests (request_id, tenant_id, key_id, model, status, created_at, completed_at)
         SELECT (left(uuid_lower_bound(t)::text, 14) || '7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, '\(Seed.tenantB)', '\(Seed.keyB)',
             'common', 'completed', t, t
-        FROM (SELECT n, now() - interval '2 hours' AS t FROM generate_series(1, 3) n
-            UNION ALL SELECT n, now() + interval '10 seconds' + n * interval '10 microseconds' FROM generate_series(4, 10003) n) s;
+        FROM (SELECT n, \(noon) - interval '2 hours' AS t FROM generate_series(1, 3) n
+            UNION ALL SELECT n, \(noon) + interval '10 seconds' + n * interval '10 microseconds' FROM generate_series(4, 10003) n) s;
         ANALYZE requests;
         """
 

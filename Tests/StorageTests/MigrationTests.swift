@@ -24,15 +24,16 @@ struct MigrationTests {
         }
     }
 
-    @Test("this month and the coming ones have partitions of requests and ledger")
+    @Test("the month of the migration and the coming ones have partitions of requests and ledger")
     func partitionsAreThere() async throws {
         try await StorageHarness.with { harness in
+            // Not `now()`: the database is a copy, and its model may have been made last month.
+            let month = "date_trunc('month', (SELECT max(applied_at) FROM schema_migrations) AT TIME ZONE 'UTC')"
             for parent in ["requests", "ledger"] {
                 let missing = try await harness.ask(
                     """
                     SELECT n FROM generate_series(-1, 3) n
-                    WHERE to_regclass('\(parent)_y' || to_char(date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month',
-                        'YYYY"m"MM')) IS NULL
+                    WHERE to_regclass('\(parent)_y' || to_char(\(month) + n * interval '1 month', 'YYYY"m"MM')) IS NULL
                     """)
                 #expect(missing.isEmpty, "months of \(parent) without a partition")
             }
@@ -107,7 +108,10 @@ struct MigrationTests {
     func ensureIsIdempotent() async throws {
         try await StorageHarness.with { harness in
             try await harness.withPool("weir_jobs") { pool in
-                try await #expect(HousekeepingStore(pool: pool).ensurePartitions() == 0)
+                let store = HousekeepingStore(pool: pool)
+                // A copy of last month's database lacks a month.
+                _ = try await store.ensurePartitions()
+                try await #expect(store.ensurePartitions() == 0)
             }
             let ahead = "SELECT ensure_partitions(now() + interval '24 months', 3)"
             try await #expect(harness.ask(ahead, as: "weir_jobs") == ["6"])

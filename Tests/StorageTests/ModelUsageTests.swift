@@ -81,13 +81,14 @@ struct ModelUsageTests {
                 UPDATE model_usage_metrics SET request_count = 99, error_count = 99, busy_us = 99, token_count = 99;
                 UPDATE usage SET requests_count = 99
                 """)
+            // One instant for all of it: a quarter of an hour may end between two questions.
+            let bucket = "to_timestamp(\(MachineTime().now.usageBucketStart.microsecondsSince1970 / 1_000_000))"
             _ = try await harness.ask(
-                "SELECT rebuild_usage(usage_bucket(now()) - interval '2 hours', usage_bucket(now()))", as: "weir_jobs")
+                "SELECT rebuild_usage(\(bucket) - interval '2 hours', \(bucket))", as: "weir_jobs")
             let wrong = "SELECT count(*) FROM model_usage_metrics WHERE time_window %@ AND busy_us = 99"
-            let inside = ">= usage_bucket(now()) - interval '2 hours' AND time_window < usage_bucket(now())"
+            let inside = ">= \(bucket) - interval '2 hours' AND time_window < \(bucket)"
             try await #expect(harness.ask(wrong.replacing("%@", with: inside)) == ["0"])
-            try await #expect(
-                harness.ask(wrong.replacing("%@", with: "< usage_bucket(now()) - interval '2 hours'")) != ["0"])
+            try await #expect(harness.ask(wrong.replacing("%@", with: "< \(bucket) - interval '2 hours'")) != ["0"])
             _ = try await harness.ask("SELECT rebuild_usage('-infinity', 'infinity')", as: "weir_jobs")
             try await #expect(harness.ask(Self.rolledUp) == before)
             // What is not rolled up yet is not for a rebuild either.

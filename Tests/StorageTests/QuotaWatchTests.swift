@@ -30,6 +30,11 @@ struct QuotaWatchTests {
         return try await store.raiseEvents(try await store.lookAtQuotas())
     }
 
+    /// How many a look sees that wants an hour between two: the usual pause may pass while a busy machine does something else.
+    private func patientLook(_ harness: StorageHarness) async throws -> Int {
+        try await harness.ask("SELECT quota FROM look_at_quotas(3600000, 60000)", as: "weir_jobs").count
+    }
+
     private func spend(_ harness: StorageHarness, _ tokens: Int64, on lease: LeaseRequest) async throws {
         let refused = try await harness.settle([
             Seed.settlement(input: tokens, cached: 0, output: 0, lease: lease.leaseID)
@@ -69,7 +74,7 @@ struct QuotaWatchTests {
             try await spend(harness, 900, on: lease)
             try await harness.run("UPDATE quota_watch SET looked_at = '-infinity'")
             let seen = try await withThrowingTaskGroup(of: Int.self) { group in
-                for _ in 0..<8 { group.addTask { try await store.lookAtQuotas().count } }
+                for _ in 0..<8 { group.addTask { try await patientLook(harness) } }
                 return try await group.reduce(0, +)
             }
             #expect(seen == 1)
@@ -93,7 +98,10 @@ struct QuotaWatchTests {
             try await spend(harness, 900, on: lease)
             try await #expect(store.lookAtQuotas().count == 1)
             try await harness.run("UPDATE quota_watch SET looked_at = clock_timestamp()")
-            try await #expect(store.lookAtQuotas().isEmpty)
+            try await #expect(patientLook(harness) == 0)
+            // A clock that was set back does not end the watch.
+            try await harness.run("UPDATE quota_watch SET looked_at = clock_timestamp() + interval '1 day'")
+            try await #expect(patientLook(harness) == 1)
         }
     }
 

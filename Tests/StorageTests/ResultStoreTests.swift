@@ -69,7 +69,9 @@ struct ResultStoreTests {
             let late = settlement()
             async let settled = harness.settle([late])
             try await eventually("the settlement waits for the row") {
-                try await harness.ask("SELECT count(*) FROM pg_locks WHERE NOT granted") != ["0"]
+                try await harness.ask(
+                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                ) != ["0"]
             }
             try await remover.run { try $0.run(script: "COMMIT") }
             try await #expect(settled.isEmpty)
@@ -135,9 +137,11 @@ struct ResultStoreTests {
     @Test("requests that were under way are found by a second pass")
     func secondPass() async throws {
         try await StorageHarness.with { harness in
+            // Before the change, and settled behind it.
+            let late = settlement(prompt: "late")
             try await harness.run("UPDATE tenants SET retention = 'none' WHERE tenant_id = '\(Seed.tenantA)'")
             while try await harness.ask("SELECT erase_kept(10)", as: "weir_jobs") != ["0"] {}
-            _ = try await harness.settle([settlement(prompt: "late")])
+            _ = try await harness.settle([late])
             try await harness.run("UPDATE retention_erasures SET due_at = now()")
             while try await harness.ask("SELECT erase_kept(10)", as: "weir_jobs") != ["0"] {}
             try await #expect(

@@ -18,7 +18,7 @@ struct RouteStoreTests {
         var client: RedisClient?
         if let url {
             var configuration = try RedisConfiguration(url: url)
-            configuration.commandTimeoutMilliseconds = 2_000
+            configuration.commandTimeoutMilliseconds = 10_000
             configuration.connectTimeoutMilliseconds = 10_000
             configuration.backoff = RedisBackoff(baseMilliseconds: 5, maximumMilliseconds: 50)
             client = try RedisClient(

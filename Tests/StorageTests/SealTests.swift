@@ -223,9 +223,11 @@ struct SealTests {
     func receipts() async throws {
         try await withProcess { harness, process, _ in
             try await process.ring.reload()
+            var options = SettlementWriter.Options()
+            options.waitMilliseconds = 120_000
             let writer = SettlementWriter(
                 configuration: try harness.configuration("weir_writer"), gatewayID: Seed.gateway,
-                options: SettlementWriter.Options(), time: MachineTime(), logger: StorageHarness.logger,
+                options: options, time: MachineTime(), logger: StorageHarness.logger,
                 receipts: process.ring)
             let boxes = (0..<40).map { _ in ReceiptBox(.full) }
             let (outcomes, lane) = (Outcomes(), CountingLane())

@@ -1,10 +1,17 @@
 import Domain
 import PostgresDriver
 import Storage
+import TestSupport
 import Testing
 
 @Suite("the settlement writer")
 struct SettlementWriterTests {
+    /// How many sessions of this database wait for a table.
+    private static let blocked = """
+        SELECT count(*) FROM pg_locks WHERE locktype = 'relation' AND NOT granted
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        """
+
     @Test("what is committed is in the ledger before its caller is told")
     func committed() async throws {
         try await StorageHarness.with { harness in
@@ -82,7 +89,13 @@ struct SettlementWriterTests {
                 let lane = CountingLane()
                 try await harness.onSession { blocker in
                     try blocker.run(script: "BEGIN; LOCK TABLE requests IN SHARE MODE")
+                    // One is taken out of the queue and hangs, perhaps only after the last of these: so one more.
                     for _ in 0..<20 { outcomes.submit(Seed.settlement(), to: writer, on: lane) }
+                    let deadline = MachineTime().monotonicNanoseconds + 60_000_000_000
+                    while try blocker.execute(DatabaseQuestion(Self.blocked)) == ["0"],
+                        MachineTime().monotonicNanoseconds < deadline
+                    {}
+                    outcomes.submit(Seed.settlement(), to: writer, on: lane)
                     #expect(!writer.isAccepting)
                     try blocker.run(script: "ROLLBACK")
                 }
