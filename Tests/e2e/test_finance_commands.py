@@ -135,6 +135,29 @@ def test_usage_by_user_and_key_is_a_table_and_a_file(office: Office) -> None:
     assert f"{MONTH + timedelta(days=3):%Y-%m-%d},{office.tenant.id},USD,{COUNT}," in "\n".join(of_all)
 
 
+def test_a_file_has_all_rows_or_the_command_fails(office: Office) -> None:
+    """A file that lacks its end looks whole: 2,500 models of one hour, where a page has a thousand rows at most."""
+    with office.installation.database() as database:
+        database.execute(
+            """
+            INSERT INTO usage (tenant_id, bucket_start, key_id, model, tier_version_id, requests_count, input_tokens, cached_input_tokens, output_tokens)
+            SELECT %s, '2025-03-01T00:00:00Z', %s, 'm' || n, (SELECT tier_version_id FROM ledger LIMIT 1), n, 1, 0, 1 FROM generate_series(1, 2500) n
+            """,
+            (office.tenant.id, office.tenant.key_id),
+        )
+        database.commit()
+    of_march = ["--group-by", "model", "--start", "2025-03-01T00:00:00Z", "--end", "2025-03-02T00:00:00Z", "--csv"]
+    head, *rows = office.text("reports", "usage", *of_march).splitlines()
+    assert head.startswith("model,") and len(rows) == 2500
+    assert {row.split(",")[0]: row.split(",")[2] for row in rows} == {f"m{n}": str(n) for n in range(1, 2501)}
+    page = office.run("reports", "usage", *of_march, "--limit", "7")
+    assert page.returncode == 0 and len(page.stdout.splitlines()) == 8 and "There is more: --page" in page.stderr
+    cut = office.run("usage", "report", *of_march)
+    assert cut.returncode == 1 and len(cut.stdout.splitlines()) == 1001 and "weir reports usage --csv" in cut.stderr
+    asked = office.run("usage", "report", *of_march, "--limit", "9")
+    assert asked.returncode == 0 and len(asked.stdout.splitlines()) == 10 and "There are more rows" in asked.stderr
+
+
 def test_a_file_says_that_it_goes_on_and_is_not_json_as_well(office: Office) -> None:
     make_tenant(office.installation)
     first = office.run("reports", "forecast", "--csv", "--limit", "1")

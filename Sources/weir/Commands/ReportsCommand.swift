@@ -11,7 +11,7 @@ struct ReportsCommand: AsyncParsableCommand {
             Examples:
               weir reports top-customers --order-by requests
               weir reports usage --group-by day,tier --time-zone Europe/Berlin
-              weir reports usage --group-by month,user,key --limit 1000 --csv > march.csv
+              weir reports usage --group-by month,user,key --csv > march.csv
               weir reports latency --start 2026-03-14T00:00:00Z --end 2026-03-15T00:00:00Z
               weir reports forecast --tenant 0195a3bf-30c4-7a52-bb10-6d7e8f901a2b
             """,
@@ -32,7 +32,10 @@ struct ReportsCommand: AsyncParsableCommand {
     struct PageFlags: ParsableArguments {
         @Option(help: "The most rows, 1 to 1000.") var limit: Int?
         @Option(help: ArgumentHelp("The next page of the same report.", valueName: "page")) var page: String?
-        @Flag(help: "Print CSV: a line of names, then the rows; amounts in millionths of the currency's unit.")
+        @Flag(
+            help:
+                "Print CSV: a line of names, then all rows, or those of one page where --limit or --page says so; amounts in millionths of the currency's unit."
+        )
         var csv = false
 
         func validate() throws {
@@ -49,18 +52,36 @@ struct ReportsCommand: AsyncParsableCommand {
         _ report: String, _ query: [(String, String?)], columns: [String], csv: Bool, admin: AdminOptions
     ) async throws {
         guard !(csv && admin.json) else { throw ValidationError("--csv and --json exclude each other") }
+        if csv { return try await pour(report, query, admin: admin) }
         let request = try AdminRequest(.get, ["reports", report], query: query)
-        if csv {
-            let answer = try await admin.client().send(request, withinSeconds: AdminOptions.wholeInstallationSeconds)
-            Terminal.pour(answer.body)
-            if let next = answer.nextPage { Terminal.complain("There is more: --page \(SafeText.line(next))") }
-            return
-        }
         try await admin.send(request, withinSeconds: AdminOptions.wholeInstallationSeconds) { answer in
             let report = try answer.decoded(AdminReport.self)
             if let next = report.nextPage { Terminal.complain("There is more: --page \(SafeText.line(next))") }
             return Self.text(report, columns: columns)
         }
+    }
+
+    /// Prints a report as one file, page after page and the line of names once: a file that lacks its end looks whole. Who asks for a page or
+    /// for so many rows gets that page.
+    private static func pour(_ report: String, _ query: [(String, String?)], admin: AdminOptions) async throws {
+        let isOnePage = query.contains { ["limit", "page"].contains($0.0) && $0.1 != nil }
+        let client = try admin.client()
+        var next: String?
+        repeat {
+            let page = isOnePage ? [] : [("limit", "1000"), ("page", next)]
+            let answer = try await client.send(
+                AdminRequest(.get, ["reports", report], query: query + page),
+                withinSeconds: AdminOptions.wholeInstallationSeconds)
+            let names = answer.body.firstIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? answer.body.endIndex
+            Terminal.pour(next == nil ? answer.body : answer.body[names...])
+            if isOnePage, let next = answer.nextPage {
+                Terminal.complain("There is more: --page \(SafeText.line(next))")
+            }
+            guard next == nil || next != answer.nextPage else {
+                throw CommandFailure("the file is not whole: the admin API names the same page twice")
+            }
+            next = isOnePage ? nil : answer.nextPage
+        } while next != nil
     }
 
     static func text(_ report: AdminReport, columns: [String]) -> String {

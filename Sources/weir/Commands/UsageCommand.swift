@@ -64,14 +64,23 @@ struct UsageCommand: AsyncParsableCommand {
 
         func run() async throws {
             let query: [(String, String?)] = [
-                ("start", start), ("end", end), ("group_by", groupBy), ("limit", limit.map(String.init)),
+                ("start", start), ("end", end), ("group_by", groupBy),
+                ("limit", limit.map(String.init) ?? (csv ? "1000" : nil)),
             ]
             let path = tenant.map { ["tenants", $0, "usage"] } ?? ["usage"]
             try await admin.send(AdminRequest(.get, path, query: query)) { answer in
                 let report = try answer.decoded(AdminUsageReport.self)
-                if report.hasMore { Terminal.complain("There are more rows: narrow the time or raise --limit") }
-                guard csv else { return Self.text(report) }
+                guard csv else {
+                    if report.hasMore { Terminal.complain("There are more rows: narrow the time or raise --limit") }
+                    return Self.text(report)
+                }
                 Terminal.pour(Data(Self.document(report, groups: groupBy ?? "").text.utf8))
+                guard report.hasMore else { return "" }
+                let advice =
+                    "There are more rows: narrow the time, or take weir reports usage --csv, which has no limit"
+                // A file that lacks its end looks whole.
+                if limit == nil { throw CommandFailure(advice) }
+                Terminal.complain(advice)
                 return ""
             }
         }
