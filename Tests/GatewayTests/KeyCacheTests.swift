@@ -1,3 +1,4 @@
+import Synchronization
 import TestSupport
 import Testing
 
@@ -79,6 +80,27 @@ import Testing
         parts.directory.put(Installation.record(key, .customer(Installation.principal(), .active)))
         try await parts.keys.refresh()
         #expect(await code(parts.keys, .one(key.text)) == nil)
+    }
+
+    @Test("a refresh that began before a revocation and ends after it does not bring the key back")
+    func overtaken() async throws {
+        let parts = await Installation()
+        let directory = OvertakenDirectory()
+        let holder = KeyRecord.Holder.customer(Installation.principal(), .active)
+        directory.keys.put(Installation.record(parts.key, holder))
+        let keys = KeyCache(
+            directory: directory, pepper: Installation.pepper, time: parts.time, logger: Installation.logger)
+        #expect(await code(keys, .one(parts.key.text)) == nil)
+        directory.keys.put(Installation.record(parts.key, holder))
+        directory.holdNext()
+        async let early: Void = keys.refresh()
+        await directory.gate.arrivals(1)
+        directory.keys.put(Installation.record(parts.key, holder, revokedAt: parts.time.now))
+        try await keys.refresh()
+        #expect(await code(keys, .one(parts.key.text)) == .invalidAPIKey)
+        directory.gate.open()
+        try await early
+        #expect(await code(keys, .one(parts.key.text)) == .invalidAPIKey)
     }
 
     @Test("a key with the right public part and another secret is refused, known or not")
@@ -240,4 +262,25 @@ import Testing
         parts.directory.isAway = false
         #expect(await code(parts.keys, .one(other.text)) == nil, "the failure was not remembered")
     }
+}
+
+/// A directory one of whose answers comes late.
+private final class OvertakenDirectory: KeyDirectory {
+    let keys = FakeKeyDirectory()
+    let gate = Gate()
+    private let holdsNext = Mutex(false)
+
+    func holdNext() { holdsNext.withLock { $0 = true } }
+
+    func find(_ publicIDs: [APIKey.PublicID]) async throws(StoreUnavailable) -> [KeyRecord] {
+        let found = try await keys.find(publicIDs)
+        let isHeld = holdsNext.withLock { holds in
+            defer { holds = false }
+            return holds
+        }
+        if isHeld { await gate.pass() }
+        return found
+    }
+
+    func generation() async throws(StoreUnavailable) -> Int64 { try await keys.generation() }
 }

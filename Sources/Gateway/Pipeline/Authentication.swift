@@ -15,6 +15,9 @@ public final class KeyCache: AdminAuthenticator {
         var unknown: [APIKey.PublicID: UInt64] = [:]
         var waiting: [APIKey.PublicID: [CheckedContinuation<LookUp?, Never>]] = [:]
         var generation: Int64 = 0
+        /// Readings by ``refresh()``, counted as they begin, and the last whose answer was taken.
+        var begun = 0
+        var taken = 0
     }
 
     private enum LookUp: Sendable {
@@ -124,6 +127,10 @@ public final class KeyCache: AdminAuthenticator {
 
     /// Reads anew every key that is in memory if the database's generation has moved.
     public func refresh() async throws(StoreUnavailable) {
+        let number = state.withLock { state in
+            state.begun += 1
+            return state.begun
+        }
         let generation = try await directory.generation()
         let ids = state.withLock { state -> [APIKey.PublicID]? in
             state.generation == generation ? nil : Array(state.known.keys)
@@ -137,6 +144,9 @@ public final class KeyCache: AdminAuthenticator {
             }
         }
         state.withLock { state in
+            // A reading that began earlier and ended later must not bring back what was revoked since.
+            guard number > state.taken else { return }
+            state.taken = number
             for id in ids { state.known[id] = fresh[id] }
             state.unknown.removeAll(keepingCapacity: true)
             // A key that came into memory meanwhile may be older than this generation: the next refresh reads it again.

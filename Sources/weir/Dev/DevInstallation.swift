@@ -43,8 +43,8 @@ struct DevInstallation: Sendable {
         try await Leftovers.stop(recordedAt: layout.childrenPath, clusterFolder: layout.clusterFolder, report: report)
         try Folders.make(layout.logsFolder, mode: 0o700)
         for name in ["postgres", "redis", "worker", "serve"] { LogRotation.rotate(layout.logPath(name)) }
-        let port = try listenerPort(options.port, flag: "--port")
-        let adminPort = try listenerPort(options.adminPort, flag: "--admin-port")
+        try requireFree(options.port, flag: "--port")
+        try requireFree(options.adminPort, flag: "--admin-port")
         try setAsideForeignCluster(report)
         let secrets = try DevSecrets.loadOrMake(at: layout.secretsPath)
 
@@ -59,6 +59,9 @@ struct DevInstallation: Sendable {
 
         var serveEnvironment = ["DATABASE_URL": postgres.databaseURL, "WEIR_KEY_PEPPER": secrets.pepper]
         serveEnvironment["REDIS_URL"] = redis?.url
+        // Only now: what is free is drawn by the worker and others as well.
+        let port = options.port == 0 ? try FreePort.any() : options.port
+        let adminPort = options.adminPort == 0 ? try FreePort.any() : options.adminPort
         let publicURL = "http://127.0.0.1:\(port)"
         try await startServe(children, serveEnvironment, port: port, adminPort: adminPort, report)
         let prediction = try await FirstPrediction.make(publicURL: publicURL, key: secrets.customerKey)
@@ -84,13 +87,11 @@ struct DevInstallation: Sendable {
         }
     }
 
-    private func listenerPort(_ wanted: Int, flag: String) throws(CommandFailure) -> Int {
-        if wanted == 0 { return try FreePort.any() }
-        guard FreePort.isFree(wanted) else {
-            let obstacle = FreePort.isPrivileged(wanted) ? "is not for this user to listen on" : "is in use"
-            throw CommandFailure("port \(wanted) \(obstacle): give another with \(flag), or \(flag) 0 for any free one")
-        }
-        return wanted
+    /// Before anything is started, for a port that was asked for; 0 is any.
+    private func requireFree(_ wanted: Int, flag: String) throws(CommandFailure) {
+        guard wanted != 0, !FreePort.isFree(wanted) else { return }
+        let obstacle = FreePort.isPrivileged(wanted) ? "is not for this user to listen on" : "is in use"
+        throw CommandFailure("port \(wanted) \(obstacle): give another with \(flag), or \(flag) 0 for any free one")
     }
 
     private static func workerAddress(_ url: String) throws(CommandFailure) -> WorkerAddress {

@@ -48,17 +48,34 @@ enum FirstPrediction {
         }
     }
 
+    /// A machine that is just starting everything may be too busy for the gateway's own limits.
+    private static let patience: Duration = .seconds(30)
+
     /// - Returns: what the screen says about it.
     static func make(publicURL: String, key: String) async throws -> String {
+        let limit = ContinuousClock.now + patience
+        while true {
+            let (status, text) = try await ask(publicURL: publicURL, key: key)
+            guard status == 503, ContinuousClock.now < limit else {
+                return try sentence(status, text)
+            }
+            try await Task.sleep(for: .milliseconds(500))
+        }
+    }
+
+    private static func ask(publicURL: String, key: String) async throws -> (status: UInt, text: String) {
         var request = HTTPClientRequest(url: publicURL + "/predict/")
         request.method = .POST
         request.headers.add(name: "authorization", value: "Bearer \(key)")
         request.headers.add(name: "content-type", value: "application/json")
         request.body = .bytes(ByteBuffer(string: body))
         let response = try await CommandHTTP.client.execute(request, timeout: .seconds(30))
-        let text = String(buffer: try await response.body.collect(upTo: 1_048_576))
-        guard response.status == .ok, let answer = try? JSONDecoder().decode(Answer.self, from: Data(text.utf8)) else {
-            throw CommandFailure("the first prediction was answered with \(response.status.code): \(text.prefix(500))")
+        return (response.status.code, String(buffer: try await response.body.collect(upTo: 1_048_576)))
+    }
+
+    private static func sentence(_ status: UInt, _ text: String) throws -> String {
+        guard status == 200, let answer = try? JSONDecoder().decode(Answer.self, from: Data(text.utf8)) else {
+            throw CommandFailure("the first prediction was answered with \(status): \(text.prefix(500))")
         }
         switch answer.prediction {
         case .text(let name): return "an iris with the features 5.1, 3.5, 1.4, 0.2 is \(name)"

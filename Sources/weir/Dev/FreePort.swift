@@ -1,11 +1,18 @@
 import Glibc
+import Synchronization
 
 /// TCP ports on the loopback address.
 enum FreePort {
-    /// A port that is free at this instant.
+    /// Those that were given away and may not be listened on yet: the system would give them again.
+    private static let given = Mutex(Set<Int>())
+
+    /// A port that is free at this instant, each time another.
     static func any() throws(CommandFailure) -> Int {
-        guard let port = bound(0) else { throw CommandFailure("this machine has no free port") }
-        return port
+        for _ in 0..<100 {
+            guard let port = bound(0) else { break }
+            if given.withLock({ $0.insert(port).inserted }) { return port }
+        }
+        throw CommandFailure("this machine has no free port")
     }
 
     static func isFree(_ port: Int) -> Bool { bound(port) != nil }
