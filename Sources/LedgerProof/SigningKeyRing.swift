@@ -7,6 +7,9 @@ public final class SigningKeyRing: ReceiptIssuer {
         var keys: [PublicSigningKey] = []
         var signer: HeadSigner?
         var generation: Int64?
+        /// Readings, counted as they begin, and the last whose answer was taken.
+        var begun = 0
+        var taken = 0
     }
 
     private let directory: any SigningKeyDirectory
@@ -36,9 +39,17 @@ public final class SigningKeyRing: ReceiptIssuer {
     public func reload() async throws(StoreUnavailable) { try await reload(try await directory.generation()) }
 
     private func reload(_ generation: Int64) async throws(StoreUnavailable) {
+        let number = state.withLock { state in
+            state.begun += 1
+            return state.begun
+        }
         let read = try await directory.signingKeys()
         let signer = read.activeSeed.flatMap { HeadSigner(seed: $0) }
-        state.withLock { $0 = State(keys: read.keys, signer: signer, generation: generation) }
+        state.withLock { state in
+            // A reading that began earlier and ended later must not bring back a key that was retired since.
+            guard number > state.taken else { return }
+            (state.keys, state.signer, state.generation, state.taken) = (read.keys, signer, generation, number)
+        }
     }
 
     public func issue(_ settlements: [Settlement]) {

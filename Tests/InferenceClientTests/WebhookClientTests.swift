@@ -45,7 +45,7 @@ struct WebhookClientTests {
 
     /// A client whose names resolve to what the test says, one answer for each look-up.
     private func withClient<T>(
-        policy: WebhookAddressPolicy, timeoutMilliseconds: Int64 = 2_000, answers: [[String]],
+        policy: WebhookAddressPolicy, timeoutMilliseconds: Int64 = 60_000, answers: [[String]],
         _ body: (WebhookClient) async throws -> T
     ) async throws -> T {
         let eventLoops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
@@ -156,7 +156,7 @@ struct WebhookClientTests {
 
     @Test("who waits for a thread while other names are silent is not taken for silent", .timeLimit(.minutes(1)))
     func silentNames() async throws {
-        try await withSilentNames(timeoutMilliseconds: 3_000) { client, gate in
+        try await withSilentNames(timeoutMilliseconds: 10_000) { client, gate in
             let message = WebhookMessage(url: try WebhookURL("https://silent.example/"), fields: [], body: [])
             let replies = await withTaskGroup(of: WebhookReply.self) { group in
                 for _ in 0..<8 { group.addTask { await client.send(message) } }
@@ -204,7 +204,8 @@ struct WebhookClientTests {
     func replies(answer: String, expected: WebhookReply) async throws {
         let policy = try #require(WebhookAddressPolicy(allowsHTTP: true, allowing: ["127.0.0.0/8"]))
         try await TestReceiver.with(answer: answer) { receiver in
-            try await withClient(policy: policy, timeoutMilliseconds: 500, answers: []) { client in
+            let limit: Int64 = expected == .failed(.timeout) ? 500 : 60_000
+            try await withClient(policy: policy, timeoutMilliseconds: limit, answers: []) { client in
                 let url = try WebhookURL("http://127.0.0.1:\(receiver.port)/")
                 #expect(await client.send(WebhookMessage(url: url, fields: [], body: [])) == expected)
             }

@@ -56,7 +56,7 @@ struct WorkerDeadlineTests {
         let script: ScriptedWorker.Script = { _ in [.send("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")] }
         try await withWorker(on: own, script: script) { calling in
             let deadlines = WorkerDeadlines(
-                connectMilliseconds: 5_000, firstByteMilliseconds: 800, totalMilliseconds: 1_000)
+                connectMilliseconds: 5_000, firstByteMilliseconds: 3_000, totalMilliseconds: 4_000)
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask {
                     while calling.worker.record.closedCount == 0 {
@@ -66,7 +66,7 @@ struct WorkerDeadlineTests {
                 }
                 let (failure, milliseconds) = await Self.timed { await calling.failure(deadlines: deadlines) }
                 #expect(failure == .totalTimeout)
-                #expect((1_000..<5_000).contains(milliseconds))
+                #expect((4_000..<15_000).contains(milliseconds))
                 try await group.waitForAll()
             }
         }
@@ -86,15 +86,15 @@ struct WorkerDeadlineTests {
     func overlapping() async throws {
         try await withWorker(script: { _ in [] }) { calling in
             let long = WorkerDeadlines(
-                connectMilliseconds: 5_000, firstByteMilliseconds: 2_000, totalMilliseconds: 9_000)
+                connectMilliseconds: 5_000, firstByteMilliseconds: 6_000, totalMilliseconds: 20_000)
             let short = WorkerDeadlines(connectMilliseconds: 5_000, firstByteMilliseconds: 60, totalMilliseconds: 9_000)
             async let first = Self.timed { await calling.failure(deadlines: long) }
             await calling.worker.wait { $0.received.count == 1 }
             async let second = Self.timed { await calling.failure(deadlines: short) }
             let (late, early) = await (first, second)
             #expect(late.failure == .firstByteTimeout && early.failure == .firstByteTimeout)
-            #expect(early.milliseconds >= 60 && late.milliseconds >= 2_000)
-            #expect(early.milliseconds < 1_800)
+            #expect(early.milliseconds >= 60 && late.milliseconds >= 6_000)
+            #expect(early.milliseconds < 5_500)
         }
     }
 

@@ -85,12 +85,14 @@ struct WorkerNameTests {
         let silentPort = full.port
         let configure: (inout WorkerClient.Configuration) -> Void = {
             $0.lookup = { _, port in
-                try [silentPort, port].map { try SocketAddress(ipAddress: "127.0.0.1", port: $0) }
+                try ([silentPort] + Array(repeating: port, count: 9)).map {
+                    try SocketAddress(ipAddress: "127.0.0.1", port: $0)
+                }
             }
         }
         try await withWorker(configure: configure) { calling in
             let deadlines = WorkerDeadlines(
-                connectMilliseconds: 2_000, firstByteMilliseconds: 10_000, totalMilliseconds: 20_000)
+                connectMilliseconds: 10_000, firstByteMilliseconds: 10_000, totalMilliseconds: 30_000)
             let reply = try await calling.send(to: Self.named("half.test", calling), deadlines: deadlines)
             #expect(reply.status == 200)
             #expect(calling.client.statistics == .init(openConnections: 1, idleConnections: 1, waitingRequests: 0))

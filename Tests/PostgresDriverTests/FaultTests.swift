@@ -6,7 +6,7 @@ import Testing
 struct FaultTests {
     @Test("the statement timeout is the server's 57014 and leaves the session usable")
     func statementTimeout() async throws {
-        try await withSession({ $0.statementTimeoutMilliseconds = 250 }) { session in
+        try await withSession({ $0.statementTimeoutMilliseconds = 3_000 }) { session in
             let error = #expect(throws: PostgresError.self) { try session.execute(Sleep(seconds: 30)) }
             #expect(error?.code == .serverError)
             #expect(error?.sqlState == "57014")
@@ -67,7 +67,7 @@ struct FaultTests {
         try await PostgresServer.withPrivateCluster { cluster in
             let session = try SessionBox(
                 PostgresConfiguration(
-                    url: cluster.url, connectTimeoutMilliseconds: 3_000, answerTimeoutMilliseconds: 2_000))
+                    url: cluster.url, connectTimeoutMilliseconds: 5_000, answerTimeoutMilliseconds: 4_000))
             try await session.run { session in
                 try session.connect()
                 try #expect(session.execute(SelectOne()) == [1])
@@ -84,7 +84,7 @@ struct FaultTests {
                 let connect = #expect(throws: PostgresError.self) { try session.connect() }
                 #expect(connect?.code == .timedOut)
                 #expect(connect?.outcomeUnknown == false)
-                // Waits of two and three seconds. The bound leaves room for a busy machine and is less than the
+                // Waits of four and five seconds. The bound leaves room for a busy machine and is less than the
                 // defaults of 35 s.
                 #expect(ContinuousClock.now - start < .seconds(25))
             }
@@ -99,7 +99,9 @@ struct FaultTests {
     @Test("a frozen server cannot hold up closing a connection with much unsent data")
     func frozenWhileSending() async throws {
         try await PostgresServer.withPrivateCluster { cluster in
-            let session = try SessionBox(PostgresConfiguration(url: cluster.url, answerTimeoutMilliseconds: 2_000))
+            let session = try SessionBox(
+                PostgresConfiguration(
+                    url: cluster.url, connectTimeoutMilliseconds: 60_000, answerTimeoutMilliseconds: 4_000))
             try await session.run { session in
                 try session.connect()
                 try session.run(script: createNumbers)

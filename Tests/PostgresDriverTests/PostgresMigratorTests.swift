@@ -25,7 +25,8 @@ struct PostgresMigratorTests {
             let pool = try makePool(url: url)
             try await body(pool) { migrations in
                 try PostgresMigrator(
-                    configuration: PostgresConfiguration(url: url), migrations: migrations, logger: quietLogger)
+                    configuration: PostgresConfiguration(url: url, connectTimeoutMilliseconds: 60_000),
+                    migrations: migrations, logger: quietLogger)
             }
             await pool.shutdown()
         }

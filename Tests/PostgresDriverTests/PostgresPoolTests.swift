@@ -263,7 +263,8 @@ struct PostgresPoolTests {
         }
         try await PostgresServer.withDatabase { url in
             let watcher = try PostgresConnection(
-                configuration: PostgresConfiguration(url: url, applicationName: "watcher"))
+                configuration: PostgresConfiguration(
+                    url: url, applicationName: "watcher", connectTimeoutMilliseconds: 60_000))
             try await watcher.connect()
             let pool = try makePool(
                 url: url,

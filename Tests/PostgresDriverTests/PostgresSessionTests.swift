@@ -343,7 +343,8 @@ struct PostgresSessionTests {
     func unknownDatabase() async throws {
         let url = try await PostgresServer.url(ofDatabase: "nowhere")
         try await PostgresThread().run {
-            let session = PostgresSession(configuration: try PostgresConfiguration(url: url))
+            let session = PostgresSession(
+                configuration: try PostgresConfiguration(url: url, connectTimeoutMilliseconds: 60_000))
             let error = #expect(throws: PostgresError.self) { try session.connect() }
             #expect(error?.code == .connectionFailed)
             #expect(error?.sqlState == "3D000")

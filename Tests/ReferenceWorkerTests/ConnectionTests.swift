@@ -166,7 +166,7 @@ struct ConnectionTests {
 
     @Test("an idle connection is closed, one that waits for its answer is not")
     func idle() async throws {
-        try await WorkerUnderTest.run(nil, .init(delayMilliseconds: 400, idleTimeoutMilliseconds: 50)) { worker in
+        try await WorkerUnderTest.run(nil, .init(delayMilliseconds: 2_000, idleTimeoutMilliseconds: 1_000)) { worker in
             let connection = try RawConnection(port: worker.port)
             try await connection.write(Self.request())
             #expect(try await connection.response().status == 200)

@@ -71,8 +71,8 @@ public final class PrivateRedisServer: Sendable {
             options += ["--bind", "127.0.0.1", "--port", "\(port)"]
             (url, self.port, certificateAuthorityFile) = ("redis://\(login)127.0.0.1:\(port)", port, nil)
         case .tls:
-            let port = try Self.freePort()
             try Self.makeCertificates(in: folder)
+            let port = try Self.freePort()
             options += [
                 "--bind", "127.0.0.1", "127.0.0.2", "--port", "0", "--tls-port", "\(port)", "--tls-auth-clients", "no",
             ]
@@ -161,19 +161,21 @@ public final class PrivateRedisServer: Sendable {
         }
     }
 
-    /// A port that was free a moment ago; Redis cannot choose one itself.
+    /// A port that was free a moment ago; Redis cannot choose one itself. Below 32768, where the kernel takes none for others.
     private static func freePort() throws -> Int {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { close(descriptor) }
-        var address = loopback(port: 0)
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let isBound = withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
+        for _ in 0..<1_000 {
+            let port = Int.random(in: 20_000..<32_000)
+            let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+            defer { close(descriptor) }
+            var address = loopback(port: port)
+            let isFree = withUnsafeMutablePointer(to: &address) { pointer in
+                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+                }
             }
+            if isFree { return port }
         }
-        guard isBound else { throw RedisServer.StartFailure(description: "no free port, error \(errno)") }
-        return Int(UInt16(bigEndian: address.sin_port))
+        throw RedisServer.StartFailure(description: "no free port, error \(errno)")
     }
 
     private static func loopback(port: Int) -> sockaddr_in {

@@ -24,7 +24,7 @@ struct SharedCacheTests {
     }
 
     private static let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-    private static let claimMilliseconds: Int64 = 600
+    private static let claimMilliseconds: Int64 = 4_000
     private let time = Time()
 
     private func cache(_ redis: RedisClient) async -> PredictionCache {
@@ -82,7 +82,7 @@ struct SharedCacheTests {
             let inherited = Task { try await heir.open(question(heir, tenantID)) }
             while elapsedMilliseconds(since: start) < 2 * Self.claimMilliseconds {
                 await dying.renewClaims()
-                try await Task.sleep(nanoseconds: 50_000_000)
+                try await Task.sleep(nanoseconds: 200_000_000)
             }
             // From here on it is as good as dead.
             guard case .leads(let lead) = try await inherited.value, lead.claim != nil else {

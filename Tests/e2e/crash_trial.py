@@ -149,7 +149,7 @@ class CrashTrial:
         self.relay.stall()
         wait_until(lambda: self.relay.stalled_batches > 0, "a batch is held back", 10)
         # What had been committed when the stall began is still being answered.
-        time.sleep(0.1)
+        time.sleep(0.5)
         before = self._load.acknowledged
         time.sleep(window_seconds)
         answered = self._load.acknowledged - before

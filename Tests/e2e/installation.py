@@ -82,7 +82,7 @@ class Gateway:
             [binary(), "serve", "--port", str(self.port), "--admin-port", str(self.admin_port)],
             self.installation.log_folder,
             self.name,
-            clean_environment({**joined, **self.environment, **(more or {})}),
+            clean_environment({"WEIR_INVOICE_GRACE": "0", **joined, **self.environment, **(more or {})}),
         )
         self.installation.processes.append(self.process)
         return self.process
@@ -187,7 +187,8 @@ class Installation:
             ],
             self.log_folder,
             "dev",
-            clean_environment(environment),
+            # The first hour of a month is a time for tests as well.
+            clean_environment({"WEIR_INVOICE_GRACE": "0", **(environment or {})}),
             directory=self.folder,
             death_signal="TERM",
         )

@@ -24,10 +24,12 @@ FILL = """
 """
 
 
+THIS_HOUR = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
+
+
 def past_hour(hours_ago: int) -> datetime:
-    """The beginning of an hour that is over."""
-    now = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
-    return now - timedelta(hours=hours_ago)
+    """The beginning of an hour that is over; the same throughout a run, also where an hour ends in the middle of a test."""
+    return THIS_HOUR - timedelta(hours=hours_ago)
 
 
 def fill(

@@ -149,7 +149,7 @@ def test_load_over_the_end_of_a_period_is_in_one_period_each(stage: Stage) -> No
     limit = 250
     narrow = limited(stage, ("requests", "minute", limit), ("requests", "year", 1_000_000_000))
     wide = limited(stage, ("requests", "minute", 1_000_000), ("requests", "month", 1_000_000_000))
-    edge = let_minute_end(stage, [narrow, wide], 7)
+    edge = let_minute_end(stage, [narrow, wide], 25)
     with stage.installation.database() as database:
         with QuotaTraffic(stage.ports, [narrow.key, wide.key], clients=16) as traffic:
             # Refused before the edge, served again after it, refused once more.
@@ -169,7 +169,8 @@ def test_load_over_the_end_of_a_period_is_in_one_period_each(stage: Stage) -> No
         assert first.charged > 0 and second.charged > 0
         assert first.last_occurred is not None and second.first_posted is not None
         assert first.last_occurred < edge, "a request of the second period was charged to the first"
-        assert second.first_posted > edge - timedelta(milliseconds=100), "charged before the period began"
+        # A gateway knows the database's clock to within the time that an answer takes, and two seconds are what it may be off.
+        assert second.first_posted > edge - timedelta(seconds=2), "charged before the period began"
         if tenant is narrow:
             assert (first.settled, second.settled) == (limit, limit)
 
@@ -231,7 +232,7 @@ def test_a_gateway_whose_clock_jumps_charges_by_the_databases_clock(stage: Stage
         assert [row.start for row in minutes] == [edge - timedelta(minutes=1), edge][: len(minutes)]
     first, second = [row for row in period_rows_of(stage, wide) if row.frequency == "minute"]
     assert first.charged > 0 and second.charged > 0
-    assert second.first_posted is not None and second.first_posted > edge - timedelta(milliseconds=100)
+    assert second.first_posted is not None and second.first_posted > edge - timedelta(seconds=2)
 
 
 def period_rows_of(stage: Stage, tenant: Tenant) -> list[PeriodRow]:

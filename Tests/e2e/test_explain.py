@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from api import assert_problem, assert_served, get, predict, predict_body, predict_headers
+from deadline import wait_until
 from installation import Installation
 from tenancy import make_model, make_tenant, route, unique
 from wire import send_once
@@ -47,6 +48,7 @@ def test_a_failed_request_is_explained_and_not_charged(installation: Installatio
     model = unique("down-")
     make_model(installation, model)
     route(installation, model, "127.0.0.1:1")
+    wait_until(lambda: predict(installation.public_url, tenant.key, model=model).status != 404, "the model is known", 15)
     answer = predict(installation.public_url, tenant.key, model=model)
     assert_problem(answer, 503, "no_healthy_worker")
     explanation = get(

@@ -21,7 +21,7 @@ from servers import Servers
 from tenancy import Tenant, make_tenant
 
 ROWS = 1_000
-SETTINGS = {"WEIR_EXPORT_PART_ROWS": str(ROWS), "WEIR_EXPORT_LEASE_SECONDS": "2", "WEIR_EXPORT_KEEP_HOURS": "1"}
+SETTINGS = {"WEIR_EXPORT_PART_ROWS": str(ROWS), "WEIR_EXPORT_LEASE_SECONDS": "4", "WEIR_EXPORT_KEEP_HOURS": "1"}
 
 
 @dataclass
@@ -241,7 +241,7 @@ def test_a_claim_is_kept_while_the_rows_of_a_part_wait_for_longer_than_a_lease(s
                 wait_until(lambda: stage.read(made["id"])["state"] == "running", "it is taken", 30)
                 began = time.monotonic()
                 dues = set()
-                while time.monotonic() - began < 7:  # three leases and a half
+                while time.monotonic() - began < 14:  # three leases and a half
                     attempt, due = database.execute(
                         "SELECT attempt, due_at FROM exports WHERE export_id = %s", [made["id"][4:]]).fetchone()
                     assert attempt == 1

@@ -421,6 +421,9 @@ def test_the_worker_registers_itself_and_leaves_when_it_is_told_to(
         # Taken away by somebody else, it registers anew.
         installation.admin.expect("DELETE", f"/admin/v1/workers/{first[0]['id']}", None, (204,))
         wait_until(lambda: rows() and rows()[0]["id"] != first[0]["id"], "it registers anew", 5)
+        second = rows()[0]
+        # It knows its place, and will not ask for another when it stops.
+        wait_until(lambda: rows()[0]["expires_at"] > second["expires_at"], "a heartbeat arrives", 10)
         assert worker.process is not None
         worker.process.send(signal.SIGTERM)
         assert worker.process.wait(10) == 0

@@ -188,7 +188,7 @@ def test_the_next_period_tells_its_thresholds_anew(stage: tuple[Installation, li
     for number in range(6):
         assert_served(predict(gateways[number % 2].public_url, tenant.key))
     wait_until(lambda: len(events(installation, tenant)) == 1, "the first period is told", 9)
-    wait_until(lambda: shown(gateways[0], tenant)["period_start"] != first, "the next period", 15)
+    wait_until(lambda: all(shown(gateway, tenant)["period_start"] != first for gateway in gateways), "the next period", 15)
     assert shown(gateways[0], tenant)["thresholds"] == [{"percent": 50}]
     for number in range(6):
         assert_served(predict(gateways[number % 2].public_url, tenant.key))

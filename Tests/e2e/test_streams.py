@@ -309,7 +309,7 @@ def held(stage: OpenAIStage, tenant: Tenant) -> list[int]:
 
 def test_what_was_held_for_a_stream_that_fails_early_is_free_again(stage, tenant):
     """Also where no byte of an answer came: the caller is told by a status, a row tells of it, and nothing stays held."""
-    model = stage.model({**QUICK, "first_byte_ms": 300})
+    model = stage.model({**QUICK, "first_byte_ms": 2000})
     told = {}
     for script in ({"status": 500}, {"status": 400}, {"silent": True}, {"chunks": 2, "error_after": 0}):
         stream = RawStream(stage.gateways[0], tenant.key, chat(model, stream=True, script=script))

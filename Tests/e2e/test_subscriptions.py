@@ -8,6 +8,7 @@ import pytest
 
 from api import assert_problem, get
 from bills import PRICES
+from deadline import wait_until
 from installation import Gateway, Installation
 from tenancy import Tenant, make_tenant, unique
 
@@ -53,8 +54,7 @@ def test_a_change_that_is_due_is_applied_once_from_the_due_instant_on(gateways: 
     assert mine["current"]["tier"] == second
     assert datetime.fromisoformat(mine["current"]["starts_at"]) == due
     assert datetime.fromisoformat(mine["history"][1]["ends_at"]) == due
-    quotas = get(two.public_url, "/api/v1/quota", tenant.key).json()
-    assert "77" in str(quotas), quotas
+    wait_until(lambda: "77" in str(get(two.public_url, "/api/v1/quota", tenant.key).json()), "its quota counts", 10)
     with one.installation.database() as database:
         assert database.execute(
             "SELECT count(*) FROM audit_log WHERE tenant_id = %s AND action = 'subscription.apply'", (tenant.id,)
