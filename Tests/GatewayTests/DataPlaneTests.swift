@@ -353,8 +353,8 @@ import Testing
         let configure: @Sendable (inout GatewayServer.Configuration) -> Void = {
             $0.headTimeoutMilliseconds = 50
             $0.bodyTimeoutMilliseconds = 50
-            // Nothing of it may be over before a busy machine has written the request.
-            $0.idleTimeoutMilliseconds = 60_000
+            // Not over before a busy machine has written the request, and over while the worker computes.
+            $0.idleTimeoutMilliseconds = 1_000
         }
         try await RunningGateway.with(await installation(backend: FakeBackend(gate: gate)), configure: configure) {
             gateway in
@@ -362,7 +362,7 @@ import Testing
             // Behind it the half of another request, whose time must not run while the first one is answered.
             try await connection.write(gateway.predict() + gateway.predict().dropLast(3))
             await gate.arrivals(1)
-            try await Task.sleep(for: .milliseconds(400))
+            try await Task.sleep(for: .milliseconds(2_500))
             gate.open()
             #expect(try await connection.response().status == 200)
             #expect(try await connection.response().status == 408)

@@ -254,7 +254,8 @@ def test_each_worker_in_turn_breaks_and_hardly_anybody_notices(stage: Stage, man
             if manner in ("killed", "500", "nonsense"):
                 assert failed == []
     print(f"{manner}: p99 {p99(usual):.3f} of {len(usual)}, then {p99(others):.3f} of {len(others)}")
-    assert p99(others) <= 5 * max(p99(usual), 0.1)
+    # Far below the deadline of the broken one, also where the machine stalls.
+    assert p99(others) <= max(3 * max(p99(usual), 1.5 * THINK_MILLISECONDS / 1000), 0.3)
     answered = sum(1 for _, _, status in traffic.calls if status == 200)
     with stage.installation.database() as database:
         wait_until(lambda: busy_settlements(database) == 0, "every settlement has ended", 15)

@@ -136,7 +136,7 @@ def test_usage_by_user_and_key_is_a_table_and_a_file(office: Office) -> None:
 
 
 def test_a_file_has_all_rows_or_the_command_fails(office: Office) -> None:
-    """A file that lacks its end looks whole: 2,500 models of one hour, where a page has a thousand rows at most."""
+    """A file that lacks its end looks whole: 2,500 models of one hour, where a page that is asked for has a thousand rows at most."""
     with office.installation.database() as database:
         database.execute(
             """
@@ -150,6 +150,12 @@ def test_a_file_has_all_rows_or_the_command_fails(office: Office) -> None:
     head, *rows = office.text("reports", "usage", *of_march).splitlines()
     assert head.startswith("model,") and len(rows) == 2500
     assert {row.split(",")[0]: row.split(",")[2] for row in rows} == {f"m{n}": str(n) for n in range(1, 2501)}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [binary(), "reports", "usage", *of_march], stdout=full, stderr=subprocess.PIPE, text=True, timeout=90,
+            env=office.environment, stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1 and "not all could be written" in done.stderr
     page = office.run("reports", "usage", *of_march, "--limit", "7")
     assert page.returncode == 0 and len(page.stdout.splitlines()) == 8 and "There is more: --page" in page.stderr
     cut = office.run("usage", "report", *of_march)
@@ -225,3 +231,15 @@ def test_without_the_server_the_message_says_what_to_do(office: Office) -> None:
         env={**office.environment, "WEIR_ADMIN_URL": "http://127.0.0.1:9"}, stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
     assert done.returncode != 0 and "127.0.0.1:9" in done.stderr
+
+
+def test_a_forecast_of_many_tenants_is_one_file(office: Office) -> None:
+    """It is computed tenant by tenant, and comes in pages of a hundred."""
+    for _ in range(101):
+        make_tenant(office.installation)
+    head, *rows = office.text("reports", "forecast", "--csv").splitlines()
+    tenants = [row.split(",")[0] for row in rows]
+    assert head.startswith("tenant_id,") and len(tenants) == len(set(tenants)) > 101 and head not in rows
+    with office.installation.database() as database:
+        known = {str(tenant) for (tenant,) in database.execute("SELECT tenant_id FROM tenants")}
+    assert set(tenants) == known

@@ -95,7 +95,7 @@ def test_what_arrives_behind_the_edge_has_the_new_price_before_the_change_is_ent
         assert {tier for at, tier in entries if at < due} == {first}
         assert {tier for at, tier in entries if at >= due} == {second}
         nearest = min(abs(at - due) for at, _ in entries)
-        assert nearest < timedelta(seconds=5), nearest
+        assert nearest < timedelta(seconds=0.5), nearest
 
 
 def test_a_version_that_is_sold_no_more_is_not_changed_to(gateways: list[Gateway]) -> None:

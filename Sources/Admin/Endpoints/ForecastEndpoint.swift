@@ -20,7 +20,8 @@ struct ForecastEndpoint: Sendable {
         let tenant = try call.query.value("tenant_id", "the id of a tenant", fix: "Leave it out for all.") {
             TenantID($0)
         }
-        let page = try ReportPage(call, of: "forecast \(tenant?.description ?? "")")
+        // Each row is some questions to the database, so a file comes in pages, too.
+        let page = try ReportPage(call, of: "forecast \(tenant?.description ?? "")", maximumRows: 100)
         let accounts: [BillingAccount]
         if let tenant {
             guard let account = try await rating.account(tenant) else {

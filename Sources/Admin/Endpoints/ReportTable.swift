@@ -21,17 +21,22 @@ struct ReportPage: Sendable {
     private let format: ReportFormat
     private let subject: String
 
-    /// - Parameter subject: the report and all that its rows follow from. A page of another subject is refused.
+    /// A file of which no page is asked for has all rows: they are computed anew for each page, so that pages of a time that is not over may
+    /// overlap, and a file that lacks its end looks whole.
+    /// - Parameters:
+    ///   - subject: the report and all that its rows follow from. A page of another subject is refused.
+    ///   - maximumRows: of a whole file.
     /// - Throws: `validation_failed`.
-    init(_ call: AdminCall, of subject: String) throws(Refusal) {
+    init(_ call: AdminCall, of subject: String, maximumRows: Int = 1_000_000) throws(Refusal) {
         self.subject = subject
-        limit = try call.query.integer("limit", in: 1...1_000, default: 100)
+        format = try ReportFormat(call.query, call.request)
+        let isWhole = format == .csv && call.query.text("page") == nil
+        limit = try call.query.integer("limit", in: 1...1_000, default: isWhole ? maximumRows : 100)
         offset =
             try call.query.value(
                 "page", "the next_page of an answer to the same question",
                 fix: "Take it from there, and leave everything else as it was."
             ) { PageToken.offset($0, of: subject) } ?? 0
-        format = try ReportFormat(call.query, call.request)
     }
 
     /// The place behind the last row of the page.

@@ -127,15 +127,13 @@ public final class KeyCache: AdminAuthenticator {
 
     /// Reads anew every key that is in memory if the database's generation has moved.
     public func refresh() async throws(StoreUnavailable) {
-        let number = state.withLock { state in
-            state.begun += 1
-            return state.begun
-        }
         let generation = try await directory.generation()
-        let ids = state.withLock { state -> [APIKey.PublicID]? in
-            state.generation == generation ? nil : Array(state.known.keys)
+        let reading = state.withLock { state -> (number: Int, ids: [APIKey.PublicID])? in
+            guard state.generation != generation else { return nil }
+            state.begun += 1
+            return (state.begun, Array(state.known.keys))
         }
-        guard let ids else { return }
+        guard let (number, ids) = reading else { return }
         let asked = Set(ids)
         var fresh: [APIKey.PublicID: KnownKey] = [:]
         for start in stride(from: 0, to: ids.count, by: 1_000) {

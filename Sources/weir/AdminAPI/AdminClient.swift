@@ -6,7 +6,7 @@ import NIOPosix
 
 /// Speaks to the admin API.
 struct AdminClient: Sendable {
-    private static let answerLimit = 16_777_216
+    private static let answerLimit = 134_217_728
 
     let baseURL: String
     private let key: String

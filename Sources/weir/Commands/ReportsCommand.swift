@@ -61,19 +61,18 @@ struct ReportsCommand: AsyncParsableCommand {
         }
     }
 
-    /// Prints a report as one file, page after page and the line of names once: a file that lacks its end looks whole. Who asks for a page or
+    /// Prints a report as one file. Most come whole; a forecast comes page after page, and has the line of names once. Who asks for a page or
     /// for so many rows gets that page.
     private static func pour(_ report: String, _ query: [(String, String?)], admin: AdminOptions) async throws {
         let isOnePage = query.contains { ["limit", "page"].contains($0.0) && $0.1 != nil }
         let client = try admin.client()
         var next: String?
         repeat {
-            let page = isOnePage ? [] : [("limit", "1000"), ("page", next)]
             let answer = try await client.send(
-                AdminRequest(.get, ["reports", report], query: query + page),
+                AdminRequest(.get, ["reports", report], query: query + [("page", next)]),
                 withinSeconds: AdminOptions.wholeInstallationSeconds)
             let names = answer.body.firstIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? answer.body.endIndex
-            Terminal.pour(next == nil ? answer.body : answer.body[names...])
+            try Terminal.pour(next == nil ? answer.body : answer.body[names...])
             if isOnePage, let next = answer.nextPage {
                 Terminal.complain("There is more: --page \(SafeText.line(next))")
             }

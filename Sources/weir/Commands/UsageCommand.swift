@@ -47,7 +47,10 @@ struct UsageCommand: AsyncParsableCommand {
         @Option(help: ArgumentHelp("Any of tenant, day, model, user, key, separated by commas.", valueName: "groups"))
         var groupBy: String?
         @Option(help: "The most rows, 1 to 1000.") var limit: Int?
-        @Flag(help: "Print CSV: a line of names, then the rows; amounts in millionths of the currency's unit.")
+        @Flag(
+            help:
+                "Print CSV: a line of names, then the rows; amounts in millionths of the currency's unit. Fails where a thousand rows are not all."
+        )
         var csv = false
         @OptionGroup var admin: AdminOptions
 
@@ -74,13 +77,15 @@ struct UsageCommand: AsyncParsableCommand {
                     if report.hasMore { Terminal.complain("There are more rows: narrow the time or raise --limit") }
                     return Self.text(report)
                 }
-                Terminal.pour(Data(Self.document(report, groups: groupBy ?? "").text.utf8))
+                try Terminal.pour(Data(Self.document(report, groups: groupBy ?? "").text.utf8))
                 guard report.hasMore else { return "" }
-                let advice =
-                    "There are more rows: narrow the time, or take weir reports usage --csv, which has no limit"
                 // A file that lacks its end looks whole.
-                if limit == nil { throw CommandFailure(advice) }
-                Terminal.complain(advice)
+                guard limit != nil else {
+                    throw CommandFailure(
+                        "There are more than these \(report.data.count) rows: narrow the time, or, for all tenants, take weir reports usage --csv"
+                    )
+                }
+                Terminal.complain("There are more rows: narrow the time or raise --limit")
                 return ""
             }
         }

@@ -89,6 +89,7 @@ struct DevInstallation: Sendable {
 
     /// Before anything is started, for a port that was asked for; 0 is any.
     private func requireFree(_ wanted: Int, flag: String) throws(CommandFailure) {
+        FreePort.reserve(wanted)
         guard wanted != 0, !FreePort.isFree(wanted) else { return }
         let obstacle = FreePort.isPrivileged(wanted) ? "is not for this user to listen on" : "is in use"
         throw CommandFailure("port \(wanted) \(obstacle): give another with \(flag), or \(flag) 0 for any free one")

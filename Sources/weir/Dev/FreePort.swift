@@ -15,6 +15,9 @@ enum FreePort {
         throw CommandFailure("this machine has no free port")
     }
 
+    /// Never gives this port away: somebody has asked for it.
+    static func reserve(_ port: Int) { _ = given.withLock { $0.insert(port) } }
+
     static func isFree(_ port: Int) -> Bool { bound(port) != nil }
 
     /// Whether a port that is not free is merely not for this user: below 1024 most systems want a privilege.
