@@ -250,12 +250,11 @@ def test_each_worker_in_turn_breaks_and_hardly_anybody_notices(stage: Stage, man
             others += [seconds for _, seconds, _ in disturbed if seconds < FIRST_BYTE_MILLISECONDS / 1000 * 0.95]
             assert len(failed) <= len(inside)
             # One for each connection when it broke, and those that were sent there before it was left out.
-            assert len(inside) <= 5 * CONNECTIONS * len(stage.gateways)
+            assert len(inside) <= 3 * CONNECTIONS * len(stage.gateways)
             if manner in ("killed", "500", "nonsense"):
                 assert failed == []
     print(f"{manner}: p99 {p99(usual):.3f} of {len(usual)}, then {p99(others):.3f} of {len(others)}")
-    # Far below the deadline of the broken one, also where the machine stalls.
-    assert p99(others) <= max(3 * max(p99(usual), 1.5 * THINK_MILLISECONDS / 1000), 0.3)
+    assert p99(others) <= 3 * max(p99(usual), 1.5 * THINK_MILLISECONDS / 1000)
     answered = sum(1 for _, _, status in traffic.calls if status == 200)
     with stage.installation.database() as database:
         wait_until(lambda: busy_settlements(database) == 0, "every settlement has ended", 15)

@@ -341,16 +341,16 @@ def test_one_tenant_s_flood_does_not_keep_another_waiting(stage: Stage) -> None:
         dispatcher = stage.dispatcher(unique("dispatcher"), concurrency=4)
         try:
             wait_until(lambda: calls(journal) >= 8, "the flood is being worked on", 20)
-            began = time.monotonic()
+            before = calls(journal)
             one = submit(stage.url, patient.key, model).json()["request_id"]
             done = finished(stage.url, patient.key, one)
-            seconds = time.monotonic() - began
+            passed = calls(journal) - before
         finally:
             dispatcher.stop()
-        print(f"behind a flood of {JOBS} jobs: {seconds:.2f} s")
+        print(f"behind a flood of {JOBS} jobs: {passed} calls")
         assert done["status"] == "completed"
-        # The flood takes most of a minute.
-        assert seconds < 15
+        # In calls, of which four are made in 0.2 s: a machine that stalls holds up both.
+        assert passed <= 24
         with stage.installation.database() as database:
             database.execute("DELETE FROM jobs WHERE tenant_id = %s", (flooding.id,))
             database.commit()
